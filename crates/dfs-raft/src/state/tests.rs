@@ -1,0 +1,158 @@
+//! Tables hold what was put, in order, and undo what was refused.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::env::{Random, SeededRandom};
+use crate::error::Fatal;
+
+const NAMES: &[&str] = &["numbers", "pairs"];
+const NUMBERS: Table<u64, String> = Table::new(0, "numbers");
+const PAIRS: Table<(u64, String), u64> = Table::new(1, "pairs");
+
+fn rows(state: &impl ReadState) -> Result<Vec<(u64, String)>, Fatal> {
+    state.scan(NUMBERS, ..)?.collect()
+}
+
+#[test]
+fn what_a_batch_puts_is_seen_by_later_views_and_not_by_earlier_ones() -> Result<(), Fatal> {
+    let db = StateDb::in_memory(NAMES)?;
+    let before = db.view()?;
+    db.write(false, |state, _| {
+        state.put(NUMBERS, &7, &"seven".to_owned())
+    })?;
+    assert_eq!(before.get(NUMBERS, &7)?, None);
+    assert_eq!(db.view()?.get(NUMBERS, &7)?, Some("seven".to_owned()));
+    Ok(())
+}
+
+#[test]
+fn undo_takes_back_what_came_after_keep_and_nothing_else() -> Result<(), Fatal> {
+    let db = StateDb::in_memory(NAMES)?;
+    db.write(false, |state, _| {
+        state.put(NUMBERS, &1, &"one".to_owned())?;
+        state.keep();
+        state.put(NUMBERS, &1, &"uno".to_owned())?;
+        state.put(NUMBERS, &2, &"two".to_owned())?;
+        state.remove(NUMBERS, &1)?;
+        state.undo();
+        Ok(())
+    })?;
+    assert_eq!(rows(&db.view()?)?, [(1, "one".to_owned())]);
+    Ok(())
+}
+
+#[test]
+fn a_failed_batch_changes_nothing() -> Result<(), Fatal> {
+    let db = StateDb::in_memory(NAMES)?;
+    let result: Result<(), Fatal> = db.write(false, |state, _| {
+        state.put(NUMBERS, &1, &"one".to_owned())?;
+        Err(Fatal::new("no"))
+    });
+    assert!(result.is_err());
+    assert_eq!(rows(&db.view()?)?, []);
+    assert_eq!(db.digest()?, Digest::default());
+    Ok(())
+}
+
+#[test]
+fn a_prefix_scan_gives_exactly_the_rows_of_its_prefix() -> Result<(), Fatal> {
+    let db = StateDb::in_memory(NAMES)?;
+    db.write(false, |state, _| {
+        for (parent, name) in [(1, "z"), (2, ""), (2, "a"), (2, "\u{10ffff}"), (3, "a")] {
+            state.put(PAIRS, &(parent, name.to_owned()), &parent)?;
+        }
+        Ok(())
+    })?;
+    let view = db.view()?;
+    let found: Vec<_> = view.scan_prefix(PAIRS, &2_u64)?.collect::<Result<_, _>>()?;
+    let names: Vec<_> = found.iter().map(|((_, name), _)| name.as_str()).collect();
+    assert_eq!(names, ["", "a", "\u{10ffff}"]);
+    assert_eq!(view.scan_prefix(PAIRS, &u64::MAX)?.count(), 0);
+    Ok(())
+}
+
+#[test]
+fn a_batch_reads_its_own_writes_in_both_directions_like_a_map() -> Result<(), Fatal> {
+    let seed = 42;
+    let random = SeededRandom::new(seed);
+    let db = StateDb::in_memory(NAMES)?;
+    let mut model = BTreeMap::new();
+    for batch in 0..30 {
+        db.write(false, |state, _| {
+            for _ in 0..20 {
+                let key = random.below(40);
+                if random.below(3) == 0 {
+                    model.remove(&key);
+                    state.remove(NUMBERS, &key)?;
+                } else {
+                    let value = format!("{batch}-{}", random.below(100));
+                    model.insert(key, value.clone());
+                    state.put(NUMBERS, &key, &value)?;
+                }
+                let (a, b) = (random.below(40), random.below(40));
+                let (low, high) = (a.min(b), a.max(b));
+                let forward: Vec<_> = state.scan(NUMBERS, low..high)?.collect::<Result<_, _>>()?;
+                let expected: Vec<_> = model
+                    .range(low..high)
+                    .map(|(k, v)| (*k, v.clone()))
+                    .collect();
+                assert_eq!(forward, expected, "seed {seed}");
+                let mut back: Vec<_> = state
+                    .scan_back(NUMBERS, low..high)?
+                    .collect::<Result<_, _>>()?;
+                back.reverse();
+                assert_eq!(back, expected, "seed {seed}");
+            }
+            Ok(())
+        })?;
+        let view = db.view()?;
+        assert_eq!(rows(&view)?, model.clone().into_iter().collect::<Vec<_>>());
+        assert_eq!(
+            StateDb::recompute_digest(&view)?,
+            db.digest()?,
+            "seed {seed}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn equal_rows_have_equal_digests_whatever_order_made_them() -> Result<(), Fatal> {
+    let (a, b) = (StateDb::in_memory(NAMES)?, StateDb::in_memory(NAMES)?);
+    a.write(false, |state, _| {
+        state.put(NUMBERS, &1, &"one".to_owned())?;
+        state.put(NUMBERS, &2, &"two".to_owned())
+    })?;
+    b.write(false, |state, _| state.put(NUMBERS, &2, &"zwei".to_owned()))?;
+    assert_ne!(a.digest()?, b.digest()?);
+    b.write(false, |state, _| {
+        state.put(NUMBERS, &1, &"one".to_owned())?;
+        state.put(NUMBERS, &2, &"two".to_owned())
+    })?;
+    assert_eq!(a.digest()?, b.digest()?);
+    Ok(())
+}
+
+#[test]
+fn a_row_whose_bytes_changed_fails_its_checksum() {
+    let sealed = seal::seal("numbers", b"key", b"value".to_vec());
+    assert!(seal::unseal("numbers", b"key", &sealed).is_ok());
+    for bit in 0..sealed.len() * 8 {
+        let mut bad = sealed.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        assert!(seal::unseal("numbers", b"key", &bad).is_err(), "bit {bit}");
+    }
+    assert!(
+        seal::unseal("numbers", b"yek", &sealed).is_err(),
+        "another row's value"
+    );
+    assert!(
+        seal::unseal("pairs", b"key", &sealed).is_err(),
+        "another table's value"
+    );
+    assert!(
+        seal::unseal("numbers", b"key", b"abc").is_err(),
+        "too short"
+    );
+}
