@@ -1,1 +1,6 @@
-//! Under construction.
+//! A distributed file storage system as a library.
+
+pub mod proto;
+pub mod types;
+
+pub use dfs_raft::env;

@@ -1,0 +1,175 @@
+//! What data nodes tell masters, and what they are told to do.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::RpcError;
+use super::metadata::NodeAddress;
+use crate::types::topology::{Space, Topology};
+use crate::types::{ChunkId, ClusterId, NodeEpoch, NodeId, NodeKey};
+
+/// The control of data nodes. Only the leader answers.
+#[tarpc::service]
+pub trait ClusterRpc {
+    /// Begins an incarnation.
+    async fn register(registration: Registration) -> Result<Registered, RpcError>;
+
+    /// Says "alive", brings back work.
+    async fn heartbeat(heartbeat: Heartbeat) -> Result<HeartbeatReply, RpcError>;
+
+    /// Says which replicas the node has.
+    async fn report(report: ChunkReport) -> Result<ReportReply, RpcError>;
+
+    /// Says how tasks ended.
+    async fn finished(
+        node: NodeId,
+        epoch: NodeEpoch,
+        tasks: Vec<TaskResult>,
+    ) -> Result<(), RpcError>;
+}
+
+/// A data node that starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// What its directory is stamped with.
+    pub key: NodeKey,
+    /// The id it was given before, if any; refused if the masters know another for its key.
+    pub node: Option<NodeId>,
+    /// Where it listens, `host:port`.
+    pub address: String,
+    /// Its failure domains.
+    pub topology: Topology,
+    /// Room.
+    pub space: Space,
+}
+
+/// The answer to a registration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    /// Which cluster.
+    pub cluster: ClusterId,
+    /// The node's id, for ever.
+    pub node: NodeId,
+    /// This incarnation.
+    pub epoch: NodeEpoch,
+    /// How often to send heartbeats, in milliseconds.
+    pub heartbeat_interval_ms: u32,
+    /// The addresses of all masters.
+    pub masters: Vec<String>,
+    /// The other data nodes.
+    pub peers: Vec<NodeAddress>,
+}
+
+/// "Alive".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Who.
+    pub node: NodeId,
+    /// Its incarnation; an older one is fenced.
+    pub epoch: NodeEpoch,
+    /// Room.
+    pub space: Space,
+    /// Replicas it has.
+    pub replicas: u64,
+    /// Streams being served now.
+    pub streams: u32,
+    /// The directory failed, and why: it is served no more.
+    pub failed: Option<String>,
+}
+
+/// The answer to a heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatReply {
+    /// The term of the leader that answers. A node that sees a new one reports in full.
+    pub term: u64,
+    /// Whether a full report is wanted.
+    pub report: bool,
+    /// Work. A task given again while it runs is the same task.
+    pub tasks: Vec<Task>,
+    /// The addresses of all masters.
+    pub masters: Vec<String>,
+}
+
+/// Something a data node is to do.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Task {
+    /// Get a replica of a chunk from another data node, verify it, keep it. One that is there
+    /// and corrupt goes to quarantine first.
+    Copy {
+        /// Which.
+        chunk: ChunkId,
+        /// Its bytes.
+        length: u64,
+        /// CRC-32C of them.
+        checksum: u32,
+        /// Who has it, best choice first.
+        sources: Vec<NodeAddress>,
+    },
+    /// Delete replicas: the masters have decided it in their log.
+    Delete {
+        /// Which.
+        chunks: Vec<ChunkId>,
+    },
+    /// Read a replica through and say whether it is right.
+    Verify {
+        /// Which.
+        chunk: ChunkId,
+    },
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskResult {
+    /// The task.
+    pub task: Task,
+    /// Done and on stable storage, or why not.
+    pub result: Result<(), String>,
+}
+
+/// Replicas of a node: all of them in parts, or what changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkReport {
+    /// Who.
+    pub node: NodeId,
+    /// Its incarnation.
+    pub epoch: NodeEpoch,
+    /// All or changes.
+    pub kind: ReportKind,
+    /// Replicas it has (changes: has got), by id, at most `ENTRIES_PER_REPLY_MAX`.
+    pub present: Vec<ReplicaSummary>,
+    /// Replicas it has lost or deleted.
+    pub absent: Vec<ChunkId>,
+    /// Replicas that fail their checksums and are in quarantine.
+    pub corrupt: Vec<ChunkId>,
+}
+
+/// Which report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReportKind {
+    /// A part of all replicas: those with ids in `from..until`; what is not listed is not there.
+    Full {
+        /// The first id covered.
+        from: ChunkId,
+        /// The first id no longer covered; none in the last part.
+        until: Option<ChunkId>,
+    },
+    /// What changed since the last report.
+    Delta,
+}
+
+/// A replica as its node sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ReplicaSummary {
+    /// Which chunk.
+    pub chunk: ChunkId,
+    /// Its bytes.
+    pub length: u64,
+    /// CRC-32C of them.
+    pub checksum: u32,
+}
+
+/// The answer to a report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportReply {
+    /// The term of the leader that answers.
+    pub term: u64,
+}

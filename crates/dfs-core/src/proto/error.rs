@@ -1,0 +1,34 @@
+//! Errors of requests to a master.
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::Refusal;
+
+/// Why a master did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum RpcError {
+    /// The request is refused, whoever is asked.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// This master does not lead; nothing was done.
+    #[error("not the leader")]
+    NotLeader {
+        /// The leader's address, if known.
+        leader: Option<String>,
+    },
+    /// It may or may not have been done; ask again with the same request id.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+    /// It cannot be done now, and nothing was done: no quorum, too few data nodes, starting up.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// There is no room on the data nodes.
+    #[error("out of space: {0}")]
+    OutOfSpace(String),
+    /// The caller is of an older incarnation, or unknown: it must register anew.
+    #[error("register again: {0}")]
+    Fenced(String),
+    /// The master found a fault in itself.
+    #[error("internal error: {0}")]
+    Internal(String),
+}

@@ -1,0 +1,193 @@
+//! What clients ask of masters.
+
+use dfs_raft::Rev;
+use dfs_raft::env::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::error::RpcError;
+use crate::types::topology::{AdminState, Space, Topology};
+use crate::types::{
+    Answer, Change, Changed, ChunkId, ClientId, ClusterId, NodeEpoch, NodeId, Query,
+    ReplicationTarget, RequestId,
+};
+
+/// Metadata for clients. Any master answers; all but `leader` need the leader.
+#[tarpc::service]
+pub trait MetadataRpc {
+    /// Who leads, and who else there is.
+    async fn leader() -> LeaderInfo;
+
+    /// Opens a session, for request ids.
+    async fn open_session() -> Result<Stamped<ClientId>, RpcError>;
+
+    /// Makes one change. Repeated with the same request id it answers the same.
+    async fn change(request: RequestId, change: Change) -> Result<Stamped<Changed>, RpcError>;
+
+    /// Answers one question.
+    async fn query(query: Query, consistency: ReadConsistency)
+    -> Result<Stamped<Answer>, RpcError>;
+
+    /// Chunk ids and data nodes to write to.
+    async fn grant(request: GrantRequest) -> Result<WriteGrant, RpcError>;
+
+    /// A client found a replica that fails its checksums.
+    async fn report_corrupt(chunk: ChunkId, node: NodeId) -> Result<(), RpcError>;
+
+    /// Where data nodes are.
+    async fn nodes() -> Result<Vec<NodeInfo>, RpcError>;
+
+    /// The state of the cluster.
+    async fn status() -> Result<ClusterStatus, RpcError>;
+}
+
+/// A value with the point of history it belongs to: for a change the entry that made it, for a
+/// read the last entry it saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamped<T> {
+    /// That point.
+    pub rev: Rev,
+    /// The value.
+    pub value: T,
+}
+
+/// How fresh an answer must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum ReadConsistency {
+    /// As fresh as every change acknowledged before the question was asked.
+    #[default]
+    Linearizable,
+    /// Whatever the master asked has; any master answers.
+    Stale,
+}
+
+/// Who leads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderInfo {
+    /// The cluster, once it is founded.
+    pub cluster: Option<ClusterId>,
+    /// The leader's address, if known.
+    pub leader: Option<String>,
+    /// The addresses of all masters.
+    pub masters: Vec<String>,
+}
+
+/// What a writer needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantRequest {
+    /// How many chunks, at most `CHUNKS_PER_GRANT_MAX`.
+    pub chunks: u32,
+    /// Their largest length in bytes.
+    pub chunk_size: u64,
+    /// Copies wanted of each.
+    pub replicas: ReplicationTarget,
+    /// Copies it cannot do without.
+    pub replicas_min: ReplicationTarget,
+    /// Data nodes that failed the writer.
+    pub avoid: Vec<NodeId>,
+}
+
+/// Chunk ids to write under, and where to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteGrant {
+    /// One entry a chunk.
+    pub chunks: Vec<GrantedChunk>,
+    /// Data nodes to turn to when one of the chosen fails.
+    pub spares: Vec<NodeAddress>,
+    /// Commits after this (in log time) are refused.
+    pub expires: Timestamp,
+}
+
+/// A chunk to write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantedChunk {
+    /// Its id.
+    pub chunk: ChunkId,
+    /// The pipeline: head first, tail last.
+    pub pipeline: Vec<NodeAddress>,
+}
+
+/// A data node and where it listens.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeAddress {
+    /// Which.
+    pub node: NodeId,
+    /// `host:port`.
+    pub address: String,
+}
+
+/// How a data node is seen by the leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Liveness {
+    /// Heard of lately.
+    Live,
+    /// Missed heartbeats: gets no new replicas, readers prefer others.
+    Suspect,
+    /// Given up: its chunks are repaired.
+    Dead,
+}
+
+/// A data node as the leader sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// Which.
+    pub node: NodeId,
+    /// `host:port`.
+    pub address: String,
+    /// Its incarnation.
+    pub epoch: NodeEpoch,
+    /// Its failure domains.
+    pub topology: Topology,
+    /// What people decided.
+    pub admin: AdminState,
+    /// What heartbeats say.
+    pub liveness: Liveness,
+    /// Room.
+    pub space: Space,
+    /// Replicas it is meant to have.
+    pub replicas: u64,
+}
+
+/// The state of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterStatus {
+    /// Which cluster.
+    pub cluster: ClusterId,
+    /// The masters.
+    pub masters: Vec<MasterInfo>,
+    /// The data nodes.
+    pub nodes: Vec<NodeInfo>,
+    /// The chunks.
+    pub chunks: ChunkHealth,
+    /// Inodes in use.
+    pub inodes: u64,
+}
+
+/// A master.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MasterInfo {
+    /// Its member id in the group, printed `m1`.
+    pub member: u64,
+    /// `host:port`.
+    pub address: String,
+    /// Whether it leads.
+    pub leader: bool,
+    /// Whether it votes, or is a learner.
+    pub voter: bool,
+    /// How far it is known to have the log; none if it has not answered this leader.
+    pub log_index: Option<u64>,
+}
+
+/// How many chunks are how well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ChunkHealth {
+    /// All chunks.
+    pub total: u64,
+    /// With fewer copies than wanted, and at least one.
+    pub under_replicated: u64,
+    /// With no copy on a node that is not dead.
+    pub missing: u64,
+    /// Copies being made now.
+    pub repairing: u64,
+    /// Copies waiting to be deleted.
+    pub reclaiming: u64,
+}

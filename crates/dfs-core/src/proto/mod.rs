@@ -1,0 +1,18 @@
+//! What crosses the network, and how.
+//!
+//! Every connection begins with a [`hello`] that names the service and the cluster. Control
+//! messages are tarpc with postcard frames ([`transport`]); chunk bytes are a stream of frames
+//! of their own ([`chunk_stream`]).
+//!
+//! ```text
+//! client ────▶ MetadataRpc ─▶ master        change, query, grant, status
+//! data node ─▶ ClusterRpc ──▶ master        register, heartbeat, report, finished
+//! master ◀───▶ Raft ────────▶ master        dfs_raft's own
+//! client, data node ─▶ chunk stream ─▶ data node
+//! ```
+
+pub mod cluster;
+pub mod error;
+pub mod hello;
+pub mod metadata;
+pub mod transport;

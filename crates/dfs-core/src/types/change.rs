@@ -1,0 +1,329 @@
+//! What a client can ask to be changed, and what it gets back.
+//!
+//! A [`Change`] crosses the network as it is and is stored in the log as it is, so its form is
+//! append-only: variants and fields are never reordered or removed, and golden bytes watch it.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::attr::{Attr, AttrChange, Mode};
+use super::id::{ChunkId, GroupId, InodeId, NodeId, TrashId, UserId};
+use super::path::Location;
+use super::policy::PolicyChange;
+
+/// One change of the namespace, seen whole or not at all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// Makes a directory; with `parents` also the missing ones above it, and an existing
+    /// directory is no error.
+    MakeDirectory {
+        /// Where.
+        at: Location,
+        /// Its attributes, and those of the parents made.
+        attr: NewAttr,
+        /// As `mkdir -p`.
+        parents: bool,
+    },
+    /// Makes an empty file. One that exists is left as it is, unless `exclusive` refuses it.
+    Create {
+        /// Where.
+        at: Location,
+        /// Its attributes.
+        attr: NewAttr,
+        /// Whether it must be new.
+        exclusive: bool,
+    },
+    /// Makes a symbolic link.
+    Symlink {
+        /// Where.
+        at: Location,
+        /// What it leads to; any text.
+        target: String,
+        /// Its attributes.
+        attr: NewAttr,
+    },
+    /// Gives a file another name.
+    Link {
+        /// The file; a symbolic link at the end is not followed.
+        from: Location,
+        /// The new name.
+        at: Location,
+    },
+    /// Moves a name, by the rules of POSIX `rename`.
+    Rename {
+        /// The name now.
+        from: Location,
+        /// The name afterwards.
+        to: Location,
+        /// Whether something there may be replaced.
+        replace: bool,
+    },
+    /// Removes a name.
+    Remove {
+        /// Which.
+        at: Location,
+        /// What it may be.
+        what: Removal,
+        /// Whether it goes for good at once, whatever the policy says of the trash.
+        skip_trash: bool,
+    },
+    /// Sets attributes.
+    SetAttr {
+        /// Of what.
+        at: Location,
+        /// To what.
+        change: AttrChange,
+        /// Whether a symbolic link at the end is followed.
+        follow: bool,
+    },
+    /// Sets the length of a file; new bytes are zero.
+    Truncate {
+        /// The file; symbolic links are followed.
+        at: Location,
+        /// Its new length in bytes.
+        size: u64,
+    },
+    /// Sets how the bytes of new files in a directory, or of a file's later writes, are kept.
+    SetPolicy {
+        /// The directory or file.
+        at: Location,
+        /// What changes.
+        change: PolicyChange,
+    },
+    /// Brings something back from the trash.
+    Restore {
+        /// What.
+        trash: TrashId,
+        /// Where to; otherwise where it was.
+        to: Option<Location>,
+    },
+    /// Removes something from the trash for good.
+    DropTrash {
+        /// What.
+        trash: TrashId,
+    },
+    /// Begins a file that has no name yet, for an upload of many commits. It is the session's
+    /// and goes with it unless published.
+    BeginUpload {
+        /// Where it will be published; its directory's policy applies.
+        at: Location,
+        /// Its attributes.
+        attr: NewAttr,
+    },
+    /// Gives up an upload.
+    AbandonUpload {
+        /// The file from `BeginUpload`.
+        upload: InodeId,
+    },
+    /// Makes written bytes part of a file.
+    Commit(Commit),
+    /// Ends the session; its uploads are given up.
+    CloseSession,
+}
+
+/// The attributes of something new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewAttr {
+    /// Permissions.
+    pub mode: Mode,
+    /// Owner.
+    pub owner: UserId,
+    /// Group.
+    pub group: GroupId,
+}
+
+/// What a removal may remove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Removal {
+    /// A file or symbolic link, as `unlink`.
+    File,
+    /// An empty directory, as `rmdir`.
+    EmptyDirectory,
+    /// Anything with all that is below it. The name goes at once, the rest in steps.
+    Tree,
+}
+
+/// Makes written bytes part of a file: the one command at the end of every write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    /// Which file.
+    pub target: CommitTarget,
+    /// Where in it the first piece goes; what was there before is replaced.
+    pub offset: WriteOffset,
+    /// What the bytes are, one piece after the other.
+    pub pieces: Vec<Piece>,
+    /// The chunks that pieces refer to and no earlier commit has named.
+    pub chunks: Vec<NewChunk>,
+    /// Refused as `Conflict` if the file's revision is another by now.
+    pub revision: Option<u64>,
+}
+
+/// The file of a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CommitTarget {
+    /// One that exists; symbolic links are followed.
+    File(Location),
+    /// An upload that stays unpublished.
+    Upload(InodeId),
+    /// An upload that gets its name with this commit.
+    Publish {
+        /// The upload.
+        upload: InodeId,
+        /// Its name.
+        at: Location,
+        /// Whether a file there may be replaced.
+        replace: bool,
+    },
+    /// A new file, made and named by this one commit.
+    New {
+        /// Its name.
+        at: Location,
+        /// Its attributes.
+        attr: NewAttr,
+        /// Whether a file there may be replaced.
+        replace: bool,
+    },
+}
+
+/// Where bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WriteOffset {
+    /// At this offset. A gap before it reads as zero.
+    At(u64),
+    /// At the end, wherever that is when the commit is applied.
+    End,
+}
+
+/// A run of bytes of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Piece {
+    /// Bytes of a chunk.
+    Chunk {
+        /// Which.
+        chunk: ChunkId,
+        /// Where in it they begin.
+        offset: u64,
+        /// How many.
+        length: u64,
+    },
+    /// The bytes themselves, kept in the metadata.
+    Inline(Bytes),
+}
+
+impl Piece {
+    /// How many bytes it is.
+    pub fn length(&self) -> u64 {
+        match self {
+            Piece::Chunk { length, .. } => *length,
+            Piece::Inline(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
+/// A chunk as its data nodes acknowledged it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewChunk {
+    /// Which; from a write grant.
+    pub chunk: ChunkId,
+    /// Its bytes.
+    pub length: u64,
+    /// CRC-32C of all its bytes.
+    pub checksum: u32,
+    /// The data nodes that have it on stable storage.
+    pub replicas: Vec<NodeId>,
+}
+
+/// What a change gave.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Changed {
+    /// The inode it was about, as it is afterwards.
+    pub attr: Option<Attr>,
+    /// Where the first byte of a commit went.
+    pub offset: Option<u64>,
+    /// What the trash holds because of a removal.
+    pub trash: Option<TrashId>,
+}
+
+/// The answer to a change: the same on every master, and to every repeat of the request.
+pub type Outcome = Result<Changed, Refusal>;
+
+/// Why a request is not carried out. A refusal changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{kind}: {subject}")]
+pub struct Refusal {
+    /// The reason.
+    pub kind: RefusalKind,
+    /// What it is about: a path, a chunk, an offset.
+    pub subject: String,
+}
+
+impl Refusal {
+    /// A refusal about `subject`.
+    pub fn new(kind: RefusalKind, subject: impl ToString) -> Refusal {
+        Refusal {
+            kind,
+            subject: subject.to_string(),
+        }
+    }
+}
+
+/// Stable reasons of refusals. Append-only.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error, Serialize, Deserialize,
+)]
+pub enum RefusalKind {
+    /// Nothing has this name or id.
+    #[error("not found")]
+    NotFound,
+    /// Something has this name.
+    #[error("exists already")]
+    Exists,
+    /// A name on the way, or the target, is no directory.
+    #[error("not a directory")]
+    NotADirectory,
+    /// The target is a directory.
+    #[error("is a directory")]
+    IsADirectory,
+    /// The target is no regular file.
+    #[error("not a file")]
+    NotAFile,
+    /// The target is no symbolic link.
+    #[error("not a symbolic link")]
+    NotASymlink,
+    /// A directory has entries; the subject says how many.
+    #[error("directory not empty")]
+    NotEmpty,
+    /// A directory would be moved below itself.
+    #[error("cannot move a directory into itself")]
+    IntoItself,
+    /// Symbolic links lead in a circle.
+    #[error("too many symbolic links")]
+    SymlinkLoop,
+    /// A file has as many names as it can.
+    #[error("too many links")]
+    TooManyLinks,
+    /// A name, path or target is too long, or the tree too deep.
+    #[error("name too long")]
+    NameTooLong,
+    /// A length or offset is beyond a limit.
+    #[error("too large")]
+    TooLarge,
+    /// The request contradicts itself or the rules.
+    #[error("invalid")]
+    Invalid,
+    /// The root, or another inode of the system's own, cannot be changed so.
+    #[error("not permitted")]
+    NotPermitted,
+    /// The file changed since its revision was read.
+    #[error("changed meanwhile")]
+    Conflict,
+    /// The session is unknown or expired.
+    #[error("session expired")]
+    SessionExpired,
+    /// A chunk id's range has expired, or was never reserved.
+    #[error("write grant expired")]
+    GrantExpired,
+    /// Earlier work on this inode must be finished first, in steps; then it can be done.
+    #[error("busy")]
+    Busy,
+}

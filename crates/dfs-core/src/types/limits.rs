@@ -1,0 +1,60 @@
+//! Every limit of the system, in one place. Lengths in bytes.
+
+use std::time::Duration;
+
+/// Longest name of a directory entry, in bytes of UTF-8.
+pub const NAME_LEN_MAX: usize = 255;
+/// Longest path, and longest target of a symbolic link.
+pub const PATH_LEN_MAX: usize = 4096;
+/// Most names in a path, and deepest directory.
+pub const PATH_DEPTH_MAX: usize = 1024;
+/// Symbolic links followed in one resolution before it is refused as a loop.
+pub const SYMLINKS_MAX: usize = 40;
+/// Largest file.
+pub const FILE_LEN_MAX: u64 = 1 << 62;
+/// Most hard links to a file.
+pub const LINKS_MAX: u32 = 65_000;
+
+/// Smallest and largest chunk size a policy may ask for.
+pub const CHUNK_SIZE_MIN: u64 = 64 * 1024;
+/// See [`CHUNK_SIZE_MIN`].
+pub const CHUNK_SIZE_MAX: u64 = 1 << 30;
+/// Chunk size where no policy says otherwise.
+pub const CHUNK_SIZE_DEFAULT: u64 = 64 << 20;
+/// The unit of checksums within a chunk.
+pub const BLOCK_LEN: usize = 64 * 1024;
+/// Most payload in one frame of the chunk stream; a whole number of blocks.
+pub const FRAME_PAYLOAD_MAX: usize = 1 << 20;
+/// Largest header of a frame of the chunk stream.
+pub const FRAME_HEADER_MAX: usize = 16 * 1024;
+
+/// Most bytes a file may keep in its extent map instead of chunks.
+pub const INLINE_MAX: u32 = 64 * 1024;
+/// The same where no policy says otherwise.
+pub const INLINE_DEFAULT: u32 = 4096;
+/// Most copies a policy may ask for.
+pub const REPLICAS_MAX: u8 = 16;
+
+/// Largest control message (metadata, cluster), in bytes.
+pub const MESSAGE_LEN_MAX: usize = 4 << 20;
+/// Most rows one command may change beyond a handful: larger work is cut into many commands.
+pub const ROWS_PER_COMMAND_MAX: usize = 1024;
+/// Most pieces in one commit.
+pub const PIECES_PER_COMMIT_MAX: usize = 256;
+/// Most entries in one reply to a listing, a layout or a report.
+pub const ENTRIES_PER_REPLY_MAX: usize = 4096;
+/// Most chunk ids in one write grant.
+pub const CHUNKS_PER_GRANT_MAX: u32 = 64;
+/// Most requests of one client whose answers are remembered at a time.
+pub const REQUESTS_PER_CLIENT_MAX: u64 = 1024;
+
+/// A session that was silent for this long (in log time) is forgotten.
+pub const SESSION_TTL: Duration = Duration::from_secs(60 * 60);
+/// A range of chunk ids expires this long (in log time) after it was reserved.
+pub const CHUNK_RANGE_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// A write grant is good for this long; shorter than what its range has left.
+pub const GRANT_TTL: Duration = Duration::from_secs(60 * 60);
+/// Chunks that nothing references are kept this long before they are deleted.
+pub const RECLAIM_GRACE: Duration = Duration::from_secs(60);
+/// Trash is kept this long.
+pub const TRASH_TTL: Duration = Duration::from_secs(24 * 60 * 60);

@@ -1,0 +1,28 @@
+//! The vocabulary of the system: ids, names, attributes, policies, limits.
+//!
+//! Imports nothing of ours but keys and values of `dfs_raft`, so that ids can be stored. What is
+//! here means the same to masters, data nodes and clients.
+
+pub mod attr;
+pub mod change;
+pub mod id;
+pub mod limits;
+pub mod path;
+pub mod policy;
+pub mod query;
+pub mod range;
+pub mod topology;
+
+pub use attr::{Attr, AttrChange, FileKind, Mode};
+pub use change::{Change, Changed, Commit, NewAttr, NewChunk, Outcome, Refusal, RefusalKind};
+pub use dfs_raft::Rev;
+pub use dfs_raft::env::Timestamp;
+pub use id::{
+    ChunkId, ClientId, ClusterId, GroupId, InodeId, NodeEpoch, NodeId, NodeKey, RequestId, TrashId,
+    UserId,
+};
+pub use path::{DfsPath, Location, Name, PathError};
+pub use policy::{Policy, PolicyChange, ReplicationTarget};
+pub use query::{Answer, Query};
+pub use range::ByteRange;
+pub use topology::{AdminState, Space, Topology};

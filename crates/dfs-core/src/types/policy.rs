@@ -1,0 +1,109 @@
+//! How the bytes of files are kept, per directory.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::limits::{
+    CHUNK_SIZE_DEFAULT, CHUNK_SIZE_MAX, CHUNK_SIZE_MIN, INLINE_DEFAULT, INLINE_MAX, REPLICAS_MAX,
+    TRASH_TTL,
+};
+
+/// How many copies of a chunk there should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ReplicationTarget(pub u8);
+
+/// How the bytes of a file are kept. A directory's policy is what new files in it get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Policy {
+    /// Copies of each chunk, on as many data nodes.
+    pub replicas: ReplicationTarget,
+    /// Copies that must be on stable storage before a write is acknowledged; the rest are made
+    /// by repair.
+    pub replicas_min: ReplicationTarget,
+    /// Largest chunk, in bytes.
+    pub chunk_size: u64,
+    /// Files up to this many bytes are kept in the metadata, without a chunk.
+    pub inline_max: u32,
+    /// How long removed files can be restored; zero removes at once.
+    pub trash: Duration,
+}
+
+impl Policy {
+    /// Three copies, two to acknowledge, 64 MiB chunks, 4 KiB inline, a day of trash.
+    pub const DEFAULT: Policy = Policy {
+        replicas: ReplicationTarget(3),
+        replicas_min: ReplicationTarget(2),
+        chunk_size: CHUNK_SIZE_DEFAULT,
+        inline_max: INLINE_DEFAULT,
+        trash: TRASH_TTL,
+    };
+
+    /// Checks it against the limits.
+    ///
+    /// # Errors
+    /// Names the field that is out of its range.
+    pub fn validate(&self) -> Result<(), String> {
+        if !(1..=REPLICAS_MAX).contains(&self.replicas.0) {
+            return Err(format!(
+                "replicas={} is not in 1..={REPLICAS_MAX}",
+                self.replicas.0
+            ));
+        }
+        if !(1..=self.replicas.0).contains(&self.replicas_min.0) {
+            let max = self.replicas.0;
+            return Err(format!(
+                "replicas_min={} is not in 1..={max}",
+                self.replicas_min.0
+            ));
+        }
+        if !(CHUNK_SIZE_MIN..=CHUNK_SIZE_MAX).contains(&self.chunk_size)
+            || !self.chunk_size.is_multiple_of(CHUNK_SIZE_MIN)
+        {
+            return Err(format!(
+                "chunk_size={} is not a multiple of {CHUNK_SIZE_MIN} up to {CHUNK_SIZE_MAX}",
+                self.chunk_size
+            ));
+        }
+        if self.inline_max > INLINE_MAX {
+            return Err(format!(
+                "inline_max={} is above {INLINE_MAX}",
+                self.inline_max
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Which fields of a policy to set, and to what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+pub struct PolicyChange {
+    /// See [`Policy::replicas`]. Without `replicas_min`, that becomes a majority of it.
+    pub replicas: Option<ReplicationTarget>,
+    /// See [`Policy::replicas_min`].
+    pub replicas_min: Option<ReplicationTarget>,
+    /// See [`Policy::chunk_size`].
+    pub chunk_size: Option<u64>,
+    /// See [`Policy::inline_max`].
+    pub inline_max: Option<u32>,
+    /// See [`Policy::trash`].
+    pub trash: Option<Duration>,
+}
+
+impl PolicyChange {
+    /// `policy` with the change made; not yet validated.
+    pub fn apply_to(&self, policy: Policy) -> Policy {
+        let replicas = self.replicas.unwrap_or(policy.replicas);
+        let majority = self.replicas.map(|r| ReplicationTarget(r.0 / 2 + 1));
+        Policy {
+            replicas,
+            replicas_min: self
+                .replicas_min
+                .or(majority)
+                .unwrap_or(policy.replicas_min),
+            chunk_size: self.chunk_size.unwrap_or(policy.chunk_size),
+            inline_max: self.inline_max.unwrap_or(policy.inline_max),
+            trash: self.trash.unwrap_or(policy.trash),
+        }
+    }
+}

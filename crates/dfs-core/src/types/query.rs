@@ -1,0 +1,173 @@
+//! What a client can ask of the metadata, and the answers.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::attr::{Attr, FileKind};
+use super::id::{ChunkId, InodeId, NodeId, TrashId};
+use super::path::{Location, Name};
+use super::range::ByteRange;
+use super::topology::Space;
+use dfs_raft::env::Timestamp;
+
+/// One question.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Query {
+    /// The attributes of an inode.
+    Stat {
+        /// Which.
+        at: Location,
+        /// Whether a symbolic link at the end is followed.
+        follow: bool,
+    },
+    /// Names in a directory, in order.
+    List {
+        /// The directory.
+        at: Location,
+        /// Begin after this name.
+        after: Option<Name>,
+        /// At most this many, and at most `ENTRIES_PER_REPLY_MAX`.
+        limit: u32,
+        /// Whether the attributes of each are wanted.
+        attrs: bool,
+    },
+    /// Where the bytes of a file are. Symbolic links are followed.
+    Layout {
+        /// The file.
+        at: Location,
+        /// Which bytes.
+        range: ByteRange,
+    },
+    /// What a symbolic link leads to.
+    ReadLink {
+        /// The link.
+        at: Location,
+    },
+    /// Totals of the file system.
+    StatFs,
+    /// What the trash holds, oldest first.
+    ListTrash {
+        /// Begin after this one.
+        after: Option<TrashId>,
+        /// At most this many.
+        limit: u32,
+    },
+}
+
+/// One answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// To `Stat`.
+    Attr(Attr),
+    /// To `List`.
+    Entries(EntryPage),
+    /// To `Layout`.
+    Layout(Layout),
+    /// To `ReadLink`.
+    Target(String),
+    /// To `StatFs`.
+    StatFs(StatFs),
+    /// To `ListTrash`.
+    Trash(TrashPage),
+}
+
+/// Part of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryPage {
+    /// Names in order.
+    pub entries: Vec<Entry>,
+    /// Whether there are more after the last.
+    pub more: bool,
+}
+
+/// A name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The name.
+    pub name: Name,
+    /// What it names.
+    pub inode: InodeId,
+    /// What kind of thing that is.
+    pub kind: FileKind,
+    /// Its attributes, where asked for.
+    pub attr: Option<Attr>,
+}
+
+/// Where bytes of a file are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// The file.
+    pub attr: Attr,
+    /// The extents that touch the range, by offset; what none covers reads as zero.
+    pub extents: Vec<LayoutExtent>,
+    /// The range was cut: ask again from the end of the last extent.
+    pub more: bool,
+}
+
+/// An extent of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayoutExtent {
+    /// Where in the file it begins.
+    pub offset: u64,
+    /// How many bytes it is.
+    pub length: u64,
+    /// Where they are.
+    pub source: LayoutSource,
+}
+
+/// Where the bytes of an extent are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LayoutSource {
+    /// In a chunk.
+    Chunk {
+        /// Which.
+        chunk: ChunkId,
+        /// Where in it the extent begins.
+        offset: u64,
+        /// All the bytes of the chunk.
+        length: u64,
+        /// The data nodes meant to have it, best choice first.
+        replicas: Vec<NodeId>,
+    },
+    /// Here.
+    Inline(Bytes),
+}
+
+/// Totals of the file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StatFs {
+    /// Inodes in use.
+    pub inodes: u64,
+    /// Chunks in use.
+    pub chunks: u64,
+    /// Bytes of chunks, each counted once.
+    pub chunk_bytes: u64,
+    /// Room on the data nodes; filled in by the leader.
+    pub space: Space,
+}
+
+/// Part of the trash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrashPage {
+    /// Entries, oldest first.
+    pub entries: Vec<TrashItem>,
+    /// Whether there are more after the last.
+    pub more: bool,
+}
+
+/// Something in the trash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrashItem {
+    /// Which entry.
+    pub trash: TrashId,
+    /// What was removed.
+    pub inode: InodeId,
+    /// What kind of thing it is.
+    pub kind: FileKind,
+    /// The path it was removed from, as it was then.
+    pub path: String,
+    /// When it was removed.
+    pub removed: Timestamp,
+    /// When it goes for good.
+    pub expires: Timestamp,
+}
