@@ -1,0 +1,3 @@
+//! The data node: keeps replicas of chunks and hands them on.
+
+pub mod store;
