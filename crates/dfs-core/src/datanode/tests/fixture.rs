@@ -98,14 +98,14 @@ impl Cluster {
 
 /// Bytes that differ from block to block and chunk to chunk.
 pub(super) fn bytes(chunk: ChunkId, length: usize) -> Bytes {
-    let mut state = chunk.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let word = |_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    };
-    (0..length).map(word).collect()
+    let mut all = Vec::with_capacity(length + 8);
+    let mut state = chunk.0 | 1 << 63;
+    while all.len() < length {
+        state = state.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
+        all.extend_from_slice(&state.to_le_bytes());
+    }
+    all.truncate(length);
+    all.into()
 }
 
 pub(super) async fn write(
