@@ -1,0 +1,1 @@
+//! Sent forms keep their bytes.
