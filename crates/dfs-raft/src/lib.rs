@@ -21,17 +21,17 @@
 //!
 //! [redb]: https://docs.rs/redb
 
-pub mod env;
-mod machine;
-mod error;
 mod config;
+pub mod env;
+mod error;
+mod machine;
+mod network;
 mod replica;
 pub mod state;
 mod storage;
-mod network;
-mod types;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod types;
 
 pub use config::{InvalidConfig, ReplicaConfig};
 pub use error::{ChangeError, Fatal, LeaderHint, ProposeError, ReadError, StartError};

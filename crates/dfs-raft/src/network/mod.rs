@@ -16,15 +16,23 @@ pub(crate) mod snapshots;
 mod transport;
 
 use std::io;
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use crate::env::BoxStream;
+use crate::env::{BoxStream, Network};
 
 /// Makes connections to members, by address. Encryption and authentication are its business.
-pub trait Dial: Send + Sync + 'static {
+pub trait Dial: Send + Sync {
     /// Connects to `address`. The caller sets the deadline.
     fn dial(&self, address: &str) -> BoxFuture<'static, io::Result<BoxStream>>;
+}
+
+/// Connections as a [`Network`] makes them.
+impl Dial for Arc<dyn Network> {
+    fn dial(&self, address: &str) -> BoxFuture<'static, io::Result<BoxStream>> {
+        self.connect(address)
+    }
 }
 
 pub(crate) use transport::{client, server};

@@ -65,12 +65,7 @@ pub(crate) enum CallError {
 }
 
 impl Peers {
-    pub(crate) fn new(
-        env: Env,
-        dialer: Arc<dyn Dial>,
-        config: ReplicaConfig,
-        own: Stamp,
-    ) -> Peers {
+    pub(crate) fn new(env: Env, dialer: Arc<dyn Dial>, config: ReplicaConfig, own: Stamp) -> Peers {
         let connections = Mutex::new(BTreeMap::new());
         Peers {
             shared: Arc::new(Shared {
@@ -275,9 +270,11 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         // openraft proposes one heartbeat interval, which a slow disk exceeds.
         let deadline = self.peers.config().rpc_timeout;
-        let answer = self.append.call(deadline, async move |client, context, header| {
-            client.append(context, header, request.into()).await
-        });
+        let answer = self
+            .append
+            .call(deadline, async move |client, context, header| {
+                client.append(context, header, request.into()).await
+            });
         Ok(answer.await.map_err(rpc_error)?.into())
     }
 
@@ -287,9 +284,11 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
         let deadline = option.hard_ttl();
-        let answer = self.control.call(deadline, async move |client, context, header| {
-            client.vote(context, header, request.into()).await
-        });
+        let answer = self
+            .control
+            .call(deadline, async move |client, context, header| {
+                client.vote(context, header, request.into()).await
+            });
         Ok(answer.await.map_err(rpc_error)?.into())
     }
 
@@ -299,9 +298,11 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
         let deadline = option.hard_ttl();
-        let answer = self.control.call(deadline, async move |client, context, header| {
-            client.pre_vote(context, header, request.into()).await
-        });
+        let answer = self
+            .control
+            .call(deadline, async move |client, context, header| {
+                client.pre_vote(context, header, request.into()).await
+            });
         Ok(answer.await.map_err(rpc_error)?.into())
     }
 
@@ -311,9 +312,11 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
         let deadline = option.hard_ttl();
-        let answer = self.control.call(deadline, async move |client, context, header| {
-            client.transfer(context, header, request.into()).await
-        });
+        let answer = self
+            .control
+            .call(deadline, async move |client, context, header| {
+                client.transfer(context, header, request.into()).await
+            });
         Ok(answer.await.map_err(rpc_error)?.into())
     }
 
@@ -340,7 +343,8 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     }
 
     fn backoff(&self) -> Option<Backoff> {
-        let pauses = (0..).map(|n: u32| (BACKOFF_MIN * 2u32.saturating_pow(n.min(8))).min(BACKOFF_MAX));
+        let pauses =
+            (0..).map(|n: u32| (BACKOFF_MIN * 2u32.saturating_pow(n.min(8))).min(BACKOFF_MAX));
         Some(Backoff::new(pauses))
     }
 }

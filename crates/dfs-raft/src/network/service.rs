@@ -162,12 +162,7 @@ impl<M: StateMachine> RaftRpc for Service<M> {
         finish(async move { node.incoming.frame(part).await.map_err(stopped(&node))? }).await
     }
 
-    async fn end_snapshot(
-        self,
-        _: Context,
-        header: Header,
-        end: End,
-    ) -> Result<WireVote, Refusal> {
+    async fn end_snapshot(self, _: Context, header: Header, end: End) -> Result<WireVote, Refusal> {
         let node = self.member(&header)?;
         finish(async move {
             let vote = end.vote.into();

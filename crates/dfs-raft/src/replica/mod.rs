@@ -17,6 +17,7 @@ mod verify;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
@@ -25,7 +26,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ReplicaConfig;
-use crate::env::{BoxStream, Env, Timestamp};
+use crate::env::{BoxStream, Env, Listener, Timestamp};
 use crate::error::{ChangeError, Fatal, ProposeError, ReadError, StartError};
 use crate::machine::{Rev, StateMachine};
 use crate::network::{Dial, service};
@@ -36,6 +37,9 @@ use failure::Failure;
 use leadership::Leadership;
 use node::{Node, Parts};
 use status::ReplicaStatus;
+
+/// The pause after a failed accept, such as for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// A command that was carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -238,6 +242,35 @@ impl<M: StateMachine> Replica<M> {
     /// The stream is from whom the caller lets in: requests are not authenticated here.
     pub fn serve(&self, stream: BoxStream) -> impl Future<Output = ()> + Send + use<M> {
         service::serve(self.inner().clone(), stream)
+    }
+
+    /// Accepts connections and serves each in a task of its own, until the replica stops.
+    pub fn serve_all(
+        &self,
+        mut listener: Box<dyn Listener>,
+    ) -> impl Future<Output = ()> + Send + use<M> {
+        let stopping = self.inner().stopping.clone();
+        let inner = Arc::downgrade(self.inner());
+        let accept = async move {
+            loop {
+                match listener.accept().await {
+                    Ok(connection) => {
+                        let Some(inner) = inner.upgrade() else { return };
+                        tokio::spawn(service::serve(inner, connection.stream));
+                    }
+                    Err(e) => {
+                        tracing::warn!(error = %e, "a connection was not accepted");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        };
+        async move {
+            tokio::select! {
+                () = accept => {}
+                () = stopping.cancelled() => {}
+            }
+        }
     }
 
     /// Founds a cluster with this replica, reached at `address`, as its only member.

@@ -177,7 +177,11 @@ pub(super) fn raft_failed(e: RaftFatal<TypeConfig>) -> Fatal {
     Fatal::with_source("raft failed", e)
 }
 
-type Files<M> = (Arc<LogFile>, crate::storage::log_file::Contents, Arc<State<M>>);
+type Files<M> = (
+    Arc<LogFile>,
+    crate::storage::log_file::Contents,
+    Arc<State<M>>,
+);
 
 fn open_files<M: StateMachine>(
     env: Env,

@@ -81,9 +81,9 @@ impl<M: StateMachine> Node<M> {
     }
 
     async fn ask_read_index(&self, leader: LeaderHint) -> Result<Rev, ReadError> {
-        let connection =
-            self.peers
-                .connection(leader.member, &leader.address, Purpose::Control);
+        let connection = self
+            .peers
+            .connection(leader.member, &leader.address, Purpose::Control);
         let deadline = self.config.rpc_timeout;
         let answer = connection.call(deadline, async move |client, context, header| {
             client.read_index(context, header).await

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
 
+use super::Table;
 use super::read::{Names, View, definition};
 use super::seal::{Digest, seal, unseal};
 use super::write::StateTxn;
-use super::Table;
 use crate::env::{DatabaseFile, DiskFile};
 use crate::error::Fatal;
 

@@ -206,10 +206,7 @@ struct Tables {
 }
 
 impl View {
-    pub(crate) fn open(
-        txn: &ReadTransaction,
-        names: Names,
-    ) -> Result<View, Fatal> {
+    pub(crate) fn open(txn: &ReadTransaction, names: Names) -> Result<View, Fatal> {
         let tables = names
             .iter()
             .map(|name| txn.open_table(definition(name)).map_err(Fatal::from))

@@ -9,7 +9,7 @@ use std::ops::Bound;
 use redb::{ReadableTable, Table as RedbTable, WriteTransaction};
 
 use super::read::{
-    Bytes, Direction, RawScan, ReadState, Row, Names, borrow_bounds, definition, is_empty_range,
+    Bytes, Direction, Names, RawScan, ReadState, Row, borrow_bounds, definition, is_empty_range,
     unseal_row,
 };
 use super::seal::{Digest, seal, unseal};

@@ -185,10 +185,7 @@ impl Directory {
 
     fn replace_small(&self, name: &str, bytes: &[u8]) -> Result<(), Fatal> {
         let write = || {
-            let (path, new) = (
-                self.path.join(name),
-                self.path.join(format!("{name}.tmp")),
-            );
+            let (path, new) = (self.path.join(name), self.path.join(format!("{name}.tmp")));
             let file = self.disk.open(&new, OpenMode::Create)?;
             file.set_len(0)?;
             file.write_at(bytes, 0)?;
@@ -209,7 +206,10 @@ fn is_state_name(name: &str) -> bool {
 }
 
 pub(crate) fn disk_failed(name: &str, error: io::Error) -> Fatal {
-    Fatal::with_source(format!("the file `{name}` cannot be read or written"), error)
+    Fatal::with_source(
+        format!("the file `{name}` cannot be read or written"),
+        error,
+    )
 }
 
 /// A database file: as long as it is open the directory is locked.

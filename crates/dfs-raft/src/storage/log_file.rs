@@ -36,11 +36,16 @@ const REMOVED_PER_COMMIT: u64 = 1024;
 #[derive(Debug)]
 pub(crate) enum Change {
     /// An entry, encoded.
-    Append { index: u64, stored: Vec<u8> },
+    Append {
+        index: u64,
+        stored: Vec<u8>,
+    },
     Vote(Vote),
     Committed(Option<Rev>),
     /// Entries from this index on are gone.
-    Truncate { from: u64 },
+    Truncate {
+        from: u64,
+    },
     /// Entries up to this one are gone.
     Purge(Rev),
 }

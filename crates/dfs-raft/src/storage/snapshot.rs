@@ -17,9 +17,7 @@ use super::apply::Position;
 use super::directory::{Directory, disk_failed, state_name};
 use crate::env::OpenMode;
 use crate::error::Fatal;
-use crate::state::{
-    Digest, StateDb, View, decode_postcard, encode_postcard, seal, unseal,
-};
+use crate::state::{Digest, StateDb, View, decode_postcard, encode_postcard, seal, unseal};
 
 /// Rows in one frame, in bytes; one more row may follow.
 const FRAME_BYTES: usize = 512 << 10;
