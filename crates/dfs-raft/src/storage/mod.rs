@@ -24,3 +24,6 @@ pub(crate) mod log_file;
 pub(crate) mod log_writer;
 pub(crate) mod snapshot;
 pub(crate) mod state_machine;
+
+#[cfg(test)]
+mod tests;
