@@ -249,7 +249,7 @@ fn raft_config(config: &ReplicaConfig, identity: &Identity) -> Result<Config, Fa
         max_in_snapshot_log_to_keep: config.log_entries_kept,
         replication_lag_threshold: config.snapshot_entries + config.log_entries_kept,
         max_payload_entries: 1024,
-        purge_batch_size: 256,
+        purge_batch_size: (config.snapshot_entries / 4).clamp(1, 256),
         enable_pre_vote: Some(true),
         // A restarted leader would serve reads from a state it has not caught up to.
         enable_leader_restore: Some(false),

@@ -45,6 +45,8 @@ struct Recent {
     committed: Option<Rev>,
     purged: Option<Rev>,
     last: Option<Rev>,
+    /// The index of the first entry of the log.
+    first: u64,
     /// The index of the first entry in `entries`; smaller ones are only in the file.
     start: u64,
     entries: VecDeque<(Entry, usize)>,
@@ -73,6 +75,7 @@ impl LogStore {
             committed: contents.committed,
             purged: contents.purged,
             last: contents.last,
+            first: contents.purged.map_or(0, |rev| rev.index + 1),
             start: next,
             entries: VecDeque::new(),
             bytes: 0,
@@ -126,18 +129,17 @@ impl Shared {
 
     /// The entries of a range of indexes, until their sizes exceed `bytes_max`.
     async fn read(&self, from: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
-        let file_end = {
+        let (from, file_end) = {
             let recent = self.recent();
-            let first = recent.purged.map_or(0, |rev| rev.index + 1);
             let end = end.min(recent.last.map_or(0, |rev| rev.index + 1));
-            let from = from.max(first);
+            let from = from.max(recent.first);
             if from >= end {
                 return Ok(Vec::new());
             }
             if from >= recent.start {
                 return Ok(recent.copy(from, end, bytes_max));
             }
-            end.min(recent.start)
+            (from, end.min(recent.start))
         };
         let file = self.file.clone();
         let range = from..=file_end - 1;
@@ -179,6 +181,9 @@ impl Recent {
         if self.entries.is_empty() {
             self.start = entry.log_id.index;
         }
+        if self.log_entries == 0 {
+            self.first = entry.log_id.index;
+        }
         self.last = Some(types::rev(&entry.log_id));
         self.bytes += size;
         self.log_bytes += size as u64;
@@ -201,6 +206,9 @@ impl Recent {
 
     fn truncate(&mut self, last: Option<Rev>) {
         let next = last.map_or(0, |rev| rev.index + 1);
+        if self.last.is_none_or(|last| last.index < next) {
+            return;
+        }
         while let Some((entry, size)) = self.entries.back() {
             if entry.log_id.index < next {
                 break;
@@ -218,8 +226,9 @@ impl Recent {
     }
 
     fn purge(&mut self, upto: Rev) {
-        let first = self.purged.map_or(0, |rev| rev.index + 1);
-        let gone = (upto.index + 1).saturating_sub(first).min(self.log_entries);
+        let gone = (upto.index + 1).saturating_sub(self.first);
+        let gone = gone.min(self.log_entries);
+        self.first = self.first.max(upto.index + 1);
         let average = self.log_bytes / self.log_entries.max(1);
         self.log_entries -= gone;
         self.log_bytes = match self.log_entries {

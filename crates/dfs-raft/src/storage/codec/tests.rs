@@ -39,13 +39,12 @@ fn stored_entries_keep_their_bytes() {
     let golden = [
         "010300",
         "010301e80703707574",
-        "01030201020102030106 68313a31 0206 68323a31 0506 68353a31",
+        "0103020102010203010468313a31020468323a31050468353a31",
         "010303e807",
     ];
     for (entry, golden) in entries().iter().zip(golden) {
         let stored = encode_entry(entry).unwrap();
         let (value, _crc) = stored.split_last_chunk::<4>().unwrap();
-        let golden = golden.replace(' ', "").replace("06", "04");
         assert_eq!(hex(value), golden);
         assert_eq!(&decode_entry(9, &stored).unwrap(), entry);
     }
@@ -55,7 +54,7 @@ fn stored_entries_keep_their_bytes() {
 fn a_stored_vote_keeps_its_bytes() {
     let vote = Vote::new_committed(7, MemberId(2));
     let stored = encode_vote(&vote).unwrap();
-    assert_eq!(hex(&stored), "01070201c5f1e0a1");
+    assert_eq!(hex(&stored), "010702015d9d20c9");
     assert_eq!(decode_vote(&stored).unwrap(), vote);
 }
 
