@@ -30,6 +30,9 @@ use crate::types::{ClientId, Outcome, RefusalKind, RequestId, Timestamp};
 /// How many answers may be remembered longer than the client needs them.
 const FORGOTTEN_TOGETHER: u64 = 16;
 
+/// Most answers remembered for one session.
+pub(crate) const REPLIES_PER_CLIENT_MAX: u64 = REQUESTS_PER_CLIENT_MAX + FORGOTTEN_TOGETHER;
+
 /// A row of SESSIONS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
