@@ -1,6 +1,9 @@
 //! A distributed file storage system as a library.
 
+pub mod client;
 pub mod datanode;
+pub mod error;
+pub mod meta;
 pub mod proto;
 pub mod types;
 
