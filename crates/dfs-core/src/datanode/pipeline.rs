@@ -225,7 +225,7 @@ impl Intake<'_> {
     }
 
     fn check(&self, taken: &Finish, blocks: &Blocks) -> Result<(), Cut> {
-        if taken.length % BLOCK_LEN as u64 != 0 {
+        if !taken.length.is_multiple_of(BLOCK_LEN as u64) {
             let what = format!("bytes after a short block at {}", taken.length);
             return Err(self.refused(StreamErrorKind::Invalid, what));
         }
