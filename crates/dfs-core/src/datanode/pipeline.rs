@@ -265,7 +265,11 @@ async fn keep(
     pieces: mpsc::Receiver<Piece>,
 ) -> Result<(), StreamError> {
     match store(shared, request, pieces).await {
-        Ok(true) => Ok(()),
+        Ok(true) => {
+            // If one was here already, the store has read it through, or replaced it.
+            shared.corrupt.clear(request.chunk);
+            Ok(())
+        }
         Ok(false) => {
             let what = "the write was abandoned";
             Err(StreamError::new(
