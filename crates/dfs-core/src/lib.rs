@@ -1,5 +1,7 @@
 //! A distributed file storage system as a library.
 
+pub mod datanode;
+pub mod error;
 pub mod meta;
 pub mod proto;
 pub mod types;
