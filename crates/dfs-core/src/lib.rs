@@ -1,5 +1,6 @@
 //! A distributed file storage system as a library.
 
+pub mod client;
 pub mod datanode;
 pub mod error;
 pub mod meta;
