@@ -1,10 +1,15 @@
 //! Joining, reporting, losing the masters, starting again.
 
+use bytes::Bytes;
+
 use super::fixture::{CLUSTER, Cluster, bytes, config, eventually, pool, read, write};
 use super::master::FakeMaster;
+use crate::datanode::store::Purpose;
 use crate::datanode::{DataNode, DataNodeError};
 use crate::env::Env;
 use crate::proto::cluster::{ChunkReport, ReportKind};
+use crate::types::checksum::block_crcs;
+use crate::types::limits::ENTRIES_PER_REPLY_MAX;
 use crate::types::{ByteRange, ChunkId, ClusterId, NodeId};
 
 fn is_full(report: &ChunkReport) -> bool {
@@ -74,6 +79,63 @@ async fn a_new_leader_gets_a_full_report() {
             .then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_full_report_comes_in_parts_that_leave_nothing_out() {
+    let cluster = Cluster::start(1).await;
+    eventually("it has reported that it has nothing", || {
+        cluster
+            .master
+            .state()
+            .reports
+            .iter()
+            .any(is_full)
+            .then_some(())
+    })
+    .await;
+    let store = &cluster.nodes[0].shared.store;
+    let count = ENTRIES_PER_REPLY_MAX as u64 + 10;
+    let written = (0..count).map(async |number| {
+        let mut replica = store
+            .create(ChunkId(2 * number), 1, Purpose::Write)
+            .await
+            .unwrap();
+        replica
+            .write(Bytes::from_static(b"1"), &block_crcs(b"1"))
+            .await
+            .unwrap();
+        replica.finish().await.unwrap();
+    });
+    futures::future::join_all(written).await;
+
+    cluster.master.state().reports.clear();
+    cluster.master.state().term = 2;
+    let parts: Vec<ChunkReport> = eventually("it has reported in full", || {
+        let mut parts = cluster.master.state().reports.clone();
+        parts.retain(is_full);
+        let ended = |p: &ChunkReport| matches!(p.kind, ReportKind::Full { until: None, .. });
+        parts.iter().any(ended).then_some(parts)
+    })
+    .await;
+
+    assert_eq!(
+        parts.iter().map(|p| p.present.len() as u64).sum::<u64>(),
+        count
+    );
+    let middle = ChunkId(2 * (ENTRIES_PER_REPLY_MAX as u64 - 1) + 1);
+    let first = ReportKind::Full {
+        from: ChunkId(0),
+        until: Some(middle),
+    };
+    let last = ReportKind::Full {
+        from: middle,
+        until: None,
+    };
+    assert_eq!(
+        parts.iter().map(|p| p.kind).collect::<Vec<_>>(),
+        [first, last]
+    );
 }
 
 #[tokio::test]

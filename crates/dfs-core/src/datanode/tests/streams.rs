@@ -376,3 +376,47 @@ async fn the_same_chunk_written_again_is_kept_once() {
     );
     assert_eq!(cluster.nodes[0].shared.store.replicas(), 1);
 }
+
+#[tokio::test]
+async fn a_node_with_enough_to_do_says_that_it_is_busy() {
+    let mut cluster = Cluster::start(0).await;
+    let node = cluster.add(|c| c.limits.writes = 1).await;
+    let targets = std::slice::from_ref(&node);
+    let mut first = cluster.pool.write(targets, ChunkId(1), 100).await.unwrap();
+    first.send(bytes(ChunkId(1), 100)).await.unwrap();
+    eventually("the first write runs", || {
+        (cluster.nodes[0].shared.streams_running() == 1).then_some(())
+    })
+    .await;
+
+    let second = write(&cluster.pool, targets, ChunkId(2), &bytes(ChunkId(2), 100)).await;
+
+    let error = second.unwrap_err();
+    assert_eq!((error.node, error.kind), (node.node, StreamErrorKind::Busy));
+    assert_eq!(first.finish().await.unwrap().nodes, [node.node]);
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_long_for_a_stream_that_does_not_end() {
+    let mut cluster = Cluster::start(0).await;
+    let node = cluster
+        .add(|c| c.limits.shutdown = Duration::from_millis(100))
+        .await;
+    let mut writer = cluster
+        .pool
+        .write(&[node], ChunkId(1), 64 * MIB as u64)
+        .await
+        .unwrap();
+    writer.send(bytes(ChunkId(1), 2 * MIB)).await.unwrap();
+
+    let stopped = cluster.nodes.remove(0).shutdown();
+
+    timeout(Duration::from_secs(10), stopped)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        writer.finish().await.unwrap_err().kind,
+        StreamErrorKind::Unreachable
+    );
+}

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::env::BoxStream;
 use bytes::Bytes;
-use dfs_raft::env::BoxStream;
 use tokio::time::timeout;
 
 use super::frame::{Frame, FrameKind, read_frame, write_message};

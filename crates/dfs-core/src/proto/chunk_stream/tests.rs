@@ -10,8 +10,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::env::{BoxStream, Env, Listener, Network};
 use bytes::Bytes;
-use dfs_raft::env::{BoxStream, Env, Listener, Network};
 use futures::future::BoxFuture;
 use tokio::io::duplex;
 use tokio::time::{Instant, sleep};
