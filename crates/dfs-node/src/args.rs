@@ -28,7 +28,7 @@ Examples:
     dfs-node master --directory /var/lib/dfs/master --listen 10.0.0.2:7400 --join 10.0.0.1:7400
 
   Add a data node on each machine:
-    dfs-node data --directory /var/lib/dfs/data --listen 10.0.0.1:7500 --masters 10.0.0.1:7400";
+    dfs-node data --new --directory /var/lib/dfs/data --listen 10.0.0.1:7500 --masters 10.0.0.1:7400";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -50,6 +50,12 @@ pub(crate) struct MasterArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct DataArgs {
+    /// Make a new data node in an empty directory
+    ///
+    /// Without it an empty directory is refused, because a disk that is not mounted looks just
+    /// like that.
+    #[arg(long)]
+    pub(crate) new: bool,
     #[command(flatten)]
     pub(crate) settings: DataSettings,
     #[command(flatten)]

@@ -30,7 +30,11 @@ const UNAVAILABLE: u8 = 3;
 
 impl Failure {
     fn new(code: u8, message: impl fmt::Display) -> Failure {
-        Failure { message: message.to_string(), hint: None, code }
+        Failure {
+            message: message.to_string(),
+            hint: None,
+            code,
+        }
     }
 
     fn hint(mut self, hint: impl Into<String>) -> Failure {
@@ -39,7 +43,10 @@ impl Failure {
     }
 
     /// Tells the person at the terminal, and gives the exit code.
-    #[allow(clippy::print_stderr, reason = "the last words of a process, after its log")]
+    #[allow(
+        clippy::print_stderr,
+        reason = "the last words of a process, after its log"
+    )]
     pub(crate) fn report(self) -> ExitCode {
         eprintln!("error: {}", self.message);
         if let Some(hint) = self.hint {
@@ -91,10 +98,14 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             let log = general.log.over(file.log);
             if general.print_config {
                 let data = Some(settings);
-                return print_config(&File { log: Some(log), master: None, data });
+                return print_config(&File {
+                    log: Some(log),
+                    master: None,
+                    data,
+                });
             }
             start_log(&log)?;
-            block_on(data(settings))
+            block_on(data(settings, args.new))
         }
     }
 }
@@ -108,7 +119,11 @@ fn master_settings(
     let settings = flags.over(file.master);
     let log = general.log.over(file.log);
     if general.print_config {
-        print_config(&File { log: Some(log), master: Some(settings), data: None })?;
+        print_config(&File {
+            log: Some(log),
+            master: Some(settings),
+            data: None,
+        })?;
         return Ok(None);
     }
     start_log(&log)?;
@@ -136,7 +151,9 @@ fn start_log(log: &LogSettings) -> Result<(), Failure> {
     let filter = log.filter.as_deref().unwrap_or("info");
     let filter = EnvFilter::try_new(filter)
         .map_err(|e| Failure::new(USAGE, format!("the log filter `{filter}` is wrong: {e}")))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match log.format {
         Some(LogFormat::Json) => builder.json().flatten_event(true).init(),
         _ => builder.with_ansi(std::io::stderr().is_terminal()).init(),
@@ -180,7 +197,10 @@ fn master_config(settings: &MasterSettings) -> Result<MasterConfig, Failure> {
 fn warn_if_open(listen: &str) {
     let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
     let loopback = host == "localhost"
-        || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|a| a.is_loopback());
+        || host
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|a| a.is_loopback());
     if loopback {
         tracing::info!(%listen, "listening on loopback only; there is no encryption or login yet");
     } else {
@@ -200,7 +220,9 @@ async fn init(settings: MasterSettings) -> Result<(), Failure> {
     let address = master.address().to_owned();
     master.shutdown().await?;
     say(&format!("founded cluster {cluster} in {directory}"))?;
-    say(&format!("next: dfs-node master --directory {directory} --listen {address}"))
+    say(&format!(
+        "next: dfs-node master --directory {directory} --listen {address}"
+    ))
 }
 
 async fn master(settings: MasterSettings) -> Result<(), Failure> {
@@ -212,13 +234,18 @@ async fn master(settings: MasterSettings) -> Result<(), Failure> {
     if master.identity().is_none() {
         let Some(seeds) = settings.join.filter(|seeds| !seeds.is_empty()) else {
             master.shutdown().await?;
-            return Err(Failure::new(REFUSED, format!("{directory} belongs to no cluster yet"))
-                .hint("found one with `dfs-node init`, or join one with `--join HOST:PORT`"));
+            return Err(
+                Failure::new(REFUSED, format!("{directory} belongs to no cluster yet"))
+                    .hint("found one with `dfs-node init`, or join one with `--join HOST:PORT`"),
+            );
         };
         master.join(&seeds).await?;
     }
     if let Some((cluster, member)) = master.identity() {
-        say(&format!("ready: master {member} of cluster {cluster} at {}", master.address()))?;
+        say(&format!(
+            "ready: master {member} of cluster {cluster} at {}",
+            master.address()
+        ))?;
     }
     let mut failed = master.failed();
     let failure = tokio::select! {
@@ -229,17 +256,21 @@ async fn master(settings: MasterSettings) -> Result<(), Failure> {
     master.shutdown().await?;
     match failure {
         None => Ok(()),
-        Some(reason) => Err(Failure::new(REFUSED, format!("the master stopped: {reason}"))),
+        Some(reason) => Err(Failure::new(
+            REFUSED,
+            format!("the master stopped: {reason}"),
+        )),
     }
 }
 
-async fn data(settings: DataSettings) -> Result<(), Failure> {
+async fn data(settings: DataSettings, new: bool) -> Result<(), Failure> {
     let masters = settings.masters.unwrap_or_default();
     let mut config = DataNodeConfig::new(directory(settings.directory)?, masters);
     if config.masters.is_empty() {
         return Err(Failure::new(USAGE, "no master is set")
             .hint("pass `--masters HOST:PORT,…`, or set DFS_MASTERS or `masters` in the file"));
     }
+    config.store.initialize = new;
     if let Some(listen) = settings.listen {
         config.listen = listen;
     }
@@ -256,7 +287,11 @@ async fn data(settings: DataSettings) -> Result<(), Failure> {
     let run = async {
         let id = node.joined().await?;
         say(&format!("ready: data node {id} at {}", node.address()))?;
-        match failed.wait_for(Option::is_some).await.map(|reason| reason.clone()) {
+        match failed
+            .wait_for(Option::is_some)
+            .await
+            .map(|reason| reason.clone())
+        {
             Ok(Some(reason)) => Err(Failure::from(reason)),
             _ => Ok(()),
         }

@@ -26,8 +26,13 @@ pub(crate) struct File {
 impl File {
     /// Reads a configuration file; none is an empty one.
     pub(crate) fn read(path: Option<&Path>) -> Result<File, String> {
-        let Some(path) = path else { return Ok(File::default()) };
-        #[allow(clippy::disallowed_methods, reason = "the operator's file, read once at start")]
+        let Some(path) = path else {
+            return Ok(File::default());
+        };
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the operator's file, read once at start"
+        )]
         let text = std::fs::read_to_string(path)
             .map_err(|e| format!("cannot read the configuration {}: {e}", path.display()))?;
         toml::from_str(&text)
@@ -164,7 +169,10 @@ mod tests {
 
     #[test]
     fn a_flag_goes_before_the_file_and_the_file_before_the_default() {
-        let flags = MasterSettings { cache_mib: Some(1), ..MasterSettings::default() };
+        let flags = MasterSettings {
+            cache_mib: Some(1),
+            ..MasterSettings::default()
+        };
         let file: File = toml::from_str(
             "[master]\ncache_mib = 2\nlisten = \"127.0.0.1:1\"\ndead_after = \"90s\"",
         )
@@ -191,7 +199,10 @@ mod tests {
             join: Some(vec!["a:1".to_owned()]),
             ..MasterSettings::default()
         };
-        let file = File { master: Some(master.over(None)), ..File::default() };
+        let file = File {
+            master: Some(master.over(None)),
+            ..File::default()
+        };
         let again: File = toml::from_str(&toml::to_string(&file).unwrap()).unwrap();
         assert_eq!(again.master, file.master);
     }
