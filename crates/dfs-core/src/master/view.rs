@@ -11,6 +11,7 @@
 //! goes only after the others were read through (see `planners::surplus`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::proto::cluster::Heartbeat;
 use crate::proto::metadata::{Liveness, NodeAddress};
@@ -78,6 +79,8 @@ pub struct NodeView {
     pub failed: Option<String>,
     /// How far it has reported.
     pub reported: Reported,
+    /// When its last part came.
+    part_at: Duration,
     faults: BTreeMap<ChunkId, Fault>,
     surplus: BTreeSet<ChunkId>,
     orphans: BTreeSet<ChunkId>,
@@ -95,6 +98,7 @@ impl NodeView {
             streams: 0,
             failed: None,
             reported: Reported::No,
+            part_at: Duration::ZERO,
             faults: BTreeMap::new(),
             surplus: BTreeSet::new(),
             orphans: BTreeSet::new(),
@@ -226,7 +230,13 @@ impl ClusterView {
 
     /// Begins a part of a full report: what was known of the range is forgotten. `false` if a
     /// part before it was lost; then the node is asked to begin again.
-    pub fn begin_part(&mut self, node: NodeId, from: ChunkId, until: Option<ChunkId>) -> bool {
+    pub fn begin_part(
+        &mut self,
+        now: Duration,
+        node: NodeId,
+        from: ChunkId,
+        until: Option<ChunkId>,
+    ) -> bool {
         let Some(node) = self.nodes.get_mut(&node) else {
             return false;
         };
@@ -240,6 +250,7 @@ impl ClusterView {
         node.faults.retain(|chunk, _| !covered(chunk));
         node.surplus.retain(|chunk| !covered(chunk));
         node.orphans.retain(|chunk| !covered(chunk));
+        node.part_at = now;
         node.reported = until.map_or(Reported::Full, Reported::Below);
         true
     }
@@ -285,6 +296,23 @@ impl ClusterView {
                 && node.liveness != Liveness::Dead
                 && node.fault(chunk).is_none()
         })
+    }
+
+    /// Nodes with a copy of a chunk that they are not meant to have.
+    pub fn strays(&self, chunk: ChunkId) -> impl Iterator<Item = NodeId> {
+        let holders = self.nodes.values();
+        let holders = holders.filter(move |node| node.surplus.contains(&chunk));
+        holders.map(|node| node.row.node)
+    }
+
+    /// Asks the nodes for a full report whose last part is older than `limit`.
+    pub fn expire_reports(&mut self, now: Duration, limit: Duration) {
+        for node in self.nodes.values_mut() {
+            let late = now.saturating_sub(node.part_at) >= limit;
+            if late && matches!(node.reported, Reported::Below(_)) {
+                node.reported = Reported::No;
+            }
+        }
     }
 
     /// Sorts the replicas of a chunk so that a reader does well to begin with the first: nodes
@@ -349,7 +377,7 @@ pub(crate) mod tests {
                 streams: 0,
                 failed: None,
             });
-            view.begin_part(row.node, ChunkId(0), None);
+            view.begin_part(Duration::ZERO, row.node, ChunkId(0), None);
         }
         view
     }
@@ -358,9 +386,9 @@ pub(crate) mod tests {
     fn a_full_report_with_a_lost_part_is_asked_for_again() {
         let mut view = view(1);
         let n = NodeId(1);
-        assert!(view.begin_part(n, ChunkId(0), Some(ChunkId(10))));
+        assert!(view.begin_part(Duration::ZERO, n, ChunkId(0), Some(ChunkId(10))));
         assert!(!view.confirmed(n, ChunkId(3)));
-        assert!(!view.begin_part(n, ChunkId(20), None));
+        assert!(!view.begin_part(Duration::ZERO, n, ChunkId(20), None));
         assert!(view.node(n).is_some_and(NodeView::wants_report));
     }
 
@@ -370,7 +398,7 @@ pub(crate) mod tests {
         let n = NodeId(1);
         view.add_fault(n, ChunkId(5), Fault::Missing);
         view.add_fault(n, ChunkId(15), Fault::Corrupt);
-        view.begin_part(n, ChunkId(0), Some(ChunkId(10)));
+        view.begin_part(Duration::ZERO, n, ChunkId(0), Some(ChunkId(10)));
         let faults: Vec<_> = view
             .node(n)
             .into_iter()

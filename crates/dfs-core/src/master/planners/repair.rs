@@ -6,8 +6,9 @@
 //! from a slow pass over the whole map that finds whatever was forgotten. Each is looked up
 //! again before a copy is planned, so what has healed meanwhile costs nothing.
 //!
-//! A copy goes back to a node that should have one and does not, if that node can take it, and
-//! otherwise to a new place, instead of the replica that is lost. Copies are made by nodes
+//! A copy goes back to a node that should have one and does not, if that node can take it, else
+//! to a node that has one it should not have, and otherwise to a new place; in the last two cases
+//! it takes the place of a replica that is lost. Copies are made by nodes
 //! pulling from nodes; every byte is verified there, so a source that turns out to be wrong costs
 //! time only. Nothing is deleted here.
 
@@ -24,6 +25,12 @@ use crate::types::{ChunkId, NodeId};
 
 /// Most chunks in the queue; the rest is found again by the next pass.
 pub const ENDANGERED_MAX: usize = 65_536;
+/// How long a chunk that could not be repaired is left alone at first, and at most.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+/// See [`PAUSE_MIN`].
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Most nodes avoided for a chunk.
+const SETBACK_NODES_MAX: usize = 4;
 
 /// How much repair may cost at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,11 +114,24 @@ pub fn assess(view: &ClusterView, chunk: ChunkId, intended: &Intended) -> Assess
     found
 }
 
+/// How repairing a chunk failed so far.
+#[derive(Debug, Default)]
+struct Setback {
+    /// Nodes that could not make the copy, lately.
+    nodes: Vec<NodeId>,
+    /// When it is tried again.
+    again: Duration,
+    /// How long to wait the next time.
+    pause: Duration,
+}
+
 /// Chunks that lack copies, most endangered first.
 #[derive(Debug, Default)]
 pub struct Endangered {
     order: BTreeSet<(usize, Duration, ChunkId)>,
     chunks: BTreeMap<ChunkId, (usize, Duration)>,
+    /// What went wrong with some of them.
+    setbacks: BTreeMap<ChunkId, Setback>,
     /// Chunks that came when the queue was full.
     overflowed: bool,
 }
@@ -119,7 +139,7 @@ pub struct Endangered {
 impl Endangered {
     /// Takes a chunk in, or changes its place, by what was found of it at `now`.
     pub fn update(&mut self, chunk: ChunkId, readable: usize, now: Duration) {
-        let since = self.remove(chunk).unwrap_or(now);
+        let since = self.unlink(chunk).unwrap_or(now);
         if self.chunks.len() < ENDANGERED_MAX {
             self.order.insert((readable, since, chunk));
             self.chunks.insert(chunk, (readable, since));
@@ -130,9 +150,38 @@ impl Endangered {
 
     /// Takes a chunk out; since when it was in.
     pub fn remove(&mut self, chunk: ChunkId) -> Option<Duration> {
+        let since = self.unlink(chunk)?;
+        self.setbacks.remove(&chunk);
+        Some(since)
+    }
+
+    fn unlink(&mut self, chunk: ChunkId) -> Option<Duration> {
         let (readable, since) = self.chunks.remove(&chunk)?;
         self.order.remove(&(readable, since, chunk));
         Some(since)
+    }
+
+    /// Leaves a chunk alone for a while, longer each time: it could not be repaired, by the
+    /// fault of `node` if one is named.
+    pub fn set_back(&mut self, chunk: ChunkId, node: Option<NodeId>, now: Duration) {
+        if !self.chunks.contains_key(&chunk) {
+            return;
+        }
+        let setback = self.setbacks.entry(chunk).or_default();
+        setback.pause = (setback.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+        setback.again = now.saturating_add(setback.pause);
+        match node {
+            Some(node) if setback.nodes.len() < SETBACK_NODES_MAX => setback.nodes.push(node),
+            // Nobody is avoided for ever: when nobody else can, they may.
+            Some(_) | None => setback.nodes.clear(),
+        }
+    }
+
+    /// Nodes that could not make a copy of a chunk, lately.
+    pub fn avoided(&self, chunk: ChunkId) -> &[NodeId] {
+        self.setbacks
+            .get(&chunk)
+            .map_or(&[], |setback| &setback.nodes)
     }
 
     /// How many there are.
@@ -156,11 +205,13 @@ impl Endangered {
         self.order.range(..end).count()
     }
 
-    /// The chunks, most endangered first, beginning with those of which a copy is left.
-    pub fn first(&self, limit: usize) -> Vec<ChunkId> {
+    /// The chunks to be tried now, most endangered first, beginning with those of which a copy
+    /// is left.
+    pub fn first(&self, limit: usize, now: Duration) -> Vec<ChunkId> {
         let start = (1, Duration::ZERO, ChunkId(0));
-        let able = self.order.range(start..);
-        able.take(limit).map(|&(_, _, chunk)| chunk).collect()
+        let waits = |chunk| matches!(self.setbacks.get(&chunk), Some(s) if s.again > now);
+        let able = self.order.range(start..).map(|&(_, _, chunk)| chunk);
+        able.filter(|&chunk| !waits(chunk)).take(limit).collect()
     }
 }
 
@@ -217,6 +268,13 @@ pub fn plan_copy(
     if let Some(&back) = found.faulty.iter().find(able) {
         return Ok(Some(plan(back, None)));
     }
+    let lost = found.dead.iter().chain(&found.faulty).chain(&found.leaving);
+    let replaces = lost.copied().next();
+    let stray: Vec<NodeId> = view.strays(chunk).collect();
+    if let Some(&stray) = stray.iter().find(able) {
+        // It has one already: making it again costs a look at it.
+        return Ok(Some(plan(stray, replaces)));
+    }
     let elsewhere: Vec<NodeId> = intended.replicas.iter().chain(avoid).copied().collect();
     let wish = Wish {
         replicas: 1,
@@ -226,8 +284,6 @@ pub fn plan_copy(
         avoid: &elsewhere,
     };
     let to = placement::place(view, wish, random)?;
-    let lost = found.dead.iter().chain(&found.faulty).chain(&found.leaving);
-    let replaces = lost.copied().next();
     Ok(to.first().map(|&to| plan(to, replaces)))
 }
 
@@ -316,6 +372,18 @@ mod tests {
     }
 
     #[test]
+    fn a_stray_copy_takes_the_place_of_a_lost_one() {
+        let mut view = view(6);
+        view.set_liveness(NodeId(2), Liveness::Dead);
+        view.add_surplus(NodeId(6), C);
+        let copy = plan(&view, &[1, 2, 3]);
+        assert_eq!(
+            copy.map(|copy| (copy.to, copy.replaces)),
+            Some((NodeId(6), Some(NodeId(2))))
+        );
+    }
+
+    #[test]
     fn a_draining_node_is_a_source_but_no_copy() {
         let mut view = view(4);
         view.know(NodeRow {
@@ -345,7 +413,10 @@ mod tests {
         assert_eq!(plan(&view, &[1]), None);
         let mut queue = Endangered::default();
         queue.update(C, 0, Duration::ZERO);
-        assert_eq!((queue.missing(), queue.first(10)), (1, vec![]));
+        assert_eq!(
+            (queue.missing(), queue.first(10, Duration::ZERO)),
+            (1, vec![])
+        );
     }
 
     #[test]
@@ -356,6 +427,22 @@ mod tests {
         queue.update(ChunkId(3), 1, Duration::from_secs(2));
         queue.update(ChunkId(1), 2, Duration::from_secs(9));
         queue.update(ChunkId(4), 2, Duration::from_secs(5));
-        assert_eq!(queue.first(9), [3, 2, 1, 4].map(ChunkId));
+        assert_eq!(queue.first(9, Duration::ZERO), [3, 2, 1, 4].map(ChunkId));
+    }
+
+    #[test]
+    fn a_chunk_that_could_not_be_repaired_is_left_alone_longer_each_time() {
+        let mut queue = Endangered::default();
+        queue.update(C, 1, Duration::ZERO);
+        queue.set_back(C, Some(NodeId(4)), Duration::ZERO);
+        assert_eq!(queue.first(9, PAUSE_MIN / 2), []);
+        assert_eq!(queue.first(9, PAUSE_MIN), [C]);
+        assert_eq!(queue.avoided(C), [NodeId(4)]);
+        queue.set_back(C, None, PAUSE_MIN);
+        assert_eq!(queue.first(9, PAUSE_MIN * 2), []);
+        assert_eq!(queue.avoided(C), []);
+        queue.remove(C);
+        queue.update(C, 1, Duration::ZERO);
+        assert_eq!(queue.first(9, Duration::ZERO), [C]);
     }
 }

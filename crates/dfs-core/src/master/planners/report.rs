@@ -5,7 +5,8 @@
 //! intended        right         Fine
 //! intended        absent        Fault(Missing)      repaired
 //! intended        wrong bytes   Fault(Corrupt)      repaired
-//! not for it      right         Adopt, if copies lack; else Surplus, deleted slowly
+//! not for it      right         Adopt, if the map names too few; else Surplus, which repair
+//!                               may use in the place of a lost one, else deleted slowly
 //! no such chunk   anything      Orphan              deleted if its range has expired
 //! ```
 //!
@@ -24,7 +25,7 @@ pub enum Finding {
     Fine,
     /// It should be there and right, and is not.
     Fault(Fault),
-    /// It should not be there, but copies lack: it is made one of the intended.
+    /// It should not be there, but the map names too few: it becomes one of the intended.
     Adopt,
     /// It should not be there.
     Surplus,
@@ -35,12 +36,7 @@ pub enum Finding {
 }
 
 /// Judges a replica that `node` has.
-pub fn present(
-    view: &ClusterView,
-    node: NodeId,
-    replica: ReplicaSummary,
-    chunk: Option<&Intended>,
-) -> Finding {
+pub fn present(node: NodeId, replica: ReplicaSummary, chunk: Option<&Intended>) -> Finding {
     let Some(chunk) = chunk else {
         return Finding::Orphan;
     };
@@ -52,12 +48,7 @@ pub fn present(
             Finding::Fault(Fault::Corrupt)
         };
     }
-    let good = chunk
-        .replicas
-        .iter()
-        .filter(|&&node| super::repair::is_good(view, replica.chunk, node))
-        .count();
-    if right && good < usize::from(chunk.target.0) {
+    if right && chunk.replicas.len() < usize::from(chunk.target.0) {
         Finding::Adopt
     } else {
         Finding::Surplus
@@ -87,7 +78,6 @@ pub fn note(view: &mut ClusterView, node: NodeId, chunk: ChunkId, finding: Findi
 mod tests {
     use super::*;
     use crate::master::view::tests::view;
-    use crate::proto::metadata::Liveness;
     use crate::types::ReplicationTarget;
 
     const C: ChunkId = ChunkId(1);
@@ -108,43 +98,35 @@ mod tests {
 
     #[test]
     fn a_replica_where_it_should_be_is_fine_only_with_the_right_bytes() {
-        let (view, chunk) = (view(4), intended(&[1, 2, 3]));
+        let chunk = intended(&[1, 2, 3]);
         let wrong = ReplicaSummary {
             checksum: 8,
             ..RIGHT
         };
+        assert_eq!(present(NodeId(1), RIGHT, Some(&chunk)), Finding::Fine);
         assert_eq!(
-            present(&view, NodeId(1), RIGHT, Some(&chunk)),
-            Finding::Fine
-        );
-        assert_eq!(
-            present(&view, NodeId(1), wrong, Some(&chunk)),
+            present(NodeId(1), wrong, Some(&chunk)),
             Finding::Fault(Fault::Corrupt)
         );
     }
 
     #[test]
-    fn a_stray_replica_is_adopted_while_copies_lack_and_is_surplus_otherwise() {
-        let (mut view, chunk) = (view(4), intended(&[1, 2, 3]));
-        let judge = |view: &ClusterView| present(view, NodeId(4), RIGHT, Some(&chunk));
-        assert_eq!(judge(&view), Finding::Surplus);
-        view.set_liveness(NodeId(2), Liveness::Dead);
-        assert_eq!(judge(&view), Finding::Adopt);
+    fn a_stray_replica_is_adopted_while_the_map_names_too_few_and_is_surplus_otherwise() {
+        let judge = |nodes| present(NodeId(4), RIGHT, Some(&intended(nodes)));
+        assert_eq!(judge(&[1, 2]), Finding::Adopt);
+        assert_eq!(judge(&[1, 2, 3]), Finding::Surplus);
     }
 
     #[test]
     fn a_stray_replica_with_wrong_bytes_is_never_adopted() {
-        let (view, chunk) = (view(4), intended(&[1]));
         let wrong = ReplicaSummary { length: 9, ..RIGHT };
-        assert_eq!(
-            present(&view, NodeId(4), wrong, Some(&chunk)),
-            Finding::Surplus
-        );
+        let found = present(NodeId(4), wrong, Some(&intended(&[1])));
+        assert_eq!(found, Finding::Surplus);
     }
 
     #[test]
     fn a_replica_of_a_chunk_the_map_does_not_know_is_an_orphan() {
-        assert_eq!(present(&view(1), NodeId(1), RIGHT, None), Finding::Orphan);
+        assert_eq!(present(NodeId(1), RIGHT, None), Finding::Orphan);
     }
 
     #[test]

@@ -23,8 +23,8 @@ pub const TRIAL_TIMEOUT: Duration = Duration::from_secs(120);
 pub enum Verdict {
     /// Nothing: it is intended, or gone.
     Settled,
-    /// Copies lack: keep it.
-    Adopt,
+    /// Copies lack: keep it, repair may use it.
+    Keep,
     /// Wait: too few other replicas are confirmed.
     Wait,
     /// Ask these nodes to read their replicas through.
@@ -47,7 +47,7 @@ pub fn consider(
     let target = usize::from(intended.target.0).max(1);
     let good = |id: &&NodeId| super::repair::is_good(view, chunk, **id);
     if intended.replicas.iter().filter(good).count() < target {
-        return Verdict::Adopt;
+        return Verdict::Keep;
     }
     let confirmed = |id: &&NodeId| view.confirmed(**id, chunk);
     let witnesses: Vec<NodeId> = intended
@@ -189,10 +189,10 @@ mod tests {
     fn a_copy_is_kept_while_others_are_lost_and_while_they_are_unconfirmed() {
         let mut lost = view(4);
         lost.add_fault(NodeId(1), C, Fault::Corrupt);
-        assert_eq!(judge(&lost, &[1, 2]), Verdict::Adopt);
+        assert_eq!(judge(&lost, &[1, 2]), Verdict::Keep);
         lost = view(4);
         lost.set_liveness(NodeId(1), Liveness::Dead);
-        assert_eq!(judge(&lost, &[1, 2]), Verdict::Adopt);
+        assert_eq!(judge(&lost, &[1, 2]), Verdict::Keep);
         let mut unsure = view(4);
         unsure.want_report(NodeId(1));
         assert_eq!(judge(&unsure, &[1, 2]), Verdict::Wait);
