@@ -1,7 +1,9 @@
 //! A distributed file storage system as a library.
 
-pub mod master;
-pub mod proto;
+pub mod error;
 pub mod types;
+pub mod proto;
+pub mod master;
+pub mod client;
 
 pub use dfs_raft::env;
