@@ -4,6 +4,7 @@ pub mod error;
 pub mod types;
 pub mod proto;
 pub mod master;
+pub mod datanode;
 pub mod client;
 
 pub use dfs_raft::env;
