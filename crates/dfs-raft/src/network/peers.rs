@@ -337,7 +337,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         };
         let send = snapshots::send(&self.peers, &self.append, vote, view);
         tokio::select! {
-            sent = send => sent.map(|vote| SnapshotResponse::new(vote)),
+            sent = send => sent.map(SnapshotResponse::new),
             closed = cancel => Err(StreamingError::Closed(closed)),
         }
     }

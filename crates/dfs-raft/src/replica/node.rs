@@ -220,11 +220,12 @@ fn open_files<M: StateMachine>(
 }
 
 /// The log keeps what the state has not made durable.
-fn purge_gate<M: StateMachine>(state: Arc<State<M>>) -> PurgeGate {
+pub(crate) fn purge_gate<M: StateMachine>(state: Arc<State<M>>) -> PurgeGate {
     Arc::new(move |index| {
         let state = state.clone();
         Box::pin(async move {
-            let durable = state.make_durable().await.map_err(io::Error::other)?;
+            let durable = state.make_durable_to(index).await;
+            let durable = durable.map_err(io::Error::other)?;
             match durable.is_some_and(|rev| rev.index >= index) {
                 true => Ok(()),
                 false => Err(io::Error::other(format!(

@@ -39,6 +39,10 @@ impl Position {
         Position::decode(notes.get(APPLIED)?, notes.get(MEMBERS)?)
     }
 
+    pub(crate) fn read_applied(notes: &LocalNotes<'_>) -> Result<Option<Rev>, Fatal> {
+        Ok(Position::decode(notes.get(APPLIED)?, None)?.applied)
+    }
+
     fn decode(applied: Option<Vec<u8>>, members: Option<Vec<u8>>) -> Result<Position, Fatal> {
         Ok(Position {
             applied: match applied {

@@ -116,8 +116,8 @@ impl LogFile {
         }
         contents.last = contents.purged;
         let first = contents.purged.map_or(0, |rev| rev.index + 1);
-        let mut expected = first;
-        for row in txn.open_table(ENTRIES)?.range(first..)? {
+        let rows = txn.open_table(ENTRIES)?;
+        for (expected, row) in (first..).zip(rows.range(first..)?) {
             let (index, stored) = row?;
             if index.value() != expected {
                 return Err(Fatal::new(format!("the log lacks entry {expected}")));
@@ -126,7 +126,6 @@ impl LogFile {
             contents.last = Some(crate::types::rev(&entry.log_id));
             contents.bytes += stored.value().len() as u64;
             contents.entries += 1;
-            expected += 1;
         }
         Ok(contents)
     }

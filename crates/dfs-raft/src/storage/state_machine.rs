@@ -149,20 +149,29 @@ impl<M: StateMachine> State<M> {
         may_be_member(&self.db(), member)
     }
 
-    /// Makes durable what is applied, and returns up to where.
-    pub(crate) async fn make_durable(&self) -> Result<Option<Rev>, Fatal> {
-        let applied = *self.applied.borrow();
-        if *self.durable.borrow() >= applied {
-            return Ok(*self.durable.borrow());
+    /// Makes durable what is applied.
+    pub(crate) async fn make_durable(&self) -> Result<(), Fatal> {
+        let applied = self.applied.borrow().map_or(0, |rev| rev.index);
+        self.make_durable_to(applied).await?;
+        Ok(())
+    }
+
+    /// Makes the state durable up to an index if it is not, and returns up to where it is.
+    pub(crate) async fn make_durable_to(&self, index: u64) -> Result<Option<Rev>, Fatal> {
+        let durable = *self.durable.borrow();
+        if durable.is_some_and(|rev| rev.index >= index) {
+            return Ok(durable);
         }
         self.unsynced.store(0, Ordering::Relaxed);
         let db = self.db();
-        let result = self.env.run_blocking(move || db.make_durable()).await;
+        // The position that becomes durable is the one in the transaction: it may be ahead of
+        // what readers were told.
+        let commit = move || db.write(true, |_, notes| Position::read_applied(notes));
+        let result = self.env.run_blocking(commit).await;
         if let Err(fatal) = &result {
             self.failure.stop(fatal.clone());
         }
-        result?;
-        Ok(self.advance_durable(applied))
+        Ok(self.advance_durable(result?))
     }
 
     fn advance_durable(&self, rev: Option<Rev>) -> Option<Rev> {
@@ -328,8 +337,13 @@ impl<M: StateMachine> RaftSnapshotBuilder<TypeConfig> for StateStore<M> {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> io::Result<TakenSnapshot> {
-        self.0.make_durable().await.map_err(io::Error::other)?;
-        self.take()
+        // What a snapshot includes may be cut from the log, so it must be on disk first.
+        let snapshot = self.take()?;
+        if let Some(last) = &snapshot.meta.last_log_id {
+            let durable = self.0.make_durable_to(last.index).await;
+            durable.map_err(io::Error::other)?;
+        }
+        Ok(snapshot)
     }
 }
 

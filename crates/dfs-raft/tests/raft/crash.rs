@@ -2,11 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use dfs_raft::env::{Env, RealDisk};
+use dfs_raft::env::{Clock, Env, RealDisk, Timestamp};
+use dfs_raft::state::StateTxn;
 use dfs_raft::testing::Cluster;
-use dfs_raft::{Consistency, ProposeError, StartError};
+use dfs_raft::{ApplyContext, Consistency, Fatal, ProposeError, StartError, StateMachine};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::TestResult;
@@ -148,5 +149,73 @@ async fn a_damaged_row_stops_the_replica_when_it_is_verified() -> TestResult {
     let replica = cluster.replica(0);
     assert!(replica.verify().await.is_err());
     replica.failed().wait_for(Option::is_some).await?;
+    Ok(())
+}
+
+/// A journal of which one copy writes something else.
+struct Deviant(bool);
+
+impl StateMachine for Deviant {
+    const TABLES: &'static [&'static str] = Journal::TABLES;
+    type Command = String;
+    type Reply = Option<u64>;
+
+    fn apply(
+        &self,
+        state: &mut StateTxn<'_>,
+        context: ApplyContext,
+        line: String,
+    ) -> Result<Option<u64>, Fatal> {
+        let line = if self.0 { "deviant".to_owned() } else { line };
+        Journal.apply(state, context, line)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_differs_from_the_majority_stops_and_says_so() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let made = AtomicUsize::new(0);
+    let make = move || Deviant(made.fetch_add(1, Ordering::SeqCst) == 2);
+    let cluster = Cluster::start(3, Env::real(), directory.path(), make, eager).await?;
+    let leader = cluster.replica(cluster.leader().await);
+    for n in 0..40 {
+        // The deviant may have led, and stopped.
+        drop(leader.propose(format!("{n}")).await);
+    }
+    let mut failed = cluster.replica(2).failed();
+    let reason = failed.wait_for(Option::is_some).await?.clone().unwrap();
+    assert!(
+        reason.to_string().contains("differs from the majority"),
+        "{reason}"
+    );
+    for index in [0, 1] {
+        assert!(cluster.replica(index).failed().borrow().is_none());
+    }
+    Ok(())
+}
+
+/// A clock that goes backwards.
+struct Backwards(AtomicU64);
+
+impl Clock for Backwards {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.fetch_sub(1000, Ordering::SeqCst))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_commands_never_goes_back() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let mut env = Env::real();
+    env.clock = Arc::new(Backwards(AtomicU64::new(1_000_000_000)));
+    let mut cluster = Cluster::start(1, env, directory.path(), || Journal, eager).await?;
+    let first = cluster.replica(0).propose("a".to_owned()).await?.time;
+    let second = cluster.replica(0).propose("b".to_owned()).await?.time;
+    assert!(second >= first);
+    cluster.stop(0).await;
+    cluster.start_member(0).await?;
+    cluster.leader().await;
+    let third = cluster.replica(0).propose("c".to_owned()).await?.time;
+    assert!(third >= second);
     Ok(())
 }
