@@ -3,6 +3,7 @@
 pub mod error;
 pub mod types;
 pub mod proto;
+pub mod meta;
 pub mod master;
 pub mod datanode;
 pub mod client;
