@@ -9,11 +9,12 @@
 //! acknowledged before the read.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::ReadPolicy;
 use openraft::errors::{LinearizableReadError, RaftError};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::Reading;
 use super::node::Node;
@@ -25,6 +26,9 @@ use crate::types;
 
 /// A reader of a round.
 pub(crate) type Waiting = oneshot::Sender<Result<Reading, ReadError>>;
+
+/// The pause before a leader that cannot be reached is asked again.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Readers served by one round at most.
 const ROUND_READERS_MAX: usize = 4096;
@@ -50,9 +54,16 @@ pub(super) async fn serve<M: StateMachine>(node: Arc<Node<M>>, mut queue: mpsc::
 
 impl<M: StateMachine> Node<M> {
     async fn read_round(&self) -> Result<Reading, ReadError> {
-        let index = match self.read_index().await {
-            Err(ReadError::NotLeader(Some(leader))) => self.ask_read_index(leader).await?,
-            result => result?,
+        let index = loop {
+            let asked = match self.read_index().await {
+                Err(ReadError::NotLeader(Some(leader))) => self.ask_read_index(leader).await?,
+                result => Some(result?),
+            };
+            match asked {
+                Some(index) => break index,
+                // The leader may come back, or another may lead soon.
+                None => sleep(RETRY_PAUSE).await,
+            }
         };
         self.wait_applied(index.index).await?;
         self.read_now()
@@ -80,7 +91,8 @@ impl<M: StateMachine> Node<M> {
         }
     }
 
-    async fn ask_read_index(&self, leader: LeaderHint) -> Result<Rev, ReadError> {
+    /// `None` if the leader cannot be reached.
+    async fn ask_read_index(&self, leader: LeaderHint) -> Result<Option<Rev>, ReadError> {
         let connection = self
             .peers
             .connection(leader.member, &leader.address, Purpose::Control);
@@ -89,7 +101,8 @@ impl<M: StateMachine> Node<M> {
             client.read_index(context, header).await
         });
         match answer.await {
-            Ok(rev) => Ok(rev),
+            Ok(rev) => Ok(Some(rev)),
+            Err(CallError::Unreachable(..)) => Ok(None),
             Err(CallError::Refused(_, Refusal::NotLeader { .. })) => {
                 Err(ReadError::NotLeader(None))
             }
