@@ -207,11 +207,13 @@ impl From<&Vote> for WireVote {
     }
 }
 
-impl From<WireVote> for Vote {
-    fn from(vote: WireVote) -> Vote {
-        match vote.granted_by_quorum {
-            true => Vote::new_committed(vote.term, MemberId(vote.candidate)),
-            false => Vote::new(vote.term, MemberId(vote.candidate)),
+impl WireVote {
+    /// The vote it carries. (Not `From`: [`Vote`] is the projection of a trait that other crates
+    /// cannot see through, and the impl would collide with theirs.)
+    pub(crate) fn open(self) -> Vote {
+        match self.granted_by_quorum {
+            true => Vote::new_committed(self.term, MemberId(self.candidate)),
+            false => Vote::new(self.term, MemberId(self.candidate)),
         }
     }
 }
@@ -298,7 +300,7 @@ impl TryFrom<Append> for AppendEntriesRequest<TypeConfig> {
     fn try_from(request: Append) -> Result<Self, Fatal> {
         let entries = request.entries.into_iter().map(WireEntry::into_entry);
         Ok(AppendEntriesRequest {
-            vote: request.vote.into(),
+            vote: request.vote.open(),
             prev_log_id: request.previous.map(types::log_id),
             leader_commit: request.committed.map(types::log_id),
             entries: entries.collect::<Result<_, _>>()?,
@@ -323,7 +325,7 @@ impl From<Appended> for AppendEntriesResponse<TypeConfig> {
             Appended::All => Self::Success,
             Appended::UpTo(upto) => Self::PartialSuccess(upto.map(types::log_id)),
             Appended::Conflict => Self::Conflict,
-            Appended::HigherVote(vote) => Self::HigherVote(vote.into()),
+            Appended::HigherVote(vote) => Self::HigherVote(vote.open()),
         }
     }
 }
@@ -340,7 +342,7 @@ impl From<VoteRequest<TypeConfig>> for AskVote {
 
 impl From<AskVote> for VoteRequest<TypeConfig> {
     fn from(request: AskVote) -> Self {
-        let mut ask = VoteRequest::new(request.vote.into(), request.last.map(types::log_id));
+        let mut ask = VoteRequest::new(request.vote.open(), request.last.map(types::log_id));
         ask.leadership_transfer = request.leadership_transfer;
         ask
     }
@@ -358,7 +360,7 @@ impl From<VoteResponse<TypeConfig>> for Voted {
 
 impl From<Voted> for VoteResponse<TypeConfig> {
     fn from(response: Voted) -> Self {
-        let vote = Vote::from(response.vote);
+        let vote = response.vote.open();
         VoteResponse::new(vote, response.last.map(types::log_id), response.granted)
     }
 }
@@ -376,7 +378,7 @@ impl From<TransferLeaderRequest<TypeConfig>> for Transfer {
 impl From<Transfer> for TransferLeaderRequest<TypeConfig> {
     fn from(request: Transfer) -> Self {
         let last = request.last.map(types::log_id);
-        TransferLeaderRequest::new(request.leader.into(), request.to, last)
+        TransferLeaderRequest::new(request.leader.open(), request.to, last)
     }
 }
 
@@ -406,8 +408,8 @@ impl From<Transferred> for Result<(), TransferLeaderError<TypeConfig>> {
             Transferred::Yes => Ok(()),
             Transferred::VoteChanged { expected, actual } => {
                 Err(TransferLeaderError::VoteChanged {
-                    expected: expected.into(),
-                    actual: actual.into(),
+                    expected: expected.open(),
+                    actual: actual.open(),
                 })
             }
             Transferred::LogNotFlushed { expected, actual } => {

@@ -147,7 +147,7 @@ impl<M: StateMachine> RaftRpc for Service<M> {
     ) -> Result<Begun, Refusal> {
         let node = self.member(&header)?;
         let own = node.current_vote();
-        if own.partial_cmp(&vote.into()) == Some(std::cmp::Ordering::Greater) {
+        if own.partial_cmp(&vote.open()) == Some(std::cmp::Ordering::Greater) {
             return Ok(Begun::HigherVote((&own).into()));
         }
         finish(async move {
@@ -165,7 +165,7 @@ impl<M: StateMachine> RaftRpc for Service<M> {
     async fn end_snapshot(self, _: Context, header: Header, end: End) -> Result<WireVote, Refusal> {
         let node = self.member(&header)?;
         finish(async move {
-            let vote = end.vote.into();
+            let vote = end.vote.open();
             let received = node.incoming.end(end).await.map_err(stopped(&node))??;
             let snapshot = Snapshot {
                 meta: SnapshotMeta {

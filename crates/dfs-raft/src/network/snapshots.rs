@@ -36,7 +36,7 @@ pub(crate) async fn send(
     });
     let transfer = match begun.await.map_err(streaming_error)? {
         Begun::Transfer(transfer) => transfer,
-        Begun::HigherVote(vote) => return Ok(vote.into()),
+        Begun::HigherVote(vote) => return Ok(vote.open()),
     };
     let mut cursor = Cursor::default();
     loop {
@@ -68,7 +68,7 @@ pub(crate) async fn send(
     let ended = connection.call(deadline, async move |client, context, header| {
         client.end_snapshot(context, header, end).await
     });
-    Ok(ended.await.map_err(streaming_error)?.into())
+    Ok(ended.await.map_err(streaming_error)?.open())
 }
 
 /// The receiving half.
