@@ -1,6 +1,8 @@
 //! A distributed file storage system as a library.
 
 pub mod client;
+#[cfg(feature = "embedded")]
+pub mod cluster;
 pub mod datanode;
 pub mod error;
 pub mod master;

@@ -222,6 +222,17 @@ impl Leading {
         }
     }
 
+    /// What is wrong with a chunk, if anything: fewer replicas are confirmed than wanted.
+    pub(crate) fn ailment(&self, id: ChunkId, chunk: &Intended) -> Option<String> {
+        let replicas = chunk.replicas.iter();
+        let confirmed = replicas.filter(|node| self.view.confirmed(**node, id));
+        let confirmed: Vec<_> = confirmed.collect();
+        let (wanted, meant) = (usize::from(chunk.target.0), &chunk.replicas);
+        (confirmed.len() < wanted).then(|| {
+            format!("{id} is meant to be on {meant:?}, confirmed {confirmed:?}, wanted {wanted}")
+        })
+    }
+
     /// Has a node read a replica through that someone doubts.
     pub(crate) fn doubt(&mut self, node: NodeId, chunk: ChunkId) {
         let doubts = self.tasks.of_node(node).len();

@@ -10,6 +10,9 @@ use super::view::NodeRow;
 use crate::meta::{Chunk, query};
 use crate::types::{ChunkId, NodeId, Timestamp};
 
+/// Chunks in one page.
+const PAGE: usize = 1024;
+
 impl From<Chunk> for Intended {
     fn from(chunk: Chunk) -> Intended {
         Intended {
@@ -47,6 +50,19 @@ pub(crate) fn nodes(state: &impl ReadState) -> Result<Vec<NodeRow>, Fatal> {
 /// The state cannot be read.
 pub(crate) fn chunk(state: &impl ReadState, chunk: ChunkId) -> Result<Option<Intended>, Fatal> {
     Ok(query::chunk(state, chunk)?.map(Intended::from))
+}
+
+/// The next chunks after an id.
+///
+/// # Errors
+/// The state cannot be read.
+pub(crate) fn page(
+    state: &impl ReadState,
+    after: Option<ChunkId>,
+) -> Result<Vec<(ChunkId, Intended)>, Fatal> {
+    let rows = query::chunks_page(state, after, PAGE)?;
+    let rows = rows.into_iter().map(|(id, chunk)| (id, chunk.into()));
+    Ok(rows.collect())
 }
 
 /// What a tick wants to know of the map.

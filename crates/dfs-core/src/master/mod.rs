@@ -37,7 +37,7 @@ pub mod view;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use dfs_raft::{ChangeError, Consistency, Fatal, Leadership, ReplicaStatus, StartError};
+use dfs_raft::{ChangeError, Consistency, Fatal, Leadership, ReplicaStatus, Role, StartError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -180,6 +180,49 @@ impl Master {
             applied,
             violations: violations.map_err(rpc_error)?,
         })
+    }
+
+    /// As the leader, says how many masters vote and how many data nodes are live.
+    pub fn strength(&self) -> Option<(usize, usize)> {
+        let live = self.shared.if_leading(|leading| {
+            let nodes = leading.view.nodes();
+            nodes.filter(|node| node.takes_replicas()).count()
+        })?;
+        let members = self.shared.replica.status().ok()??.members;
+        let voters = members.iter().filter(|m| m.role == Role::Voter);
+        Some((voters.count(), live))
+    }
+
+    /// As the leader, says of every chunk with fewer confirmed replicas than wanted how it is.
+    /// It reads the whole map: for tests and checks.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub async fn unhealthy_chunks(&self) -> Result<Option<Vec<String>>> {
+        if !self.leads() {
+            return Ok(None);
+        }
+        let reading = self.shared.read(Consistency::Stale).await;
+        let reading = reading.map_err(rpc_error)?;
+        let mut unhealthy = Vec::new();
+        let mut after = None;
+        loop {
+            let look = move |view: &dfs_raft::state::View| map::page(view, after);
+            let page = self.shared.look(reading.clone(), look).await;
+            let page = page.map_err(rpc_error)?;
+            let Some((last, _)) = page.last() else {
+                return Ok(Some(unhealthy));
+            };
+            after = Some(*last);
+            let judged = self.shared.if_leading(|leading| {
+                let judge = |(id, chunk)| leading.ailment(id, &chunk);
+                page.into_iter().filter_map(judge).collect::<Vec<_>>()
+            });
+            match judged {
+                Some(judged) => unhealthy.extend(judged),
+                None => return Ok(None),
+            }
+        }
     }
 
     /// Stops in order: nothing new is accepted, the state is made durable.
