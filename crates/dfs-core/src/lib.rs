@@ -2,6 +2,8 @@
 
 pub mod datanode;
 pub mod proto;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod types;
 
 pub use dfs_raft::env;
