@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use dfs_core::datanode::store::StoreError;
 use dfs_core::datanode::{DataNode, DataNodeConfig, DataNodeError};
 use dfs_core::env::Env;
 use dfs_core::error::{Error, ErrorKind};
@@ -59,8 +60,7 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let code = match error.kind() {
-            ErrorKind::Unavailable => UNAVAILABLE,
-            ErrorKind::Invalid => USAGE,
+            ErrorKind::Unavailable { .. } => UNAVAILABLE,
             _ => REFUSED,
         };
         Failure::new(code, error)
@@ -69,11 +69,7 @@ impl From<Error> for Failure {
 
 impl From<DataNodeError> for Failure {
     fn from(error: DataNodeError) -> Failure {
-        let code = match error {
-            DataNodeError::Invalid(_) => USAGE,
-            _ => REFUSED,
-        };
-        Failure::new(code, error)
+        Failure::new(REFUSED, error)
     }
 }
 
@@ -216,9 +212,14 @@ async fn init(settings: MasterSettings) -> Result<(), Failure> {
     let config = master_config(&settings)?;
     let directory = config.replica.directory.display().to_string();
     let master = Master::start(config, Env::real()).await?;
+    if master.is_member() {
+        master.shutdown().await;
+        return Err(Failure::new(REFUSED, format!("{directory} belongs to a cluster already"))
+            .hint(format!("run it with `dfs-node master --directory {directory}`")));
+    }
     let cluster = master.found().await?;
     let address = master.address().to_owned();
-    master.shutdown().await?;
+    master.shutdown().await;
     say(&format!("founded cluster {cluster} in {directory}"))?;
     say(&format!(
         "next: dfs-node master --directory {directory} --listen {address}"
@@ -231,9 +232,9 @@ async fn master(settings: MasterSettings) -> Result<(), Failure> {
     warn_if_open(&config.listen);
     let stop = stop_signal()?;
     let master = Master::start(config, Env::real()).await?;
-    if master.identity().is_none() {
+    if !master.is_member() {
         let Some(seeds) = settings.join.filter(|seeds| !seeds.is_empty()) else {
-            master.shutdown().await?;
+            master.shutdown().await;
             return Err(
                 Failure::new(REFUSED, format!("{directory} belongs to no cluster yet"))
                     .hint("found one with `dfs-node init`, or join one with `--join HOST:PORT`"),
@@ -241,11 +242,10 @@ async fn master(settings: MasterSettings) -> Result<(), Failure> {
         };
         master.join(&seeds).await?;
     }
-    if let Some((cluster, member)) = master.identity() {
-        say(&format!(
-            "ready: master {member} of cluster {cluster} at {}",
-            master.address()
-        ))?;
+    if let Some(status) = master.status()? {
+        let (member, cluster) = (status.member, status.cluster);
+        let address = master.address();
+        say(&format!("ready: master {member} of cluster {cluster} at {address}"))?;
     }
     let mut failed = master.failed();
     let failure = tokio::select! {
@@ -253,7 +253,7 @@ async fn master(settings: MasterSettings) -> Result<(), Failure> {
         reason = failed.wait_for(Option::is_some) => reason.ok().and_then(|r| r.clone()),
     };
     tracing::info!("stopping");
-    master.shutdown().await?;
+    master.shutdown().await;
     match failure {
         None => Ok(()),
         Some(reason) => Err(Failure::new(
@@ -282,7 +282,11 @@ async fn data(settings: DataSettings, new: bool) -> Result<(), Failure> {
     };
     warn_if_open(&config.listen);
     let stop = stop_signal()?;
-    let node = DataNode::start(config, Env::real()).await?;
+    let node = DataNode::start(config, Env::real()).await.map_err(|error| match error {
+        DataNodeError::Store(StoreError::Empty(_)) => Failure::from(error)
+            .hint("if this is to be a new data node, pass `--new`, this once"),
+        error => Failure::from(error),
+    })?;
     let mut failed = node.failed();
     let run = async {
         let id = node.joined().await?;

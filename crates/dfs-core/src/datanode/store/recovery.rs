@@ -152,7 +152,7 @@ fn claim(
             .map_err(|e| invalid(&e))?;
     }
     if !config.initialize && !disk.exists(&paths.stamp()).map_err(|e| invalid(&e))? {
-        return Err(invalid(&"there is no stamp here; is the disk mounted?"));
+        return Err(StoreError::Empty(root.display().to_string()));
     }
     let lock = disk.lock(&paths.lock()).map_err(|e| invalid(&e))?;
     if let Some(stamp) = stamp::read(disk, paths)? {
