@@ -6,11 +6,11 @@
 )]
 
 pub(crate) mod fixture;
+mod limits;
 mod model;
 mod script;
 mod show;
 mod speed;
-mod twins;
 
 use std::path::Path;
 
