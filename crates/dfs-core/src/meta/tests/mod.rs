@@ -5,6 +5,7 @@
     reason = "a test stops at what it did not expect"
 )]
 
+mod copies;
 pub(crate) mod fixture;
 mod limits;
 mod model;
