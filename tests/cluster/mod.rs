@@ -1,0 +1,61 @@
+//! The promises of the system, one story each, told with a cluster in this process.
+
+mod durable;
+mod failover;
+mod linearizable;
+mod once;
+mod reclaim;
+mod repair;
+mod rot;
+mod too_few_nodes;
+mod whole;
+
+use std::error::Error;
+use std::future::Future;
+use std::time::Duration;
+
+use dfs_core::cluster::{Cluster, ClusterBuilder};
+use dfs_core::types::Policy;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+type TestResult = Result<(), Box<dyn Error>>;
+
+const MIB: usize = 1 << 20;
+
+/// Bytes that differ from place to place.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|i| (i / 251 + i) as u8).collect()
+}
+
+/// A directory that goes with the test.
+fn directory() -> TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+/// A cluster that gives dead nodes up after seconds instead of minutes.
+fn impatient() -> ClusterBuilder {
+    Cluster::builder().tune_masters(|config| {
+        config.liveness.heartbeat_interval = Duration::from_millis(100);
+        config.liveness.suspect_after = Duration::from_millis(500);
+        config.liveness.dead_after = Duration::from_millis(1500);
+    })
+}
+
+/// Waits until something is so.
+async fn eventually<F>(what: &str, mut is_so: impl FnMut() -> F) -> TestResult
+where
+    F: Future<Output = Result<bool, Box<dyn Error>>>,
+{
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so().await? {
+        if Instant::now() > deadline {
+            return Err(format!("waited in vain: {what}").into());
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+/// Copies of a new chunk, unless a policy says otherwise.
+const COPIES: usize = Policy::DEFAULT.replicas.0 as usize;
