@@ -22,7 +22,10 @@ async fn a_file_survives_the_loss_of_the_leader_and_of_a_data_node() -> TestResu
     client.write("/log", pattern(10 * MIB)).await?;
 
     let leader_down = cluster.faults().crash(cluster.leader().await?).await;
-    let node_down = cluster.faults().crash(cluster.holder_of("/log").await?).await;
+    let node_down = cluster
+        .faults()
+        .crash(cluster.holder_of("/log").await?)
+        .await;
 
     assert_eq!(client.read("/log").await?, pattern(10 * MIB));
     client.write("/more", pattern(MIB)).await?;

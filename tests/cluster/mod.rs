@@ -12,9 +12,12 @@ mod whole;
 
 use std::error::Error;
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use dfs_core::cluster::{Cluster, ClusterBuilder};
+use dfs_core::cluster::{Cluster, ClusterBuilder, Part};
+use dfs_core::env::{Clock, Env, Timestamp};
 use dfs_core::types::Policy;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
@@ -29,6 +32,7 @@ fn pattern(length: usize) -> Vec<u8> {
 }
 
 /// A directory that goes with the test.
+#[allow(clippy::expect_used, reason = "without one there is no test")]
 fn directory() -> TempDir {
     tempfile::tempdir().expect("a temporary directory")
 }
@@ -40,6 +44,52 @@ fn impatient() -> ClusterBuilder {
         config.liveness.suspect_after = Duration::from_millis(500);
         config.liveness.dead_after = Duration::from_millis(1500);
     })
+}
+
+/// The machine, with a clock that can be put forward.
+fn shifted() -> (Env, Arc<ShiftedClock>) {
+    let clock = Arc::new(ShiftedClock::default());
+    let env = Env {
+        clock: clock.clone(),
+        ..Env::real()
+    };
+    (env, clock)
+}
+
+#[derive(Default)]
+struct ShiftedClock(AtomicU64);
+
+impl ShiftedClock {
+    fn put_forward(&self, by: Duration) {
+        self.0.fetch_add(by.as_micros() as u64, Ordering::Relaxed);
+    }
+}
+
+impl Clock for ShiftedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(Env::real().clock.now().0 + self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Bytes of the large chunks on the disks of all data nodes.
+fn bytes_on_disk(cluster: &Cluster) -> Result<u64, Box<dyn Error>> {
+    let mut sum = 0;
+    for index in 0..cluster.data_nodes() {
+        let directory = cluster.directory_of(Part::DataNode(index));
+        let mut directories = vec![directory.join("chunks")];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory)? {
+                let entry = entry?;
+                match entry.metadata() {
+                    Ok(meta) if meta.is_dir() => directories.push(entry.path()),
+                    Ok(meta) => sum += meta.len(),
+                    // It went while we looked.
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+    Ok(sum)
 }
 
 /// Waits until something is so.

@@ -1,5 +1,7 @@
 //! Bytes are checked end to end.
 
+#![allow(clippy::disallowed_methods, reason = "the test is the disk that rots")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +11,10 @@ use super::{COPIES, MIB, TestResult, directory, eventually, impatient, pattern};
 fn largest_file(directory: &Path) -> std::io::Result<Option<(u64, PathBuf)>> {
     let mut largest = None;
     for entry in fs::read_dir(directory)? {
-        let (path, meta) = (entry.as_ref().map(|e| e.path()), entry.as_ref().map(|e| e.metadata()));
+        let (path, meta) = (
+            entry.as_ref().map(|e| e.path()),
+            entry.as_ref().map(|e| e.metadata()),
+        );
         let (Ok(path), Ok(meta)) = (path, meta) else {
             continue;
         };
@@ -32,7 +37,11 @@ async fn a_rotten_copy_is_never_returned_and_is_replaced() -> TestResult {
     let victim = cluster.holder_of("/f").await?;
     let chunks = cluster.directory_of(victim).join("chunks");
     let (length, file) = largest_file(&chunks)?.ok_or("no chunk on disk")?;
-    assert!(length >= 8 * MIB as u64, "{length} bytes in {}", file.display());
+    assert!(
+        length >= 8 * MIB as u64,
+        "{length} bytes in {}",
+        file.display()
+    );
 
     let mut bytes = fs::read(&file)?;
     for byte in bytes.iter_mut().skip(MIB).step_by(64 * 1024) {

@@ -23,7 +23,9 @@ async fn a_write_waits_for_data_nodes_and_then_says_that_there_are_too_few() -> 
         matches!(error.kind(), ErrorKind::Unavailable { .. }),
         "{error:?}"
     );
-    client.write("/small", "metadata needs no data node").await?;
+    client
+        .write("/small", "metadata needs no data node")
+        .await?;
     for part in down {
         part.restart().await?;
     }
@@ -36,7 +38,11 @@ async fn a_write_waits_for_data_nodes_and_then_says_that_there_are_too_few() -> 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_of_one_data_node_keeps_one_copy() -> TestResult {
     let directory = directory();
-    let cluster = impatient().masters(1).data_nodes(1).start(&directory).await?;
+    let cluster = impatient()
+        .masters(1)
+        .data_nodes(1)
+        .start(&directory)
+        .await?;
     let client = cluster.client().await?;
 
     client.write("/f", pattern(MIB)).await?;
