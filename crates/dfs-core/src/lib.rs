@@ -8,6 +8,8 @@ pub mod error;
 pub mod master;
 pub mod meta;
 pub mod proto;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod types;
 
 pub use dfs_raft::env;
