@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod error;
+pub mod datanode;
 pub mod proto;
 pub mod types;
 
