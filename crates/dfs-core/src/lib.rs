@@ -1,8 +1,8 @@
 //! A distributed file storage system as a library.
 
 pub mod client;
-pub mod error;
 pub mod datanode;
+pub mod error;
 pub mod proto;
 pub mod types;
 

@@ -239,6 +239,9 @@ impl Metadata {
             let left = attempts
                 .deadline()
                 .saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Attempt::Unreached("no time is left".to_owned()));
+            }
             let timeout = attempts.timeout(self.deadlines.attempt).min(left);
             let result = tokio::select! {
                 biased;

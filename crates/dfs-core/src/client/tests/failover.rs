@@ -96,12 +96,9 @@ async fn an_operation_ends_at_its_deadline() {
         error.is_retryable() && !error.is_outcome_unknown(),
         "{error}"
     );
-    let took = began.elapsed();
-    let deadline = client.config().deadlines.operation;
-    assert!(
-        took >= deadline && took < deadline + Duration::from_secs(2),
-        "{took:?}"
-    );
+    let (took, deadline) = (began.elapsed(), client.config().deadlines.operation);
+    assert!(took <= deadline, "{took:?}");
+    assert!(took > deadline - Duration::from_secs(2), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]

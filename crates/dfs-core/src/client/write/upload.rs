@@ -180,7 +180,8 @@ impl Upload {
             _ => u64::MAX,
         };
         let room = room.min(max);
-        if self.chunked == 0 && room > SLICE_LEN as u64 {
+        let long = |more: u64| more > SLICE_LEN as u64;
+        if self.chunked == 0 && !last && more.is_none_or(long) {
             self.check_target().await?;
         }
         let expected = more.map_or(0, |more| more.div_ceil(room.max(1)));
