@@ -1,1 +1,1 @@
-//! Tests that cross crates.
+//! What the tests of this package share.

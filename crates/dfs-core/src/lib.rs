@@ -1,9 +1,15 @@
 //! A distributed file storage system as a library.
 
 pub mod client;
+#[cfg(feature = "embedded")]
+pub mod cluster;
 pub mod datanode;
 pub mod error;
+pub mod master;
+pub mod meta;
 pub mod proto;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod types;
 
 pub use dfs_raft::env;

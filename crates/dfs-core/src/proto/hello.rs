@@ -11,7 +11,7 @@
 use std::io;
 use std::time::Duration;
 
-use dfs_raft::env::{BoxStream, Network};
+use crate::env::{BoxStream, Network};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,7 +1,7 @@
 //! What clients ask of masters.
 
-use dfs_raft::Rev;
-use dfs_raft::env::Timestamp;
+use crate::env::Timestamp;
+use crate::types::Rev;
 use serde::{Deserialize, Serialize};
 
 use super::error::RpcError;

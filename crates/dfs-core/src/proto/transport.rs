@@ -4,8 +4,8 @@ use std::io;
 use std::marker::PhantomData;
 use std::pin::Pin;
 
+use crate::env::BoxStream;
 use bytes::{Bytes, BytesMut};
-use dfs_raft::env::BoxStream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tarpc::serde_transport::{self, Transport};

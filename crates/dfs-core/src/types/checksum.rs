@@ -4,6 +4,8 @@
 //! disk and the client that reads verify them. The whole chunk's checksum is combined from those
 //! of its blocks, so no byte is read twice.
 
+use std::sync::LazyLock;
+
 use crc_fast::{CrcAlgorithm, checksum, checksum_combine};
 
 use super::limits::BLOCK_LEN;
@@ -45,16 +47,33 @@ pub fn verify_blocks(bytes: &[u8], crcs: &[u32]) -> Result<(), usize> {
 
 /// The CRC-32C of `a` followed by `b`, from that of each and the length of `b`.
 pub fn combine(a: u32, b: u32, b_length: u64) -> u32 {
-    if b_length == 0 {
-        return a;
-    }
-    let combined = checksum_combine(
-        CrcAlgorithm::Crc32Iscsi,
-        u64::from(a),
-        u64::from(b),
-        b_length,
-    );
-    combined as u32
+    let shift = |crc, (bit, matrix): (usize, &Matrix)| match (b_length >> bit) & 1 {
+        0 => crc,
+        _ => multiply(matrix, crc),
+    };
+    SHIFTS.iter().enumerate().fold(a, shift) ^ b
+}
+
+/// A linear map of checksums: what becomes of each bit.
+type Matrix = [u32; 32];
+
+/// What becomes of a checksum when 2^i bytes follow. (The crate can combine too, but works the
+/// map out anew each time: 45 µs, ten times what it takes to read a block.)
+static SHIFTS: LazyLock<[Matrix; 64]> = LazyLock::new(|| {
+    let one_byte = |bit| checksum_combine(CrcAlgorithm::Crc32Iscsi, 1_u64 << bit, 0, 1) as u32;
+    let mut shift: Matrix = std::array::from_fn(one_byte);
+    std::array::from_fn(|_| {
+        let this = shift;
+        shift = this.map(|column| multiply(&this, column));
+        this
+    })
+});
+
+fn multiply(matrix: &Matrix, crc: u32) -> u32 {
+    let bits = matrix.iter().enumerate();
+    bits.fold(0, |sum, (bit, column)| {
+        sum ^ (column & 0_u32.wrapping_sub((crc >> bit) & 1))
+    })
 }
 
 /// The CRC-32C of `length` bytes from those of their blocks.
@@ -95,6 +114,19 @@ mod tests {
             let crcs = block_crcs(&bytes);
             assert_eq!(crcs.len() as u64, block_count(length as u64));
             assert_eq!(combine_blocks(&crcs, length as u64), crc32c(&bytes));
+        }
+    }
+
+    #[test]
+    fn two_parts_of_any_length_combine_to_the_whole() {
+        let all = bytes(70_001);
+        for cut in [0, 1, 2, 4095, 65_535, 65_536, 70_000, 70_001] {
+            let (a, b) = all.split_at(cut);
+            assert_eq!(
+                combine(crc32c(a), crc32c(b), b.len() as u64),
+                crc32c(&all),
+                "{cut}"
+            );
         }
     }
 

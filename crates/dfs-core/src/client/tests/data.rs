@@ -10,6 +10,7 @@ use super::node::Mood;
 use super::{Client, World, pattern};
 use crate::client::{Budgets, GetOptions, OpenOptions, PutOptions};
 use crate::error::ErrorKind;
+use crate::types::limits::CHUNK_SIZE_MIN;
 use crate::types::{Change, ChunkId, NodeId, Query};
 
 const MIB: usize = 1 << 20;
@@ -57,7 +58,8 @@ async fn files_of_all_lengths_come_back_as_they_were() {
 async fn a_long_upload_is_many_commits_and_appears_at_once() {
     let world = World::start().await;
     let client = world.client().await;
-    let bytes = pattern(70 * MIB);
+    world.group().policy.chunk_size = CHUNK_SIZE_MIN;
+    let bytes = pattern(70 * CHUNK_SIZE_MIN as usize);
     let put = client.put("/a", &bytes[..], PutOptions::new(false)).await;
     assert_eq!(put.map(|p| p.chunks).ok(), Some(70));
 
@@ -307,8 +309,10 @@ async fn a_writer_publishes_when_it_is_shut_down_and_not_when_it_is_dropped() {
     writer.shutdown().await.unwrap();
     assert!(client.read("/a").await.unwrap() == bytes);
 
+    world.group().policy.chunk_size = CHUNK_SIZE_MIN;
+    tokio::time::sleep(Duration::from_secs(10)).await;
     let mut dropped = client.create("/b").await.unwrap();
-    dropped.write_all(&pattern(70 * MIB)).await.unwrap();
+    dropped.write_all(&pattern(80 * CHUNK_SIZE_MIN as usize)).await.unwrap();
     drop(dropped);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(!client.exists("/b").await.unwrap());

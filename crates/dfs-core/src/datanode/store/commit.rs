@@ -15,124 +15,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use super::Shared;
 use super::condition::Change;
 use super::error::StoreError;
-use super::index::{Entry, Place};
+use super::index::{Entry, Intent, Place};
 use super::layout::ReplicaHeader;
 use super::quarantine;
+use super::queue::{Answer, Op, Packed, Publish, Queue, Reply, Work, gather};
 use super::segment::Segments;
 use crate::env::DiskFile;
 use crate::types::ChunkId;
 
-/// A batch takes no more than this, in bytes and operations.
-const BATCH_BYTES_MAX: u64 = 16 << 20;
-const BATCH_OPS_MAX: usize = 1024;
-
-pub(super) type Reply = oneshot::Sender<Result<(), StoreError>>;
-
-/// A small chunk, complete.
-#[derive(Debug)]
-pub(super) struct Packed {
-    pub(super) chunk: ChunkId,
-    pub(super) length: u64,
-    pub(super) crcs: Vec<u32>,
-    pub(super) data: Vec<Bytes>,
-}
-
-#[derive(Debug)]
-pub(super) enum Op {
-    /// Append a small chunk to a segment.
-    Pack {
-        packed: Packed,
-        reply: Reply,
-    },
-    /// Give a synced file its name.
-    Publish {
-        part: PathBuf,
-        chunk: ChunkId,
-        entry: Entry,
-        reply: Reply,
-    },
-    Delete {
-        chunks: Vec<ChunkId>,
-        reply: Reply,
-    },
-    Quarantine {
-        chunk: ChunkId,
-        reason: String,
-        reply: Reply,
-    },
-    /// Remove what an abandoned writer left.
-    Discard {
-        part: PathBuf,
-    },
-    /// Make everything durable, mark the index clean, end.
-    Close {
-        reply: Reply,
-    },
-}
-
-impl Op {
-    fn bytes(&self) -> u64 {
-        match self {
-            Op::Pack { packed, .. } => packed.length,
-            _ => 0,
-        }
-    }
-
-    fn chunks(&self) -> &[ChunkId] {
-        match self {
-            Op::Pack { packed, .. } => std::slice::from_ref(&packed.chunk),
-            Op::Publish { chunk, .. } | Op::Quarantine { chunk, .. } => std::slice::from_ref(chunk),
-            Op::Delete { chunks, .. } => chunks,
-            Op::Discard { .. } | Op::Close { .. } => &[],
-        }
-    }
-}
-
-/// The way to the committer. It is bounded by its callers: each waits for its one operation.
-#[derive(Debug, Clone)]
-pub(super) struct Queue(mpsc::UnboundedSender<Op>);
-
-impl Queue {
-    pub(super) fn send(&self, op: Op) -> Result<(), StoreError> {
-        self.0.send(op).map_err(|_| closed())
-    }
-
-    pub(super) async fn outcome(
-        outcome: oneshot::Receiver<Result<(), StoreError>>,
-    ) -> Result<(), StoreError> {
-        outcome.await.unwrap_or_else(|_| Err(closed()))
-    }
-
-    pub(super) async fn quarantine(
-        &self,
-        chunk: ChunkId,
-        reason: String,
-    ) -> Result<(), StoreError> {
-        let (reply, outcome) = oneshot::channel();
-        self.send(Op::Quarantine {
-            chunk,
-            reason,
-            reply,
-        })?;
-        Queue::outcome(outcome).await
-    }
-}
-
-fn closed() -> StoreError {
-    StoreError::Failed("the store is closed".into())
-}
-
 /// Starts the task. It ends when all queues are dropped, or after [`Op::Close`].
 pub(super) fn start(shared: Arc<Shared>, segments: Segments) -> Queue {
-    let (sender, receiver) = mpsc::unbounded_channel();
+    let (queue, receiver) = Queue::new();
     let committer = Committer {
         segments,
         unflushed_bytes: 0,
@@ -140,7 +40,7 @@ pub(super) fn start(shared: Arc<Shared>, segments: Segments) -> Queue {
         shared: Arc::clone(&shared),
     };
     tokio::spawn(run(shared, committer, receiver));
-    Queue(sender)
+    queue
 }
 
 async fn run(
@@ -177,23 +77,6 @@ async fn run(
     }
 }
 
-/// Adds what else is queued, up to the first operation that does not fit.
-fn gather(batch: &mut Vec<Op>, held: &mut Option<Op>, queue: &mut mpsc::UnboundedReceiver<Op>) {
-    let mut bytes: u64 = batch.iter().map(Op::bytes).sum();
-    let mut chunks: BTreeSet<ChunkId> = batch.iter().flat_map(Op::chunks).copied().collect();
-    while batch.len() < BATCH_OPS_MAX && bytes < BATCH_BYTES_MAX {
-        let Ok(op) = queue.try_recv() else {
-            return;
-        };
-        bytes += op.bytes();
-        if bytes > BATCH_BYTES_MAX || !op.chunks().iter().all(|chunk| chunks.insert(*chunk)) {
-            *held = Some(op);
-            return;
-        }
-        batch.push(op);
-    }
-}
-
 struct Committer {
     shared: Arc<Shared>,
     segments: Segments,
@@ -201,9 +84,6 @@ struct Committer {
     unflushed_bytes: u64,
     closed: bool,
 }
-
-/// An operation's answer, kept until all that it depends on is durable.
-type Answer = (Reply, Result<(), StoreError>);
 
 impl Committer {
     fn run(&mut self, batch: Vec<Op>, due: bool) {
@@ -218,22 +98,18 @@ impl Committer {
         if self.shared.condition.check().is_ok() {
             self.publish(std::mem::take(&mut work.publishes), &mut answers);
         }
-        for (chunk, reason, reply) in std::mem::take(&mut work.quarantines) {
-            let result = self.failed_or(|this| this.quarantine(chunk, &reason));
-            answers.push((reply, result));
-        }
-        let deletions = std::mem::take(&mut work.deletions);
-        let mut deleted = false;
-        for (chunks, reply) in deletions {
-            let result = self.failed_or(|this| this.delete(&chunks));
-            deleted = true;
-            answers.push((reply, result));
-        }
+        let quarantines = std::mem::take(&mut work.quarantines);
+        self.remove(
+            quarantines,
+            std::mem::take(&mut work.deletions),
+            &mut answers,
+        );
         self.discard(&work.discards);
         let lag = &self.shared.config.index_lag;
         let late = self.shared.index.pending() >= lag.rows || self.unflushed_bytes >= lag.bytes;
-        if deleted || due || late || work.close.is_some() {
-            self.flush(work.close.is_some());
+        if due || late || work.close.is_some() {
+            // The store has noted a failure; what was answered before does not depend on it.
+            let _ = self.flush(&[], work.close.is_some());
         }
         for (reply, result) in work.refuse(&self.shared).into_iter().chain(answers) {
             // Whoever went away does not need the answer.
@@ -242,10 +118,10 @@ impl Committer {
         self.shared.refresh_room();
     }
 
-    fn failed_or(
+    fn failed_or<T>(
         &mut self,
-        work: impl FnOnce(&mut Committer) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+        work: impl FnOnce(&mut Committer) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         self.shared.condition.check()?;
         work(self).map_err(|e| self.shared.condition.note(e))
     }
@@ -369,31 +245,87 @@ impl Committer {
         self.shared.condition.changed(chunk, change);
     }
 
-    /// The bytes go before the index row does, durably: a crash in between shows replicas again
-    /// that will be deleted again, and a full disk hinders none of it.
-    fn delete(&mut self, chunks: &[ChunkId]) -> Result<(), StoreError> {
-        let mut gone = Vec::new();
+    /// Takes replicas away: those found corrupt and those to be deleted.
+    fn remove(
+        &mut self,
+        quarantines: Vec<(ChunkId, String, Reply)>,
+        deletions: Vec<(Vec<ChunkId>, Reply)>,
+        answers: &mut Vec<Answer>,
+    ) {
+        let mut removals = Vec::new();
+        let mut waiting = Vec::new();
+        for (chunk, reason, reply) in quarantines {
+            match self.failed_or(|this| this.set_aside(chunk, &reason)) {
+                Ok(entry) => {
+                    removals.push((chunk, entry, Change::Corrupt));
+                    waiting.push(reply);
+                }
+                Err(e) => answers.push((reply, Err(e))),
+            }
+        }
+        for (chunks, reply) in deletions {
+            match self.failed_or(|this| this.find(&chunks)) {
+                Ok(found) => {
+                    removals.extend(found.into_iter().map(|(c, e)| (c, e, Change::Absent)));
+                    waiting.push(reply);
+                }
+                Err(e) => answers.push((reply, Err(e))),
+            }
+        }
+        let result = match removals.is_empty() {
+            true => Ok(()),
+            false => self.failed_or(|this| this.remove_all(&removals)),
+        };
+        answers.extend(waiting.into_iter().map(|reply| (reply, result.clone())));
+    }
+
+    fn find(&self, chunks: &[ChunkId]) -> Result<BTreeMap<ChunkId, Entry>, StoreError> {
+        let mut found = BTreeMap::new();
+        for chunk in chunks {
+            if let Some(entry) = self.shared.index.get(*chunk)? {
+                found.insert(*chunk, entry);
+            }
+        }
+        Ok(found)
+    }
+
+    /// First the index forgets, durably, and notes which records are to be marked; then files go
+    /// and records are marked. A crash in between leaves files that are found again, which is
+    /// harmless, and records that recovery marks. On a full disk the index waits.
+    fn remove_all(&mut self, removals: &[(ChunkId, Entry, Change)]) -> Result<(), StoreError> {
+        let mut intents = Vec::new();
+        for (chunk, entry, _) in removals {
+            self.shared.index.remove(*chunk, *entry);
+            if let Place::Small { segment, offset } = entry.place {
+                self.segments.forget(segment);
+                intents.push(Intent {
+                    segment,
+                    offset,
+                    chunk: *chunk,
+                });
+            }
+        }
+        self.flush(&intents, false)?;
         let mut directories = BTreeSet::new();
         let mut marked = Marked::default();
-        for chunk in chunks.iter().copied().collect::<BTreeSet<ChunkId>>() {
-            let Some(entry) = self.shared.index.get(chunk)? else {
-                continue;
-            };
+        for (chunk, entry, change) in removals {
             match entry.place {
-                Place::Large => {
-                    self.remove_large(chunk)?;
-                    directories.insert(self.shared.paths.chunk_directory(chunk));
+                Place::Large if *change == Change::Absent => {
+                    self.remove_large(*chunk)?;
+                    directories.insert(self.shared.paths.chunk_directory(*chunk));
                 }
+                Place::Large => {}
                 Place::Small { segment, offset } => {
-                    self.mark(&mut marked, chunk, segment, offset)?;
+                    let files = &mut marked.files;
+                    let header = self.segments.mark_deleted(files, *chunk, segment, offset)?;
+                    marked.records.extend(header.map(|h| (segment, offset, h)));
                 }
             }
-            gone.push((chunk, entry));
         }
         self.sync_marked(&marked)?;
         self.sync_directories(directories)?;
-        for (chunk, entry) in gone {
-            self.disappeared(chunk, entry, Change::Absent);
+        for (chunk, _, change) in removals {
+            self.shared.condition.changed(*chunk, *change);
         }
         self.reclaim(&marked)
     }
@@ -408,19 +340,6 @@ impl Committer {
         }
     }
 
-    fn mark(
-        &self,
-        marked: &mut Marked,
-        chunk: ChunkId,
-        segment: u64,
-        offset: u64,
-    ) -> Result<(), StoreError> {
-        let files = &mut marked.files;
-        let header = self.segments.mark_deleted(files, chunk, segment, offset)?;
-        marked.records.extend(header.map(|h| (segment, offset, h)));
-        Ok(())
-    }
-
     fn sync_marked(&self, marked: &Marked) -> Result<(), StoreError> {
         for (segment, file) in &marked.files {
             let path = self.shared.paths.segment(*segment);
@@ -431,45 +350,37 @@ impl Committer {
 
     /// Gives back the room of marked records, of which the index knows nothing any more.
     fn reclaim(&mut self, marked: &Marked) -> Result<(), StoreError> {
+        if marked.records.is_empty() {
+            return Ok(());
+        }
+        // Holes take time; a whole file goes at once.
+        self.segments.remove_empty()?;
         for (segment, offset, header) in &marked.records {
-            if let Some(file) = marked.files.get(segment) {
+            if let Some(file) = marked.files.get(segment)
+                && self.segments.exists(*segment)
+            {
                 self.segments.punch(&**file, *segment, *offset, header)?;
             }
         }
-        self.segments.remove_empty()
+        Ok(())
     }
 
-    fn disappeared(&mut self, chunk: ChunkId, entry: Entry, change: Change) {
-        self.shared.index.remove(chunk, entry);
-        if let Place::Small { segment, .. } = entry.place {
-            self.segments.forget(segment);
+    /// Keeps the bytes of a corrupt replica, durably; its place is free afterwards, or will be.
+    fn set_aside(&mut self, chunk: ChunkId, reason: &str) -> Result<Entry, StoreError> {
+        let entry = self.shared.index.get(chunk)?;
+        let entry = entry.ok_or(StoreError::NotFound(chunk))?;
+        if matches!(entry.place, Place::Small { .. }) {
+            quarantine::copy_record(&self.shared, chunk, entry, reason)?;
+            return Ok(entry);
         }
-        self.shared.condition.changed(chunk, change);
-    }
-
-    fn quarantine(&mut self, chunk: ChunkId, reason: &str) -> Result<(), StoreError> {
-        let Some(entry) = self.shared.index.get(chunk)? else {
-            return Err(StoreError::NotFound(chunk));
-        };
-        let mut marked = Marked::default();
-        match entry.place {
-            Place::Large => {
-                let path = self.shared.paths.chunk(chunk);
-                let exists = self.shared.env.disk.exists(&path);
-                if exists.map_err(|e| StoreError::from_write(&e, &path))? {
-                    quarantine::move_file(&self.shared, &path, reason)?;
-                    let directory = self.shared.paths.chunk_directory(chunk);
-                    self.sync_directories(BTreeSet::from([directory]))?;
-                }
-            }
-            Place::Small { segment, offset } => {
-                quarantine::copy_record(&self.shared, chunk, entry, reason)?;
-                self.mark(&mut marked, chunk, segment, offset)?;
-                self.sync_marked(&marked)?;
-            }
+        let path = self.shared.paths.chunk(chunk);
+        let exists = self.shared.env.disk.exists(&path);
+        if exists.map_err(|e| StoreError::from_write(&e, &path))? {
+            quarantine::move_file(&self.shared, &path, reason)?;
+            let directory = self.shared.paths.chunk_directory(chunk);
+            self.sync_directories(BTreeSet::from([directory]))?;
         }
-        self.disappeared(chunk, entry, Change::Corrupt);
-        self.reclaim(&marked)
+        Ok(entry)
     }
 
     fn discard(&self, parts: &[PathBuf]) {
@@ -480,17 +391,25 @@ impl Committer {
         }
     }
 
-    fn flush(&mut self, clean: bool) {
-        let clean = clean && self.shared.condition.check().is_ok();
-        match self.shared.index.flush(self.segments.scanned(), clean) {
-            Ok(()) => self.unflushed_bytes = 0,
-            // Recovery finds what the index lacks; it is written when there is room again.
-            Err(StoreError::OutOfSpace(e)) => warn!(error = e, "the index must wait for room"),
-            Err(e) => {
-                self.shared.condition.note(e);
+    fn flush(&mut self, intents: &[Intent], close: bool) -> Result<(), StoreError> {
+        self.shared.condition.check()?;
+        self.closed |= close;
+        match self
+            .shared
+            .index
+            .flush(self.segments.scanned(), intents, close)
+        {
+            Ok(()) => {
+                self.unflushed_bytes = 0;
+                Ok(())
             }
+            // Recovery finds what the index lacks; it is written when there is room again.
+            Err(StoreError::OutOfSpace(e)) => {
+                warn!(error = e, "the index must wait for room");
+                Ok(())
+            }
+            Err(e) => Err(self.shared.condition.note(e)),
         }
-        self.closed |= clean;
     }
 }
 
@@ -499,60 +418,4 @@ impl Committer {
 struct Marked {
     files: BTreeMap<u64, Arc<dyn DiskFile>>,
     records: Vec<(u64, u64, ReplicaHeader)>,
-}
-
-struct Publish {
-    part: PathBuf,
-    chunk: ChunkId,
-    entry: Entry,
-    reply: Reply,
-}
-
-/// A batch by kind of operation.
-#[derive(Default)]
-struct Work {
-    packs: Vec<(Packed, Reply)>,
-    publishes: Vec<Publish>,
-    deletions: Vec<(Vec<ChunkId>, Reply)>,
-    quarantines: Vec<(ChunkId, String, Reply)>,
-    discards: Vec<PathBuf>,
-    close: Option<Reply>,
-}
-
-impl Work {
-    fn sort(&mut self, op: Op) {
-        match op {
-            Op::Pack { packed, reply } => self.packs.push((packed, reply)),
-            Op::Publish {
-                part,
-                chunk,
-                entry,
-                reply,
-            } => self.publishes.push(Publish {
-                part,
-                chunk,
-                entry,
-                reply,
-            }),
-            Op::Delete { chunks, reply } => self.deletions.push((chunks, reply)),
-            Op::Quarantine {
-                chunk,
-                reason,
-                reply,
-            } => {
-                self.quarantines.push((chunk, reason, reply));
-            }
-            Op::Discard { part } => self.discards.push(part),
-            Op::Close { reply } => self.close = Some(reply),
-        }
-    }
-
-    /// The answers to what was not done because the store has failed, and to a close.
-    fn refuse(self, shared: &Shared) -> Vec<Answer> {
-        let state = shared.condition.check();
-        let packs = self.packs.into_iter().map(|(_, reply)| reply);
-        let publishes = self.publishes.into_iter().map(|publish| publish.reply);
-        let replies = packs.chain(publishes).chain(self.close);
-        replies.map(|reply| (reply, state.clone())).collect()
-    }
 }

@@ -22,6 +22,7 @@ use crate::types::checksum::crc32c;
 
 const REPLICAS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("replicas");
 const MARKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("marks");
+const DELETIONS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("deletions");
 const ROW_VERSION: u8 = 1;
 const ROW_LEN: usize = 34;
 
@@ -112,11 +113,21 @@ pub(super) struct Scanned {
     pub(super) offset: u64,
 }
 
+/// A record that the index has forgotten and that is to be marked as deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Intent {
+    pub(super) segment: u64,
+    pub(super) offset: u64,
+    pub(super) chunk: ChunkId,
+}
+
 /// What the index knew when it was opened.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     pub(super) scanned: Scanned,
     pub(super) clean: bool,
+    /// Records that may not have been marked yet.
+    pub(super) intents: Vec<Intent>,
     /// Records in use, by segment.
     pub(super) segments: BTreeMap<u64, u64>,
 }
@@ -182,6 +193,19 @@ impl Index {
             Ok(marks) => self.read_marks(&marks, &mut contents)?,
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(contents),
             Err(e) => return Err(self.error(e)),
+        }
+        let deletions = txn.open_table(DELETIONS).map_err(|e| self.error(e))?;
+        for row in deletions.iter().map_err(|e| self.error(e))? {
+            let (key, sealed) = row.map_err(|e| self.error(e))?;
+            let (segment, offset) = key.value();
+            let chunk = unseal(&offset.to_le_bytes(), sealed.value())
+                .and_then(|row| row.first_chunk().copied())
+                .ok_or_else(|| self.damaged("a deletion fails its checksum"))?;
+            contents.intents.push(Intent {
+                segment,
+                offset,
+                chunk: ChunkId(u64::from_le_bytes(chunk)),
+            });
         }
         let table = txn.open_table(REPLICAS).map_err(|e| self.error(e))?;
         for row in table.iter().map_err(|e| self.error(e))? {
@@ -310,13 +334,18 @@ impl Index {
         self.lock().totals
     }
 
-    /// Makes all changes durable.
+    /// Makes all changes durable, with `intents`; those of the commit before have been done.
     ///
     /// # Errors
     /// [`StoreError::OutOfSpace`]: nothing is lost, try again later. Anything else: the disk has
     /// failed or the index is damaged.
-    pub(super) fn flush(&self, scanned: Scanned, clean: bool) -> Result<(), StoreError> {
-        let result = self.commit(scanned, clean);
+    pub(super) fn flush(
+        &self,
+        scanned: Scanned,
+        intents: &[Intent],
+        clean: bool,
+    ) -> Result<(), StoreError> {
+        let result = self.commit(scanned, intents, clean);
         let mut inner = self.lock();
         match result {
             Ok(()) => inner.pending.clear(),
@@ -326,7 +355,7 @@ impl Index {
         result
     }
 
-    fn commit(&self, scanned: Scanned, clean: bool) -> Result<(), StoreError> {
+    fn commit(&self, scanned: Scanned, intents: &[Intent], clean: bool) -> Result<(), StoreError> {
         let database = self.database()?;
         let pending = self.lock().pending.clone();
         let mut txn = database.begin_write().map_err(|e| self.error(e))?;
@@ -342,6 +371,15 @@ impl Index {
                     None => table.remove(chunk.0),
                 }
                 .map_err(|e| self.error(e))?;
+            }
+            txn.delete_table(DELETIONS).map_err(|e| self.error(e))?;
+            let mut deletions = txn.open_table(DELETIONS).map_err(|e| self.error(e))?;
+            for intent in intents {
+                let row = intent.chunk.0.to_le_bytes().to_vec();
+                let sealed = seal(&intent.offset.to_le_bytes(), row);
+                let key = (intent.segment, intent.offset);
+                let inserted = deletions.insert(key, sealed.as_slice());
+                inserted.map_err(|e| self.error(e))?;
             }
             let mut marks = txn.open_table(MARKS).map_err(|e| self.error(e))?;
             let place = [scanned.segment.to_le_bytes(), scanned.offset.to_le_bytes()].concat();

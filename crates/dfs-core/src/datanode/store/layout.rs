@@ -38,6 +38,7 @@
 //! ```text
 //! REPLICAS  chunk u64 -> 0 version u8 | 1 kind u8 (1 large, 2 small) | 2 length u64
 //!                        10 crc u32 | 14 segment u64 | 22 offset u64 | 30 data offset u32
+//! DELETIONS (segment u64, offset u64) -> chunk u64   to be marked as deleted, not in REPLICAS
 //! MARKS     "scanned" -> segment u64 | offset u64    records before it are in REPLICAS
 //!           "clean"   -> u8                          1: closed, nothing written since
 //! ```

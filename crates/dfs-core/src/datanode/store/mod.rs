@@ -31,6 +31,7 @@ mod error;
 mod index;
 mod layout;
 mod quarantine;
+mod queue;
 mod recovery;
 mod replica;
 mod scan;
@@ -59,10 +60,10 @@ pub use writer::ReplicaWriter;
 use crate::env::{DiskFile, DiskLock, Env};
 use crate::types::limits::CHUNK_SIZE_MAX;
 use crate::types::{ChunkId, ClusterId, NodeId, Space};
-use commit::{Op, Queue};
 use condition::Condition;
 use index::{Index, Place};
 use layout::{PAGE_LEN, Paths};
+use queue::{Op, Queue};
 use replica::Opened;
 use space::Room;
 
@@ -150,12 +151,20 @@ impl ChunkStore {
             let waits = "the index waits for room".into();
             return Err(StoreError::OutOfSpace(waits));
         }
-        if length_max > self.shared.config.small_chunk_max {
+        if length_max > self.shared.config.small_chunk_max || self.shared.room.is_stale() {
             self.refresh_room().await;
         }
         // Its header, and what is lost at the end of the last page.
         let overhead = length_max / 8192 + 2 * PAGE_LEN;
-        let promise = self.shared.room.promise(length_max + overhead, purpose)?;
+        let wanted = length_max + overhead;
+        let promise = match self.shared.room.promise(wanted, purpose) {
+            Err(_) => {
+                // There may be more by now.
+                self.refresh_room().await;
+                self.shared.room.promise(wanted, purpose)?
+            }
+            Ok(promise) => promise,
+        };
         let (shared, queue) = (Arc::clone(&self.shared), self.queue.clone());
         Ok(ReplicaWriter::new(
             shared, queue, chunk, length_max, promise,
@@ -172,7 +181,17 @@ impl ChunkStore {
             .shared
             .env
             .run_blocking(move || shared.open_replica(chunk))
-            .await?;
+            .await;
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err((e, indexed)) => {
+                if indexed && e == StoreError::NotFound(chunk) {
+                    // A full disk and a crash kept the index from learning of its deletion.
+                    self.delete(&[chunk]).await?;
+                }
+                return Err(e);
+            }
+        };
         Ok(ReplicaReader::new(Arc::clone(&self.shared), chunk, opened))
     }
 
@@ -312,16 +331,18 @@ impl Shared {
         self.stamp.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a replica; again, if it went elsewhere meanwhile. Blocks.
-    fn open_replica(&self, chunk: ChunkId) -> Result<Opened, StoreError> {
-        loop {
-            let entry = self.index.get(chunk)?;
-            let entry = entry.ok_or(StoreError::NotFound(chunk))?;
-            let opened = Opened::open(self, chunk, entry);
-            if opened.is_ok() || self.index.get(chunk)? == Some(entry) {
-                return opened;
+    /// Opens a replica; again, if it went elsewhere meanwhile. An error comes with whether the
+    /// index has it. Blocks.
+    fn open_replica(&self, chunk: ChunkId) -> Result<Opened, (StoreError, bool)> {
+        let get = || self.index.get(chunk).map_err(|e| (e, false));
+        while let Some(entry) = get()? {
+            match Opened::open(self, chunk, entry) {
+                Ok(opened) => return Ok(opened),
+                Err(e) if get()? == Some(entry) => return Err((e, true)),
+                Err(_) => {}
             }
         }
+        Err((StoreError::NotFound(chunk), false))
     }
 
     fn set_stamp(&self, cluster: ClusterId, node: NodeId) -> Result<(), StoreError> {
@@ -366,3 +387,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use super::Shared;
 use super::condition::Condition;
 use super::config::StoreConfig;
 use super::error::StoreError;
-use super::index::{Contents, Entry, Index, Place, Scanned};
+use super::index::{Contents, Entry, Index, Intent, Place, Scanned};
 use super::layout::{
     FAN_OUT, PAGE_LEN, Paths, RecordState, ReplicaHeader, VERSION, file_name, parse_name,
 };
@@ -118,6 +118,7 @@ pub(super) fn open(config: StoreConfig, env: Env) -> Result<Recovered, StoreErro
         report,
         live: contents.segments,
     };
+    recovery.mark_deleted(&contents.intents)?;
     let next = recovery.run(contents.scanned)?;
     let Recovery { report, live, .. } = recovery;
     info!(
@@ -268,9 +269,28 @@ impl Recovery<'_> {
             segment: last,
             offset: u64::MAX,
         };
-        self.shared.index.flush(everything, false)?;
+        self.shared.index.flush(everything, &[], false)?;
         // The number is larger than any the index has ever seen, even if those are gone.
         Ok(last + 1)
+    }
+
+    /// Finishes deletions that a crash cut short.
+    fn mark_deleted(&self, intents: &[Intent]) -> Result<(), StoreError> {
+        let segments = Segments::new(Arc::clone(self.shared), BTreeMap::new(), 0);
+        let mut files = BTreeMap::new();
+        for Intent {
+            segment,
+            offset,
+            chunk,
+        } in intents
+        {
+            segments.mark_deleted(&mut files, *chunk, *segment, *offset)?;
+        }
+        for (segment, file) in files {
+            let path = self.shared.paths.segment(segment);
+            file.sync().map_err(|e| StoreError::from_sync(&e, &path))?;
+        }
+        Ok(())
     }
 
     /// Half-written files.

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use tracing::info;
 
 use super::Shared;
-use super::commit::Packed;
 use super::error::StoreError;
 use super::index::{Entry, Place, Scanned};
 use super::layout::{
     HEADER_LEN, PAGE_LEN, RecordState, ReplicaHeader, SegmentHeader, encode_crcs, header_len,
 };
 use super::quarantine;
+use super::queue::Packed;
 use super::scan::{Found, scan_segment};
 use crate::env::{DiskFile, OpenMode};
 use crate::types::ChunkId;
@@ -186,6 +186,11 @@ impl Segments {
         }
     }
 
+    /// Whether there is such a segment.
+    pub(super) fn exists(&self, segment: u64) -> bool {
+        self.live.contains_key(&segment)
+    }
+
     /// Removes segments without records in use. One that has something in it that the index
     /// does not know goes to quarantine instead.
     ///
@@ -273,9 +278,9 @@ fn begin(shared: &Shared, number: u64) -> Result<Active, StoreError> {
     };
     let file = disk.open(&path, OpenMode::CreateNew).map_err(write)?;
     let prepared = file
-        .reserve(shared.config.segment_size)
-        .and_then(|()| file.write_at(&header.encode(), 0))
-        .and_then(|()| file.set_len(PAGE_LEN));
+        .set_len(PAGE_LEN)
+        .and_then(|()| file.reserve(shared.config.segment_size))
+        .and_then(|()| file.write_at(&header.encode(), 0));
     if let Err(e) = prepared {
         disk.remove_file(&path).map_err(write)?;
         return Err(write(e));

@@ -2,9 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::time::{Duration, Instant};
+
 use super::config::Reserve;
 use super::error::StoreError;
 use crate::env;
+
+const STALE_AFTER: Duration = Duration::from_secs(1);
 
 /// What a replica is written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +28,7 @@ pub(super) struct Room {
 #[derive(Debug)]
 struct State {
     disk: env::Space,
+    asked: Instant,
     /// Bytes writers may still write that the disk does not count as used.
     promised: u64,
 }
@@ -32,13 +37,24 @@ impl Room {
     pub(super) fn new(reserve: Reserve, disk: env::Space) -> Room {
         Room {
             reserve,
-            state: Mutex::new(State { disk, promised: 0 }),
+            state: Mutex::new(State {
+                disk,
+                asked: Instant::now(),
+                promised: 0,
+            }),
         }
     }
 
     /// Notes what the disk says.
     pub(super) fn update(&self, disk: env::Space) {
-        self.state().disk = disk;
+        let mut state = self.state();
+        state.disk = disk;
+        state.asked = Instant::now();
+    }
+
+    /// Whether the disk was asked so long ago that others may have used it up meanwhile.
+    pub(super) fn is_stale(&self) -> bool {
+        self.state().asked.elapsed() >= STALE_AFTER
     }
 
     /// The size of the disk, and what ordinary writes may use of it.

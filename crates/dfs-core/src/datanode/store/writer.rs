@@ -16,10 +16,10 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::Shared;
-use super::commit::{Op, Packed, Queue};
 use super::error::StoreError;
 use super::index::{Entry, Place};
 use super::layout::{ReplicaHeader, data_offset_in_file, encode_crcs};
+use super::queue::{Op, Packed, Queue};
 use super::replica::{Opened, ReplicaSummary};
 use super::space::Promise;
 use crate::env::{DiskFile, OpenMode};

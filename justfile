@@ -1,0 +1,29 @@
+# Every step is one plain command; `just --list` shows them.
+
+# What must pass before a change lands; never rewrites a file.
+ci: fmt clippy doc test deny
+
+# Rewrites what can be mended by a tool.
+fix:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets --fix --allow-dirty
+
+fmt:
+    cargo fmt --all --check
+
+clippy:
+    cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
+
+# All tests: units, golden scripts, stories, command line, tidy, doc tests.
+test:
+    cargo test --workspace --all-features
+
+deny:
+    cargo deny check licenses bans sources
+
+# The benchmark against an embedded cluster.
+bench *ARGS:
+    cargo run --release -p dfs-cli -- bench {{ARGS}}

@@ -1,0 +1,3 @@
+//! Tests that cross crates: the tree is tidy, the cluster keeps its promises.
+
+mod tidy;

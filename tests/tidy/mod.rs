@@ -1,0 +1,12 @@
+//! The habits of the code base, as tests: sizes, layers, words.
+//!
+//! A rule with a good exception gets it in the rule's table, with the reason.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "these tests read the source tree"
+)]
+
+mod layers;
+mod sizes;
+mod source;
+mod words;
