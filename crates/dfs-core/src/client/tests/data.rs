@@ -312,7 +312,10 @@ async fn a_writer_publishes_when_it_is_shut_down_and_not_when_it_is_dropped() {
     world.group().policy.chunk_size = CHUNK_SIZE_MIN;
     tokio::time::sleep(Duration::from_secs(10)).await;
     let mut dropped = client.create("/b").await.unwrap();
-    dropped.write_all(&pattern(80 * CHUNK_SIZE_MIN as usize)).await.unwrap();
+    dropped
+        .write_all(&pattern(80 * CHUNK_SIZE_MIN as usize))
+        .await
+        .unwrap();
     drop(dropped);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(!client.exists("/b").await.unwrap());
