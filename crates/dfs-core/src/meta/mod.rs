@@ -47,4 +47,4 @@ pub use namespace::inode::Inode;
 pub use nodes::{Node, NodeLoad};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

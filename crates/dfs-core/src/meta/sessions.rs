@@ -14,6 +14,8 @@
 //! why a session lives an eighth longer than its silence allows, and what the client no longer
 //! needs, which is forgotten in lots.
 
+use std::ops::Range;
+
 use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 use serde::{Deserialize, Serialize};
@@ -123,7 +125,12 @@ pub(crate) fn begin(
     let quiet = now.since(session.active) >= SESSION_TTL / 8;
     let forget = needed_from >= session.forgotten_below + FORGOTTEN_TOGETHER;
     if forget {
-        forget_replies(state, client, needed_from, usize::MAX)?;
+        forget_replies(
+            state,
+            client,
+            session.forgotten_below..needed_from,
+            usize::MAX,
+        )?;
         session.forgotten_below = needed_from;
     }
     if quiet {
@@ -160,15 +167,15 @@ pub(crate) fn close(state: &mut StateTxn<'_>, client: ClientId) -> Result<(), Fa
     state.put(SESSIONS, &client, &session)
 }
 
-/// Forgets at most `limit` answers below a sequence; gives how many there were.
+/// Forgets at most `limit` answers to a range of sequences; gives how many there were.
 fn forget_replies(
     state: &mut StateTxn<'_>,
     client: ClientId,
-    below: u64,
+    sequences: Range<u64>,
     limit: usize,
 ) -> Result<usize, Fatal> {
     let rows = state
-        .scan(REPLIES, (client, 0)..(client, below))?
+        .scan(REPLIES, (client, sequences.start)..(client, sequences.end))?
         .take(limit);
     let keys: Vec<_> = rows.map(|row| Ok(row?.0)).collect::<Result<_, Fatal>>()?;
     for key in &keys {
@@ -203,7 +210,12 @@ pub(crate) fn expire(
     while !budget.is_spent()
         && let Some((client, session)) = due(state, now)?
     {
-        let forgotten = forget_replies(state, client, u64::MAX, budget.left())?;
+        let forgotten = forget_replies(
+            state,
+            client,
+            session.forgotten_below..u64::MAX,
+            budget.left(),
+        )?;
         budget.spend(forgotten);
         upload::abandon_all(state, now, client, budget)?;
         if budget.is_spent() {

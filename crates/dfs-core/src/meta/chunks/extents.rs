@@ -114,6 +114,8 @@ impl Extent {
 pub(crate) struct Cut {
     /// Inline bytes removed.
     pub(crate) inline: u64,
+    /// Extents cut or removed.
+    pub(crate) extents: usize,
     /// Whether there were more extents than allowed, which are left.
     pub(crate) more: bool,
 }
@@ -164,7 +166,7 @@ fn cut(
     limit: usize,
 ) -> Result<Cut, Fatal> {
     let (found, more) = touching(state, inode, from, to, limit)?;
-    let mut inline = 0;
+    let (mut inline, extents) = (0, found.len());
     for (offset, extent) in found {
         inline += extent.inline_length();
         let end = offset + extent.length;
@@ -191,7 +193,11 @@ fn cut(
             }
         }
     }
-    Ok(Cut { inline, more })
+    Ok(Cut {
+        inline,
+        extents,
+        more,
+    })
 }
 
 /// Makes room for bytes that are to be written at `from..to`; gives the inline bytes removed.
@@ -241,21 +247,21 @@ pub(crate) fn insert(
 }
 
 /// Removes the bytes from `size` on, as far as `limit` extents go. What is left is trimmed by
-/// housekeeping. Gives the inline bytes removed.
+/// housekeeping.
 pub(crate) fn truncate(
     state: &mut StateTxn<'_>,
     now: Timestamp,
     inode: InodeId,
     size: u64,
     limit: usize,
-) -> Result<u64, Fatal> {
+) -> Result<Cut, Fatal> {
     let done = cut(state, now, inode, (size, u64::MAX), limit)?;
     if done.more {
         state.put(TRIMS, &inode, &size)?;
     } else {
         state.remove(TRIMS, &inode)?;
     }
-    Ok(done.inline)
+    Ok(done)
 }
 
 /// Whether extents beyond a file's end wait to be removed.
@@ -279,11 +285,11 @@ pub(crate) fn trim(
             return Ok(());
         };
         let limit = (budget.left() / Budget::EXTENT).max(1);
-        budget.spend(limit.saturating_mul(Budget::EXTENT));
-        let inline = truncate(state, now, id, from, limit)?;
-        if inline > 0 {
+        let done = truncate(state, now, id, from, limit)?;
+        budget.spend(1 + done.extents.saturating_mul(Budget::EXTENT));
+        if done.inline > 0 {
             let mut row = inode::require(state, id)?;
-            subtract_inline(&mut row.body, inline);
+            subtract_inline(&mut row.body, done.inline);
             state.put(INODES, &id, &row)?;
         }
     }

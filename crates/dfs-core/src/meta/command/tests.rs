@@ -1,1 +1,348 @@
+//! Commands are stored as they were, and nonsense is refused before it is proposed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test stops at what it did not expect"
+)]
 
+use std::time::Duration;
+
+use dfs_raft::state::Value;
+
+use super::*;
+use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
+use crate::types::{
+    AttrChange, DfsPath, GroupId, InodeId, Location, Mode, NewAttr, NewChunk, PolicyChange,
+    RefusalKind, ReplicationTarget, TrashId, UserId,
+};
+
+type Golden = Vec<(Command, &'static str)>;
+
+const ATTR: NewAttr = NewAttr {
+    mode: Mode::FILE,
+    owner: UserId(7),
+    group: GroupId(8),
+};
+
+fn at(path: &str) -> Location {
+    path.parse::<DfsPath>().unwrap().into()
+}
+
+fn client(change: Change) -> Command {
+    let request = RequestId {
+        client: ClientId(3),
+        sequence: 300,
+        answered_below: 299,
+    };
+    Command::Client { request, change }
+}
+
+fn commit() -> Commit {
+    let new = NewChunk {
+        chunk: ChunkId(9),
+        length: 1 << 20,
+        checksum: 0xdead_beef,
+        replicas: vec![NodeId(1), NodeId(2)],
+    };
+    let piece = Piece::Chunk {
+        chunk: ChunkId(9),
+        offset: 0,
+        length: 1 << 20,
+    };
+    Commit {
+        target: CommitTarget::File(at("/f")),
+        offset: WriteOffset::End,
+        pieces: vec![piece, Piece::Inline("hi".into())],
+        chunks: vec![new],
+        revision: Some(5),
+    }
+}
+
+/// Changes of names, with the bytes that version 1 of this program wrote. Append-only.
+fn golden_names() -> Golden {
+    let (f, attr) = (|| at("/f"), ATTR);
+    vec![
+        (
+            client(Change::MakeDirectory {
+                at: f(),
+                attr,
+                parents: true,
+            }),
+            "010103ac02ab020001022f66a403070801",
+        ),
+        (
+            client(Change::Create {
+                at: f(),
+                attr,
+                exclusive: true,
+            }),
+            "010103ac02ab020101022f66a403070801",
+        ),
+        (
+            client(Change::Symlink {
+                at: f(),
+                target: "t".into(),
+                attr,
+            }),
+            "010103ac02ab020201022f660174a4030708",
+        ),
+        (
+            client(Change::Link {
+                from: InodeId(300).into(),
+                at: f(),
+            }),
+            "010103ac02ab0203ac02012f01022f66",
+        ),
+        (
+            client(Change::Rename {
+                from: f(),
+                to: at("/g"),
+                replace: false,
+            }),
+            "010103ac02ab020401022f6601022f6700",
+        ),
+        (
+            client(Change::Remove {
+                at: f(),
+                what: Removal::Tree,
+                skip_trash: true,
+            }),
+            "010103ac02ab020501022f660201",
+        ),
+        (
+            client(Change::SetAttr {
+                at: f(),
+                change: AttrChange {
+                    mode: Some(Mode::new(0o600)),
+                    ..AttrChange::default()
+                },
+                follow: true,
+            }),
+            "010103ac02ab020601022f660180030000000001",
+        ),
+    ]
+}
+
+/// Changes of what names lead to.
+fn golden_contents() -> Golden {
+    let (f, attr) = (|| at("/f"), ATTR);
+    let new = CommitTarget::New {
+        at: f(),
+        attr,
+        replace: true,
+    };
+    let publish = CommitTarget::Publish {
+        upload: InodeId(5),
+        at: f(),
+        replace: false,
+    };
+    vec![
+        (
+            client(Change::Truncate {
+                at: f(),
+                size: 1000,
+            }),
+            "010103ac02ab020701022f66e807",
+        ),
+        (
+            client(Change::SetPolicy {
+                at: f(),
+                change: PolicyChange {
+                    replicas: Some(ReplicationTarget(2)),
+                    trash: Some(Duration::from_secs(60)),
+                    ..PolicyChange::default()
+                },
+            }),
+            "010103ac02ab020801022f660102000000013c00",
+        ),
+        (
+            client(Change::Restore {
+                trash: TrashId(4),
+                to: Some(f()),
+            }),
+            "010103ac02ab0209040101022f66",
+        ),
+        (
+            client(Change::DropTrash { trash: TrashId(4) }),
+            "010103ac02ab020a04",
+        ),
+        (
+            client(Change::BeginUpload { at: f(), attr }),
+            "010103ac02ab020b01022f66a4030708",
+        ),
+        (
+            client(Change::AbandonUpload { upload: InodeId(5) }),
+            "010103ac02ab020c05",
+        ),
+        (
+            client(Change::Commit(commit())),
+            "010103ac02ab020d0001022f660102000900808040010268690109808040effdb6f50d\
+             0201020105",
+        ),
+        (
+            client(Change::Commit(Commit {
+                target: new,
+                offset: WriteOffset::At(9),
+                ..commit()
+            })),
+            "010103ac02ab020d0301022f66a4030708010009020009008080400102686901098080\
+             40effdb6f50d0201020105",
+        ),
+        (
+            client(Change::Commit(Commit {
+                target: publish,
+                revision: None,
+                ..commit()
+            })),
+            "010103ac02ab020d020501022f66000102000900808040010268690109808040effdb6\
+             f50d02010200",
+        ),
+        (client(Change::CloseSession), "010103ac02ab020e"),
+    ]
+}
+
+/// What is not a client's.
+fn golden_others() -> Golden {
+    let space = Space {
+        total: 3,
+        used: 2,
+        available: 1,
+    };
+    let topology = Topology {
+        zone: "z".into(),
+        rack: "r".into(),
+        host: "h".into(),
+    };
+    vec![
+        (Command::OpenSession, "0100"),
+        (Command::ReserveChunkIds { count: 1000 }, "0102e807"),
+        (
+            Command::RegisterNode {
+                key: NodeKey(77),
+                node: Some(NodeId(1)),
+                address: "a:1".into(),
+                topology,
+                space,
+            },
+            "01034d010103613a31017a01720168030201",
+        ),
+        (
+            Command::SetAdminState {
+                node: NodeId(1),
+                state: AdminState::Draining,
+            },
+            "01040101",
+        ),
+        (
+            Command::AdoptReplicas {
+                node: NodeId(1),
+                chunks: vec![ChunkId(1)],
+            },
+            "0105010101",
+        ),
+        (
+            Command::ReplaceReplica {
+                chunk: ChunkId(1),
+                remove: Some(NodeId(2)),
+                add: NodeId(3),
+            },
+            "010601010203",
+        ),
+        (
+            Command::DropReplicas {
+                node: NodeId(1),
+                drops: vec![ReplicaDrop {
+                    chunk: ChunkId(1),
+                    confirmed: vec![NodeId(2)],
+                }],
+            },
+            "01070101010102",
+        ),
+        (
+            Command::DropOrphans {
+                node: NodeId(1),
+                chunks: vec![ChunkId(1)],
+            },
+            "0108010101",
+        ),
+        (
+            Command::Reclaimed {
+                node: NodeId(1),
+                chunks: vec![ChunkId(1)],
+            },
+            "0109010101",
+        ),
+        (Command::Housekeeping, "010a"),
+    ]
+}
+
+#[test]
+fn commands_are_stored_as_the_first_version_stored_them() {
+    let golden = [golden_names(), golden_contents(), golden_others()];
+    for (command, expected) in golden.concat() {
+        let bytes = command.to_bytes().unwrap();
+        let shown: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(shown, expected, "{command:?}");
+        assert_eq!(Command::from_bytes(&bytes).unwrap(), command);
+    }
+}
+
+#[test]
+fn a_command_of_a_newer_version_is_a_fault() {
+    let mut bytes = Command::Housekeeping.to_bytes().unwrap();
+    bytes[0] = 2;
+    assert!(Command::from_bytes(&bytes).is_err());
+}
+
+#[test]
+fn a_path_that_cannot_be_is_a_fault_when_read_from_the_log() {
+    let create = Change::Truncate {
+        at: at("/xx"),
+        size: 0,
+    };
+    let mut bytes = client(create).to_bytes().unwrap();
+    let name = bytes.iter().position(|byte| *byte == b'x').unwrap();
+    bytes[name] = b'.';
+    bytes[name + 1] = b'.';
+    assert!(Command::from_bytes(&bytes).is_err());
+}
+
+#[test]
+fn a_commit_of_too_much_is_refused_before_it_is_proposed() {
+    let pieces = vec![Piece::Inline("x".into()); 257];
+    let change = Change::Commit(Commit {
+        pieces,
+        chunks: Vec::new(),
+        ..commit()
+    });
+    assert_eq!(validate(&change).unwrap_err().kind, RefusalKind::TooLarge);
+
+    let pieces = vec![Piece::Inline(vec![0; 70_000].into())];
+    let change = Change::Commit(Commit {
+        pieces,
+        chunks: Vec::new(),
+        ..commit()
+    });
+    assert_eq!(validate(&change).unwrap_err().kind, RefusalKind::TooLarge);
+}
+
+#[test]
+fn a_new_chunk_that_no_piece_refers_to_is_refused() {
+    let pieces = vec![Piece::Inline("x".into())];
+    let change = Change::Commit(Commit { pieces, ..commit() });
+    assert_eq!(validate(&change).unwrap_err().kind, RefusalKind::Invalid);
+}
+
+#[test]
+fn a_target_longer_than_a_path_is_refused() {
+    let attr = ATTR;
+    let change = Change::Symlink {
+        at: at("/l"),
+        target: "x".repeat(4097),
+        attr,
+    };
+    assert_eq!(
+        validate(&change).unwrap_err().kind,
+        RefusalKind::NameTooLong
+    );
+}

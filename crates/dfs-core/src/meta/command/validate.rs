@@ -11,6 +11,9 @@ use crate::types::limits::{
 };
 use crate::types::{Change, ChunkId, NewChunk, Refusal, RefusalKind, RequestId};
 
+/// The largest sequence of a request; far from where sums of sequences overflow.
+const SEQUENCE_MAX: u64 = u64::MAX / 2;
+
 /// Checks the arguments of a change.
 ///
 /// # Errors
@@ -31,7 +34,8 @@ pub fn validate(change: &Change) -> Result<(), Refusal> {
 /// # Errors
 /// It contradicts itself.
 pub fn validate_request(request: &RequestId) -> Result<(), Refusal> {
-    if request.sequence == 0 || request.answered_below > request.sequence {
+    let sequences = 1..=SEQUENCE_MAX;
+    if !sequences.contains(&request.sequence) || request.answered_below > request.sequence {
         return Err(Refusal::new(RefusalKind::Invalid, request));
     }
     Ok(())

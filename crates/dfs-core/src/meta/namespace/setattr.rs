@@ -75,8 +75,8 @@ pub(crate) fn truncate(
     }
     if to < before {
         let limit = Budget::aside().left() / Budget::EXTENT;
-        let removed = extents::truncate(state, now, id, to, limit)?;
-        extents::subtract_inline(&mut inode.body, removed);
+        let done = extents::truncate(state, now, id, to, limit)?;
+        extents::subtract_inline(&mut inode.body, done.inline);
     }
     inode.touch(now);
     store(state, id, &inode)

@@ -5,12 +5,13 @@
     reason = "a test stops at what it did not expect"
 )]
 
+mod copies;
 pub(crate) mod fixture;
+mod limits;
 mod model;
 mod script;
 mod show;
 mod speed;
-mod twins;
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 //! What a command changed, row by row, in short lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use dfs_raft::Fatal;
@@ -11,13 +11,16 @@ use crate::meta::Inode;
 use crate::meta::chunks::extents::{Extent, Source};
 use crate::meta::namespace::inode::Body;
 use crate::meta::tables::{
-    CHUNKS, DIRENTS, EXTENTS, INODES, NODES, PURGE, RANGES, RECLAIM, SESSIONS, SPENT, TRASH, TRIMS,
-    UPLOADS,
+    CHUNKS, DIRENTS, EXTENTS, INODES, NODES, PURGE, RANGES, RECLAIM, SESSIONS, SPENT, TABLES,
+    TRASH, TRIMS, UPLOADS,
 };
 use crate::types::{Policy, Timestamp};
 
-/// Every row worth showing: how it is called, and what it says.
-pub(crate) type Picture = BTreeMap<(usize, String), String>;
+/// How many rows of a table may be shown as new, gone or changed before they are only counted.
+const SHOWN_MAX: usize = 8;
+
+/// Every row worth showing, by table and key: how it is called, and what it says.
+pub(crate) type Picture = BTreeMap<(usize, Vec<u8>), (String, String)>;
 
 /// Seconds since the fixture began.
 pub(crate) fn seconds(time: Timestamp) -> u64 {
@@ -40,8 +43,8 @@ fn rows<K: Key, V: Value>(
 ) -> Result<(), Fatal> {
     for row in state.scan(table, ..)? {
         let (key, value) = row?;
-        let (name, text) = show(key, value);
-        picture.insert((table.index(), name), text);
+        let bytes = key.to_bytes();
+        picture.insert((table.index(), bytes), show(key, value));
     }
     Ok(())
 }
@@ -69,7 +72,7 @@ pub(crate) fn picture(state: &impl ReadState) -> Result<Picture, Fatal> {
         (format!("purge {id}"), format!("{purge:?}"))
     })?;
     rows(state, p, EXTENTS, |(id, offset), extent| {
-        (format!("{id}@{offset:<4}"), show_extent(offset, &extent))
+        (format!("{id}@{offset}"), show_extent(offset, &extent))
     })?;
     rows(state, p, TRIMS, |id, from| {
         (format!("trim {id}"), format!("from {from}"))
@@ -170,18 +173,31 @@ pub(crate) fn show_bytes(bytes: &[u8]) -> String {
 
 /// The difference of two states: `+` new, `-` gone, `~` changed.
 pub(crate) fn difference(before: &Picture, after: &Picture) -> String {
-    let mut lines = String::new();
-    let keys: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let mut changes: BTreeMap<usize, Vec<(char, String)>> = BTreeMap::new();
     for key in keys {
-        let name = &key.1;
-        let line = match (before.get(key), after.get(key)) {
-            (None, Some(new)) => format!("+ {name} {new}"),
-            (Some(old), None) => format!("- {name} {old}"),
-            (Some(old), Some(new)) if old != new => format!("~ {name} {new} (was {old})"),
+        let change = match (before.get(key), after.get(key)) {
+            (None, Some((name, new))) => ('+', format!("{name} {new}")),
+            (Some((name, old)), None) => ('-', format!("{name} {old}")),
+            (Some((name, old)), Some((_, new))) if old != new => {
+                ('~', format!("{name} {new} (was {old})"))
+            }
             _ => continue,
         };
-        lines += line.trim_end();
-        lines.push('\n');
+        changes.entry(key.0).or_default().push(change);
+    }
+    let mut lines = String::new();
+    for (table, changes) in changes {
+        for sign in ['-', '+', '~'] {
+            let same: Vec<_> = changes.iter().filter(|(s, _)| *s == sign).collect();
+            if same.len() > SHOWN_MAX {
+                lines += &format!("{sign} {} rows of {}\n", same.len(), TABLES[table]);
+                continue;
+            }
+            for (sign, text) in same {
+                lines += &format!("{sign} {}\n", text.trim_end());
+            }
+        }
     }
     lines
 }

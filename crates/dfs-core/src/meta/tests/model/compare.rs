@@ -1,0 +1,113 @@
+//! Whole trees, byte by byte.
+
+use dfs_raft::state::ReadState;
+
+use super::tree::{Byte, Item, Tree};
+use crate::meta::query::answer;
+use crate::types::query::{LayoutSource, Query};
+use crate::types::{Answer, ByteRange, FileKind, InodeId, Location};
+
+fn ask(state: &impl ReadState, query: &Query) -> Answer {
+    answer(state, query)
+        .unwrap()
+        .unwrap_or_else(|refusal| panic!("{refusal}: {query:?}"))
+}
+
+pub(super) fn compare(tree: &Tree, state: &impl ReadState) {
+    let Answer::StatFs(totals) = ask(state, &Query::StatFs) else {
+        panic!()
+    };
+    assert_eq!(totals.inodes, tree.items.len() as u64, "inodes");
+    for (id, item) in &tree.items {
+        if !tree.uploads.contains(id) {
+            compare_item(tree, state, *id, item);
+        }
+    }
+    let Answer::Trash(trash) = ask(
+        state,
+        &Query::ListTrash {
+            after: None,
+            limit: 4096,
+        },
+    ) else {
+        panic!()
+    };
+    let found = trash
+        .entries
+        .iter()
+        .map(|e| (e.trash.0, e.inode.0, e.path.clone(), e.expires));
+    let expected = tree
+        .trash
+        .iter()
+        .map(|(id, e)| (*id, e.inode, e.path.clone(), e.expires));
+    assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+}
+
+fn compare_item(tree: &Tree, state: &impl ReadState, id: u64, item: &Item) {
+    let at = Location::from(InodeId(id));
+    let stat = Query::Stat {
+        at: at.clone(),
+        follow: false,
+    };
+    let Answer::Attr(attr) = ask(state, &stat) else {
+        panic!()
+    };
+    match item {
+        Item::Directory(names) => {
+            let list = Query::List {
+                at,
+                after: None,
+                limit: 100,
+                attrs: false,
+            };
+            let Answer::Entries(page) = ask(state, &list) else {
+                panic!()
+            };
+            let found = page.entries.iter().map(|e| (e.name.to_string(), e.inode.0));
+            let expected = names.iter().map(|(name, id)| (name.clone(), *id));
+            assert_eq!(
+                found.collect::<Vec<_>>(),
+                expected.collect::<Vec<_>>(),
+                "i{id}"
+            );
+        }
+        Item::Link(target) => {
+            let Answer::Target(found) = ask(state, &Query::ReadLink { at }) else {
+                panic!()
+            };
+            assert_eq!(found, *target, "i{id}");
+        }
+        Item::File(bytes) => {
+            assert_eq!(read(state, at), *bytes, "i{id}");
+            let inline = bytes
+                .iter()
+                .filter(|byte| matches!(byte, Byte::Inline(_)))
+                .count();
+            assert_eq!(attr.inline_bytes as usize, inline, "i{id}");
+        }
+    }
+    if attr.kind != FileKind::Directory {
+        assert_eq!(attr.links as usize, tree.links(id), "the links of i{id}");
+    }
+}
+
+fn read(state: &impl ReadState, at: Location) -> Vec<Byte> {
+    let query = Query::Layout {
+        at,
+        range: ByteRange::new(0, u64::MAX),
+    };
+    let Answer::Layout(layout) = ask(state, &query) else {
+        panic!()
+    };
+    let mut bytes = vec![Byte::Zero; layout.attr.size as usize];
+    for extent in layout.extents {
+        for index in 0..extent.length {
+            let byte = match &extent.source {
+                LayoutSource::Chunk { chunk, offset, .. } => Byte::Chunk(*chunk, offset + index),
+                LayoutSource::Inline(text) => Byte::Inline(text[index as usize]),
+            };
+            bytes[(extent.offset + index) as usize] = byte;
+        }
+    }
+    bytes
+}

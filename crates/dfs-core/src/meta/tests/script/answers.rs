@@ -1,0 +1,121 @@
+//! From an answer to a line of a script.
+
+use std::error::Error;
+
+use super::language::Result;
+use crate::meta::Reply;
+use crate::meta::tests::show::{list, seconds, show_bytes};
+use crate::types::query::LayoutSource;
+use crate::types::{Answer, Attr, Changed, Refusal};
+
+pub(super) fn refused(refusal: &Refusal) -> Box<dyn Error> {
+    format!("{:?} {}", refusal.kind, refusal.subject).into()
+}
+
+fn show_attr(attr: &Attr) -> String {
+    format!(
+        "{} {:?} {} {} {} size {} links {} revision {} modified {}s changed {}s created {}s\n",
+        attr.inode,
+        attr.kind,
+        attr.mode,
+        attr.owner,
+        attr.group,
+        attr.size,
+        attr.links,
+        attr.revision,
+        seconds(attr.modified),
+        seconds(attr.changed),
+        seconds(attr.created),
+    )
+}
+
+pub(super) fn show_changed(changed: &Changed) -> String {
+    match (changed.offset, changed.trash) {
+        (Some(offset), _) if offset > 0 => format!("at {offset}\n"),
+        (_, Some(trash)) => format!("in the trash as {trash}\n"),
+        _ => String::new(),
+    }
+}
+
+fn more(more: bool) -> &'static str {
+    if more { "more\n" } else { "" }
+}
+
+pub(super) fn show_answer(answer: Answer) -> String {
+    match answer {
+        Answer::Attr(attr) => show_attr(&attr),
+        Answer::Entries(page) => {
+            let entries = page.entries.iter().map(|entry| {
+                let attr = entry
+                    .attr
+                    .as_ref()
+                    .map(|attr| format!(" size {}", attr.size));
+                format!(
+                    "{} {} {:?}{}\n",
+                    entry.name,
+                    entry.inode,
+                    entry.kind,
+                    attr.unwrap_or_default()
+                )
+            });
+            entries.collect::<String>() + more(page.more)
+        }
+        Answer::Layout(layout) => {
+            let extents = layout.extents.iter().map(|extent| {
+                let source = match &extent.source {
+                    LayoutSource::Inline(bytes) => show_bytes(bytes),
+                    LayoutSource::Chunk {
+                        chunk,
+                        offset,
+                        length,
+                        replicas,
+                    } => {
+                        format!("{chunk} from {offset} of {length} on {}", list(replicas))
+                    }
+                };
+                format!(
+                    "{}..{} {source}\n",
+                    extent.offset,
+                    extent.offset + extent.length
+                )
+            });
+            format!("size {}\n", layout.attr.size)
+                + &extents.collect::<String>()
+                + more(layout.more)
+        }
+        Answer::Target(target) => format!("{target}\n"),
+        Answer::StatFs(fs) => {
+            format!(
+                "{} inodes {} chunks {} bytes\n",
+                fs.inodes, fs.chunks, fs.chunk_bytes
+            )
+        }
+        Answer::Trash(page) => {
+            let entries = page.entries.iter().map(|item| {
+                let (removed, until) = (seconds(item.removed), seconds(item.expires));
+                format!(
+                    "{} {} {} {removed}s until {until}s\n",
+                    item.trash, item.inode, item.path
+                )
+            });
+            entries.collect::<String>() + more(page.more)
+        }
+    }
+}
+
+pub(super) fn show_reply(reply: Reply) -> Result<String> {
+    let shown = match reply {
+        Reply::Session(client) => Ok(format!("{client}\n")),
+        Reply::Client(outcome) => outcome.map(|changed| show_changed(&changed)),
+        Reply::ChunkIds(ids) => ids.map(|ids| format!("{}..{}\n", ids.start, ids.end)),
+        Reply::Node(node) => node.map(|node| format!("{} {}\n", node.node, node.epoch)),
+        Reply::AdminState(done) | Reply::Replaced(done) | Reply::Reclaimed(done) => {
+            done.map(|()| String::new())
+        }
+        Reply::Adopted(chunks) | Reply::Dropped(chunks) | Reply::OrphansDropped(chunks) => {
+            chunks.map(|chunks| format!("yes: {}\n", list(&chunks)))
+        }
+        Reply::Housekeeping { more } => Ok(format!("more {more}\n")),
+    };
+    shown.map_err(|refusal| refused(&refusal))
+}

@@ -1,0 +1,382 @@
+//! From a line of a script to a change, a command or a query.
+
+use std::error::Error;
+use std::time::Duration;
+
+use goldenscript::ArgumentConsumer;
+
+use crate::meta::Command;
+use crate::meta::command::ReplicaDrop;
+use crate::meta::tests::fixture::{ATTR, at};
+use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
+use crate::types::{
+    AdminState, AttrChange, ByteRange, Change, ChunkId, GroupId, InodeId, Location, Mode, Name,
+    NewChunk, NodeId, NodeKey, PolicyChange, Query, ReplicationTarget, Space, Timestamp, Topology,
+    TrashId, UserId,
+};
+
+pub(super) type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// What is left of a line's arguments.
+pub(super) type Args<'a> = ArgumentConsumer<'a>;
+
+pub(super) fn text<'a>(args: &mut Args<'a>) -> Result<&'a str> {
+    args.next_pos()
+        .ok_or_else(|| "an argument is missing".into())
+}
+
+pub(super) fn id(prefix: char, text: &str) -> Result<u64> {
+    let digits = text
+        .strip_prefix(prefix)
+        .ok_or_else(|| format!("{text} is no {prefix}…"))?;
+    Ok(digits.parse()?)
+}
+
+pub(super) fn chunk(text: &str) -> Result<ChunkId> {
+    Ok(ChunkId(id('c', text)?))
+}
+
+pub(super) fn node(text: &str) -> Result<NodeId> {
+    Ok(NodeId(u32::try_from(id('n', text)?)?))
+}
+
+fn flag(args: &mut Args<'_>, key: &str, otherwise: bool) -> Result<bool> {
+    Ok(args.take_key(key).map_or(Ok(otherwise), str::parse)?)
+}
+
+fn number<T: std::str::FromStr>(args: &mut Args<'_>, key: &str) -> Result<Option<T>>
+where
+    T::Err: Error + 'static,
+{
+    Ok(args.take_key(key).map(str::parse).transpose()?)
+}
+
+pub(super) fn location(text: &str) -> Result<Location> {
+    if let Some((base, path)) = text.split_once('@')
+        && let Ok(base) = id('i', base)
+    {
+        return Ok(Location {
+            base: InodeId(base),
+            path: format!("/{path}").parse()?,
+        });
+    }
+    Ok(at(text.strip_prefix('/').unwrap_or(text)))
+}
+
+fn place(args: &mut Args<'_>) -> Result<Location> {
+    location(text(args)?)
+}
+
+fn nodes(args: &mut Args<'_>, key: &str, otherwise: &str) -> Result<Vec<NodeId>> {
+    let text = args.take_key(key).unwrap_or(otherwise);
+    text.split('/')
+        .filter(|part| !part.is_empty())
+        .map(node)
+        .collect()
+}
+
+pub(super) fn new_chunk(chunk: ChunkId, length: u64, replicas: Vec<NodeId>) -> NewChunk {
+    NewChunk {
+        chunk,
+        length,
+        checksum: 0xc5,
+        replicas,
+    }
+}
+
+/// The rest of the arguments as pieces, with the chunks that are new.
+fn pieces(args: &mut Args<'_>) -> Result<(Vec<Piece>, Vec<NewChunk>)> {
+    let (mut pieces, mut chunks) = (Vec::new(), Vec::new());
+    let on = nodes(args, "on", "n1")?;
+    while let Some(text) = args.next_pos() {
+        if let Some(bytes) = text.strip_prefix('_') {
+            let bytes = match bytes.strip_prefix('@') {
+                Some(count) => vec![b'x'; count.parse()?],
+                None => bytes.as_bytes().to_vec(),
+            };
+            pieces.push(Piece::Inline(bytes.into()));
+            continue;
+        }
+        let (name, part) = match text.split_once('@') {
+            Some((name, part)) => (name, Some(part)),
+            None => (text, None),
+        };
+        let (name, length) = match name.split_once('.') {
+            Some((name, length)) => (name, Some(length.parse()?)),
+            None => (name, part.is_none().then_some(100)),
+        };
+        let chunk = chunk(name)?;
+        if let Some(length) = length {
+            chunks.push(new_chunk(chunk, length, on.clone()));
+        }
+        let (from, to) = match part.and_then(|part| part.split_once('-')) {
+            Some((from, to)) => (from.parse()?, to.parse()?),
+            None => (0_u64, length.unwrap_or(100)),
+        };
+        pieces.push(Piece::Chunk {
+            chunk,
+            offset: from,
+            length: to - from,
+        });
+    }
+    Ok((pieces, chunks))
+}
+
+fn commit(args: &mut Args<'_>, target: CommitTarget, offset: WriteOffset) -> Result<Change> {
+    let revision = number(args, "revision")?;
+    let (pieces, chunks) = pieces(args)?;
+    Ok(Change::Commit(Commit {
+        target,
+        offset,
+        pieces,
+        chunks,
+        revision,
+    }))
+}
+
+pub(super) fn change(name: &str, args: &mut Args<'_>) -> Result<Option<Change>> {
+    let attr = ATTR;
+    Ok(Some(match name {
+        "mkdir" | "mkdirs" => Change::MakeDirectory {
+            at: place(args)?,
+            attr,
+            parents: name == "mkdirs",
+        },
+        "create" => {
+            let exclusive = flag(args, "exclusive", false)?;
+            Change::Create {
+                at: place(args)?,
+                attr,
+                exclusive,
+            }
+        }
+        "symlink" => {
+            let at = place(args)?;
+            Change::Symlink {
+                at,
+                target: text(args)?.to_owned(),
+                attr,
+            }
+        }
+        "link" => Change::Link {
+            from: place(args)?,
+            at: place(args)?,
+        },
+        "mv" => {
+            let replace = flag(args, "replace", true)?;
+            Change::Rename {
+                from: place(args)?,
+                to: place(args)?,
+                replace,
+            }
+        }
+        "rm" | "rmdir" | "rmtree" => {
+            let what = match name {
+                "rm" => Removal::File,
+                "rmdir" => Removal::EmptyDirectory,
+                _ => Removal::Tree,
+            };
+            let skip_trash = !flag(args, "trash", false)?;
+            Change::Remove {
+                at: place(args)?,
+                what,
+                skip_trash,
+            }
+        }
+        "truncate" => Change::Truncate {
+            at: place(args)?,
+            size: text(args)?.parse()?,
+        },
+        "setattr" | "policy" => return set(name, args).map(Some),
+        "restore" => {
+            let trash = TrashId(id('t', text(args)?)?);
+            Change::Restore {
+                trash,
+                to: args.next_pos().map(location).transpose()?,
+            }
+        }
+        "drop-trash" => Change::DropTrash {
+            trash: TrashId(id('t', text(args)?)?),
+        },
+        "begin" => Change::BeginUpload {
+            at: place(args)?,
+            attr,
+        },
+        "abandon" => Change::AbandonUpload {
+            upload: InodeId(id('i', text(args)?)?),
+        },
+        "close" => Change::CloseSession,
+        _ => return change_contents(name, args),
+    }))
+}
+
+fn change_contents(name: &str, args: &mut Args<'_>) -> Result<Option<Change>> {
+    let attr = ATTR;
+    let replace = flag(args, "replace", true)?;
+    let (target, offset) = match name {
+        "put" => (
+            CommitTarget::New {
+                at: place(args)?,
+                attr,
+                replace,
+            },
+            WriteOffset::At(0),
+        ),
+        "append" => (CommitTarget::File(place(args)?), WriteOffset::End),
+        "write" => {
+            let target = CommitTarget::File(place(args)?);
+            (target, WriteOffset::At(text(args)?.parse()?))
+        }
+        "upload" => (
+            CommitTarget::Upload(InodeId(id('i', text(args)?)?)),
+            WriteOffset::End,
+        ),
+        "publish" => {
+            let upload = InodeId(id('i', text(args)?)?);
+            (
+                CommitTarget::Publish {
+                    upload,
+                    at: place(args)?,
+                    replace,
+                },
+                WriteOffset::End,
+            )
+        }
+        _ => return Ok(None),
+    };
+    commit(args, target, offset).map(Some)
+}
+
+fn set(name: &str, args: &mut Args<'_>) -> Result<Change> {
+    let at = place(args)?;
+    if name == "policy" {
+        let change = PolicyChange {
+            replicas: number(args, "replicas")?.map(ReplicationTarget),
+            replicas_min: number(args, "min")?.map(ReplicationTarget),
+            chunk_size: number(args, "chunk")?,
+            inline_max: number(args, "inline")?,
+            trash: number(args, "trash")?.map(Duration::from_secs),
+        };
+        return Ok(Change::SetPolicy { at, change });
+    }
+    let follow = flag(args, "follow", true)?;
+    let mode = args
+        .take_key("mode")
+        .map(|text| u32::from_str_radix(text, 8))
+        .transpose()?;
+    let change = AttrChange {
+        mode: mode.map(Mode::new),
+        owner: number(args, "owner")?.map(UserId),
+        group: number(args, "group")?.map(GroupId),
+        accessed: number(args, "accessed")?.map(Timestamp),
+        modified: number(args, "modified")?.map(Timestamp),
+    };
+    Ok(Change::SetAttr { at, change, follow })
+}
+
+pub(super) fn command(name: &str, args: &mut Args<'_>) -> Result<Option<Command>> {
+    Ok(Some(match name {
+        "session" => Command::OpenSession,
+        "reserve" => Command::ReserveChunkIds {
+            count: text(args)?.parse()?,
+        },
+        "node" => {
+            let key: u128 = text(args)?.parse()?;
+            let claimed = args.take_key("id").map(node).transpose()?;
+            let address = args
+                .take_key("address")
+                .map_or(format!("node{key}.1"), str::to_owned);
+            let (topology, space) = (Topology::default(), Space::default());
+            Command::RegisterNode {
+                key: NodeKey(key),
+                node: claimed,
+                address,
+                topology,
+                space,
+            }
+        }
+        "admin" => {
+            let node = node(text(args)?)?;
+            let state = match text(args)? {
+                "in-service" => AdminState::InService,
+                "draining" => AdminState::Draining,
+                "drained" => AdminState::Drained,
+                _ => AdminState::Maintenance,
+            };
+            Command::SetAdminState { node, state }
+        }
+        "adopt" | "orphans" | "reclaimed" => {
+            let node = node(text(args)?)?;
+            let chunks = std::iter::from_fn(|| args.next_pos())
+                .map(chunk)
+                .collect::<Result<_>>()?;
+            match name {
+                "adopt" => Command::AdoptReplicas { node, chunks },
+                "orphans" => Command::DropOrphans { node, chunks },
+                _ => Command::Reclaimed { node, chunks },
+            }
+        }
+        "replace" => {
+            let remove = args.take_key("remove").map(node).transpose()?;
+            let chunk = chunk(text(args)?)?;
+            Command::ReplaceReplica {
+                chunk,
+                remove,
+                add: node(text(args)?)?,
+            }
+        }
+        "surplus" => {
+            let confirmed = nodes(args, "confirmed", "")?;
+            let node = node(text(args)?)?;
+            let chunks = std::iter::from_fn(|| args.next_pos()).map(chunk);
+            let drops = chunks
+                .map(|chunk| {
+                    Ok(ReplicaDrop {
+                        chunk: chunk?,
+                        confirmed: confirmed.clone(),
+                    })
+                })
+                .collect::<Result<_>>()?;
+            Command::DropReplicas { node, drops }
+        }
+        "step" => Command::Housekeeping,
+        _ => return Ok(None),
+    }))
+}
+
+pub(super) fn query(name: &str, args: &mut Args<'_>) -> Result<Option<Query>> {
+    Ok(Some(match name {
+        "stat" | "lstat" => Query::Stat {
+            at: place(args)?,
+            follow: name == "stat",
+        },
+        "ls" => Query::List {
+            after: args.take_key("after").map(Name::new).transpose()?,
+            limit: number(args, "limit")?.unwrap_or(100),
+            attrs: flag(args, "attrs", false)?,
+            at: place(args)?,
+        },
+        "layout" => {
+            let at = place(args)?;
+            let from = args.next_pos().map_or(Ok(0), str::parse)?;
+            let length = args.next_pos().map_or(Ok(u64::MAX), str::parse)?;
+            Query::Layout {
+                at,
+                range: ByteRange::new(from, length),
+            }
+        }
+        "readlink" => Query::ReadLink { at: place(args)? },
+        "statfs" => Query::StatFs,
+        "trash" => {
+            let after = args
+                .take_key("after")
+                .map(|text| id('t', text))
+                .transpose()?;
+            Query::ListTrash {
+                after: after.map(TrashId),
+                limit: number(args, "limit")?.unwrap_or(100),
+            }
+        }
+        _ => return Ok(None),
+    }))
+}
