@@ -1,7 +1,7 @@
 //! Starting a cluster: founding it the first time, finding it again later.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -220,7 +220,7 @@ async fn make_directory(config: &Config, directory: &Path) -> Result<()> {
 
 async fn start_parts(
     config: &Config,
-    directory: &PathBuf,
+    directory: &Path,
     before: &Roster,
 ) -> Result<(Vec<Master>, Vec<DataNode>)> {
     let limit = config.patience;

@@ -15,6 +15,7 @@
 //!
 //! Not done here: what changes mean, and anything about chunks.
 
+mod call;
 mod connection;
 mod masters;
 mod retry;
@@ -25,22 +26,19 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tarpc::client::RpcError as CallError;
 use tarpc::context::Context;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::debug;
 
 use super::config::{ClientConfig, Deadlines};
 use crate::env::Env;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::proto::error::RpcError;
 use crate::proto::metadata::{
-    ClusterStatus, GrantRequest, LeaderInfo, MetadataRpcClient, NodeInfo, ReadConsistency, Stamped,
-    WriteGrant,
+    ClusterStatus, GrantRequest, MetadataRpcClient, NodeInfo, ReadConsistency, Stamped, WriteGrant,
 };
-use crate::types::{
-    Answer, Change, Changed, ChunkId, ClusterId, NodeId, Query, Refusal, RefusalKind,
-};
+use crate::types::{Answer, Change, Changed, ChunkId, ClusterId, NodeId, Query, RefusalKind};
+use call::{Reply, failure};
 use connection::Connections;
 use masters::Masters;
 pub(super) use retry::backoff;
@@ -49,10 +47,6 @@ use session::Session;
 
 /// How long closing a session may take.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
-/// How long tarpc gives a request where nobody says otherwise.
-const TARPC_DEADLINE: Duration = Duration::from_secs(10);
-/// Times one operation leaves a silent master because another leads.
-const MOVES_MAX: u32 = 2;
 
 /// The way to the masters.
 pub(super) struct Metadata {
@@ -221,161 +215,6 @@ impl Metadata {
         result.map_err(|failed| failure(failed, false))
     }
 
-    /// Sends a request to the leader, whoever it is, until it is answered for good or the
-    /// deadline passes.
-    async fn call<T, F, Fut>(
-        self: &Arc<Self>,
-        attempts: &mut Attempts,
-        send: F,
-    ) -> std::result::Result<T, Attempt>
-    where
-        F: Fn(MetadataRpcClient, Context) -> Fut,
-        Fut: Future<Output = Reply<T>>,
-    {
-        let mut moves = 0;
-        let mut first = true;
-        loop {
-            let address = self.masters().target();
-            let left = attempts
-                .deadline()
-                .saturating_duration_since(Instant::now());
-            let timeout = attempts.timeout(self.deadlines.attempt).min(left);
-            let result = tokio::select! {
-                biased;
-                result = self.attempt(&address, timeout, &send) => result,
-                () = self.another_leads(&address), if moves < MOVES_MAX => {
-                    moves += 1;
-                    Err(Attempt::Lost(format!("{address} is silent, and another leads")))
-                }
-            };
-            let failed = match result {
-                Ok(value) => {
-                    self.masters().led(&address);
-                    if !first {
-                        tokio::spawn(self.clone().learn_from(address));
-                    }
-                    return Ok(value);
-                }
-                Err(failed) => failed,
-            };
-            first = false;
-            self.note(&address, &failed);
-            let (masters, now) = (self.masters().count(), Instant::now());
-            match attempts.ended(&failed, masters, now, &*self.env.random) {
-                Next::Stop => return Err(failed),
-                Next::Again(delay) => {
-                    debug!(master = %address, reason = ?failed, ?delay, "trying again");
-                    sleep(delay).await;
-                }
-            }
-        }
-    }
-
-    async fn attempt<T, F, Fut>(
-        &self,
-        address: &str,
-        limit: Duration,
-        send: &F,
-    ) -> std::result::Result<T, Attempt>
-    where
-        F: Fn(MetadataRpcClient, Context) -> Fut,
-        Fut: Future<Output = Reply<T>>,
-    {
-        let connection = timeout(limit, self.connections.get(address))
-            .await
-            .unwrap_or_else(|_| Err(format!("{address}: no connection within {limit:?}")))
-            .map_err(Attempt::Unreached)?;
-        let answers = connection.answers();
-        match timeout(limit, send(connection.rpc.clone(), context(limit))).await {
-            Ok(Ok(answer)) => {
-                connection.answered();
-                answer.map_err(Attempt::Answered)
-            }
-            Ok(Err(error)) => Err(unanswered(address, error)),
-            Err(_) => {
-                if connection.answers() == answers {
-                    self.connections.discard(address, &connection).await;
-                }
-                Err(Attempt::Lost(format!(
-                    "{address}: no answer within {limit:?}"
-                )))
-            }
-        }
-    }
-
-    fn note(&self, address: &str, failed: &Attempt) {
-        let now = Instant::now();
-        let mut masters = self.masters();
-        match failed {
-            Attempt::Unreached(_) | Attempt::Lost(_) => masters.failed(address, now),
-            Attempt::Answered(RpcError::NotLeader { leader }) => {
-                masters.not_leader(address, leader.as_deref(), now);
-            }
-            Attempt::Answered(RpcError::Internal(_)) => masters.failed(address, now),
-            Attempt::Answered(RpcError::Refused(_) | RpcError::OutOfSpace(_)) => {
-                masters.led(address);
-            }
-            Attempt::Answered(
-                RpcError::Unknown(_) | RpcError::Unavailable(_) | RpcError::Fenced(_),
-            ) => masters.not_leader(address, None, now),
-        }
-    }
-
-    /// Returns when a master other than `silent` proves to lead. Asks only after a while.
-    async fn another_leads(&self, silent: &str) {
-        loop {
-            sleep(self.deadlines.patience).await;
-            let _one_asks = self.asking.lock().await;
-            let others: Vec<String> = {
-                let masters = self.masters();
-                if masters.leader().is_some_and(|leader| leader != silent) {
-                    return;
-                }
-                masters.all().into_iter().filter(|a| a != silent).collect()
-            };
-            let patience = self.deadlines.patience;
-            let answers = others
-                .iter()
-                .map(|address| self.leader_at(address, patience));
-            for info in futures::future::join_all(answers)
-                .await
-                .into_iter()
-                .flatten()
-            {
-                self.masters().learn(&info, Instant::now());
-                let Some(leader) = info.leader.filter(|l| l != silent) else {
-                    continue;
-                };
-                // What others say may be old; what it says of itself is not.
-                let own = self.leader_at(&leader, patience).await;
-                if own.is_ok_and(|own| own.leader.as_ref() == Some(&leader)) {
-                    self.masters().replaced(silent, &leader);
-                    return;
-                }
-            }
-        }
-    }
-
-    async fn leader_at(
-        &self,
-        address: &str,
-        limit: Duration,
-    ) -> std::result::Result<LeaderInfo, Attempt> {
-        let send = |rpc: MetadataRpcClient, context| async move {
-            rpc.leader(context).await.map(Ok::<_, RpcError>)
-        };
-        self.attempt(address, limit, &send).await
-    }
-
-    /// Brings the list of masters up to date after the leader has changed.
-    async fn learn_from(self: Arc<Self>, address: String) {
-        if let Ok(info) = self.leader_at(&address, self.deadlines.attempt).await {
-            self.masters().learn(&info, Instant::now());
-            let all = self.masters().all();
-            self.connections.retain(&all);
-        }
-    }
-
     /// The session, opened if there is none. Callers at the same time wait for one.
     async fn session(self: &Arc<Self>, deadline: Instant) -> Result<Arc<Session>> {
         let opening = async {
@@ -428,56 +267,5 @@ impl fmt::Debug for Metadata {
         f.debug_struct("Metadata")
             .field("masters", &self.masters())
             .finish_non_exhaustive()
-    }
-}
-
-/// What a master answers, if it does.
-type Reply<T> = std::result::Result<std::result::Result<T, RpcError>, CallError>;
-
-/// What a master is told of a request: that nobody waits longer than `limit` for its answer.
-fn context(limit: Duration) -> Context {
-    let mut context = tarpc::context::current();
-    let sooner = TARPC_DEADLINE.saturating_sub(limit);
-    context.deadline = context
-        .deadline
-        .checked_sub(sooner)
-        .unwrap_or(context.deadline);
-    context
-}
-
-fn unanswered(address: &str, error: CallError) -> Attempt {
-    match error {
-        // The message could not be put in a frame: it never left.
-        CallError::Send(reason) => Attempt::Answered(RpcError::Refused(Refusal::new(
-            RefusalKind::TooLarge,
-            format!("a request: {reason}"),
-        ))),
-        CallError::Server(error) => Attempt::Answered(RpcError::Unknown(error.to_string())),
-        CallError::Shutdown | CallError::Channel(_) | CallError::DeadlineExceeded => {
-            Attempt::Lost(format!("{address}: {error}"))
-        }
-    }
-}
-
-/// The error of an operation whose last attempt ended so.
-fn failure(last: Attempt, uncertain: bool) -> Error {
-    let last = match last {
-        Attempt::Answered(RpcError::Refused(refusal)) => return Error::from(refusal),
-        Attempt::Answered(RpcError::OutOfSpace(why)) => {
-            return Error::new(ErrorKind::OutOfSpace, format!("out of space: {why}"));
-        }
-        Attempt::Answered(RpcError::Internal(why)) if !uncertain => {
-            return Error::new(ErrorKind::Internal, format!("a master failed: {why}"));
-        }
-        Attempt::Answered(RpcError::Fenced(why)) => {
-            let message = format!("a master takes this client for a data node: {why}");
-            return Error::new(ErrorKind::Internal, message);
-        }
-        Attempt::Answered(error) => error.to_string(),
-        Attempt::Unreached(why) | Attempt::Lost(why) => why,
-    };
-    match uncertain {
-        true => Error::outcome_unknown(last),
-        false => Error::unavailable(format!("no master could do it in time: {last}")),
     }
 }

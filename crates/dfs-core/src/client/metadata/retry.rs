@@ -15,6 +15,9 @@ const BACKOFF_BRISK: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_millis(1000);
 /// Rounds through all masters that stay brisk: some three seconds.
 const BRISK_ROUNDS: u32 = 30;
+/// With less time than this before the deadline nothing is sent any more: the answer would come
+/// too late, and leave the outcome unknown for nothing.
+const ATTEMPT_MIN: Duration = Duration::from_millis(20);
 /// Times a fault that a master found in itself is taken elsewhere.
 const FAULTS_MAX: u32 = 4;
 
@@ -116,16 +119,19 @@ impl Attempts {
                 RpcError::Refused(_) | RpcError::OutOfSpace(_) | RpcError::Fenced(_),
             ) => return Next::Stop,
         };
-        if now >= self.deadline {
-            return Next::Stop;
-        }
         self.streak += 1;
-        if at_once && self.streak < masters.max(1) {
-            return Next::Again(Duration::ZERO);
+        let delay = match at_once && self.streak < masters.max(1) {
+            true => Duration::ZERO,
+            false => {
+                self.streak = 0;
+                self.rounds += 1;
+                backoff(self.rounds, random)
+            }
+        };
+        match now + delay + ATTEMPT_MIN < self.deadline {
+            true => Next::Again(delay),
+            false => Next::Stop,
         }
-        self.streak = 0;
-        self.rounds += 1;
-        Next::Again(backoff(self.rounds, random))
     }
 }
 

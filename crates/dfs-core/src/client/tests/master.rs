@@ -1,0 +1,219 @@
+//! Fake masters: they agree at once, and fail as a script says.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt;
+use tarpc::context::Context;
+use tarpc::server::{BaseChannel, Channel};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::group::Group;
+use super::network::MemoryNetwork;
+use crate::env::{BoxStream, Network};
+use crate::proto::error::RpcError;
+use crate::proto::hello::{self, HelloReply};
+use crate::proto::metadata::{
+    ClusterStatus, GrantRequest, LeaderInfo, Liveness, MetadataRpc, NodeInfo, ReadConsistency,
+    Stamped, WriteGrant,
+};
+use crate::proto::transport;
+use crate::types::{
+    AdminState, Answer, Change, Changed, ChunkId, ClientId, ClusterId, NodeEpoch, NodeId, Query,
+    RequestId, Rev, Space, Topology,
+};
+
+/// The cluster of all tests.
+pub(super) const CLUSTER: ClusterId = ClusterId(0xc1);
+
+/// What happens to a change that reaches the leader.
+#[derive(Debug, Clone)]
+pub(super) enum Fault {
+    /// It is carried out, and the answer is lost.
+    LoseReply,
+    /// It is not carried out, and there is no answer.
+    LoseRequest,
+    /// It is not carried out; this is the answer.
+    Answer(RpcError),
+    /// It is carried out after this time.
+    Slow(Duration),
+}
+
+/// A running master. Dropping it kills it.
+pub(super) struct Master {
+    pub(super) address: String,
+    hung: watch::Sender<bool>,
+    _accepting: AbortOnDropHandle<()>,
+}
+
+impl Master {
+    pub(super) async fn start(
+        network: &Arc<MemoryNetwork>,
+        address: &str,
+        masters: &[String],
+        group: &Arc<Mutex<Group>>,
+        faults: &Arc<Mutex<VecDeque<Fault>>>,
+    ) -> Master {
+        let mut listener = network.listen(address).await.unwrap();
+        let (hung, is_hung) = watch::channel(false);
+        let server = Server {
+            address: address.to_owned(),
+            masters: masters.to_vec(),
+            group: group.clone(),
+            faults: faults.clone(),
+            hung: is_hung,
+        };
+        let accepting = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok(connection) = listener.accept().await {
+                connections.spawn(server.clone().serve_connection(connection.stream));
+            }
+        });
+        Master {
+            address: address.to_owned(),
+            hung,
+            _accepting: AbortOnDropHandle::new(accepting),
+        }
+    }
+
+    /// Stops it as SIGSTOP does.
+    pub(super) fn hang(&self) {
+        self.hung.send_replace(true);
+    }
+}
+
+#[derive(Clone)]
+struct Server {
+    address: String,
+    masters: Vec<String>,
+    group: Arc<Mutex<Group>>,
+    faults: Arc<Mutex<VecDeque<Fault>>>,
+    hung: watch::Receiver<bool>,
+}
+
+impl Server {
+    async fn serve_connection(self, mut stream: BoxStream) {
+        self.run().await;
+        if hello::hear(&mut stream).await.is_err() {
+            return;
+        }
+        let cluster = Some(CLUSTER);
+        let welcome = HelloReply::Welcome { cluster };
+        hello::answer(&mut stream, &welcome).await.unwrap();
+        let channel = BaseChannel::with_defaults(transport::messages(stream));
+        let requests = channel.execute(self.serve());
+        requests.for_each_concurrent(None, |reply| reply).await;
+    }
+
+    /// Waits while it is stopped.
+    async fn run(&self) {
+        let mut hung = self.hung.clone();
+        if hung.wait_for(|hung| !hung).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Does something as the leader.
+    async fn lead<T>(
+        &self,
+        act: impl FnOnce(&mut Group) -> Result<T, RpcError>,
+    ) -> Result<T, RpcError> {
+        self.run().await;
+        let mut group = self.group.lock().unwrap();
+        if group.leader.as_ref() != Some(&self.address) {
+            let leader = group.leader.clone();
+            return Err(RpcError::NotLeader { leader });
+        }
+        act(&mut group)
+    }
+}
+
+fn stamped<T>(value: T) -> Stamped<T> {
+    let rev = Rev { term: 1, index: 1 };
+    Stamped { rev, value }
+}
+
+impl MetadataRpc for Server {
+    async fn leader(self, _: Context) -> LeaderInfo {
+        self.run().await;
+        LeaderInfo {
+            cluster: Some(CLUSTER),
+            leader: self.group.lock().unwrap().leader.clone(),
+            masters: self.masters.clone(),
+        }
+    }
+
+    async fn open_session(self, _: Context) -> Result<Stamped<ClientId>, RpcError> {
+        self.lead(|group| Ok(stamped(group.open_session()))).await
+    }
+
+    async fn change(
+        self,
+        _: Context,
+        request: RequestId,
+        change: Change,
+    ) -> Result<Stamped<Changed>, RpcError> {
+        self.lead(|_| Ok(())).await?;
+        let fault = self.faults.lock().unwrap().pop_front();
+        match &fault {
+            Some(Fault::LoseRequest) => std::future::pending().await,
+            Some(Fault::Answer(error)) => return Err(error.clone()),
+            Some(Fault::Slow(time)) => tokio::time::sleep(*time).await,
+            Some(Fault::LoseReply) | None => {}
+        }
+        let outcome = self.lead(|group| Ok(group.change(request, change)?)).await;
+        if matches!(fault, Some(Fault::LoseReply)) {
+            std::future::pending::<()>().await;
+        }
+        outcome.map(stamped)
+    }
+
+    async fn query(
+        self,
+        _: Context,
+        query: Query,
+        _: ReadConsistency,
+    ) -> Result<Stamped<Answer>, RpcError> {
+        let answer = self.lead(|group| Ok(group.query(query)?)).await;
+        answer.map(stamped)
+    }
+
+    async fn grant(self, _: Context, request: GrantRequest) -> Result<WriteGrant, RpcError> {
+        self.lead(|group| group.grant(request)).await
+    }
+
+    async fn report_corrupt(
+        self,
+        _: Context,
+        chunk: ChunkId,
+        node: NodeId,
+    ) -> Result<(), RpcError> {
+        self.lead(|group| {
+            group.corrupt.push((chunk, node));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn nodes(self, _: Context) -> Result<Vec<NodeInfo>, RpcError> {
+        let info = |node: &crate::proto::metadata::NodeAddress| NodeInfo {
+            node: node.node,
+            address: node.address.clone(),
+            epoch: NodeEpoch(1),
+            topology: Topology::default(),
+            admin: AdminState::InService,
+            liveness: Liveness::Live,
+            space: Space::default(),
+            replicas: 0,
+        };
+        self.lead(|group| Ok(group.nodes.iter().map(info).collect()))
+            .await
+    }
+
+    async fn status(self, _: Context) -> Result<ClusterStatus, RpcError> {
+        Err(RpcError::Unavailable("not part of the tests".to_owned()))
+    }
+}
