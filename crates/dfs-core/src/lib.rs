@@ -1,5 +1,6 @@
 //! A distributed file storage system as a library.
 
+pub mod client;
 pub mod error;
 pub mod proto;
 pub mod types;

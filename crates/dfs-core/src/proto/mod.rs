@@ -11,6 +11,7 @@
 //! client, data node ─▶ chunk stream ─▶ data node
 //! ```
 
+pub mod chunk_stream;
 pub mod cluster;
 pub mod error;
 pub mod hello;

@@ -5,6 +5,7 @@
 
 pub mod attr;
 pub mod change;
+pub mod checksum;
 pub mod id;
 pub mod limits;
 pub mod path;

@@ -1,0 +1,139 @@
+//! Connections to masters: one for each, shared by all requests.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio_util::task::AbortOnDropHandle;
+use tracing::debug;
+
+use crate::env::Env;
+use crate::proto::hello::{self, Hello, Service};
+use crate::proto::metadata::MetadataRpcClient;
+use crate::proto::transport;
+use crate::types::ClusterId;
+
+/// A connection to a master, with as many requests under way as there are.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) rpc: MetadataRpcClient,
+    /// Answers so far: a request that times out on a connection with no answers since it was
+    /// sent tells that the connection is dead.
+    answers: AtomicU64,
+    dispatch: AbortOnDropHandle<()>,
+}
+
+impl Connection {
+    pub(super) fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn is_broken(&self) -> bool {
+        self.dispatch.is_finished()
+    }
+}
+
+type Slot = Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>;
+
+/// All connections.
+pub(super) struct Connections {
+    env: Env,
+    deadline: Duration,
+    cluster: Mutex<Option<ClusterId>>,
+    slots: Mutex<BTreeMap<String, Slot>>,
+}
+
+impl Connections {
+    pub(super) fn new(env: Env, cluster: Option<ClusterId>, deadline: Duration) -> Connections {
+        Connections {
+            env,
+            deadline,
+            cluster: Mutex::new(cluster),
+            slots: Mutex::default(),
+        }
+    }
+
+    /// The cluster, once a master has said which.
+    pub(super) fn cluster(&self) -> Option<ClusterId> {
+        *self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection to `address`, made if there is none. Callers at the same time wait for one
+    /// attempt.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) async fn get(&self, address: &str) -> Result<Arc<Connection>, String> {
+        let slot = self.slot(address);
+        let mut slot = slot.lock().await;
+        if let Some(connection) = slot.as_ref().filter(|c| !c.is_broken()) {
+            return Ok(connection.clone());
+        }
+        *slot = None;
+        let connection = self.connect(address).await?;
+        *slot = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// Gives up a connection that no longer answers; the next request makes another.
+    pub(super) async fn discard(&self, address: &str, connection: &Arc<Connection>) {
+        let slot = self.slot(address);
+        let mut slot = slot.lock().await;
+        if slot.as_ref().is_some_and(|c| Arc::ptr_eq(c, connection)) {
+            *slot = None;
+        }
+    }
+
+    /// Forgets the connections to all but `addresses`.
+    pub(super) fn retain(&self, addresses: &[String]) {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.retain(|address, _| addresses.contains(address));
+    }
+
+    fn slot(&self, address: &str) -> Slot {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        match slots.get(address) {
+            Some(slot) => slot.clone(),
+            None => slots.entry(address.to_owned()).or_default().clone(),
+        }
+    }
+
+    async fn connect(&self, address: &str) -> Result<Arc<Connection>, String> {
+        let cluster = self.cluster();
+        let hello = Hello {
+            service: Service::Metadata,
+            cluster,
+        };
+        let (stream, theirs) = hello::call(&*self.env.network, address, hello, self.deadline)
+            .await
+            .map_err(|e| format!("{address}: {e}"))?;
+        if let Some(theirs) = theirs {
+            let mut ours = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
+            match *ours {
+                Some(ours) if ours != theirs => {
+                    return Err(format!("{address} belongs to cluster {theirs}, not {ours}"));
+                }
+                _ => *ours = Some(theirs),
+            }
+        }
+        let config = tarpc::client::Config::default();
+        let client = MetadataRpcClient::new(config, transport::messages(stream));
+        let name = address.to_owned();
+        let dispatch = tokio::spawn(async move {
+            match client.dispatch.await {
+                Ok(()) => debug!(master = %name, "connection closed"),
+                Err(error) => debug!(master = %name, %error, "connection broken"),
+            }
+        });
+        Ok(Arc::new(Connection {
+            rpc: client.client,
+            answers: AtomicU64::new(0),
+            dispatch: AbortOnDropHandle::new(dispatch),
+        }))
+    }
+}

@@ -1,0 +1,489 @@
+//! Requests to the masters: finds the leader, follows it when it changes, repeats what was lost.
+//!
+//! ```text
+//! change ─ request id s7/12 ─▶ m1 leader ✗ connection broken
+//!                          └─▶ m2: not the leader, ask m3
+//!                          └─▶ m3: done          one request id, so done once, whoever did it
+//! ```
+//!
+//! Rules:
+//! - An operation has one deadline; its attempts have their own, and a broken connection ends an
+//!   attempt at once.
+//! - All attempts of a change carry one request id. If the session expires while the outcome of
+//!   an attempt is unknown, that is the answer: a change is never made again under another id.
+//! - A master that is silent for a while is left as soon as another proves to lead.
+//!
+//! Not done here: what changes mean, and anything about chunks.
+
+mod connection;
+mod masters;
+mod retry;
+mod session;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tarpc::client::RpcError as CallError;
+use tarpc::context::Context;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::debug;
+
+use super::config::{ClientConfig, Deadlines};
+use crate::env::Env;
+use crate::error::{Error, ErrorKind, Result};
+use crate::proto::error::RpcError;
+use crate::proto::metadata::{
+    ClusterStatus, GrantRequest, LeaderInfo, MetadataRpcClient, NodeInfo, ReadConsistency, Stamped,
+    WriteGrant,
+};
+use crate::types::{
+    Answer, Change, Changed, ChunkId, ClusterId, NodeId, Query, Refusal, RefusalKind,
+};
+use connection::Connections;
+use masters::Masters;
+pub(super) use retry::backoff;
+use retry::{Attempt, Attempts, Next};
+use session::Session;
+
+/// How long closing a session may take.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+/// How long tarpc gives a request where nobody says otherwise.
+const TARPC_DEADLINE: Duration = Duration::from_secs(10);
+/// Times one operation leaves a silent master because another leads.
+const MOVES_MAX: u32 = 2;
+
+/// The way to the masters.
+pub(super) struct Metadata {
+    env: Env,
+    deadlines: Deadlines,
+    connections: Connections,
+    masters: Mutex<Masters>,
+    session: tokio::sync::Mutex<Option<Arc<Session>>>,
+    /// Held by the one who asks around for another leader.
+    asking: tokio::sync::Mutex<()>,
+}
+
+impl Metadata {
+    pub(super) fn new(config: &ClientConfig, env: Env) -> Arc<Metadata> {
+        let first = env.random.below(config.masters.len() as u64);
+        let first = usize::try_from(first).unwrap_or(0);
+        Arc::new(Metadata {
+            deadlines: config.deadlines,
+            connections: Connections::new(env.clone(), config.cluster, config.deadlines.connect),
+            masters: Mutex::new(Masters::new(&config.masters, first)),
+            session: tokio::sync::Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
+            env,
+        })
+    }
+
+    /// The cluster, as soon as any master has been reached.
+    pub(super) async fn discover(&self) -> Result<ClusterId> {
+        let mut attempts = self.attempts();
+        loop {
+            let address = self.masters().target();
+            let timeout = attempts.timeout(self.deadlines.attempt);
+            let answer = self.leader_at(&address, timeout).await;
+            let failed = match answer {
+                Ok(info) => {
+                    self.masters().learn(&info, Instant::now());
+                    match info.cluster.or(self.connections.cluster()) {
+                        Some(cluster) => return Ok(cluster),
+                        None => Attempt::Answered(RpcError::Unavailable(format!(
+                            "{address} has no cluster yet"
+                        ))),
+                    }
+                }
+                Err(failed) => failed,
+            };
+            self.masters().failed(&address, Instant::now());
+            self.pause(&mut attempts, failed, false).await?;
+        }
+    }
+
+    /// Makes one change, once.
+    pub(super) async fn change(self: &Arc<Self>, change: Change) -> Result<Stamped<Changed>> {
+        let deadline = Instant::now() + self.deadlines.operation;
+        let mut round = 0;
+        loop {
+            let session = self.session(deadline).await?;
+            let mut attempts = Attempts::new(deadline);
+            let result = self.change_in(&session, &mut attempts, &change).await?;
+            let failed = match result {
+                Ok(changed) => return Ok(changed),
+                Err(failed) => failed,
+            };
+            match &failed {
+                Attempt::Answered(RpcError::Refused(r)) if r.kind == RefusalKind::Busy => {}
+                Attempt::Answered(RpcError::Refused(r))
+                    if r.kind == RefusalKind::SessionExpired =>
+                {
+                    self.forget(&session).await;
+                    if attempts.is_uncertain() {
+                        return Err(Error::outcome_unknown(r));
+                    }
+                }
+                _ => return Err(failure(failed, attempts.is_uncertain())),
+            }
+            round += 1;
+            // Refused, so nothing was done: the next try is another request.
+            let delay = backoff(round, &*self.env.random);
+            if Instant::now() + delay >= deadline {
+                return Err(failure(failed, false));
+            }
+            sleep(delay).await;
+        }
+    }
+
+    /// Sends a change under one request id until it is answered.
+    async fn change_in(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        attempts: &mut Attempts,
+        change: &Change,
+    ) -> Result<std::result::Result<Stamped<Changed>, Attempt>> {
+        let ticket = timeout_at(attempts.deadline(), session.begin())
+            .await
+            .map_err(|_| Error::unavailable("too many requests are without an answer"))?;
+        debug_assert!(Arc::ptr_eq(ticket.session(), session));
+        let send = |rpc: MetadataRpcClient, context| {
+            let (id, change) = (ticket.id(), change.clone());
+            async move { rpc.change(context, id, change).await }
+        };
+        Ok(self.call(attempts, send).await)
+    }
+
+    /// Answers one question.
+    pub(super) async fn query(self: &Arc<Self>, query: Query) -> Result<Stamped<Answer>> {
+        self.ask(|rpc, context| {
+            let query = query.clone();
+            async move {
+                rpc.query(context, query, ReadConsistency::Linearizable)
+                    .await
+            }
+        })
+        .await
+    }
+
+    /// Gets chunk ids and data nodes to write to, in `within`.
+    pub(super) async fn grant(
+        self: &Arc<Self>,
+        request: GrantRequest,
+        within: Duration,
+    ) -> Result<WriteGrant> {
+        let mut attempts = Attempts::new(Instant::now() + within.min(self.deadlines.operation));
+        let send = |rpc: MetadataRpcClient, context| {
+            let request = request.clone();
+            async move { rpc.grant(context, request).await }
+        };
+        let result = self.call(&mut attempts, send).await;
+        result.map_err(|failed| failure(failed, false))
+    }
+
+    /// Says that a replica fails its checksums.
+    pub(super) async fn report_corrupt(
+        self: &Arc<Self>,
+        chunk: ChunkId,
+        node: NodeId,
+    ) -> Result<()> {
+        self.ask(|rpc, context| async move { rpc.report_corrupt(context, chunk, node).await })
+            .await
+    }
+
+    /// Where data nodes are.
+    pub(super) async fn nodes(self: &Arc<Self>) -> Result<Vec<NodeInfo>> {
+        self.ask(|rpc, context| async move { rpc.nodes(context).await })
+            .await
+    }
+
+    /// The state of the cluster.
+    pub(super) async fn status(self: &Arc<Self>) -> Result<ClusterStatus> {
+        self.ask(|rpc, context| async move { rpc.status(context).await })
+            .await
+    }
+
+    /// Ends the session, if there is one and a master can be reached soon.
+    pub(super) async fn close(self: &Arc<Self>) {
+        let Some(session) = self.session.lock().await.take() else {
+            return;
+        };
+        let mut attempts = Attempts::new(Instant::now() + CLOSE_DEADLINE);
+        let closed = self
+            .change_in(&session, &mut attempts, &Change::CloseSession)
+            .await;
+        if !matches!(closed, Ok(Ok(_))) {
+            debug!(session = %session.client(), "session not closed; it will expire");
+        }
+    }
+
+    async fn ask<T, F, Fut>(self: &Arc<Self>, send: F) -> Result<T>
+    where
+        F: Fn(MetadataRpcClient, Context) -> Fut,
+        Fut: Future<Output = Reply<T>>,
+    {
+        let result = self.call(&mut self.attempts(), send).await;
+        result.map_err(|failed| failure(failed, false))
+    }
+
+    /// Sends a request to the leader, whoever it is, until it is answered for good or the
+    /// deadline passes.
+    async fn call<T, F, Fut>(
+        self: &Arc<Self>,
+        attempts: &mut Attempts,
+        send: F,
+    ) -> std::result::Result<T, Attempt>
+    where
+        F: Fn(MetadataRpcClient, Context) -> Fut,
+        Fut: Future<Output = Reply<T>>,
+    {
+        let mut moves = 0;
+        let mut first = true;
+        loop {
+            let address = self.masters().target();
+            let left = attempts
+                .deadline()
+                .saturating_duration_since(Instant::now());
+            let timeout = attempts.timeout(self.deadlines.attempt).min(left);
+            let result = tokio::select! {
+                biased;
+                result = self.attempt(&address, timeout, &send) => result,
+                () = self.another_leads(&address), if moves < MOVES_MAX => {
+                    moves += 1;
+                    Err(Attempt::Lost(format!("{address} is silent, and another leads")))
+                }
+            };
+            let failed = match result {
+                Ok(value) => {
+                    self.masters().led(&address);
+                    if !first {
+                        tokio::spawn(self.clone().learn_from(address));
+                    }
+                    return Ok(value);
+                }
+                Err(failed) => failed,
+            };
+            first = false;
+            self.note(&address, &failed);
+            let (masters, now) = (self.masters().count(), Instant::now());
+            match attempts.ended(&failed, masters, now, &*self.env.random) {
+                Next::Stop => return Err(failed),
+                Next::Again(delay) => {
+                    debug!(master = %address, reason = ?failed, ?delay, "trying again");
+                    sleep(delay).await;
+                }
+            }
+        }
+    }
+
+    async fn attempt<T, F, Fut>(
+        &self,
+        address: &str,
+        limit: Duration,
+        send: &F,
+    ) -> std::result::Result<T, Attempt>
+    where
+        F: Fn(MetadataRpcClient, Context) -> Fut,
+        Fut: Future<Output = Reply<T>>,
+    {
+        let connection = timeout(limit, self.connections.get(address))
+            .await
+            .unwrap_or_else(|_| Err(format!("{address}: no connection within {limit:?}")))
+            .map_err(Attempt::Unreached)?;
+        let answers = connection.answers();
+        match timeout(limit, send(connection.rpc.clone(), context(limit))).await {
+            Ok(Ok(answer)) => {
+                connection.answered();
+                answer.map_err(Attempt::Answered)
+            }
+            Ok(Err(error)) => Err(unanswered(address, error)),
+            Err(_) => {
+                if connection.answers() == answers {
+                    self.connections.discard(address, &connection).await;
+                }
+                Err(Attempt::Lost(format!(
+                    "{address}: no answer within {limit:?}"
+                )))
+            }
+        }
+    }
+
+    fn note(&self, address: &str, failed: &Attempt) {
+        let now = Instant::now();
+        let mut masters = self.masters();
+        match failed {
+            Attempt::Unreached(_) | Attempt::Lost(_) => masters.failed(address, now),
+            Attempt::Answered(RpcError::NotLeader { leader }) => {
+                masters.not_leader(address, leader.as_deref(), now);
+            }
+            Attempt::Answered(RpcError::Internal(_)) => masters.failed(address, now),
+            Attempt::Answered(RpcError::Refused(_) | RpcError::OutOfSpace(_)) => {
+                masters.led(address);
+            }
+            Attempt::Answered(
+                RpcError::Unknown(_) | RpcError::Unavailable(_) | RpcError::Fenced(_),
+            ) => masters.not_leader(address, None, now),
+        }
+    }
+
+    /// Returns when a master other than `silent` proves to lead. Asks only after a while.
+    async fn another_leads(&self, silent: &str) {
+        loop {
+            sleep(self.deadlines.patience).await;
+            let _one_asks = self.asking.lock().await;
+            let others: Vec<String> = {
+                let masters = self.masters();
+                if masters.leader().is_some_and(|leader| leader != silent) {
+                    return;
+                }
+                masters.all().into_iter().filter(|a| a != silent).collect()
+            };
+            let patience = self.deadlines.patience;
+            let answers = others
+                .iter()
+                .map(|address| self.leader_at(address, patience));
+            for info in futures::future::join_all(answers)
+                .await
+                .into_iter()
+                .flatten()
+            {
+                self.masters().learn(&info, Instant::now());
+                let Some(leader) = info.leader.filter(|l| l != silent) else {
+                    continue;
+                };
+                // What others say may be old; what it says of itself is not.
+                let own = self.leader_at(&leader, patience).await;
+                if own.is_ok_and(|own| own.leader.as_ref() == Some(&leader)) {
+                    self.masters().replaced(silent, &leader);
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn leader_at(
+        &self,
+        address: &str,
+        limit: Duration,
+    ) -> std::result::Result<LeaderInfo, Attempt> {
+        let send = |rpc: MetadataRpcClient, context| async move {
+            rpc.leader(context).await.map(Ok::<_, RpcError>)
+        };
+        self.attempt(address, limit, &send).await
+    }
+
+    /// Brings the list of masters up to date after the leader has changed.
+    async fn learn_from(self: Arc<Self>, address: String) {
+        if let Ok(info) = self.leader_at(&address, self.deadlines.attempt).await {
+            self.masters().learn(&info, Instant::now());
+            let all = self.masters().all();
+            self.connections.retain(&all);
+        }
+    }
+
+    /// The session, opened if there is none. Callers at the same time wait for one.
+    async fn session(self: &Arc<Self>, deadline: Instant) -> Result<Arc<Session>> {
+        let opening = async {
+            let mut current = self.session.lock().await;
+            if let Some(session) = current.as_ref() {
+                return Ok(session.clone());
+            }
+            let send =
+                |rpc: MetadataRpcClient, context| async move { rpc.open_session(context).await };
+            let opened = self.call(&mut Attempts::new(deadline), send).await;
+            let opened = opened.map_err(|failed| failure(failed, false))?;
+            let session = Session::new(opened.value);
+            *current = Some(session.clone());
+            Ok(session)
+        };
+        timeout_at(deadline + self.deadlines.attempt, opening)
+            .await
+            .unwrap_or_else(|_| Err(Error::unavailable("no session could be opened")))
+    }
+
+    async fn forget(&self, expired: &Arc<Session>) {
+        let mut current = self.session.lock().await;
+        if current.as_ref().is_some_and(|s| Arc::ptr_eq(s, expired)) {
+            *current = None;
+        }
+    }
+
+    async fn pause(&self, attempts: &mut Attempts, failed: Attempt, mutates: bool) -> Result<()> {
+        let (masters, now) = (self.masters().count(), Instant::now());
+        match attempts.ended(&failed, masters, now, &*self.env.random) {
+            Next::Stop => Err(failure(failed, mutates)),
+            Next::Again(delay) => {
+                sleep(delay).await;
+                Ok(())
+            }
+        }
+    }
+
+    fn attempts(&self) -> Attempts {
+        Attempts::new(Instant::now() + self.deadlines.operation)
+    }
+
+    fn masters(&self) -> MutexGuard<'_, Masters> {
+        self.masters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Metadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metadata")
+            .field("masters", &self.masters())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a master answers, if it does.
+type Reply<T> = std::result::Result<std::result::Result<T, RpcError>, CallError>;
+
+/// What a master is told of a request: that nobody waits longer than `limit` for its answer.
+fn context(limit: Duration) -> Context {
+    let mut context = tarpc::context::current();
+    let sooner = TARPC_DEADLINE.saturating_sub(limit);
+    context.deadline = context
+        .deadline
+        .checked_sub(sooner)
+        .unwrap_or(context.deadline);
+    context
+}
+
+fn unanswered(address: &str, error: CallError) -> Attempt {
+    match error {
+        // The message could not be put in a frame: it never left.
+        CallError::Send(reason) => Attempt::Answered(RpcError::Refused(Refusal::new(
+            RefusalKind::TooLarge,
+            format!("a request: {reason}"),
+        ))),
+        CallError::Server(error) => Attempt::Answered(RpcError::Unknown(error.to_string())),
+        CallError::Shutdown | CallError::Channel(_) | CallError::DeadlineExceeded => {
+            Attempt::Lost(format!("{address}: {error}"))
+        }
+    }
+}
+
+/// The error of an operation whose last attempt ended so.
+fn failure(last: Attempt, uncertain: bool) -> Error {
+    let last = match last {
+        Attempt::Answered(RpcError::Refused(refusal)) => return Error::from(refusal),
+        Attempt::Answered(RpcError::OutOfSpace(why)) => {
+            return Error::new(ErrorKind::OutOfSpace, format!("out of space: {why}"));
+        }
+        Attempt::Answered(RpcError::Internal(why)) if !uncertain => {
+            return Error::new(ErrorKind::Internal, format!("a master failed: {why}"));
+        }
+        Attempt::Answered(RpcError::Fenced(why)) => {
+            let message = format!("a master takes this client for a data node: {why}");
+            return Error::new(ErrorKind::Internal, message);
+        }
+        Attempt::Answered(error) => error.to_string(),
+        Attempt::Unreached(why) | Attempt::Lost(why) => why,
+    };
+    match uncertain {
+        true => Error::outcome_unknown(last),
+        false => Error::unavailable(format!("no master could do it in time: {last}")),
+    }
+}

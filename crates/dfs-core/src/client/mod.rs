@@ -1,0 +1,264 @@
+//! The client: a file system whose metadata the masters keep and whose bytes data nodes keep.
+//!
+//! ```text
+//! Client ─ metadata ─▶ leader        one change, one request id, however often it is sent
+//!        ├ write ────▶ data nodes    grant ─▶ chunks through pipelines ─▶ one commit
+//!        └ read ─────▶ data nodes    layout ─▶ ranges of replicas, verified, hedged, in order
+//! ```
+//!
+//! Rules:
+//! - What is written is seen whole or not at all: bytes go to data nodes first and become part of
+//!   a file by a commit. A [`FileWriter`] that is dropped leaves nothing behind.
+//! - What is read is verified. A bad replica is reported and another one read; if all are bad the
+//!   error is `Corrupt`, and not one bad byte was handed out.
+//! - Memory is bounded by [`Budgets`], whatever the length of files and the number of operations.
+//! - Everything has a deadline; nothing waits for a node that hangs while another could do it.
+//!
+//! ```no_run
+//! # async fn example() -> dfs_core::error::Result<()> {
+//! use dfs_core::client::{Client, ClientConfig};
+//! use dfs_core::env::Env;
+//!
+//! let config: ClientConfig = "dfs://m1:7400,m2:7400,m3:7400".parse()?;
+//! let client = Client::connect(config, Env::real()).await?;
+//! client.create_dir_all("/logs/today").await?;
+//! client.write("/logs/today/a", "first line\n").await?;
+//! client.append("/logs/today/a", "second line\n").await?;
+//! assert_eq!(client.read("/logs/today/a").await?, "first line\nsecond line\n");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Not done here: caching of bytes or names over time, locks, access rights.
+
+mod config;
+mod file;
+mod listing;
+mod location;
+mod metadata;
+mod namespace;
+mod read;
+mod transfer;
+mod write;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use config::{Budgets, ClientConfig, Deadlines, Identity};
+pub use file::{File, OpenOptions};
+pub use listing::{Listing, ReadDir, TrashListing};
+pub use location::IntoLocation;
+pub use transfer::{GetOptions, GetSummary, Progress, PutOptions, PutSummary, READ_LEN_MAX};
+pub use write::FileWriter;
+
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::proto::metadata::{ClusterStatus, NodeInfo};
+use crate::types::query::{Layout, StatFs};
+use crate::types::{Answer, ByteRange, Change, Changed, ClusterId, Location, Query};
+use metadata::Metadata;
+
+/// Bytes that an open file may keep in memory whatever the budgets say.
+pub const SLICE_LEN: usize = 1 << 20;
+
+/// A client of one cluster. Cheap to clone; clones share connections, session and budgets.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    env: Env,
+    config: ClientConfig,
+    cluster: ClusterId,
+    metadata: Arc<Metadata>,
+}
+
+impl Client {
+    /// Connects to a cluster: waits until one of its masters has answered.
+    ///
+    /// # Errors
+    /// `Invalid` settings; `Unavailable` if no master answers in time.
+    pub async fn connect(config: ClientConfig, env: Env) -> Result<Client> {
+        config.validate()?;
+        let metadata = Metadata::new(&config, env.clone());
+        let cluster = metadata.discover().await?;
+        Ok(Client {
+            inner: Arc::new(Inner {
+                env,
+                config,
+                cluster,
+                metadata,
+            }),
+        })
+    }
+
+    /// Settings and environment one by one.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder {
+            config: ClientConfig::new(Vec::<String>::new()),
+            env: Env::real(),
+        }
+    }
+
+    /// The cluster it is connected to.
+    pub fn cluster(&self) -> ClusterId {
+        self.inner.cluster
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &ClientConfig {
+        &self.inner.config
+    }
+
+    /// Ends the session, so that masters need not remember it; unpublished uploads are given up.
+    /// A later change opens another.
+    pub async fn close(&self) {
+        self.inner.metadata.close().await;
+    }
+
+    /// The data nodes as the leader sees them.
+    ///
+    /// # Errors
+    /// `Unavailable` if no leader can be reached in time.
+    pub async fn nodes(&self) -> Result<Vec<NodeInfo>> {
+        self.inner.metadata.nodes().await
+    }
+
+    /// The state of the cluster.
+    ///
+    /// # Errors
+    /// `Unavailable` if no leader can be reached in time.
+    pub async fn status(&self) -> Result<ClusterStatus> {
+        self.inner.metadata.status().await
+    }
+
+    /// Totals of the file system.
+    ///
+    /// # Errors
+    /// `Unavailable` if no leader can be reached in time.
+    pub async fn statfs(&self) -> Result<StatFs> {
+        match self.ask(Query::StatFs).await? {
+            Answer::StatFs(statfs) => Ok(statfs),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// Where the bytes of a file are. If the reply says `more`, ask again from the end of its
+    /// last extent.
+    ///
+    /// # Errors
+    /// `NotFound`, `Invalid` if it is no file, `Unavailable`.
+    pub async fn layout(&self, path: impl IntoLocation, range: ByteRange) -> Result<Layout> {
+        self.layout_at(path.into_location()?, range).await
+    }
+
+    async fn layout_at(&self, at: Location, range: ByteRange) -> Result<Layout> {
+        match self.ask(Query::Layout { at, range }).await? {
+            Answer::Layout(layout) => Ok(layout),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    async fn ask(&self, query: Query) -> Result<Answer> {
+        Ok(self.inner.metadata.query(query).await?.value)
+    }
+
+    async fn change(&self, change: Change) -> Result<Changed> {
+        Ok(self.inner.metadata.change(change).await?.value)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("cluster", &self.inner.cluster)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Collects the settings of a [`Client`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct ClientBuilder {
+    config: ClientConfig,
+    env: Env,
+}
+
+impl ClientBuilder {
+    /// Adds the address of a master, `host:port`.
+    pub fn master(mut self, address: impl Into<String>) -> ClientBuilder {
+        self.config.masters.push(address.into());
+        self
+    }
+
+    /// Adds addresses of masters.
+    pub fn masters(
+        mut self,
+        addresses: impl IntoIterator<Item = impl Into<String>>,
+    ) -> ClientBuilder {
+        let addresses = addresses.into_iter().map(Into::into);
+        self.config.masters.extend(addresses);
+        self
+    }
+
+    /// Refuses any other cluster.
+    pub fn cluster(mut self, cluster: ClusterId) -> ClientBuilder {
+        self.config.cluster = Some(cluster);
+        self
+    }
+
+    /// Sets who owns new files.
+    pub fn identity(mut self, identity: Identity) -> ClientBuilder {
+        self.config.identity = identity;
+        self
+    }
+
+    /// Sets how long things may take.
+    pub fn deadlines(mut self, deadlines: Deadlines) -> ClientBuilder {
+        self.config.deadlines = deadlines;
+        self
+    }
+
+    /// Sets how much memory things may take.
+    pub fn budgets(mut self, budgets: Budgets) -> ClientBuilder {
+        self.config.budgets = budgets;
+        self
+    }
+
+    /// Sets the world to live in: the machine, unless set.
+    pub fn env(mut self, env: Env) -> ClientBuilder {
+        self.env = env;
+        self
+    }
+
+    /// Connects; see [`Client::connect`].
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn connect(self) -> Result<Client> {
+        Client::connect(self.config, self.env).await
+    }
+}
+
+/// A master answered another question than it was asked.
+fn mismatch(answer: &Answer) -> Error {
+    let kind = match answer {
+        Answer::Attr(_) => "attributes",
+        Answer::Entries(_) => "entries",
+        Answer::Layout(_) => "a layout",
+        Answer::Target(_) => "a target",
+        Answer::StatFs(_) => "totals",
+        Answer::Trash(_) => "trash",
+    };
+    let message = format!("a master answered another question, with {kind}");
+    Error::new(crate::error::ErrorKind::Internal, message)
+}
+
+/// The attributes that a change must have given.
+fn changed_attr(changed: Changed) -> Result<crate::types::Attr> {
+    changed.attr.ok_or_else(|| {
+        let message = "a master made a change and did not say what it became";
+        Error::new(crate::error::ErrorKind::Internal, message)
+    })
+}

@@ -1,0 +1,1 @@
+//! Reading: ranges of replicas, verified, in order.

@@ -1,0 +1,274 @@
+//! Connections to data nodes, kept for the next request.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dfs_raft::env::{BoxStream, Env};
+use futures::FutureExt;
+use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
+
+use super::Deadlines;
+use super::message::{ReadRequest, Request, StreamError, StreamErrorKind, WriteRequest};
+use super::reader::ChunkReader;
+use super::writer::{BlockWriter, ChunkWriter};
+use crate::proto::hello::{self, Hello, Service};
+use crate::proto::metadata::NodeAddress;
+use crate::types::{ByteRange, ChunkId, ClusterId, NodeId};
+
+/// What a pool may keep and how long it waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// How long to wait for data nodes.
+    pub deadlines: Deadlines,
+    /// Most idle connections kept to one data node.
+    pub idle_per_node_max: usize,
+    /// Most idle connections kept in all.
+    pub idle_max: usize,
+    /// An idle connection is closed after this; less than [`Deadlines::idle`] of the nodes.
+    pub idle_age_max: Duration,
+}
+
+impl Default for PoolConfig {
+    fn default() -> PoolConfig {
+        PoolConfig {
+            deadlines: Deadlines::default(),
+            idle_per_node_max: 4,
+            idle_max: 64,
+            idle_age_max: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Reads and writes chunks on data nodes of one cluster. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub struct ChunkPool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    env: Env,
+    cluster: ClusterId,
+    config: PoolConfig,
+    idle: Mutex<BTreeMap<String, Vec<Idle>>>,
+}
+
+/// A connection between two requests.
+struct Idle {
+    stream: BoxStream,
+    since: Instant,
+}
+
+/// A connection to use for one request.
+pub(super) struct Leased {
+    pub(super) stream: BoxStream,
+    /// Whether it served a request before, so that it may turn out to be dead.
+    pub(super) reused: bool,
+}
+
+impl ChunkPool {
+    /// A pool without connections yet.
+    pub fn new(env: Env, cluster: ClusterId, config: PoolConfig) -> ChunkPool {
+        let idle = Mutex::default();
+        ChunkPool {
+            inner: Arc::new(Inner {
+                env,
+                cluster,
+                config,
+                idle,
+            }),
+        }
+    }
+
+    /// The cluster whose data nodes it talks to.
+    pub fn cluster(&self) -> ClusterId {
+        self.inner.cluster
+    }
+
+    /// How long it waits.
+    pub fn deadlines(&self) -> Deadlines {
+        self.inner.config.deadlines
+    }
+
+    /// Begins to write a chunk of at most `length_max` bytes through the pipeline `targets`.
+    ///
+    /// # Errors
+    /// The head of the pipeline cannot be reached, or there is none. What else goes wrong (no
+    /// room, too busy) is an error of [`ChunkWriter::send`] or [`ChunkWriter::finish`].
+    pub async fn write(
+        &self,
+        targets: &[NodeAddress],
+        chunk: ChunkId,
+        length_max: u64,
+    ) -> Result<ChunkWriter, StreamError> {
+        let blocks = self.write_blocks(targets, chunk, length_max).await?;
+        Ok(ChunkWriter::new(blocks, length_max))
+    }
+
+    /// The same for bytes that have block checksums already.
+    ///
+    /// # Errors
+    /// As [`ChunkPool::write`].
+    pub async fn write_blocks(
+        &self,
+        targets: &[NodeAddress],
+        chunk: ChunkId,
+        length_max: u64,
+    ) -> Result<BlockWriter, StreamError> {
+        let Some((head, forward)) = targets.split_first() else {
+            let message = "a pipeline needs a data node";
+            return Err(StreamError::new(
+                NodeId(0),
+                StreamErrorKind::Invalid,
+                message,
+            ));
+        };
+        let forward = forward.to_vec();
+        let request = Request::Write(WriteRequest {
+            node: head.node,
+            chunk,
+            length_max,
+            forward,
+        });
+        validate(head.node, &request)?;
+        let leased = self.lease(head).await?;
+        Ok(BlockWriter::start(
+            self.clone(),
+            head.clone(),
+            leased.stream,
+            request,
+        ))
+    }
+
+    /// Begins to read `range` of a chunk from one data node. An empty range asks only what there
+    /// is: [`ChunkReader::length`], [`ChunkReader::checksum`].
+    ///
+    /// # Errors
+    /// The node cannot be reached or hangs, has no such replica, or has fewer bytes.
+    pub async fn read(
+        &self,
+        target: &NodeAddress,
+        chunk: ChunkId,
+        range: ByteRange,
+    ) -> Result<ChunkReader, StreamError> {
+        let request = Request::Read(ReadRequest {
+            node: target.node,
+            chunk,
+            range,
+        });
+        validate(target.node, &request)?;
+        let leased = self.lease(target).await?;
+        let reused = leased.reused;
+        match ChunkReader::start(self.clone(), target, leased.stream, &request, range).await {
+            Err(broken) if reused && broken.is_closed() => {
+                self.forget(&target.address);
+                let stream = self.connect(target).await?;
+                ChunkReader::start(self.clone(), target, stream, &request, range).await
+            }
+            other => other,
+        }
+        .map_err(|broken| broken.into_error(target.node))
+    }
+
+    /// A connection that is not known to be dead.
+    async fn lease(&self, target: &NodeAddress) -> Result<Leased, StreamError> {
+        while let Some(mut stream) = self.take_idle(&target.address) {
+            // Between requests a node says nothing: what can be read is the end, or nonsense.
+            if stream.read_u8().now_or_never().is_none() {
+                return Ok(Leased {
+                    stream,
+                    reused: true,
+                });
+            }
+        }
+        let stream = self.connect(target).await?;
+        Ok(Leased {
+            stream,
+            reused: false,
+        })
+    }
+
+    async fn connect(&self, target: &NodeAddress) -> Result<BoxStream, StreamError> {
+        let hello = Hello {
+            service: Service::ChunkStream,
+            cluster: Some(self.inner.cluster),
+        };
+        let network = &*self.inner.env.network;
+        let deadline = self.inner.config.deadlines.connect;
+        let unreachable =
+            |message: String| StreamError::new(target.node, StreamErrorKind::Unreachable, message);
+        match hello::call(network, &target.address, hello, deadline).await {
+            Ok((stream, Some(cluster))) if cluster == self.inner.cluster => Ok(stream),
+            Ok((_, cluster)) => Err(unreachable(format!(
+                "{} belongs to cluster {cluster:?}, not to {}",
+                target.address, self.inner.cluster
+            ))),
+            Err(e) => Err(unreachable(format!("{}: {e}", target.address))),
+        }
+    }
+
+    fn take_idle(&self, address: &str) -> Option<BoxStream> {
+        let age_max = self.inner.config.idle_age_max;
+        let mut all = self
+            .inner
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let idle = all.get_mut(address)?;
+        idle.retain(|i| i.since.elapsed() <= age_max);
+        let newest = idle.pop();
+        if idle.is_empty() {
+            all.remove(address);
+        }
+        newest.map(|i| i.stream)
+    }
+
+    /// Gives back a connection whose last request is wholly answered.
+    pub(super) fn keep(&self, address: &str, stream: BoxStream) {
+        let config = &self.inner.config;
+        let mut all = self
+            .inner
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, idle| {
+            idle.retain(|i| i.since.elapsed() <= config.idle_age_max);
+            !idle.is_empty()
+        });
+        if all.values().map(Vec::len).sum::<usize>() >= config.idle_max {
+            return;
+        }
+        let idle = all.entry(address.to_owned()).or_default();
+        if idle.len() < config.idle_per_node_max {
+            idle.push(Idle {
+                stream,
+                since: Instant::now(),
+            });
+        }
+    }
+
+    /// Closes the idle connections to a node that failed: they fail too.
+    pub(super) fn forget(&self, address: &str) {
+        self.inner
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(address);
+    }
+}
+
+fn validate(node: NodeId, request: &Request) -> Result<(), StreamError> {
+    request
+        .validate()
+        .map_err(|why| StreamError::new(node, StreamErrorKind::Invalid, why))
+}
+
+impl fmt::Debug for ChunkPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChunkPool")
+            .field("cluster", &self.inner.cluster)
+            .finish_non_exhaustive()
+    }
+}
