@@ -174,9 +174,9 @@ fn hints(verb: &str, subject: &str, error: &Error) -> Vec<String> {
         (_, Some(RefusalKind::NotEmpty), "remove") => {
             one(format!("`dfs rm -r {subject}` moves it to the trash"))
         }
-        (_, Some(RefusalKind::IsADirectory), "remove") => {
-            one(format!("`dfs rm -r {subject}` removes it with its contents"))
-        }
+        (_, Some(RefusalKind::IsADirectory), "remove") => one(format!(
+            "`dfs rm -r {subject}` removes it with its contents"
+        )),
         (_, Some(RefusalKind::IsADirectory), "read") => one(format!("see `dfs ls {subject}`")),
         (_, Some(RefusalKind::NotFound), "write" | "make directory" | "touch" | "link")
             if !parent.is_empty() =>
@@ -286,7 +286,8 @@ mod tests {
 
     #[test]
     fn a_closed_output_is_no_failure() {
-        let result: Result<()> = Err(io::Error::from(io::ErrorKind::BrokenPipe)).doing("write", "-");
+        let result: Result<()> =
+            Err(io::Error::from(io::ErrorKind::BrokenPipe)).doing("write", "-");
         assert_eq!(result.unwrap_err().exit(), Exit::Done);
     }
 }

@@ -1,5 +1,6 @@
 //! The only place that prints. Data goes to standard output, talk to standard error.
 
+use std::borrow::Cow;
 use std::fmt::{Arguments, Display};
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use indicatif::MultiProgress;
 use serde::Serialize;
 
-use crate::error::{Doing, Failure, Result};
+use crate::error::{Doing, Exit, Failure, Result};
 
 /// The version of everything printed with `--json`. Fields are added under the same number;
 /// removing or changing one takes the next.
@@ -19,6 +20,8 @@ pub(crate) struct Output {
     stdout: Mutex<BufWriter<Stdout>>,
     quiet: bool,
     color: bool,
+    /// Whether data is printed for a person.
+    is_terminal: bool,
     /// Bars share standard error with the talk: they make room for it.
     bars: MultiProgress,
 }
@@ -39,6 +42,7 @@ impl Output {
         Output {
             stdout: Mutex::new(BufWriter::new(io::stdout())),
             quiet,
+            is_terminal: io::stdout().is_terminal(),
             color: is_terminal && !no_color,
             bars: match is_terminal && !quiet {
                 true => MultiProgress::new(),
@@ -104,6 +108,14 @@ impl Output {
         })
     }
 
+    /// A name as it is printed: on a terminal without the characters that control it.
+    pub(crate) fn name<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        match self.is_terminal && name.contains(char::is_control) {
+            true => Cow::Owned(name.replace(char::is_control, "?")),
+            false => Cow::Borrowed(name),
+        }
+    }
+
     /// Hands over what was printed so far.
     ///
     /// # Errors
@@ -132,7 +144,11 @@ impl Output {
         let Failure::Said(message) = failure else {
             return;
         };
-        self.talk(format_args!("{} {}", self.paint("1;31", "error:"), message.text));
+        self.talk(format_args!(
+            "{} {}",
+            self.paint("1;31", "error:"),
+            message.text
+        ));
         for hint in &message.hints {
             self.talk(format_args!("{} {hint}", self.paint("36", "hint:")));
         }
@@ -188,5 +204,55 @@ impl JsonList<'_> {
     /// Standard output is closed or full.
     pub(crate) fn end(self) -> Result<()> {
         self.output.print(format_args!("]}}\n"))
+    }
+}
+
+/// Goes on after failures with what else there is to do, and remembers that there were some.
+#[derive(Debug)]
+pub(crate) struct Tally<'a> {
+    output: &'a Output,
+    worst: Mutex<Exit>,
+}
+
+impl<'a> Tally<'a> {
+    /// No failure yet.
+    pub(crate) fn new(output: &'a Output) -> Tally<'a> {
+        Tally {
+            output,
+            worst: Mutex::new(Exit::Done),
+        }
+    }
+
+    /// Tells of a failure and goes on; what can be gone on with is returned.
+    ///
+    /// # Errors
+    /// There is no point in going on: the output is closed, or the cluster cannot be reached.
+    pub(crate) fn take<T>(&self, result: Result<T>) -> Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(Failure::OutputClosed) => Err(Failure::OutputClosed),
+            Err(failure) if failure.exit() == Exit::Unavailable => Err(failure),
+            Err(failure) => {
+                self.output.failure(&failure);
+                let mut worst = self.worst.lock().unwrap_or_else(PoisonError::into_inner);
+                *worst = failure.exit().max(*worst);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The end: whether all went well.
+    ///
+    /// # Errors
+    /// Something did not; it was told.
+    pub(crate) fn finish(self) -> Result<()> {
+        match self
+            .worst
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+        {
+            Exit::Done => Ok(()),
+            worst => Err(Failure::Told(worst)),
+        }
     }
 }

@@ -25,6 +25,11 @@ impl Progress {
         Progress(bar)
     }
 
+    /// A bar that nobody sees.
+    pub(crate) fn hidden() -> Progress {
+        Progress(ProgressBar::hidden())
+    }
+
     /// More bytes are to come.
     pub(crate) fn expect(&self, bytes: u64) {
         self.0.inc_length(bytes);

@@ -62,7 +62,11 @@ impl Clause {
                 execute_if_useful,
             } => {
                 let useful = kind == FileKind::Directory || mode & 0o111 != 0;
-                bits | if execute_if_useful && useful { 0o111 } else { 0 }
+                bits | if execute_if_useful && useful {
+                    0o111
+                } else {
+                    0
+                }
             }
             Permissions::CopyOf(shift) => ((mode >> shift) & 0o7) * 0o111,
         };

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 
 use clap::builder::{OsStringValueParser, TypedValueParser, ValueParserFactory};
-use dfs_core::types::{DfsPath, Name};
+use dfs_core::types::DfsPath;
 
 /// A path in the cluster, and whether it was typed with a closing slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,14 +38,6 @@ impl RemotePath {
         let is_directory = text.ends_with('/');
         Ok(RemotePath { path, is_directory })
     }
-
-    /// The path of `name` in it.
-    ///
-    /// # Errors
-    /// It would be too long.
-    pub(crate) fn join(&self, name: Name) -> Result<DfsPath, String> {
-        self.path.join(name).map_err(|e| e.to_string())
-    }
 }
 
 impl fmt::Display for RemotePath {
@@ -58,9 +50,7 @@ impl ValueParserFactory for RemotePath {
     type Parser = clap::builder::ValueParser;
 
     fn value_parser() -> Self::Parser {
-        OsStringValueParser::new()
-            .try_map(RemotePath::parse)
-            .into()
+        OsStringValueParser::new().try_map(RemotePath::parse).into()
     }
 }
 

@@ -80,7 +80,11 @@ impl Row {
             self.name.clone(),
             self.in_flight.to_string(),
             self.shown(self.rate),
-            format!("{} – {}", self.shown(self.rate_min), self.shown(self.rate_max)),
+            format!(
+                "{} – {}",
+                self.shown(self.rate_min),
+                self.shown(self.rate_max)
+            ),
             micros(self.p50_us),
             micros(self.p99_us),
             match (self.ratio, self.floor) {

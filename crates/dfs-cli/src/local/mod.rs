@@ -4,6 +4,9 @@
     reason = "the command line works with the files of its user, which no simulator replaces"
 )]
 
+pub(crate) mod embedded;
+pub(crate) mod home;
+
 use std::fs::{self, File, FileTimes, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -34,15 +37,18 @@ pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
 /// # Errors
 /// As the machine says.
 pub(crate) fn make_private_directory(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
 }
 
 /// Makes a directory; one that exists is fine.
 ///
 /// # Errors
 /// As the machine says.
-pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
-    match fs::create_dir(path) {
+pub(crate) fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         made => made,
     }
@@ -73,6 +79,14 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
 /// As the machine says.
 pub(crate) fn open_append(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// Opens something that is no regular file, such as a device or a pipe, to write into it.
+///
+/// # Errors
+/// As the machine says.
+pub(crate) fn open_special(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).open(path)
 }
 
 /// Opens the lock file at `path`, made if missing.

@@ -157,7 +157,8 @@ impl Home {
             }
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
-                file.read_to_string(&mut pid).doing("read", path.display())?;
+                file.read_to_string(&mut pid)
+                    .doing("read", path.display())?;
                 Ok(Err(pid.trim().parse().ok()))
             }
             Err(TryLockError::Error(error)) => Err(error).doing("lock", path.display()),
