@@ -34,7 +34,7 @@ Environment: DFS_MASTERS, DFS_HOME, NO_COLOR, DFS_LOG (a filter such as `debug`)
 #[command(after_help = EXAMPLES, max_term_width = 100, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     /// Say nothing on standard error but errors; show no progress.
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, display_order = 900)]
     pub(crate) quiet: bool,
 
     /// What to do.

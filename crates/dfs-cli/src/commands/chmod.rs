@@ -57,10 +57,10 @@ async fn one(args: &ChmodArgs, client: &Client, path: &DfsPath, tally: &Tally<'_
     }
     let mut walk = Walk::below(client, path);
     while let Some(step) = walk.next().await? {
-        if let Step::At(found) = step {
-            if found.attr.kind != FileKind::Symlink {
-                tally.take(change(args, client, &found.path, &found.attr).await)?;
-            }
+        if let Step::At(found) = step
+            && found.attr.kind != FileKind::Symlink
+        {
+            tally.take(change(args, client, &found.path, &found.attr).await)?;
         }
     }
     Ok(())

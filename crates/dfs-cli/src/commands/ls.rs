@@ -51,7 +51,7 @@ pub(crate) struct LsArgs {
     #[arg(long, short = 'h')]
     human_readable: bool,
 
-    /// A JSON document: `path`, `entries`.
+    /// A JSON document: `paths`, `entries`.
     #[arg(long)]
     json: bool,
 

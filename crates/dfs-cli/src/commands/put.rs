@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::context::{ClusterArgs, Context};
-use crate::error::{Failure, Result};
+use crate::error::{Doing, Failure, Result};
+use crate::local;
 use crate::output::Tally;
 use crate::progress::Progress;
 use crate::text::remote::RemotePath;
@@ -62,9 +63,17 @@ pub(crate) async fn run(args: PutArgs, context: &Context) -> Result<()> {
         return Err(Failure::usage("`-` is the only source where it is one")
             .hint("a local file of that name is `./-`"));
     }
-    let client = context.client(&args.cluster).await?;
-    let target = Target::resolve(client, &args.target, args.sources.len()).await?;
     let tally = Tally::new(&context.output);
+    let mut sources = args.sources;
+    if !from_stdin {
+        // What is not there is told before a cluster is asked.
+        sources = readable(sources, &tally)?;
+        if sources.is_empty() {
+            return tally.finish();
+        }
+    }
+    let client = context.client(&args.cluster).await?;
+    let target = Target::resolve(client, &args.target, sources.len()).await?;
     let progress = Progress::new(&context.output, "storing", (!from_stdin).then_some(0));
     let upload = Upload {
         client,
@@ -77,7 +86,19 @@ pub(crate) async fn run(args: PutArgs, context: &Context) -> Result<()> {
     };
     match from_stdin {
         true => upload.run_stdin(&target).await?,
-        false => upload.run(&args.sources, &target).await?,
+        false => upload.run(&sources, &target).await?,
     }
     tally.finish()
+}
+
+/// Those of the sources that exist; the others are told.
+fn readable(sources: Vec<PathBuf>, tally: &Tally<'_>) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for source in sources {
+        let meta = local::stat(&source, false).doing("read", source.display());
+        if tally.take(meta)?.is_some() {
+            found.push(source);
+        }
+    }
+    Ok(found)
 }

@@ -1,6 +1,5 @@
 //! From the cluster to this machine.
 
-use std::future::Future;
 use std::path::{Path, PathBuf};
 
 use dfs_core::client::{Client, GetOptions};
@@ -134,29 +133,27 @@ impl Download<'_> {
         Ok(())
     }
 
-    fn get_file(&self, item: Item) -> impl Future<Output = Result<()>> + '_ {
-        async move {
-            let shown = item.local.display().to_string();
-            let there = local::stat(&item.local, true).ok();
-            if there.is_some() && !self.replace {
-                return Err(Failure::refused(format!("`{shown}` exists already")));
-            }
-            if there.is_some_and(|meta| !meta.is_file() && !meta.is_dir()) {
-                let file = local::open_special(&item.local).doing("write", &shown)?;
-                return self.fetch(&item.remote, file, &shown).await.map(drop);
-            }
-            let mode = item.attr.mode.bits();
-            let part = Part::create(&item.local, mode & 0o777 | 0o600).doing("write", &shown)?;
-            let file = part.file.try_clone().doing("write", &shown)?;
-            self.fetch(&item.remote, file, &shown).await?;
-            let finished = match self.preserve {
-                true => part.set_attributes(mode, to_system(item.attr.modified)),
-                false => Ok(()),
-            };
-            finished
-                .and_then(|()| part.publish())
-                .doing("write", &shown)
+    async fn get_file(&self, item: Item) -> Result<()> {
+        let shown = item.local.display().to_string();
+        let there = local::stat(&item.local, true).ok();
+        if there.is_some() && !self.replace {
+            return Err(Failure::refused(format!("`{shown}` exists already")));
         }
+        if there.is_some_and(|meta| !meta.is_file() && !meta.is_dir()) {
+            let file = local::open_special(&item.local).doing("write", &shown)?;
+            return self.fetch(&item.remote, file, &shown).await.map(drop);
+        }
+        let mode = item.attr.mode.bits();
+        let part = Part::create(&item.local, mode & 0o777 | 0o600).doing("write", &shown)?;
+        let file = part.file.try_clone().doing("write", &shown)?;
+        self.fetch(&item.remote, file, &shown).await?;
+        let finished = match self.preserve {
+            true => part.set_attributes(mode, to_system(item.attr.modified)),
+            false => Ok(()),
+        };
+        finished
+            .and_then(|()| part.publish())
+            .doing("write", &shown)
     }
 
     async fn fetch(&self, remote: &DfsPath, file: std::fs::File, shown: &str) -> Result<()> {

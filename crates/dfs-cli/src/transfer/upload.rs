@@ -1,7 +1,6 @@
 //! From this machine into the cluster.
 
 use std::fs::Metadata;
-use std::future::Future;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -153,24 +152,22 @@ impl Upload<'_> {
         Ok(())
     }
 
-    fn put_file(&self, item: Item) -> impl Future<Output = Result<()>> + '_ {
-        async move {
-            let shown = item.local.display().to_string();
-            let file = local::open(&item.local).doing("read", &shown)?;
-            let is_regular = item.meta.is_file();
-            let options = PutOptions {
-                attr: Some(self.new_attr(item.meta.mode())),
-                size_hint: is_regular.then(|| item.meta.len()),
-                ..PutOptions::new(self.replace)
-            };
-            let mut source = Local::new(tokio::fs::File::from_std(file), self.progress);
-            let result = self.client.put(&item.remote, &mut source, options).await;
-            source.judge(result, ("read", &shown), ("write", &item.remote))?;
-            if self.preserve && is_regular {
-                self.set_attributes(&item, true).await?;
-            }
-            Ok(())
+    async fn put_file(&self, item: Item) -> Result<()> {
+        let shown = item.local.display().to_string();
+        let file = local::open(&item.local).doing("read", &shown)?;
+        let is_regular = item.meta.is_file();
+        let options = PutOptions {
+            attr: Some(self.new_attr(item.meta.mode())),
+            size_hint: is_regular.then_some(item.meta.len()),
+            ..PutOptions::new(self.replace)
+        };
+        let mut source = Local::new(tokio::fs::File::from_std(file), self.progress);
+        let result = self.client.put(&item.remote, &mut source, options).await;
+        source.judge(result, ("read", &shown), ("write", &item.remote))?;
+        if self.preserve && is_regular {
+            self.set_attributes(&item, true).await?;
         }
+        Ok(())
     }
 
     async fn put_link(&self, item: &Item) -> Result<()> {
