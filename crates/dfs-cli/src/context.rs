@@ -191,8 +191,9 @@ impl Context {
                 count(shape.data_nodes.into(), "data node", "data nodes"),
             ));
         }
-        let cluster = Embedded::start(&home.cluster(), shape).await?;
+        // Before it exists: one half made must not be taken for another.
         home.write_shape(shape, &lock)?;
+        let cluster = Embedded::start(&home.cluster(), shape).await?;
         let client = connect(ClientConfig::new(cluster.masters()), patience).await?;
         Ok(Session {
             client,

@@ -163,6 +163,8 @@ pub(crate) fn exit_of(error: &Error) -> Exit {
 }
 
 fn hints(verb: &str, subject: &str, error: &Error) -> Vec<String> {
+    // Of `a` to `b` it is the second that cannot be made.
+    let subject = subject.rsplit('`').next().unwrap_or(subject);
     let parent = subject.rsplit_once('/').map_or("/", |(parent, _)| parent);
     let one = |hint: String| vec![hint];
     if error.is_outcome_unknown() {

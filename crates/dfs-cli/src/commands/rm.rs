@@ -53,12 +53,15 @@ pub(crate) async fn run(args: RmArgs, context: &Context) -> Result<()> {
         let removed = one(&args, client, path).await;
         kept.extend(tally.take(removed)?.flatten());
     }
-    if !kept.is_empty() {
-        let ids: Vec<_> = kept.iter().map(ToString::to_string).collect();
-        context.output.note(format_args!(
-            "in the trash; `dfs trash restore {}` brings it back",
-            ids.join(" ")
-        ));
+    match kept.as_slice() {
+        [] => {}
+        [id] => context.output.note(format_args!(
+            "in the trash; `dfs trash restore {id}` brings it back"
+        )),
+        ids => context.output.note(format_args!(
+            "{} things are in the trash; `dfs trash ls` shows them",
+            ids.len()
+        )),
     }
     tally.finish()
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::pin::pin;
 
 use clap::Args;
 use tokio::time::timeout;
@@ -51,8 +52,13 @@ pub(crate) async fn run(
     let lock = home.try_lock()?.map_err(|holder| in_use(&home, holder))?;
     home.remove_profile(&lock)?;
     let shape = shape(&args, home.shape()?)?;
-    let cluster = Embedded::start(&home.cluster(), shape).await?;
     home.write_shape(shape, &lock)?;
+    let mut stop = pin!(stop);
+    let path = home.cluster();
+    let cluster = tokio::select! {
+        cluster = Embedded::start(&path, shape) => cluster?,
+        () = &mut stop => return Err(Failure::interrupted()),
+    };
     home.write_profile(&cluster.masters())?;
     announce(context, &home, &args, shape, &cluster)?;
     stop.await;

@@ -26,7 +26,7 @@ pub(crate) fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
 /// # Errors
 /// As the machine says.
 pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let part = Part::create(path, 0o600)?;
+    let part = Part::create(path, 0o600, true)?;
     (&part.file).write_all(text.as_bytes())?;
     part.file.sync_all()?;
     part.publish()
@@ -43,13 +43,14 @@ pub(crate) fn make_private_directory(path: &Path) -> io::Result<()> {
         .create(path)
 }
 
-/// Makes a directory; one that exists is fine.
+/// Makes a directory; one that exists is fine, with `follow` also a link to one.
 ///
 /// # Errors
 /// As the machine says.
-pub(crate) fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
+pub(crate) fn make_directory(path: &Path, mode: u32, follow: bool) -> io::Result<()> {
+    let is_there = || stat(path, follow).is_ok_and(|meta| meta.is_dir());
     match fs::DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_there() => Ok(()),
         made => made,
     }
 }
@@ -181,14 +182,15 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Begins a file for `target`, next to it. A symbolic link there is followed, as by any
-    /// program that opens a file to write it.
+    /// Begins a file for `target`, next to it. With `follow` a symbolic link there is followed,
+    /// as by any program that opens a file to write it; otherwise it is replaced.
     ///
     /// # Errors
     /// As the machine says.
-    pub(crate) fn create(target: &Path, mode: u32) -> io::Result<Part> {
+    pub(crate) fn create(target: &Path, mode: u32, follow: bool) -> io::Result<Part> {
         let target = match fs::canonicalize(target) {
-            Ok(existing) => existing,
+            Ok(existing) if follow => existing,
+            Ok(_) => target.to_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => target.to_owned(),
             Err(error) => return Err(error),
         };
@@ -254,7 +256,7 @@ mod tests {
     fn a_part_that_is_not_published_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("x".repeat(250));
-        let part = Part::create(&target, 0o644).unwrap();
+        let part = Part::create(&target, 0o644, true).unwrap();
         (&part.file).write_all(b"half").unwrap();
         drop(part);
         assert!(list(dir.path()).unwrap().is_empty());
@@ -270,5 +272,19 @@ mod tests {
         assert_eq!(read_text(&file).unwrap(), "new");
         assert!(stat(&link, false).unwrap().is_symlink());
         assert_eq!(stat(&file, true).unwrap().mode() & 0o777, 0o600);
+
+        let part = Part::create(&link, 0o644, false).unwrap();
+        part.publish().unwrap();
+        assert!(stat(&link, false).unwrap().is_file());
+        assert_eq!(read_text(&file).unwrap(), "new");
+    }
+
+    #[test]
+    fn a_link_to_a_directory_is_one_only_for_who_follows() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        symlink(".", &link).unwrap();
+        assert!(make_directory(&link, 0o755, false).is_err());
+        assert!(make_directory(&link, 0o755, true).is_ok());
     }
 }

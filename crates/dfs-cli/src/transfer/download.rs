@@ -39,6 +39,9 @@ struct Item {
     remote: DfsPath,
     attr: Attr,
     local: PathBuf,
+    /// A local link there is followed: it was named on the command line. Others are not, or
+    /// links that were got before would lead what comes after them out of the target.
+    follow: bool,
 }
 
 impl Download<'_> {
@@ -57,13 +60,13 @@ impl Download<'_> {
                 Some(name) if into => target.join(name.as_str()),
                 _ => target.to_owned(),
             };
-            let done = self.one(source, local).await;
+            let done = self.one(source, local, !into).await;
             self.tally.take(done)?;
         }
         Ok(())
     }
 
-    async fn one(&self, source: &DfsPath, local: PathBuf) -> Result<()> {
+    async fn one(&self, source: &DfsPath, local: PathBuf, follow: bool) -> Result<()> {
         let attr = match self.recursive {
             true => self.client.symlink_metadata(source).await,
             false => self.client.metadata(source).await,
@@ -73,6 +76,7 @@ impl Download<'_> {
             remote: source.clone(),
             attr,
             local,
+            follow: follow || source.name().is_none(),
         };
         match item.attr.kind {
             FileKind::File => {
@@ -104,6 +108,7 @@ impl Download<'_> {
                 local: here.join(&found.name),
                 remote: found.path,
                 attr: found.attr,
+                follow: false,
             };
             match item.attr.kind {
                 FileKind::File => {
@@ -135,16 +140,17 @@ impl Download<'_> {
 
     async fn get_file(&self, item: Item) -> Result<()> {
         let shown = item.local.display().to_string();
-        let there = local::stat(&item.local, true).ok();
+        let there = local::stat(&item.local, item.follow).ok();
         if there.is_some() && !self.replace {
             return Err(Failure::refused(format!("`{shown}` exists already")));
         }
-        if there.is_some_and(|meta| !meta.is_file() && !meta.is_dir()) {
+        if there.is_some_and(|meta| is_special(&meta)) {
             let file = local::open_special(&item.local).doing("write", &shown)?;
             return self.fetch(&item.remote, file, &shown).await.map(drop);
         }
         let mode = item.attr.mode.bits();
-        let part = Part::create(&item.local, mode & 0o777 | 0o600).doing("write", &shown)?;
+        let part =
+            Part::create(&item.local, mode & 0o777 | 0o600, item.follow).doing("write", &shown)?;
         let file = part.file.try_clone().doing("write", &shown)?;
         self.fetch(&item.remote, file, &shown).await?;
         let finished = match self.preserve {
@@ -192,7 +198,14 @@ pub(crate) async fn to_stdout(client: &Client, path: &DfsPath, progress: &Progre
 fn make_directory(item: &Item) -> Result<()> {
     // Those that may not be written into are filled first.
     let mode = item.attr.mode.bits() & 0o777 | 0o700;
-    local::make_directory(&item.local, mode).doing("make directory", item.local.display())
+    local::make_directory(&item.local, mode, item.follow)
+        .doing("make directory", item.local.display())
+}
+
+/// Whether it is a device or a pipe, which is written into.
+fn is_special(meta: &std::fs::Metadata) -> bool {
+    let kind = meta.file_type();
+    !kind.is_file() && !kind.is_dir() && !kind.is_symlink()
 }
 
 fn ends_in_slash(path: &Path) -> bool {

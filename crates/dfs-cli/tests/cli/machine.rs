@@ -159,8 +159,11 @@ impl Machine {
 
     /// Starts `dfs up` and waits until it is ready.
     pub(crate) fn up(&self, args: &[&str]) -> Up {
+        // A file takes whatever it says; nobody would empty a pipe.
+        let log = self.dir.path().join("up.log");
         let mut command = self.command(&["up"]);
-        let mut child = command.args(args).spawn().unwrap();
+        let command = command.args(args).stderr(fs::File::create(&log).unwrap());
+        let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let mut masters = String::new();
         // Ends with the process at the latest, which is killed with its guard.
@@ -172,10 +175,9 @@ impl Machine {
                 return Up { child, masters };
             }
         }
-        let mut said = String::new();
-        let mut stderr = child.stderr.take().unwrap();
-        stderr.read_to_string(&mut said).unwrap();
-        panic!("`dfs up` ended before it was ready: {said}");
+        let status = child.wait().unwrap();
+        let said = fs::read_to_string(&log).unwrap();
+        panic!("`dfs up` ended before it was ready, {status}: {said}");
     }
 }
 

@@ -116,7 +116,7 @@ pub(crate) async fn run(args: BenchArgs, context: &Context) -> Result<()> {
     let output = &context.output;
     let parent = args.dir.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = Scratch(parent.join(format!("dfs-bench-{}", std::process::id())));
-    local::make_directory(&scratch.0, 0o700).doing("make directory", scratch.0.display())?;
+    local::make_directory(&scratch.0, 0o700, false).doing("make directory", scratch.0.display())?;
     let bytes = args.size.unwrap_or(match args.full {
         true => BULK_LEN_FULL,
         false => BULK_LEN,
