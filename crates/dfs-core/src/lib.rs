@@ -1,8 +1,11 @@
 //! A distributed file storage system as a library.
 
-pub mod client;
 pub mod error;
-pub mod proto;
 pub mod types;
+pub mod proto;
+pub mod meta;
+pub mod master;
+pub mod datanode;
+pub mod client;
 
 pub use dfs_raft::env;

@@ -2,7 +2,11 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
+
+use crate::config::InvalidConfig;
+use crate::types::MemberId;
 
 /// A fault that this replica must not survive: its disk failed, its database is damaged, or
 /// something impossible was found. It stops and says why, instead of answering wrongly.
@@ -54,6 +58,92 @@ impl StdError for Fatal {
             .as_deref()
             .map(|e| e as &(dyn StdError + 'static))
     }
+}
+
+/// Where the leader is, as far as is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaderHint {
+    /// The leader.
+    pub member: MemberId,
+    /// Its address.
+    pub address: String,
+}
+
+fn at(leader: &Option<LeaderHint>) -> String {
+    match leader {
+        Some(leader) => format!("{} at {}", leader.member, leader.address),
+        None => "unknown".to_owned(),
+    }
+}
+
+/// Why a replica did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings do not fit together.
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
+    /// The directory cannot be made or locked; [`io::ErrorKind::WouldBlock`] if another replica
+    /// has it.
+    #[error("the directory cannot be used: {0}")]
+    Directory(#[source] io::Error),
+    /// What is in the directory must not run: it is damaged or incomplete.
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+}
+
+/// Why a command was not, or perhaps was, carried out.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ProposeError {
+    /// This replica is not the leader; nothing happened. Ask the leader.
+    #[error("not the leader; the leader is {}", at(.0))]
+    NotLeader(Option<LeaderHint>),
+    /// It may have happened, now or later. Repeat it only if the state machine recognises
+    /// repetitions.
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
+    /// Nothing happened; try again later.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// The command cannot be proposed; nothing happened.
+    #[error("invalid: {0}")]
+    Invalid(String),
+    /// The replica has stopped; nothing happened.
+    #[error("the replica has stopped: {0}")]
+    Stopped(Fatal),
+}
+
+/// Why a read has no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    /// No leader could confirm the read; try again, at the leader if one is named.
+    #[error("no leader confirmed the read; the leader is {}", at(.0))]
+    NotLeader(Option<LeaderHint>),
+    /// Try again later.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// The replica has stopped.
+    #[error("the replica has stopped: {0}")]
+    Stopped(Fatal),
+}
+
+/// Why a cluster was not founded, joined or changed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ChangeError {
+    /// This replica is not the leader; nothing happened. Ask the leader.
+    #[error("not the leader; the leader is {}", at(.0))]
+    NotLeader(Option<LeaderHint>),
+    /// It would be wrong, or is not possible in this state; nothing happened.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// It may have happened, now or later. Look at the members before trying again.
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
+    /// Nothing happened; try again later.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// The replica has stopped.
+    #[error("the replica has stopped: {0}")]
+    Stopped(Fatal),
 }
 
 macro_rules! fatal_from_redb {

@@ -1,9 +1,43 @@
 //! A redb state machine, replicated.
+//!
+//! You supply a [`StateMachine`]: tables and a function that applies a command to them. A
+//! [`Replica`] keeps it equal on all members of a cluster: a command that was acknowledged is on
+//! the disks of a majority and survives the loss of the rest; reads see every acknowledged
+//! command.
+//!
+//! ```text
+//! propose ──▶ leader ──▶ log of a majority, fsynced ──▶ apply, on every member ──▶ reply
+//! ```
+//!
+//! Underneath are openraft for consensus, [redb] for log and state and tarpc for messages. None
+//! of their types is needed to use this, and what is stored and sent is in forms of our own.
+//!
+#![doc = "```\n"]
+#![doc = include_str!("../examples/counter.rs")]
+#![doc = "```\n"]
+//!
+//! Not done here: finding members, encryption (see [`Dial`]), recognising repeated requests
+//! (that is the state machine's, which alone knows what a request is).
+//!
+//! [redb]: https://docs.rs/redb
 
+mod config;
 pub mod env;
 mod error;
 mod machine;
+mod network;
+mod replica;
 pub mod state;
+mod storage;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod types;
 
-pub use error::Fatal;
+pub use config::{InvalidConfig, ReplicaConfig};
+pub use error::{ChangeError, Fatal, LeaderHint, ProposeError, ReadError, StartError};
 pub use machine::{ApplyContext, Rev, StateMachine};
+pub use network::Dial;
+pub use replica::leadership::Leadership;
+pub use replica::status::{Member, ReplicaStatus, Role};
+pub use replica::{Applied, Consistency, Reading, Replica};
+pub use types::{ClusterId, MemberId};

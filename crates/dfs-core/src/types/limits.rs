@@ -43,6 +43,14 @@ pub const ROWS_PER_COMMAND_MAX: usize = 1024;
 pub const PIECES_PER_COMMIT_MAX: usize = 256;
 /// Most entries in one reply to a listing, a layout or a report.
 pub const ENTRIES_PER_REPLY_MAX: usize = 4096;
+/// Most extents one commit may replace; a larger rewrite takes more commits.
+pub const EXTENTS_REPLACED_MAX: usize = 256;
+/// Most chunks one command about the replicas of a data node may name.
+pub const REPLICAS_PER_COMMAND_MAX: usize = 256;
+/// Most chunk ids reserved at a time.
+pub const CHUNK_RANGE_LEN_MAX: u32 = 65_536;
+/// Longest address of a data node, and longest name of a failure domain.
+pub const LABEL_LEN_MAX: usize = 255;
 /// Most chunk ids in one write grant.
 pub const CHUNKS_PER_GRANT_MAX: u32 = 64;
 /// Most requests of one client whose answers are remembered at a time.

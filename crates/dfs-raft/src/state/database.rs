@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
 
-use super::read::{View, definition};
+use super::Table;
+use super::read::{Names, View, definition};
 use super::seal::{Digest, seal, unseal};
 use super::write::StateTxn;
 use crate::env::{DatabaseFile, DiskFile};
@@ -14,12 +16,14 @@ use crate::error::Fatal;
 
 /// Rows about this replica alone: in no digest and in no snapshot.
 const LOCAL: &str = "_replica";
+/// Rows that the replica itself replicates, after the state machine's tables: member ids, time.
+const SYSTEM: &str = "_system";
 const DIGEST: &str = "digest";
 
 /// A redb database with a state in it.
 pub struct StateDb {
     database: Database,
-    names: &'static [&'static str],
+    names: Names,
 }
 
 impl StateDb {
@@ -32,9 +36,29 @@ impl StateDb {
         names: &'static [&'static str],
         cache: usize,
     ) -> Result<StateDb, Fatal> {
-        let database = Database::builder()
-            .set_cache_size(cache)
-            .create_with_backend(DatabaseFile(file))?;
+        StateDb::open_checked(file, names, cache, false)
+    }
+
+    /// As [`open`](StateDb::open); with `check` every page is verified first, as after a stop
+    /// that was not clean.
+    ///
+    /// # Errors
+    /// As [`open`](StateDb::open).
+    pub fn open_checked(
+        file: Arc<dyn DiskFile>,
+        names: &'static [&'static str],
+        cache: usize,
+        check: bool,
+    ) -> Result<StateDb, Fatal> {
+        let open = || {
+            Database::builder()
+                .set_cache_size(cache)
+                .set_check_integrity_on_open(check)
+                .create_with_backend(DatabaseFile(file))
+        };
+        // A damaged file can make redb panic where it meets the damage.
+        let database = catch_unwind(AssertUnwindSafe(open))
+            .map_err(|_| Fatal::new("the state database is damaged: opening it panicked"))??;
         StateDb::with_tables(database, names)
     }
 
@@ -48,15 +72,16 @@ impl StateDb {
     }
 
     fn with_tables(database: Database, names: &'static [&'static str]) -> Result<StateDb, Fatal> {
+        let names: Names = names.iter().copied().chain([SYSTEM]).collect();
         let db = StateDb { database, names };
         let missing = {
             let txn = db.database.begin_read()?;
-            let mut all = names.iter().chain([&LOCAL]);
+            let mut all = db.names.iter().chain([&LOCAL]);
             !all.all(|name| txn.open_table(definition(name)).is_ok())
         };
         if missing {
             let txn = db.database.begin_write()?;
-            StateTxn::open(&txn, names)?;
+            StateTxn::open(&txn, &db.names)?;
             txn.open_table(definition(LOCAL))?;
             txn.commit()?;
         }
@@ -83,10 +108,16 @@ impl StateDb {
             txn.set_durability(Durability::None)?;
         }
         let result = {
-            let mut notes = LocalNotes { txn: &txn };
+            let mut notes = LocalNotes {
+                txn: &txn,
+                restored: None,
+            };
             let mut digest = notes.digest()?;
-            let mut state = StateTxn::open(&txn, self.names)?;
+            let mut state = StateTxn::open(&txn, &self.names)?;
             let result = batch(&mut state, &mut notes)?;
+            if let Some(restored) = notes.restored {
+                digest = restored;
+            }
             state.flush(&mut digest)?;
             drop(state);
             notes.set(DIGEST, &digest.0.to_le_bytes())?;
@@ -94,6 +125,42 @@ impl StateDb {
         };
         txn.commit()?;
         Ok(result)
+    }
+
+    /// Makes durable what was written so far.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub fn make_durable(&self) -> Result<(), Fatal> {
+        self.write(true, |_, _| Ok(()))
+    }
+
+    /// The table of the rows that the replica itself replicates.
+    pub(crate) fn system_table<K, V>(&self) -> Table<K, V> {
+        Table::new(self.names.len().saturating_sub(1), SYSTEM)
+    }
+
+    /// The place of a table among the state's tables.
+    pub(crate) fn table_index(&self, name: &str) -> Option<usize> {
+        self.names.iter().position(|n| *n == name)
+    }
+
+    /// Writes rows of a snapshot as they were stored, each verified. `durable` as in
+    /// [`write`](StateDb::write).
+    pub(crate) fn restore<'a>(
+        &self,
+        durable: bool,
+        rows: impl IntoIterator<Item = (usize, &'a [u8], &'a [u8])>,
+    ) -> Result<(), Fatal> {
+        let mut restored = Digest::default();
+        self.write(durable, |state, notes| {
+            for (index, key, sealed) in rows {
+                state.put_sealed(index, key, sealed, &mut restored)?;
+            }
+            let before = notes.digest()?;
+            notes.restored = Some(Digest(before.0.wrapping_add(restored.0)));
+            Ok(())
+        })
     }
 
     /// The state now.
@@ -110,7 +177,7 @@ impl StateDb {
     /// The database cannot be read.
     pub(crate) fn view_with_notes(&self) -> Result<(View, ReadNotes), Fatal> {
         let txn = self.database.begin_read()?;
-        let view = View::open(&txn, self.names)?;
+        let view = View::open(&txn, self.names.clone())?;
         Ok((view, ReadNotes { txn }))
     }
 
@@ -148,9 +215,16 @@ impl fmt::Debug for StateDb {
 /// A replica's notes, written in the same transaction as the state they are about.
 pub struct LocalNotes<'txn> {
     txn: &'txn WriteTransaction,
+    /// The digest after rows were restored past the digest's usual bookkeeping.
+    restored: Option<Digest>,
 }
 
 impl LocalNotes<'_> {
+    /// Reads a note.
+    pub(crate) fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Fatal> {
+        read_note(&self.txn.open_table(definition(LOCAL))?, name)
+    }
+
     /// Writes a note.
     ///
     /// # Errors

@@ -32,8 +32,10 @@ use std::marker::PhantomData;
 pub(crate) use database::ReadNotes;
 pub use database::{LocalNotes, StateDb};
 pub use key::Key;
+pub(crate) use read::DigestCursor;
 pub use read::{Direction, RawScan, ReadState, Row, Scan, View};
 pub use seal::Digest;
+pub(crate) use seal::{seal, unseal};
 pub use value::{Value, decode_postcard, encode_postcard};
 pub use write::StateTxn;
 

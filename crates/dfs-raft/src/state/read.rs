@@ -3,10 +3,11 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
 
 use redb::{ReadOnlyTable, ReadTransaction, TableDefinition};
 
-use super::seal::unseal;
+use super::seal::{Digest, unseal};
 use super::{Key, Table, Value};
 use crate::error::Fatal;
 
@@ -181,6 +182,9 @@ impl<K, V> fmt::Debug for Scan<'_, K, V> {
     }
 }
 
+/// The names of all tables of a state, in the order of their indexes.
+pub(crate) type Names = Arc<[&'static str]>;
+
 pub(crate) type Bytes = &'static [u8];
 
 pub(crate) fn definition(name: &'static str) -> TableDefinition<'static, Bytes, Bytes> {
@@ -189,29 +193,34 @@ pub(crate) fn definition(name: &'static str) -> TableDefinition<'static, Bytes, 
 
 /// The state as it was at one moment, unchanged by later writes. Hold it briefly: while it
 /// exists, redb keeps the pages it can see.
+///
+/// Clones share it.
+#[derive(Clone)]
 pub struct View {
-    names: &'static [&'static str],
+    inner: Arc<Tables>,
+}
+
+struct Tables {
+    names: Names,
     tables: Vec<ReadOnlyTable<Bytes, Bytes>>,
 }
 
 impl View {
-    pub(crate) fn open(
-        txn: &ReadTransaction,
-        names: &'static [&'static str],
-    ) -> Result<View, Fatal> {
+    pub(crate) fn open(txn: &ReadTransaction, names: Names) -> Result<View, Fatal> {
         let tables = names
             .iter()
             .map(|name| txn.open_table(definition(name)).map_err(Fatal::from))
             .collect::<Result<_, _>>()?;
-        Ok(View { names, tables })
+        let inner = Arc::new(Tables { names, tables });
+        Ok(View { inner })
     }
 
-    pub(crate) fn names(&self) -> &'static [&'static str] {
-        self.names
+    pub(crate) fn names(&self) -> &[&'static str] {
+        &self.inner.names
     }
 
     fn table(&self, index: usize) -> Result<(&'static str, &ReadOnlyTable<Bytes, Bytes>), Fatal> {
-        match (self.names.get(index), self.tables.get(index)) {
+        match (self.inner.names.get(index), self.inner.tables.get(index)) {
             (Some(name), Some(table)) => Ok((name, table)),
             _ => Err(Fatal::new(format!(
                 "table {index} is not among the state's tables"
@@ -276,5 +285,47 @@ pub(crate) fn unseal_row(
 impl fmt::Debug for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("View").finish_non_exhaustive()
+    }
+}
+
+/// How far the digest of all rows was computed from them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DigestCursor {
+    table: usize,
+    after: Option<Vec<u8>>,
+    digest: Digest,
+}
+
+impl DigestCursor {
+    /// Verifies and counts in about `bytes` more of rows; false when none are left.
+    pub(crate) fn advance(&mut self, view: &View, bytes: u64) -> Result<bool, Fatal> {
+        let mut left = i128::from(bytes);
+        while let Some(name) = view.names().get(self.table) {
+            let start = match &self.after {
+                Some(key) => Bound::Excluded(key.as_slice()),
+                None => Bound::Unbounded,
+            };
+            let mut last = None;
+            for row in view.sealed_rows(self.table, start)? {
+                let (key, sealed) = row?;
+                unseal(name, &key, &sealed)?;
+                self.digest.add(name, &key, &sealed);
+                left -= (key.len() + sealed.len()) as i128;
+                last = Some(key);
+                if left <= 0 {
+                    self.after = last;
+                    return Ok(true);
+                }
+            }
+            drop(last);
+            self.table += 1;
+            self.after = None;
+        }
+        Ok(false)
+    }
+
+    /// The digest of the rows counted in.
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
     }
 }

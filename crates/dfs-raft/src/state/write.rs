@@ -9,7 +9,7 @@ use std::ops::Bound;
 use redb::{ReadableTable, Table as RedbTable, WriteTransaction};
 
 use super::read::{
-    Bytes, Direction, RawScan, ReadState, Row, borrow_bounds, definition, is_empty_range,
+    Bytes, Direction, Names, RawScan, ReadState, Row, borrow_bounds, definition, is_empty_range,
     unseal_row,
 };
 use super::seal::{Digest, seal, unseal};
@@ -24,7 +24,7 @@ type Undo = (usize, Vec<u8>, Option<Option<Vec<u8>>>);
 
 /// The state while a batch of commands is applied to it.
 pub struct StateTxn<'txn> {
-    names: &'static [&'static str],
+    names: Names,
     tables: Vec<RedbTable<'txn, Bytes, Bytes>>,
     pending: Vec<Pending>,
     undo: Vec<Undo>,
@@ -33,7 +33,7 @@ pub struct StateTxn<'txn> {
 impl<'txn> StateTxn<'txn> {
     pub(crate) fn open(
         txn: &'txn WriteTransaction,
-        names: &'static [&'static str],
+        names: &Names,
     ) -> Result<StateTxn<'txn>, Fatal> {
         let tables = names
             .iter()
@@ -41,7 +41,7 @@ impl<'txn> StateTxn<'txn> {
             .collect::<Result<Vec<_>, _>>()?;
         let pending = names.iter().map(|_| Pending::new()).collect();
         Ok(StateTxn {
-            names,
+            names: names.clone(),
             tables,
             pending,
             undo: Vec::new(),

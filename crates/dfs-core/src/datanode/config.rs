@@ -1,0 +1,190 @@
+//! Settings of a data node: plain data, checked once.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::store::StoreConfig;
+use crate::proto::chunk_stream::Deadlines;
+use crate::types::Topology;
+use crate::types::limits::{BLOCK_LEN, FRAME_PAYLOAD_MAX};
+
+/// Settings of a [`DataNode`](super::DataNode).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataNodeConfig {
+    /// Where replicas are kept, and how.
+    pub store: StoreConfig,
+    /// Where to listen for chunk streams, `host:port`; port 0 takes a free one.
+    pub listen: String,
+    /// The address others reach it at, `host:port`; none if that is where it listens.
+    pub advertise: Option<String>,
+    /// Masters to begin with; they tell of the others.
+    pub masters: Vec<String>,
+    /// Its failure domains.
+    pub topology: Topology,
+    /// How much it takes on.
+    pub limits: DataNodeLimits,
+    /// How long it waits for others.
+    pub deadlines: Deadlines,
+}
+
+/// How much a data node takes on at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DataNodeLimits {
+    /// Open connections; beyond that the one that was idle longest is closed.
+    pub connections: usize,
+    /// Chunks being received.
+    pub writes: usize,
+    /// Memory for bytes of chunks on their way, over all streams.
+    pub buffer_bytes: usize,
+    /// How long a request waits for its turn before it is told that the node is busy.
+    pub admission: Duration,
+    /// Replicas being copied from other nodes.
+    pub copies: usize,
+    /// Replicas being verified or deleted.
+    pub chores: usize,
+    /// Tasks taken on; the masters give the rest again later.
+    pub tasks: usize,
+    /// How long running streams may take to end at shutdown.
+    pub shutdown: Duration,
+}
+
+/// What a write holds in memory: a few frames for the disk, a few for the next node.
+pub(super) const WRITE_BUFFER: usize = 10 * FRAME_PAYLOAD_MAX;
+/// What a read holds in memory: a frame that is sent, one read ahead, one in between.
+pub(super) const READ_BUFFER: usize = 3 * FRAME_PAYLOAD_MAX;
+
+impl Default for DataNodeLimits {
+    fn default() -> DataNodeLimits {
+        DataNodeLimits {
+            connections: 4096,
+            writes: 64,
+            buffer_bytes: 1 << 30,
+            admission: Duration::from_millis(500),
+            copies: 4,
+            chores: 2,
+            tasks: 1024,
+            shutdown: Duration::from_secs(2),
+        }
+    }
+}
+
+impl DataNodeConfig {
+    /// A node that keeps replicas in `directory` and turns to `masters`, at a free port.
+    pub fn new(directory: impl Into<PathBuf>, masters: Vec<String>) -> DataNodeConfig {
+        DataNodeConfig {
+            store: StoreConfig::new(directory),
+            listen: "127.0.0.1:0".to_owned(),
+            advertise: None,
+            masters,
+            topology: Topology::default(),
+            limits: DataNodeLimits::default(),
+            deadlines: Deadlines::default(),
+        }
+    }
+
+    /// Checks that the settings make sense together.
+    ///
+    /// # Errors
+    /// Names the settings that do not.
+    pub fn validate(&self) -> Result<(), String> {
+        self.store.validate().map_err(|e| format!("store: {e}"))?;
+        self.deadlines
+            .validate()
+            .map_err(|e| format!("deadlines: {e}"))?;
+        if self.masters.is_empty() {
+            return Err("masters is empty".to_owned());
+        }
+        let wildcard = ["0.0.0.0:", "[::]:", ":"]
+            .iter()
+            .any(|w| self.listen.starts_with(w));
+        if wildcard && self.advertise.is_none() {
+            return Err(format!(
+                "listen {} needs an address to advertise",
+                self.listen
+            ));
+        }
+        let addresses = self
+            .masters
+            .iter()
+            .chain(&self.advertise)
+            .chain([&self.listen]);
+        for address in addresses {
+            let port = address
+                .rsplit_once(':')
+                .map(|(_, port)| port.parse::<u16>());
+            if !matches!(port, Some(Ok(_))) {
+                return Err(format!("{address:?} is not host:port"));
+            }
+        }
+        self.limits.validate(&self.deadlines)
+    }
+}
+
+impl DataNodeLimits {
+    fn validate(&self, deadlines: &Deadlines) -> Result<(), String> {
+        let positive = [
+            ("connections", self.connections),
+            ("writes", self.writes),
+            ("copies", self.copies),
+            ("chores", self.chores),
+            ("tasks", self.tasks),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("limits.{name} is 0"));
+        }
+        if self.buffer_bytes < WRITE_BUFFER + READ_BUFFER {
+            return Err(format!(
+                "limits.buffer_bytes {} is below {}, a write and a read",
+                self.buffer_bytes,
+                WRITE_BUFFER + READ_BUFFER
+            ));
+        }
+        // A node that waits says nothing, and silence is taken for a hang.
+        if self.admission >= deadlines.silence {
+            return Err(format!(
+                "limits.admission {:?} is not below deadlines.silence {:?}",
+                self.admission, deadlines.silence
+            ));
+        }
+        Ok(())
+    }
+}
+
+const _: () = assert!(
+    FRAME_PAYLOAD_MAX % BLOCK_LEN == 0,
+    "frames carry whole blocks"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> DataNodeConfig {
+        DataNodeConfig::new("/data", vec!["m1:7000".to_owned()])
+    }
+
+    #[test]
+    fn contradictory_settings_are_named() {
+        let mut wildcard = config();
+        wildcard.listen = "0.0.0.0:0".to_owned();
+        let mut nobody = config();
+        nobody.masters.clear();
+        let mut slow = config();
+        slow.limits.admission = slow.deadlines.silence;
+        let mut cramped = config();
+        cramped.limits.buffer_bytes = FRAME_PAYLOAD_MAX;
+        let mut portless = config();
+        portless.advertise = Some("n1".to_owned());
+        for (config, named) in [
+            (wildcard, "advertise"),
+            (nobody, "masters"),
+            (slow, "admission"),
+            (cramped, "buffer_bytes"),
+            (portless, "host:port"),
+        ] {
+            let refusal = config.validate().unwrap_err();
+            assert!(refusal.contains(named), "{refusal}");
+        }
+        assert_eq!(config().validate(), Ok(()));
+    }
+}

@@ -1,0 +1,326 @@
+//! The line to the leader: register, say "alive", report replicas, fetch tasks.
+//!
+//! ```text
+//!          ┌────────────────────── Fenced: register again ──────────────────────┐
+//!          ▼                                                                    │
+//! find the leader ─▶ register ─▶ attached: heartbeat · full report · delta · finished
+//!          ▲                                                                    │
+//!          └──────────── no answer, or it does not lead: same epoch ────────────┘
+//! ```
+//!
+//! One call at a time, so that what masters hear is in order. Nothing here touches the serving
+//! of chunks: without a leader the node goes on as it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{debug, error, info, warn};
+
+use super::error::DataNodeError;
+use super::masters::{CallError, Link, Masters};
+use super::report::{self, Incarnation};
+use super::tasks::Tasks;
+use super::{Identity, Shared};
+use crate::proto::cluster::{Heartbeat, Registered, Registration};
+use crate::proto::error::RpcError;
+use crate::types::ChunkId;
+
+/// Least time between two reports of changes: what happens in between goes into one.
+const DELTA_INTERVAL: Duration = Duration::from_millis(50);
+/// Bounds of what a master may ask for as heartbeat interval.
+const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(10);
+const HEARTBEAT_INTERVAL_MAX: Duration = Duration::from_secs(30);
+
+/// Runs until the node stops, or the masters refuse it.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let tasks = Tasks::new(Arc::clone(&shared));
+    let mut line = Line {
+        masters: Masters::new(shared.config.masters.clone()),
+        registered: None,
+        term: None,
+        full_from: Some(ChunkId(0)),
+        tasks,
+        shared: Arc::clone(&shared),
+    };
+    tokio::select! {
+        biased;
+        () = shared.stop.cancelled() => {}
+        refused = line.keep_up() => {
+            error!(error = %refused, "the masters refuse this data node");
+            shared.refused.send_replace(Some(refused));
+        }
+    }
+}
+
+/// Why a leader is no longer talked to.
+enum Lost {
+    /// It does not answer, or cannot do anything now.
+    Unavailable(String),
+    /// Another leads, maybe known.
+    NotLeader(Option<String>),
+    /// It does not know this incarnation.
+    Fenced(String),
+    /// It belongs to another cluster.
+    Stranger(String),
+    /// The node is not wanted.
+    Refused(DataNodeError),
+}
+
+impl From<CallError> for Lost {
+    fn from(error: CallError) -> Lost {
+        match error {
+            CallError::Silent(why) => Lost::Unavailable(why),
+            CallError::Answered(RpcError::NotLeader { leader }) => Lost::NotLeader(leader),
+            CallError::Answered(RpcError::Fenced(why)) => Lost::Fenced(why),
+            CallError::Answered(RpcError::Refused(refusal)) => {
+                Lost::Refused(DataNodeError::Refused(refusal.to_string()))
+            }
+            CallError::Answered(other) => Lost::Unavailable(other.to_string()),
+        }
+    }
+}
+
+struct Line {
+    shared: Arc<Shared>,
+    masters: Masters,
+    tasks: Arc<Tasks>,
+    registered: Option<Attached>,
+    /// The term of the leader that heard the last heartbeat.
+    term: Option<u64>,
+    /// Where the next part of a full report begins, if one is due.
+    full_from: Option<ChunkId>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Attached {
+    incarnation: Incarnation,
+    interval: Duration,
+}
+
+impl Line {
+    /// Goes from leader to leader; ends only with a refusal.
+    async fn keep_up(&mut self) -> DataNodeError {
+        loop {
+            let address = self.masters.candidate();
+            let lost = match self.attach(address.clone()).await {
+                Ok(never) => match never {},
+                Err(lost) => lost,
+            };
+            let pause = match lost {
+                Lost::Refused(error) => return error,
+                Lost::Stranger(why) => {
+                    warn!(master = address, why, "a master of another cluster");
+                    if self.masters.is_stranger() {
+                        return DataNodeError::Refused(why);
+                    }
+                    Duration::ZERO
+                }
+                Lost::NotLeader(leader) => self.masters.failed(leader, &self.shared.env),
+                Lost::Unavailable(why) => {
+                    debug!(master = address, why, "a master does not answer");
+                    self.masters.failed(None, &self.shared.env)
+                }
+                Lost::Fenced(why) => {
+                    info!(master = address, why, "has to register again");
+                    self.registered = None;
+                    self.masters.failed(Some(address), &self.shared.env)
+                }
+            };
+            sleep(pause).await;
+        }
+    }
+
+    /// Talks to one master until it is lost.
+    async fn attach(&mut self, address: String) -> Result<std::convert::Infallible, Lost> {
+        let deadline = self.shared.config.deadlines.connect;
+        let link = Link::connect(&self.shared.env, address, deadline)
+            .await
+            .map_err(|e| Lost::Unavailable(e.to_string()))?;
+        if let (Some(ours), Some(theirs)) = (self.shared.identity(), link.cluster)
+            && ours.cluster != theirs
+        {
+            return Err(Lost::Stranger(format!(
+                "{} is a master of cluster {theirs}, this directory belongs to {}",
+                link.address, ours.cluster
+            )));
+        }
+        let attached = match self.registered {
+            Some(attached) => attached,
+            None => self.register(&link).await?,
+        };
+        let mut next_heartbeat = Instant::now();
+        let mut next_delta = Instant::now();
+        loop {
+            let now = Instant::now();
+            if next_heartbeat <= now {
+                self.heartbeat(&link, attached).await?;
+                self.masters.succeeded(&link.address);
+                next_heartbeat = now + attached.interval;
+            } else if let Some(from) = self.full_from {
+                self.report_part(&link, attached, from).await?;
+            } else if self.report_finished(&link, attached).await?
+                || (next_delta <= now && self.report_delta(&link, attached).await?)
+            {
+                next_delta = now + DELTA_INTERVAL;
+            } else {
+                self.wait(next_heartbeat, next_delta).await;
+            }
+        }
+    }
+
+    /// Waits until there is something to say.
+    async fn wait(&self, next_heartbeat: Instant, next_delta: Instant) {
+        let changed = async {
+            tokio::select! {
+                () = self.shared.store.wait_for_changes() => {}
+                () = self.shared.corrupt.wait() => {}
+            }
+            sleep_until(next_delta).await;
+        };
+        tokio::select! {
+            biased;
+            () = sleep_until(next_heartbeat) => {}
+            () = self.tasks.wait_for_finished() => {}
+            () = changed => {}
+        }
+    }
+
+    async fn register(&mut self, link: &Link) -> Result<Attached, Lost> {
+        let stamp = self.shared.store.stamp();
+        let registration = Registration {
+            key: stamp.key,
+            node: stamp.node,
+            address: self.shared.address.clone(),
+            topology: self.shared.config.topology.clone(),
+            space: self.shared.store.space().await,
+        };
+        let registered = link
+            .call(|c, context| c.register(context, registration))
+            .await?;
+        let attached = self.adopt(&registered).await.map_err(Lost::Refused)?;
+        let Incarnation { node, epoch } = attached.incarnation;
+        info!(%node, %epoch, master = link.address, "registered");
+        self.masters.learn(registered.masters);
+        self.registered = Some(attached);
+        (self.term, self.full_from) = (None, Some(ChunkId(0)));
+        Ok(attached)
+    }
+
+    /// Becomes who the masters say it is, if it was nobody else before.
+    async fn adopt(&self, registered: &Registered) -> Result<Attached, DataNodeError> {
+        let Registered {
+            cluster,
+            node,
+            epoch,
+            ..
+        } = *registered;
+        let identity = Identity { cluster, node };
+        match self.shared.identity() {
+            Some(ours) if ours != identity => {
+                return Err(DataNodeError::Refused(format!(
+                    "the directory belongs to {} of cluster {}, the masters say {node} of {cluster}",
+                    ours.node, ours.cluster
+                )));
+            }
+            _ => self.shared.store.set_stamp(cluster, node).await?,
+        }
+        self.shared.set_identity(identity);
+        let interval = Duration::from_millis(u64::from(registered.heartbeat_interval_ms))
+            .clamp(HEARTBEAT_INTERVAL_MIN, HEARTBEAT_INTERVAL_MAX);
+        Ok(Attached {
+            incarnation: Incarnation { node, epoch },
+            interval,
+        })
+    }
+
+    async fn heartbeat(&mut self, link: &Link, attached: Attached) -> Result<(), Lost> {
+        let Incarnation { node, epoch } = attached.incarnation;
+        let heartbeat = Heartbeat {
+            node,
+            epoch,
+            space: self.shared.store.space().await,
+            replicas: self.shared.store.replicas(),
+            streams: self.shared.streams_running(),
+            failed: self.shared.store.failed().borrow().clone(),
+        };
+        let reply = link
+            .call(|c, context| c.heartbeat(context, heartbeat))
+            .await
+            .map_err(known)?;
+        if reply.report || self.term != Some(reply.term) {
+            self.term = Some(reply.term);
+            self.full_from = Some(ChunkId(0));
+        }
+        self.masters.learn(reply.masters);
+        self.tasks.offer(reply.tasks);
+        Ok(())
+    }
+
+    async fn report_part(
+        &mut self,
+        link: &Link,
+        attached: Attached,
+        from: ChunkId,
+    ) -> Result<(), Lost> {
+        let part = report::full_part(&self.shared, attached.incarnation, from).await;
+        let part = match part {
+            Ok(part) => part,
+            Err(error) => {
+                // To be silent is right: less than all would read as loss.
+                warn!(%error, "the store cannot say what it has");
+                self.full_from = None;
+                return Ok(());
+            }
+        };
+        let (kind, corrupt) = (part.kind, part.corrupt.clone());
+        link.call(|c, context| c.report(context, part))
+            .await
+            .map_err(known)?;
+        self.shared.corrupt.set_reported(&corrupt);
+        self.full_from = report::next_part(kind);
+        Ok(())
+    }
+
+    /// Reports changes; false if there are none.
+    async fn report_delta(&mut self, link: &Link, attached: Attached) -> Result<bool, Lost> {
+        let Some(delta) = report::take_delta(&self.shared, attached.incarnation) else {
+            return Ok(false);
+        };
+        if delta.overflowed {
+            self.full_from = Some(ChunkId(0));
+        }
+        let report = delta.report.clone();
+        match link.call(|c, context| c.report(context, report)).await {
+            Ok(_) => delta.delivered(&self.shared),
+            Err(error) => {
+                delta.put_back(&self.shared);
+                return Err(known(error));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reports ended tasks; false if there are none.
+    async fn report_finished(&mut self, link: &Link, attached: Attached) -> Result<bool, Lost> {
+        let finished = self.tasks.finished();
+        if finished.is_empty() {
+            return Ok(false);
+        }
+        let Incarnation { node, epoch } = attached.incarnation;
+        let told = finished.clone();
+        link.call(|c, context| c.finished(context, node, epoch, told))
+            .await
+            .map_err(known)?;
+        self.tasks.acknowledged(&finished);
+        Ok(true)
+    }
+}
+
+/// What a failed call means for a node that has registered: a refusal is no verdict on the node.
+fn known(error: CallError) -> Lost {
+    match Lost::from(error) {
+        Lost::Refused(why) => Lost::Fenced(why.to_string()),
+        lost => lost,
+    }
+}

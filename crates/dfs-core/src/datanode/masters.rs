@@ -1,0 +1,193 @@
+//! Finding the master that leads.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::env::Env;
+use crate::proto::cluster::ClusterRpcClient;
+use crate::proto::error::RpcError;
+use crate::proto::hello::{self, Hello, Service};
+use crate::proto::transport::messages;
+use crate::types::ClusterId;
+
+/// How long a master may take to answer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long to wait after every master failed once; doubles up to the maximum.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// The masters there are, as far as known, and where to try next.
+#[derive(Debug)]
+pub(super) struct Masters {
+    /// What the settings say: the way back when all others have moved.
+    seeds: Vec<String>,
+    /// What masters have said.
+    learned: Vec<String>,
+    /// Who is said to lead.
+    hint: Option<String>,
+    next: usize,
+    failures: u32,
+    strangers: usize,
+}
+
+impl Masters {
+    pub(super) fn new(seeds: Vec<String>) -> Masters {
+        Masters {
+            seeds,
+            learned: Vec::new(),
+            hint: None,
+            next: 0,
+            failures: 0,
+            strangers: 0,
+        }
+    }
+
+    /// Notes what a master says of the others.
+    pub(super) fn learn(&mut self, masters: Vec<String>) {
+        if !masters.is_empty() && masters != self.learned {
+            self.learned = masters;
+            self.next = 0;
+        }
+    }
+
+    /// The one to try next.
+    pub(super) fn candidate(&mut self) -> String {
+        if let Some(hint) = self.hint.take() {
+            return hint;
+        }
+        let all: Vec<&String> = self.all().collect();
+        let candidate = all.get(self.next % all.len().max(1)).map(|c| (*c).clone());
+        self.next = self.next.wrapping_add(1);
+        candidate.unwrap_or_default()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &String> {
+        let seeds = self.seeds.iter().filter(|s| !self.learned.contains(s));
+        self.learned.iter().chain(seeds)
+    }
+
+    /// Notes that a master leads, so that it is tried first next time.
+    pub(super) fn succeeded(&mut self, address: &str) {
+        let position = self.all().position(|a| a == address);
+        self.next = position.unwrap_or(0);
+        (self.failures, self.strangers) = (0, 0);
+    }
+
+    /// Notes that a master does not lead, and who does if it knows; says how long to wait.
+    pub(super) fn failed(&mut self, hint: Option<String>, env: &Env) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        self.strangers = 0;
+        self.hint = hint;
+        self.pause(env)
+    }
+
+    /// Notes that a master belongs to another cluster; true when all do.
+    pub(super) fn is_stranger(&mut self) -> bool {
+        self.strangers += 1;
+        self.strangers >= self.all().count()
+    }
+
+    /// None while there are masters that were not tried.
+    pub(super) fn pause(&self, env: &Env) -> Duration {
+        let count = u32::try_from(self.all().count()).unwrap_or(u32::MAX).max(1);
+        let round = self.failures / count;
+        if round == 0 {
+            return Duration::ZERO;
+        }
+        let longest = BACKOFF_MIN
+            .saturating_mul(1 << (round - 1).min(10))
+            .min(BACKOFF_MAX);
+        let micros = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(micros / 2 + env.random.below(micros / 2 + 1))
+    }
+}
+
+/// A connection to a master.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) address: String,
+    /// The cluster the master belongs to, once it is founded.
+    pub(super) cluster: Option<ClusterId>,
+    client: ClusterRpcClient,
+}
+
+/// Why a master did not answer a call.
+#[derive(Debug)]
+pub(super) enum CallError {
+    /// It said why.
+    Answered(RpcError),
+    /// It did not say anything.
+    Silent(String),
+}
+
+impl Link {
+    /// Connects. The hello names no cluster, so that the master's own is heard from it.
+    pub(super) async fn connect(
+        env: &Env,
+        address: String,
+        deadline: Duration,
+    ) -> io::Result<Link> {
+        let hello = Hello {
+            service: Service::Cluster,
+            cluster: None,
+        };
+        let (stream, cluster) = hello::call(&*env.network, &address, hello, deadline).await?;
+        let client = ClusterRpcClient::new(tarpc::client::Config::default(), messages(stream));
+        Ok(Link {
+            address,
+            cluster,
+            client: client.spawn(),
+        })
+    }
+
+    /// Makes one call.
+    pub(super) async fn call<'a, T, F>(
+        &'a self,
+        request: impl FnOnce(&'a ClusterRpcClient, tarpc::context::Context) -> F,
+    ) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<Result<T, RpcError>, tarpc::client::RpcError>>,
+    {
+        match timeout(
+            CALL_TIMEOUT,
+            request(&self.client, tarpc::context::current()),
+        )
+        .await
+        {
+            Ok(Ok(answer)) => answer.map_err(CallError::Answered),
+            Ok(Err(error)) => Err(CallError::Silent(error.to_string())),
+            Err(_) => Err(CallError::Silent("no answer in time".to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn masters() -> Masters {
+        Masters::new(vec!["a:1".to_owned(), "b:1".to_owned()])
+    }
+
+    #[test]
+    fn every_master_is_tried_before_the_first_pause() {
+        let (mut masters, env) = (masters(), Env::real());
+        assert_eq!(masters.candidate(), "a:1");
+        assert_eq!(masters.failed(None, &env), Duration::ZERO);
+        assert_eq!(masters.candidate(), "b:1");
+        assert!(masters.failed(None, &env) > Duration::ZERO);
+    }
+
+    #[test]
+    fn the_one_said_to_lead_is_next_and_the_one_that_did_is_first_again() {
+        let (mut masters, env) = (masters(), Env::real());
+        masters.learn(vec!["c:1".to_owned(), "b:1".to_owned()]);
+        masters.failed(Some("b:1".to_owned()), &env);
+        assert_eq!(masters.candidate(), "b:1");
+        masters.succeeded("b:1");
+        assert_eq!(masters.candidate(), "b:1");
+        assert_eq!(masters.candidate(), "a:1", "a seed stays a way back");
+    }
+}

@@ -1,0 +1,262 @@
+//! The data node: keeps replicas of chunks and hands them on.
+//!
+//! ```text
+//! client, data node ──chunk stream──▶ service ─┬─▶ pipeline ─▶ store        bytes
+//!                                              └────────────▶ store
+//! masters ◀──register, heartbeat, report───────── heartbeat ◀─ store        control
+//!         ───tasks────────────────────────────▶ tasks ─▶ other data nodes, store
+//! ```
+//!
+//! - It belongs to one cluster, for ever: the first registration stamps its directory, and from
+//!   then on it talks to no other.
+//! - It never deletes on its own. What it finds corrupt it reports and serves no more.
+//! - It decides nothing that others depend on: masters do, with what it reports. Without masters
+//!   it goes on serving what it has.
+//!
+//! Not done here: reading all replicas through now and then (scrub), gossip between data nodes.
+
+mod admission;
+mod config;
+mod corrupt;
+mod error;
+mod heartbeat;
+mod masters;
+mod pipeline;
+mod report;
+mod service;
+pub mod store;
+mod tasks;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+pub use config::{DataNodeConfig, DataNodeLimits};
+pub use error::DataNodeError;
+
+use crate::env::Env;
+use crate::proto::chunk_stream::{ChunkPool, PoolConfig};
+use crate::types::{ClusterId, NodeId};
+use admission::Admission;
+use corrupt::CorruptReplicas;
+use store::{ChunkStore, RecoveryReport};
+
+/// A running data node. Dropping it stops it at once; [`DataNode::shutdown`] is gentler.
+pub struct DataNode {
+    shared: Arc<Shared>,
+    recovered: RecoveryReport,
+}
+
+/// What all parts of a data node share.
+struct Shared {
+    env: Env,
+    config: DataNodeConfig,
+    store: ChunkStore,
+    /// Where others reach it.
+    address: String,
+    admission: Admission,
+    corrupt: CorruptReplicas,
+    identity: watch::Sender<Option<Identity>>,
+    pool: OnceLock<ChunkPool>,
+    streams_running: AtomicU32,
+    refused: watch::Sender<Option<DataNodeError>>,
+    /// Nothing new is begun.
+    stop: CancellationToken,
+    /// What runs is cut off.
+    kill: CancellationToken,
+    streams: TaskTracker,
+    background: TaskTracker,
+}
+
+/// Whose data node this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    cluster: ClusterId,
+    node: NodeId,
+}
+
+impl DataNode {
+    /// Opens the store, listens, and begins to look for the masters. A node that was in a cluster
+    /// before serves reads from then on; a new one waits for its first registration, see
+    /// [`DataNode::joined`].
+    ///
+    /// # Errors
+    /// The settings, the directory or the address cannot be used.
+    pub async fn start(config: DataNodeConfig, env: Env) -> Result<DataNode, DataNodeError> {
+        config.validate().map_err(DataNodeError::Invalid)?;
+        let (store, recovered) = ChunkStore::open(config.store.clone(), env.clone()).await?;
+        let listener = match env.network.listen(&config.listen).await {
+            Ok(listener) => listener,
+            Err(e) => {
+                let (address, reason) = (config.listen, e.to_string());
+                store.close().await?;
+                return Err(DataNodeError::Listen { address, reason });
+            }
+        };
+        let address = config
+            .advertise
+            .clone()
+            .unwrap_or_else(|| listener.local_address());
+        let shared = Arc::new(Shared {
+            admission: Admission::new(&config.limits),
+            env,
+            config,
+            store,
+            address,
+            corrupt: CorruptReplicas::default(),
+            identity: watch::Sender::new(None),
+            pool: OnceLock::new(),
+            streams_running: AtomicU32::new(0),
+            refused: watch::Sender::new(None),
+            stop: CancellationToken::new(),
+            kill: CancellationToken::new(),
+            streams: TaskTracker::new(),
+            background: TaskTracker::new(),
+        });
+        let stamp = shared.store.stamp();
+        if let (Some(cluster), Some(node)) = (stamp.cluster, stamp.node) {
+            shared.set_identity(Identity { cluster, node });
+        }
+        let background = &shared.background;
+        background.spawn(service::accept(Arc::clone(&shared), listener));
+        background.spawn(heartbeat::run(Arc::clone(&shared)));
+        info!(address = shared.address, node = ?stamp.node, "data node started");
+        Ok(DataNode { shared, recovered })
+    }
+
+    /// Where others reach it, `host:port`.
+    pub fn address(&self) -> &str {
+        &self.shared.address
+    }
+
+    /// Its id, once it has one.
+    pub fn node_id(&self) -> Option<NodeId> {
+        self.shared.identity().map(|i| i.node)
+    }
+
+    /// Waits until it belongs to a cluster, and says under which id.
+    ///
+    /// # Errors
+    /// [`DataNodeError::Refused`]: the masters do not want it.
+    pub async fn joined(&self) -> Result<NodeId, DataNodeError> {
+        let (mut identity, mut refused) = (
+            self.shared.identity.subscribe(),
+            self.shared.refused.subscribe(),
+        );
+        tokio::select! {
+            // The senders live as long as `self`, so neither can fail.
+            Ok(known) = identity.wait_for(Option::is_some) => {
+                Ok(known.map(|i| i.node).unwrap_or_default())
+            }
+            Ok(why) = refused.wait_for(Option::is_some) => Err(why.clone().unwrap_or_else(|| {
+                DataNodeError::Refused("for no reason".to_owned())
+            })),
+        }
+    }
+
+    /// Why the masters do not want it, once they have said so. It is of no use then and should
+    /// be stopped. (A disk that fails does not end it: the masters are told, reads go on.)
+    pub fn failed(&self) -> watch::Receiver<Option<DataNodeError>> {
+        self.shared.refused.subscribe()
+    }
+
+    /// What was found in the directory at the start.
+    pub fn recovered(&self) -> &RecoveryReport {
+        &self.recovered
+    }
+
+    /// Takes nothing new on, lets running streams end for a moment, closes the store.
+    ///
+    /// # Errors
+    /// The store could not be closed cleanly; replicas are as durable as without it.
+    pub async fn shutdown(self) -> Result<(), DataNodeError> {
+        let shared = Arc::clone(&self.shared);
+        shared.stop.cancel();
+        shared.streams.close();
+        shared.background.close();
+        if timeout(shared.config.limits.shutdown, shared.streams.wait())
+            .await
+            .is_err()
+        {
+            warn!(
+                streams = shared.streams.len(),
+                "streams are cut off by the shutdown"
+            );
+        }
+        shared.kill.cancel();
+        shared.streams.wait().await;
+        shared.background.wait().await;
+        shared.store.clone().close().await?;
+        info!(address = shared.address, "data node stopped");
+        Ok(())
+    }
+}
+
+impl Drop for DataNode {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+        self.shared.kill.cancel();
+    }
+}
+
+impl fmt::Debug for DataNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataNode")
+            .field("address", &self.shared.address)
+            .field("identity", &self.shared.identity())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn identity(&self) -> Option<Identity> {
+        *self.identity.borrow()
+    }
+
+    /// Its id; zero, which no node has, before it has one.
+    fn node_or_zero(&self) -> NodeId {
+        self.identity().map(|i| i.node).unwrap_or_default()
+    }
+
+    fn set_identity(&self, identity: Identity) {
+        let config = PoolConfig {
+            deadlines: self.config.deadlines,
+            ..PoolConfig::default()
+        };
+        self.pool
+            .get_or_init(|| ChunkPool::new(self.env.clone(), identity.cluster, config));
+        self.identity.send_replace(Some(identity));
+    }
+
+    /// Connections to other data nodes; none before it is in a cluster.
+    fn pool(&self) -> Option<&ChunkPool> {
+        self.pool.get()
+    }
+
+    fn streams_running(&self) -> u32 {
+        self.streams_running.load(Ordering::Relaxed)
+    }
+
+    fn count_stream(&self) -> StreamGuard<'_> {
+        self.streams_running.fetch_add(1, Ordering::Relaxed);
+        StreamGuard(&self.streams_running)
+    }
+}
+
+/// Counts a stream that is being served.
+struct StreamGuard<'a>(&'a AtomicU32);
+
+impl Drop for StreamGuard<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

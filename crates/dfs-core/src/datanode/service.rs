@@ -1,0 +1,355 @@
+//! Chunk streams from outside: who may connect, what is asked, and reads.
+//!
+//! ```text
+//! accept ─▶ hello ─▶ request ─▶ read: below      ─▶ next request …
+//!                            └▶ write: pipeline ─┘
+//! ```
+//!
+//! A connection that sends something else is closed; one that sends nothing is closed when its
+//! place is needed, or after a while. What is allocated for it is bounded by one frame before a
+//! request is admitted.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use super::Shared;
+use super::error::to_stream_error;
+use super::pipeline;
+use super::store::{BlockRun, ReplicaReader, StoreError};
+use crate::env::{BoxStream, Connection, Listener};
+use crate::proto::chunk_stream::frame::{
+    Frame, FrameKind, encode, read_frame, write_buffers, write_message,
+};
+use crate::proto::chunk_stream::{
+    DataHeader, Deadlines, ReadRequest, Reply, Request, StreamError, StreamErrorKind, decode,
+};
+use crate::proto::hello::{self, HelloReply, Service};
+use crate::types::checksum::verify_blocks;
+use crate::types::limits::BLOCK_LEN;
+use crate::types::{ByteRange, ChunkId, NodeId};
+
+/// How long to wait when accepting fails: too many open files, mostly.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Whether a connection can be used for another request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It can.
+    Request,
+    /// It cannot: bytes may be on their way that belong to the last one.
+    Close,
+}
+
+/// Accepts connections until the node stops.
+pub(super) async fn accept(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok(connection) => {
+                let Some(permit) = shared.admission.connection().await else {
+                    debug!(peer = connection.peer, "too many connections; refused one");
+                    continue;
+                };
+                let serving = Arc::clone(&shared);
+                shared.streams.spawn(async move {
+                    tokio::select! {
+                        biased;
+                        () = serving.kill.cancelled() => {}
+                        () = serve(&serving, connection) => {}
+                    }
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                warn!(%error, "a connection could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(shared: &Arc<Shared>, connection: Connection) {
+    let Connection { mut stream, peer } = connection;
+    if let Err(error) = serve_requests(shared, &mut stream).await {
+        debug!(peer, %error, "a connection ended");
+    }
+}
+
+async fn serve_requests(shared: &Arc<Shared>, stream: &mut BoxStream) -> io::Result<()> {
+    if !greet(shared, stream).await? {
+        return Ok(());
+    }
+    while let Some(frame) = next_request(shared, stream).await? {
+        let request: Request = decode(&frame, FrameKind::Request)?;
+        let next = match refuse(shared, &request) {
+            Some(error) => {
+                answer(stream, Reply::Failed(error), &shared.config.deadlines).await?;
+                next_after_refusal(&request)
+            }
+            None => serve_request(shared, stream, request).await?,
+        };
+        if next == Next::Close {
+            drain(stream, shared.config.deadlines.silence).await;
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Hears the hello and says whether to go on.
+async fn greet(shared: &Shared, stream: &mut BoxStream) -> io::Result<bool> {
+    let idle = shared.admission.idle();
+    let hello = tokio::select! {
+        biased;
+        () = shared.stop.cancelled() => return Ok(false),
+        () = idle.closed.cancelled() => return Ok(false),
+        hello = hello::hear(stream) => hello?,
+    };
+    let ours = shared.identity().map(|i| i.cluster);
+    let refusal = match (hello.service, ours) {
+        (Service::ChunkStream, Some(ours)) if hello.cluster == Some(ours) => None,
+        (Service::ChunkStream, Some(ours)) => Some(format!("this is cluster {ours}")),
+        (Service::ChunkStream, None) => Some("not in a cluster yet".to_owned()),
+        (other, _) => Some(format!("a data node does not serve {other:?}")),
+    };
+    let welcome = refusal.is_none();
+    let reply = match refusal {
+        Some(reason) => HelloReply::Refused(reason),
+        None => HelloReply::Welcome { cluster: ours },
+    };
+    hello::answer(stream, &reply).await?;
+    Ok(welcome)
+}
+
+/// The next request; none when the caller has no more, or the place is needed.
+async fn next_request(shared: &Shared, stream: &mut BoxStream) -> io::Result<Option<Frame>> {
+    let idle = shared.admission.idle();
+    tokio::select! {
+        biased;
+        () = shared.stop.cancelled() => Ok(None),
+        () = idle.closed.cancelled() => Ok(None),
+        frame = read_frame(stream, shared.config.deadlines.between_requests()) => frame,
+    }
+}
+
+async fn serve_request(
+    shared: &Arc<Shared>,
+    stream: &mut BoxStream,
+    request: Request,
+) -> io::Result<Next> {
+    match request {
+        Request::Read(read) => {
+            let Some(_permit) = shared.admission.read().await else {
+                let busy = busy(shared, "too many reads");
+                answer(stream, Reply::Failed(busy), &shared.config.deadlines).await?;
+                return Ok(Next::Request);
+            };
+            let _counted = shared.count_stream();
+            serve_read(shared, stream, &read).await?;
+            Ok(Next::Request)
+        }
+        Request::Write(write) => {
+            let Some(_permit) = shared.admission.write().await else {
+                let busy = busy(shared, "too many writes");
+                answer(stream, Reply::Failed(busy), &shared.config.deadlines).await?;
+                return Ok(Next::Close);
+            };
+            let _counted = shared.count_stream();
+            pipeline::serve_write(shared, stream, write).await
+        }
+    }
+}
+
+/// Why a request cannot be served at all.
+fn refuse(shared: &Shared, request: &Request) -> Option<StreamError> {
+    let us = shared.node_or_zero();
+    let meant = match request {
+        Request::Read(read) => read.node,
+        Request::Write(write) => write.node,
+    };
+    if meant != us {
+        let message = format!("{meant} was meant, this is {us}");
+        return Some(StreamError::new(us, StreamErrorKind::Unreachable, message));
+    }
+    let why = request.validate().err()?;
+    Some(StreamError::new(us, StreamErrorKind::Invalid, why))
+}
+
+/// After a write was refused its bytes may be on their way.
+fn next_after_refusal(request: &Request) -> Next {
+    match request {
+        Request::Read(_) => Next::Request,
+        Request::Write(_) => Next::Close,
+    }
+}
+
+fn busy(shared: &Shared, what: &str) -> StreamError {
+    StreamError::new(shared.node_or_zero(), StreamErrorKind::Busy, what)
+}
+
+/// Lets the caller read the last answer: to close a connection with unread bytes would take the
+/// answer away from it.
+async fn drain(stream: &mut BoxStream, patience: Duration) {
+    let mut discarded = vec![0; BLOCK_LEN];
+    let all = async { while matches!(stream.read(&mut discarded).await, Ok(n) if n > 0) {} };
+    // Whether it went away or not, the connection is closed now.
+    let _ = timeout(patience, all).await;
+}
+
+pub(super) async fn answer<W>(stream: &mut W, reply: Reply, deadlines: &Deadlines) -> io::Result<()>
+where
+    W: AsyncWrite + Unpin,
+{
+    write_message(stream, FrameKind::Reply, &reply, deadlines.idle).await
+}
+
+/// Does `work` and says "still here" meanwhile.
+pub(super) async fn alive_while<W, F>(
+    stream: &mut W,
+    deadlines: &Deadlines,
+    work: F,
+) -> io::Result<F::Output>
+where
+    W: AsyncWrite + Unpin,
+    F: Future,
+{
+    let mut work = Box::pin(work);
+    loop {
+        match timeout(deadlines.beat(), &mut work).await {
+            Ok(output) => return Ok(output),
+            Err(_) => write_message(stream, FrameKind::Alive, &(), deadlines.stall).await?,
+        }
+    }
+}
+
+async fn serve_read(
+    shared: &Arc<Shared>,
+    stream: &mut BoxStream,
+    request: &ReadRequest,
+) -> io::Result<()> {
+    let deadlines = &shared.config.deadlines;
+    let node = request.node;
+    let opened = alive_while(stream, deadlines, open(shared, request)).await?;
+    let last = match opened {
+        Err(error) => Reply::Failed(error),
+        Ok(replica) => {
+            let (length, checksum) = (replica.length(), replica.checksum());
+            answer(stream, Reply::Reading { length, checksum }, deadlines).await?;
+            match send_blocks(stream, &replica, request.range, deadlines).await? {
+                Ok(()) => Reply::End,
+                Err(error) => {
+                    note_corrupt(shared, request.chunk, &error);
+                    Reply::Failed(to_stream_error(node, &error))
+                }
+            }
+        }
+    };
+    answer(stream, last, deadlines).await
+}
+
+async fn open(shared: &Arc<Shared>, request: &ReadRequest) -> Result<ReplicaReader, StreamError> {
+    let ReadRequest { node, chunk, range } = *request;
+    if shared.corrupt.contains(chunk) {
+        let message = format!("{chunk} was found corrupt");
+        return Err(StreamError::new(node, StreamErrorKind::Corrupt, message));
+    }
+    let replica = shared.store.open_replica(chunk).await.map_err(|error| {
+        note_corrupt(shared, chunk, &error);
+        to_stream_error(node, &error)
+    })?;
+    if range.end() > replica.length() {
+        let message = format!("{chunk}: {range} is not in its {} bytes", replica.length());
+        return Err(StreamError::new(node, StreamErrorKind::Invalid, message));
+    }
+    Ok(replica)
+}
+
+fn note_corrupt(shared: &Shared, chunk: ChunkId, error: &StoreError) {
+    if let StoreError::Corrupt { reason, .. } = error {
+        let node: NodeId = shared.node_or_zero();
+        warn!(%chunk, %node, reason, "replica failed its checksum; reported");
+        shared.corrupt.mark(chunk);
+    }
+}
+
+/// Sends the blocks of a range, reading ahead by one frame.
+///
+/// The outer error is one of the stream, the inner one of the replica.
+async fn send_blocks(
+    stream: &mut BoxStream,
+    replica: &ReplicaReader,
+    range: ByteRange,
+    deadlines: &Deadlines,
+) -> io::Result<Result<(), StoreError>> {
+    let (ahead, mut runs) = mpsc::channel::<BlockRun>(1);
+    let read = async move {
+        let mut offset = range.offset;
+        while offset < range.end() {
+            let run = read_verified(replica, ByteRange::new(offset, range.end() - offset)).await?;
+            offset = run.offset.saturating_add(run.bytes.len() as u64);
+            if ahead.send(run).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    };
+    let send = async {
+        loop {
+            match timeout(deadlines.beat(), runs.recv()).await {
+                Err(_) => write_message(stream, FrameKind::Alive, &(), deadlines.stall).await?,
+                Ok(None) => return Ok(()),
+                Ok(Some(BlockRun {
+                    offset,
+                    bytes,
+                    crcs,
+                })) => {
+                    let header = DataHeader {
+                        offset,
+                        checksums: crcs,
+                    };
+                    let head = encode(FrameKind::Data, &header, bytes.len())?;
+                    write_buffers(stream, &[head, bytes], deadlines.idle).await?;
+                }
+            }
+        }
+    };
+    let mut read = Box::pin(read);
+    let mut send = Box::pin(send);
+    tokio::select! {
+        biased;
+        outcome = &mut read => {
+            drop(read);
+            send.await?;
+            Ok(outcome)
+        }
+        sent = &mut send => match sent {
+            // It ends by itself only when all was read.
+            Ok(()) => Ok(read.await),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// Reads blocks, and does not let a bad one out.
+async fn read_verified(replica: &ReplicaReader, range: ByteRange) -> Result<BlockRun, StoreError> {
+    let run = replica.read(range).await?;
+    match verify_blocks(&run.bytes, &run.crcs) {
+        Ok(()) if !run.bytes.is_empty() => Ok(run),
+        Ok(()) => Err(StoreError::Invalid(format!("no bytes at {range}"))),
+        Err(index) => Err(StoreError::Corrupt {
+            chunk: replica.chunk(),
+            block: Some(run.offset / BLOCK_LEN as u64 + index as u64),
+            reason: "the block fails its checksum".to_owned(),
+        }),
+    }
+}

@@ -1,0 +1,368 @@
+//! The chunk store: replicas on one disk, which survive what disks and power supplies do.
+//!
+//! Chunks are written once. A long one has a file of its own, short ones are packed into
+//! segments; [`layout`] draws both. A replica is here when [`ReplicaWriter::finish`] has
+//! returned, and then it is on stable storage; before that it is not here at all.
+//!
+//! ```no_run
+//! # use dfs_core::{datanode::store::*, env::Env, types::*};
+//! # async fn sample(bytes: bytes::Bytes) -> Result<(), StoreError> {
+//! let (store, recovered) = ChunkStore::open(StoreConfig::new("/disk"), Env::real()).await?;
+//! let mut writer = store.create(ChunkId(19), bytes.len() as u64, Purpose::Write).await?;
+//! writer.write(bytes.clone(), &checksum::block_crcs(&bytes)).await?;
+//! writer.finish().await?;
+//! let run = store.open_replica(ChunkId(19)).await?.read(ByteRange::new(0, 10)).await?;
+//! assert_eq!(checksum::verify_blocks(&run.bytes, &run.crcs), Ok(()));
+//! # Ok(()) }
+//! ```
+//!
+//! Rules:
+//! - Nothing is deleted but by [`ChunkStore::delete`]. What is found wrong is moved to quarantine.
+//! - A failed write or sync fails the whole directory: it takes no more writes and serves what
+//!   it can read. A full disk is no failure: what does not fit is refused and leaves nothing.
+//! - The index is a help. Replicas describe themselves, and what they say is compared with it.
+//!
+//! Not done here: which replicas there should be, when to verify them (scrub), how they travel.
+
+mod commit;
+mod condition;
+mod config;
+mod error;
+mod index;
+mod layout;
+mod quarantine;
+mod recovery;
+mod replica;
+mod scan;
+mod segment;
+mod space;
+mod stamp;
+mod writer;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Semaphore, oneshot, watch};
+use tracing::warn;
+
+pub use condition::Changes;
+pub use config::{IndexLag, Reserve, StoreConfig};
+pub use error::StoreError;
+pub use recovery::{Finding, RecoveryReport};
+pub use replica::{BlockRun, ReplicaReader, ReplicaSummary};
+pub use space::Purpose;
+pub use stamp::Stamp;
+pub use writer::ReplicaWriter;
+
+use crate::env::{DiskFile, DiskLock, Env};
+use crate::types::limits::CHUNK_SIZE_MAX;
+use crate::types::{ChunkId, ClusterId, NodeId, Space};
+use commit::{Op, Queue};
+use condition::Condition;
+use index::{Index, Place};
+use layout::{PAGE_LEN, Paths};
+use replica::Opened;
+use space::Room;
+
+/// The replicas in one directory. Cheap to clone; all clones are the same store.
+#[derive(Clone)]
+pub struct ChunkStore {
+    shared: Arc<Shared>,
+    queue: Queue,
+}
+
+/// What all parts of a store share.
+struct Shared {
+    config: StoreConfig,
+    env: Env,
+    paths: Paths,
+    index: Index,
+    condition: Condition,
+    room: Arc<Room>,
+    stamp: Mutex<Stamp>,
+    syncs: Semaphore,
+    parts: AtomicU64,
+    lock: Mutex<Option<Box<dyn DiskLock>>>,
+}
+
+impl ChunkStore {
+    /// Opens the store in a directory, which it locks, and recovers what a crash left. Deletes
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] if the settings make no sense, another process has the directory,
+    /// it is no store (and may not become one), or a newer program wrote it.
+    /// [`StoreError::Failed`] or [`StoreError::OutOfSpace`] if the disk does not do its part.
+    pub async fn open(
+        config: StoreConfig,
+        env: Env,
+    ) -> Result<(ChunkStore, RecoveryReport), StoreError> {
+        config.validate()?;
+        let blocking = env.clone();
+        let recovered = blocking
+            .run_blocking(move || recovery::open(config, env))
+            .await?;
+        let shared = Arc::clone(&recovered.shared);
+        let queue = commit::start(Arc::clone(&shared), recovered.segments);
+        Ok((ChunkStore { shared, queue }, recovered.report))
+    }
+
+    /// Whose directory this is.
+    pub fn stamp(&self) -> Stamp {
+        *self.shared.stamp()
+    }
+
+    /// Stamps the directory with its cluster and its node id. The same again changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] if it has another stamp, [`StoreError::OutOfSpace`],
+    /// [`StoreError::Failed`].
+    pub async fn set_stamp(&self, cluster: ClusterId, node: NodeId) -> Result<(), StoreError> {
+        self.shared.condition.check()?;
+        let shared = Arc::clone(&self.shared);
+        self.shared
+            .env
+            .run_blocking(move || shared.set_stamp(cluster, node))
+            .await
+            .map_err(|e| self.shared.condition.note(e))
+    }
+
+    /// Begins to write a replica of at most `length_max` bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfSpace`] if it would touch the reserve, [`StoreError::Invalid`] if it is
+    /// too long for a chunk, [`StoreError::Failed`].
+    pub async fn create(
+        &self,
+        chunk: ChunkId,
+        length_max: u64,
+        purpose: Purpose,
+    ) -> Result<ReplicaWriter, StoreError> {
+        self.shared.condition.check()?;
+        if length_max > CHUNK_SIZE_MAX {
+            return Err(StoreError::Invalid(format!(
+                "{chunk}: {length_max} bytes are more than {CHUNK_SIZE_MAX}"
+            )));
+        }
+        if self.shared.index.pending() > 64 * self.shared.config.index_lag.rows {
+            let waits = "the index waits for room".into();
+            return Err(StoreError::OutOfSpace(waits));
+        }
+        if length_max > self.shared.config.small_chunk_max {
+            self.refresh_room().await;
+        }
+        // Its header, and what is lost at the end of the last page.
+        let overhead = length_max / 8192 + 2 * PAGE_LEN;
+        let promise = self.shared.room.promise(length_max + overhead, purpose)?;
+        let (shared, queue) = (Arc::clone(&self.shared), self.queue.clone());
+        Ok(ReplicaWriter::new(
+            shared, queue, chunk, length_max, promise,
+        ))
+    }
+
+    /// Opens a replica for reading.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or [`StoreError::Corrupt`] if its header or its length is wrong.
+    pub async fn open_replica(&self, chunk: ChunkId) -> Result<ReplicaReader, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let opened = self
+            .shared
+            .env
+            .run_blocking(move || shared.open_replica(chunk))
+            .await?;
+        Ok(ReplicaReader::new(Arc::clone(&self.shared), chunk, opened))
+    }
+
+    /// Reads a replica through and compares every block with its checksum.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Corrupt`] with the first bad block.
+    pub async fn verify(&self, chunk: ChunkId) -> Result<(), StoreError> {
+        let reader = self.open_replica(chunk).await?;
+        reader.verify().await
+    }
+
+    /// Deletes replicas, durably. Those that are not here are no error. Works on a full disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    pub async fn delete(&self, chunks: &[ChunkId]) -> Result<(), StoreError> {
+        let (reply, outcome) = oneshot::channel();
+        let chunks = chunks.to_vec();
+        self.queue.send(Op::Delete { chunks, reply })?;
+        Queue::outcome(outcome).await
+    }
+
+    /// Takes a replica away that was found corrupt, and keeps its bytes aside.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::OutOfSpace`], [`StoreError::Failed`].
+    pub async fn quarantine(&self, chunk: ChunkId, reason: &str) -> Result<(), StoreError> {
+        self.queue.quarantine(chunk, reason.to_owned()).await
+    }
+
+    /// Up to `limit` replicas with ids from `from` on, in order.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if the index cannot be read: then nothing is known of any replica.
+    pub async fn list(
+        &self,
+        from: ChunkId,
+        limit: usize,
+    ) -> Result<Vec<ReplicaSummary>, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let rows = self
+            .shared
+            .env
+            .run_blocking(move || shared.index.list(from, limit))
+            .await
+            .map_err(|e| self.shared.condition.note(e))?;
+        Ok(rows.into_iter().map(|(c, e)| e.summary(c)).collect())
+    }
+
+    /// Takes up to `limit` of the changes since this was last called.
+    pub fn take_changes(&self, limit: usize) -> Changes {
+        self.shared.condition.take(limit)
+    }
+
+    /// Gives changes back that could not be reported; what happened since overrides them.
+    pub fn put_back_changes(&self, changes: Changes) {
+        self.shared.condition.put_back(changes);
+    }
+
+    /// Waits until there are changes to take.
+    pub async fn wait_for_changes(&self) {
+        self.shared.condition.wait().await;
+    }
+
+    /// Room on the disk, now.
+    pub async fn space(&self) -> Space {
+        self.refresh_room().await;
+        let (total, available) = self.shared.room.total_and_available();
+        Space {
+            total,
+            used: self.shared.index.totals().bytes,
+            available,
+        }
+    }
+
+    /// How many replicas there are.
+    pub fn replicas(&self) -> u64 {
+        self.shared.index.totals().replicas
+    }
+
+    /// Why the directory has failed, once it has: it takes no writes from then on.
+    pub fn failed(&self) -> watch::Receiver<Option<String>> {
+        self.shared.condition.failed()
+    }
+
+    /// Makes the index durable, so that the next start need not look for anything, and gives the
+    /// directory free. Other clones, writers and readers are of no use afterwards.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`]; replicas are as durable as without it.
+    pub async fn close(self) -> Result<(), StoreError> {
+        let (reply, outcome) = oneshot::channel();
+        self.queue.send(Op::Close { reply })?;
+        let result = Queue::outcome(outcome).await;
+        let shared = Arc::clone(&self.shared);
+        self.shared
+            .env
+            .run_blocking(move || {
+                shared.index.close();
+                let mut lock = shared.lock.lock().unwrap_or_else(PoisonError::into_inner);
+                *lock = None;
+            })
+            .await;
+        result
+    }
+
+    async fn refresh_room(&self) {
+        let shared = Arc::clone(&self.shared);
+        self.shared
+            .env
+            .run_blocking(move || shared.refresh_room())
+            .await;
+    }
+}
+
+impl fmt::Debug for ChunkStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ChunkStore({})", self.shared.paths.root.display())
+    }
+}
+
+impl Shared {
+    /// The file a replica is in, and where in it it begins.
+    fn locate(&self, chunk: ChunkId, place: Place) -> (PathBuf, u64) {
+        match place {
+            Place::Large => (self.paths.chunk(chunk), 0),
+            Place::Small { segment, offset } => (self.paths.segment(segment), offset),
+        }
+    }
+
+    fn next_part(&self) -> u64 {
+        self.parts.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn stamp(&self) -> std::sync::MutexGuard<'_, Stamp> {
+        self.stamp.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a replica; again, if it went elsewhere meanwhile. Blocks.
+    fn open_replica(&self, chunk: ChunkId) -> Result<Opened, StoreError> {
+        loop {
+            let entry = self.index.get(chunk)?;
+            let entry = entry.ok_or(StoreError::NotFound(chunk))?;
+            let opened = Opened::open(self, chunk, entry);
+            if opened.is_ok() || self.index.get(chunk)? == Some(entry) {
+                return opened;
+            }
+        }
+    }
+
+    fn set_stamp(&self, cluster: ClusterId, node: NodeId) -> Result<(), StoreError> {
+        let mut stamp = self.stamp();
+        let refuse = |what: String| {
+            let root = self.paths.root.display();
+            Err(StoreError::Invalid(format!("{root} belongs to {what}")))
+        };
+        match (stamp.cluster, stamp.node) {
+            (Some(other), _) if other != cluster => refuse(format!("cluster {other}")),
+            (_, Some(other)) if other != node => refuse(format!("data node {other}")),
+            (Some(_), Some(_)) => Ok(()),
+            _ => {
+                let new = Stamp {
+                    cluster: Some(cluster),
+                    node: Some(node),
+                    ..*stamp
+                };
+                stamp::write(&*self.env.disk, &self.paths, &new)?;
+                *stamp = new;
+                Ok(())
+            }
+        }
+    }
+
+    /// Syncs a file, with others but not with too many.
+    ///
+    /// An error fails the store: nothing is known of what was written.
+    async fn sync_file(&self, file: Arc<dyn DiskFile>, path: PathBuf) -> Result<(), StoreError> {
+        // The semaphore is never closed.
+        let _permit = self.syncs.acquire().await;
+        self.env
+            .run_blocking(move || file.sync().map_err(|e| StoreError::from_sync(&e, &path)))
+            .await
+            .map_err(|e| self.condition.note(e))
+    }
+
+    fn refresh_room(&self) {
+        match self.env.disk.space(&self.paths.root) {
+            Ok(space) => self.room.update(space),
+            Err(e) => warn!(error = %e, "the disk does not say how much room it has"),
+        }
+    }
+}

@@ -1,0 +1,550 @@
+//! Opening a store: is it ours, and what did a crash leave?
+//!
+//! Deletes nothing. What does not belong goes to quarantine and into the report. After a clean
+//! stop the index is believed; after any other, what the index may lack is read: names and
+//! headers of files, and the records appended since its last commit with all their bytes, as
+//! those may be torn. Without an index every header is read and a new index built.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Semaphore;
+use tracing::{info, warn};
+
+use super::Shared;
+use super::condition::Condition;
+use super::config::StoreConfig;
+use super::error::StoreError;
+use super::index::{Contents, Entry, Index, Place, Scanned};
+use super::layout::{
+    FAN_OUT, PAGE_LEN, Paths, RecordState, ReplicaHeader, VERSION, file_name, parse_name,
+};
+use super::quarantine;
+use super::replica::{Opened, read_header};
+use super::scan::{Found, scan_segment};
+use super::segment::Segments;
+use super::space::Room;
+use super::stamp::{self, Stamp};
+use crate::env::{Disk, DiskLock, Env, OpenMode};
+use crate::types::{ChunkId, NodeKey};
+
+/// Findings beyond these are counted only.
+const FINDINGS_MAX: usize = 1000;
+/// Index rows looked at in one go.
+const PAGE_ROWS: usize = 4096;
+
+/// What opening a store found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecoveryReport {
+    /// The store was new and has been made.
+    pub initialized: bool,
+    /// It had been closed, so that nothing had to be looked for.
+    pub clean: bool,
+    /// The index was missing or damaged and was built anew.
+    pub index_rebuilt: bool,
+    /// Replicas that the index did not have.
+    pub adopted: u64,
+    /// Replicas that the index had and that are not there.
+    pub lost: u64,
+    /// What was put in quarantine.
+    pub quarantined: u64,
+    /// Other damage and foreign files, left where they are.
+    pub noticed: u64,
+    /// The first of what was lost, put in quarantine or noticed.
+    pub findings: Vec<Finding>,
+}
+
+/// Something that recovery found wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Which file or chunk.
+    pub what: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl RecoveryReport {
+    fn find(&mut self, what: impl Into<String>, reason: impl Into<String>) {
+        let finding = Finding {
+            what: what.into(),
+            reason: reason.into(),
+        };
+        warn!(
+            what = finding.what,
+            reason = finding.reason,
+            "found while opening the store"
+        );
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(finding);
+        }
+    }
+}
+
+/// A store that is ready to be used.
+pub(super) struct Recovered {
+    pub(super) shared: Arc<Shared>,
+    pub(super) segments: Segments,
+    pub(super) report: RecoveryReport,
+}
+
+/// Opens and recovers. Blocks.
+pub(super) fn open(config: StoreConfig, env: Env) -> Result<Recovered, StoreError> {
+    let paths = Paths {
+        root: config.directory.clone(),
+    };
+    let mut report = RecoveryReport::default();
+    let disk = Arc::clone(&env.disk);
+    let (stamp, lock) = claim(&*disk, &env, &paths, &config, &mut report)?;
+    let space = disk
+        .space(&paths.root)
+        .map_err(|e| StoreError::Failed(format!("{}: {e}", paths.root.display())))?;
+    let (index, contents) = open_index(&env, &paths, &config, &mut report)?;
+    let shared = Arc::new(Shared {
+        room: Arc::new(Room::new(config.reserve, space)),
+        syncs: Semaphore::new(config.syncs_in_flight),
+        stamp: Mutex::new(stamp),
+        lock: Mutex::new(Some(lock)),
+        parts: AtomicU64::new(env.random.next_u64() >> 1),
+        condition: Condition::new(),
+        index,
+        paths,
+        env,
+        config,
+    });
+    report.clean = contents.clean && !report.index_rebuilt;
+    let mut recovery = Recovery {
+        shared: &shared,
+        report,
+        live: contents.segments,
+    };
+    let next = recovery.run(contents.scanned)?;
+    let Recovery { report, live, .. } = recovery;
+    info!(
+        ?report,
+        replicas = shared.index.totals().replicas,
+        "opened the store"
+    );
+    let segments = Segments::new(Arc::clone(&shared), live, next);
+    Ok(Recovered {
+        shared,
+        segments,
+        report,
+    })
+}
+
+/// Locks the directory and makes sure that it is a store, or makes it one.
+fn claim(
+    disk: &dyn Disk,
+    env: &Env,
+    paths: &Paths,
+    config: &StoreConfig,
+    report: &mut RecoveryReport,
+) -> Result<(Stamp, Box<dyn DiskLock>), StoreError> {
+    let root = paths.root.display();
+    let invalid = |e: &dyn std::fmt::Display| StoreError::Invalid(format!("{root}: {e}"));
+    if !disk.exists(&paths.root).map_err(|e| invalid(&e))? {
+        if !config.initialize {
+            return Err(invalid(&"there is no such directory; is the disk mounted?"));
+        }
+        disk.create_directory(&paths.root)
+            .map_err(|e| invalid(&e))?;
+    }
+    if !config.initialize && !disk.exists(&paths.stamp()).map_err(|e| invalid(&e))? {
+        return Err(invalid(&"there is no stamp here; is the disk mounted?"));
+    }
+    let lock = disk.lock(&paths.lock()).map_err(|e| invalid(&e))?;
+    if let Some(stamp) = stamp::read(disk, paths)? {
+        return Ok((stamp, lock));
+    }
+    refuse_foreign(disk, paths)?;
+    let stamp = Stamp {
+        key: NodeKey(env.random.next_u128()),
+        cluster: None,
+        node: None,
+        format: VERSION,
+    };
+    let directories = [paths.incoming(), paths.segments(), paths.quarantine()];
+    let fan_out = (0..FAN_OUT).map(|directory| paths.fan_out(directory));
+    for directory in directories.into_iter().chain(fan_out) {
+        let made = disk.create_directory(&directory);
+        made.map_err(|e| StoreError::from_write(&e, &directory))?;
+    }
+    // Last, so that a directory with a stamp is complete.
+    stamp::write(disk, paths, &stamp)?;
+    report.initialized = true;
+    Ok((stamp, lock))
+}
+
+/// Refuses to make a store of a directory in which anything is, but what a first start that was
+/// cut short leaves.
+fn refuse_foreign(disk: &dyn Disk, paths: &Paths) -> Result<(), StoreError> {
+    let root = &paths.root;
+    let list = |path: &std::path::Path| {
+        let entries = disk.list(path);
+        entries.map_err(|e| StoreError::Invalid(format!("{}: {e}", path.display())))
+    };
+    let refuse = |what: &str| {
+        Err(StoreError::Invalid(format!(
+            "{}: there is no stamp here, but `{what}`: this is no new directory",
+            root.display()
+        )))
+    };
+    for entry in list(root)? {
+        match (entry.name.as_str(), entry.is_directory) {
+            ("LOCK" | "stamp.new", false) | ("lost+found", true) => {}
+            (name @ ("incoming" | "segments" | "quarantine"), true) => {
+                if let Some(inner) = list(&root.join(name))?.first() {
+                    return refuse(&inner.name);
+                }
+            }
+            ("chunks", true) => {
+                for fan in list(&paths.chunks())? {
+                    let inner = match fan.is_directory {
+                        true => list(&paths.chunks().join(&fan.name))?,
+                        false => vec![fan],
+                    };
+                    if let Some(inner) = inner.first() {
+                        return refuse(&inner.name);
+                    }
+                }
+            }
+            (name, _) => return refuse(name),
+        }
+    }
+    Ok(())
+}
+
+/// Opens the index; puts a damaged one aside and begins a new one.
+fn open_index(
+    env: &Env,
+    paths: &Paths,
+    config: &StoreConfig,
+    report: &mut RecoveryReport,
+) -> Result<(Index, Contents), StoreError> {
+    let path = paths.index();
+    let failed = |e| StoreError::Failed(format!("{}: {e}", path.display()));
+    let open = || Index::open(Arc::clone(&env.disk), path.clone(), config.index_cache);
+    let existed = env.disk.exists(&path).map_err(failed)?;
+    report.index_rebuilt = !existed && !report.initialized;
+    let reason = match open() {
+        Ok((index, contents)) => {
+            // An index without marks was never committed: a crash came before.
+            report.index_rebuilt |= contents.scanned == Scanned::default() && !report.initialized;
+            return Ok((index, contents));
+        }
+        Err(StoreError::OutOfSpace(e)) => return Err(StoreError::OutOfSpace(e)),
+        Err(e) => e.to_string(),
+    };
+    let name = format!("index.redb.{:016x}", env.random.next_u64());
+    let target = paths.quarantine().join(&name);
+    env.disk.rename(&path, &target).map_err(failed)?;
+    for directory in [&paths.quarantine(), &paths.root] {
+        env.disk.sync_directory(directory).map_err(failed)?;
+    }
+    report.index_rebuilt = true;
+    report.quarantined += 1;
+    report.find(name, reason);
+    open()
+}
+
+struct Recovery<'a> {
+    shared: &'a Arc<Shared>,
+    report: RecoveryReport,
+    /// Records in use, by segment.
+    live: BTreeMap<u64, u64>,
+}
+
+impl Recovery<'_> {
+    /// Returns the number of the next segment.
+    fn run(&mut self, scanned: Scanned) -> Result<u64, StoreError> {
+        self.incoming()?;
+        let last = self.segments(scanned)?.max(scanned.segment);
+        if !self.report.clean {
+            self.chunks()?;
+        }
+        // From now on the index is not clean, and has all that there is.
+        let everything = Scanned {
+            segment: last,
+            offset: u64::MAX,
+        };
+        self.shared.index.flush(everything, false)?;
+        // The number is larger than any the index has ever seen, even if those are gone.
+        Ok(last + 1)
+    }
+
+    /// Half-written files.
+    fn incoming(&mut self) -> Result<(), StoreError> {
+        let directory = self.shared.paths.incoming();
+        let entries = self.list(&directory)?;
+        for entry in &entries {
+            self.set_aside(&directory.join(&entry.name), "it was not finished")?;
+        }
+        if !entries.is_empty() {
+            self.sync(&directory)?;
+        }
+        Ok(())
+    }
+
+    /// Looks through segments for records the index lacks; returns the last segment's number.
+    fn segments(&mut self, scanned: Scanned) -> Result<u64, StoreError> {
+        let directory = self.shared.paths.segments();
+        let mut numbers = Vec::new();
+        let mut moved = false;
+        for entry in self.list(&directory)? {
+            match parse_name(&entry.name, ".seg") {
+                Some(number) if !entry.is_directory => numbers.push(number),
+                _ => {
+                    self.set_aside(&directory.join(&entry.name), "not a name of ours")?;
+                    moved = true;
+                }
+            }
+        }
+        let last = numbers.last().copied().unwrap_or(0);
+        for number in numbers {
+            self.live.entry(number).or_default();
+            let from = match number.cmp(&scanned.segment) {
+                _ if self.report.index_rebuilt => PAGE_LEN,
+                std::cmp::Ordering::Less => continue,
+                std::cmp::Ordering::Equal => scanned.offset,
+                std::cmp::Ordering::Greater => PAGE_LEN,
+            };
+            // Only what was being written when the power went can be torn.
+            let read_all = !self.report.index_rebuilt || number == last;
+            if from != u64::MAX {
+                moved |= self.segment(number, from, read_all)?;
+            }
+        }
+        if moved {
+            self.sync(&directory)?;
+        }
+        Ok(last)
+    }
+
+    /// Adopts the records of a segment. Returns whether the file was moved away.
+    fn segment(&mut self, number: u64, from: u64, read_all: bool) -> Result<bool, StoreError> {
+        let path = self.shared.paths.segment(number);
+        let found = match scan_segment(&*self.shared.env.disk, &path, from) {
+            Ok(found) => found,
+            Err(e) if self.live.get(&number).is_some_and(|live| *live > 0) => {
+                self.report.noticed += 1;
+                self.report.find(file_name(&path), e.to_string());
+                return Ok(false);
+            }
+            Err(e) => {
+                self.live.remove(&number);
+                self.set_aside(&path, &e.to_string())?;
+                return Ok(true);
+            }
+        };
+        for found in found {
+            match found {
+                Found::Record { header, .. } if header.state == RecordState::Deleted => {}
+                Found::Record { offset, header } => {
+                    self.record(number, offset, &header, read_all)?;
+                }
+                Found::Damage { offset, length } => {
+                    self.report.noticed += 1;
+                    let what = format!("{length} bytes at {offset} are no record");
+                    self.report.find(file_name(&path), what);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn record(
+        &mut self,
+        segment: u64,
+        offset: u64,
+        header: &ReplicaHeader,
+        read_all: bool,
+    ) -> Result<(), StoreError> {
+        let chunk = header.chunk;
+        let entry = Entry {
+            place: Place::Small { segment, offset },
+            length: header.length,
+            checksum: header.checksum,
+            data_offset: header.data_offset,
+        };
+        let known = self.shared.index.get(chunk)?;
+        if known == Some(entry) {
+            return Ok(());
+        }
+        let sound = Opened::open(self.shared, chunk, entry).and_then(|opened| match read_all {
+            true => opened.verify_at_rest(chunk),
+            false => Ok(()),
+        });
+        let wrong = match (sound, known) {
+            (Err(e), _) => e.to_string(),
+            (Ok(()), Some(_)) => "it is here twice".into(),
+            (Ok(()), None) => {
+                self.adopt(chunk, entry);
+                return Ok(());
+            }
+        };
+        self.set_record_aside(chunk, entry, &wrong)
+    }
+
+    fn adopt(&mut self, chunk: ChunkId, entry: Entry) {
+        self.shared.index.insert(chunk, entry, None);
+        if let Place::Small { segment, .. } = entry.place {
+            *self.live.entry(segment).or_default() += 1;
+        }
+        self.report.adopted += 1;
+    }
+
+    /// Copies a torn record to quarantine and marks it, so that no later rebuild takes it for a
+    /// good one.
+    fn set_record_aside(
+        &mut self,
+        chunk: ChunkId,
+        entry: Entry,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        match quarantine::copy_record(self.shared, chunk, entry, reason) {
+            Ok(name) => {
+                self.report.quarantined += 1;
+                self.report.find(name, reason);
+            }
+            Err(StoreError::OutOfSpace(e)) => {
+                self.report.noticed += 1;
+                self.report.find(
+                    chunk.to_string(),
+                    format!("{reason}; no room for a copy: {e}"),
+                );
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        }
+        let (path, base) = self.shared.locate(chunk, entry.place);
+        let failed = |e| StoreError::Failed(format!("{}: {e}", path.display()));
+        let file = self
+            .shared
+            .env
+            .disk
+            .open(&path, OpenMode::ReadWrite)
+            .map_err(failed)?;
+        let mut bytes = [0; super::layout::HEADER_LEN];
+        file.read_at(&mut bytes, base).map_err(failed)?;
+        if let Ok(mut header) = ReplicaHeader::decode(&bytes, None) {
+            header.state = RecordState::Deleted;
+            file.write_at(&header.encode(), base).map_err(failed)?;
+            file.sync().map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Compares the names of chunk files with the index.
+    fn chunks(&mut self) -> Result<(), StoreError> {
+        let mut present = Vec::new();
+        for fan in 0..FAN_OUT {
+            self.fan_out(fan, &mut present)?;
+        }
+        present.sort_unstable();
+        let mut lost = Vec::new();
+        let mut from = ChunkId(0);
+        loop {
+            let rows = self.shared.index.list(from, PAGE_ROWS)?;
+            for (chunk, entry) in &rows {
+                let gone = match entry.place {
+                    Place::Large => present.binary_search(&chunk.0).is_err(),
+                    Place::Small { segment, .. } => !self.live.contains_key(&segment),
+                };
+                if gone {
+                    lost.push((*chunk, *entry));
+                }
+            }
+            match rows.last() {
+                Some((chunk, _)) if chunk.0 < u64::MAX => from = ChunkId(chunk.0 + 1),
+                _ => break,
+            }
+        }
+        for (chunk, entry) in lost {
+            self.report.lost += 1;
+            self.report
+                .find(chunk.to_string(), "the index has it, its file is gone");
+            self.shared.index.remove(chunk, entry);
+        }
+        Ok(())
+    }
+
+    fn fan_out(&mut self, fan: u64, present: &mut Vec<u64>) -> Result<(), StoreError> {
+        let directory = self.shared.paths.fan_out(fan);
+        let mut moved = false;
+        for name in self.list(&directory)? {
+            let path = directory.join(&name.name);
+            let chunk = parse_name(&name.name, ".chunk").map(ChunkId);
+            let chunk = chunk.filter(|c| self.shared.paths.chunk(*c) == path && !name.is_directory);
+            let wrong = match chunk {
+                None => "not a name of ours, or not its place".to_owned(),
+                Some(chunk) => match self.chunk(chunk, name.length)? {
+                    Ok(()) => {
+                        present.push(chunk.0);
+                        continue;
+                    }
+                    Err(wrong) => wrong,
+                },
+            };
+            self.set_aside(&path, &wrong)?;
+            moved = true;
+        }
+        match moved {
+            true => self.sync(&directory),
+            false => Ok(()),
+        }
+    }
+
+    /// Adopts a chunk file unless the index has it; says what is wrong with it, if anything is.
+    fn chunk(&mut self, chunk: ChunkId, length: u64) -> Result<Result<(), String>, StoreError> {
+        match self.shared.index.get(chunk)?.map(|entry| entry.place) {
+            Some(Place::Large) => return Ok(Ok(())),
+            Some(Place::Small { .. }) => return Ok(Err("it is in a segment as well".into())),
+            None => {}
+        }
+        let path = self.shared.paths.chunk(chunk);
+        let header = self
+            .shared
+            .env
+            .disk
+            .open(&path, OpenMode::Read)
+            .map_err(|e| e.to_string())
+            .and_then(|file| read_header(&*file, 0));
+        let header = match header {
+            Ok((header, _)) => header,
+            Err(e) => return Ok(Err(e)),
+        };
+        if header.chunk != chunk || u64::from(header.data_offset) + header.length != length {
+            return Ok(Err(
+                "its header does not agree with its name or length".into()
+            ));
+        }
+        self.adopt(
+            chunk,
+            Entry {
+                place: Place::Large,
+                length: header.length,
+                checksum: header.checksum,
+                data_offset: header.data_offset,
+            },
+        );
+        Ok(Ok(()))
+    }
+
+    fn list(&self, directory: &std::path::Path) -> Result<Vec<crate::env::Entry>, StoreError> {
+        let entries = self.shared.env.disk.list(directory);
+        entries.map_err(|e| StoreError::Failed(format!("{}: {e}", directory.display())))
+    }
+
+    fn set_aside(&mut self, path: &std::path::Path, reason: &str) -> Result<(), StoreError> {
+        let name = quarantine::move_file(self.shared, path, reason)?;
+        self.report.quarantined += 1;
+        self.report.find(name, reason);
+        Ok(())
+    }
+
+    fn sync(&self, directory: &std::path::Path) -> Result<(), StoreError> {
+        let synced = self.shared.env.disk.sync_directory(directory);
+        synced.map_err(|e| StoreError::from_sync(&e, directory))
+    }
+}

@@ -1,0 +1,294 @@
+//! Segments: small chunks packed one after the other.
+//!
+//! One segment is being appended to; it is begun anew at every start, so that what a crash left
+//! at the end of the one before is never written over. Only the committer appends and deletes.
+//! All calls block.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tracing::info;
+
+use super::Shared;
+use super::commit::Packed;
+use super::error::StoreError;
+use super::index::{Entry, Place, Scanned};
+use super::layout::{
+    HEADER_LEN, PAGE_LEN, RecordState, ReplicaHeader, SegmentHeader, encode_crcs, header_len,
+};
+use super::quarantine;
+use super::scan::{Found, scan_segment};
+use crate::env::{DiskFile, OpenMode};
+use crate::types::ChunkId;
+
+pub(super) struct Segments {
+    shared: Arc<Shared>,
+    active: Option<Active>,
+    /// Records in use, by segment, of all segment files.
+    live: BTreeMap<u64, u64>,
+    next: u64,
+}
+
+struct Active {
+    number: u64,
+    salt: u64,
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+    /// Where the next record goes; everything before is synced.
+    end: u64,
+}
+
+impl Segments {
+    /// `live` has every segment file; `next` is larger than any segment there ever was.
+    pub(super) fn new(shared: Arc<Shared>, live: BTreeMap<u64, u64>, next: u64) -> Segments {
+        Segments {
+            shared,
+            active: None,
+            live,
+            next,
+        }
+    }
+
+    /// Every record before this is in the index, once the index has what was appended.
+    pub(super) fn scanned(&self) -> Scanned {
+        match &self.active {
+            Some(active) => Scanned {
+                segment: active.number,
+                offset: active.end,
+            },
+            None => Scanned {
+                segment: self.next.saturating_sub(1),
+                offset: u64::MAX,
+            },
+        }
+    }
+
+    /// Appends records and syncs them, all or none, and says where they are.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfSpace`]: nothing was kept. [`StoreError::Failed`].
+    pub(super) fn append(&mut self, records: &[&Packed]) -> Result<Vec<Entry>, StoreError> {
+        if let Some(active) = &self.active
+            && active.end >= self.shared.config.segment_size
+        {
+            self.seal()?;
+        }
+        let active = match &mut self.active {
+            Some(active) => active,
+            none => none.insert(begin(&self.shared, self.next)?),
+        };
+        if self.next == active.number {
+            self.next += 1;
+            self.live.insert(active.number, 0);
+        }
+        let mut bytes = Vec::new();
+        let entries: Vec<Entry> = records
+            .iter()
+            .map(|record| active.lay_out(record, &mut bytes))
+            .collect();
+        let write = |e| StoreError::from_write(&e, &active.path);
+        if let Err(e) = active.file.write_at(&bytes, active.end) {
+            let error = write(e);
+            // What was begun was not promised to anyone; nothing is to stand behind the end.
+            active.file.set_len(active.end).map_err(|e| {
+                StoreError::Failed(format!("{}: {e}, after {error}", active.path.display()))
+            })?;
+            return Err(error);
+        }
+        let sync = |e| StoreError::from_sync(&e, &active.path);
+        active.file.sync().map_err(sync)?;
+        active.end += bytes.len() as u64;
+        *self.live.entry(active.number).or_default() += entries.len() as u64;
+        Ok(entries)
+    }
+
+    /// Ends the active segment and gives back what was reserved for it.
+    fn seal(&mut self) -> Result<(), StoreError> {
+        if let Some(active) = self.active.take() {
+            let end = active.end;
+            let trimmed = active.file.set_len(end);
+            trimmed.map_err(|e| StoreError::from_write(&e, &active.path))?;
+        }
+        Ok(())
+    }
+
+    /// Marks a record as deleted, without a sync: that is of the returned file.
+    ///
+    /// None if the record is not there, so that there is nothing to mark.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    pub(super) fn mark_deleted(
+        &self,
+        opened: &mut BTreeMap<u64, Arc<dyn DiskFile>>,
+        chunk: ChunkId,
+        segment: u64,
+        offset: u64,
+    ) -> Result<Option<ReplicaHeader>, StoreError> {
+        let path = self.shared.paths.segment(segment);
+        let failed = |e| StoreError::Failed(format!("{}: {e}", path.display()));
+        let disk = &self.shared.env.disk;
+        if !opened.contains_key(&segment) {
+            if !disk.exists(&path).map_err(failed)? {
+                return Ok(None);
+            }
+            opened.insert(
+                segment,
+                disk.open(&path, OpenMode::ReadWrite).map_err(failed)?,
+            );
+        }
+        let Some(file) = opened.get(&segment) else {
+            return Ok(None);
+        };
+        let mut bytes = [0; HEADER_LEN];
+        if file.read_at(&mut bytes, offset).is_err() {
+            // What cannot be read is not found by a rebuilt index either.
+            return Ok(None);
+        }
+        let Ok(mut header) = ReplicaHeader::decode(&bytes, None) else {
+            return Ok(None);
+        };
+        if header.chunk != chunk {
+            return Ok(None);
+        }
+        if header.state == RecordState::Live {
+            header.state = RecordState::Deleted;
+            // In place and within a sector: it needs no room and touches no other record.
+            file.write_at(&header.encode(), offset).map_err(failed)?;
+        }
+        Ok(Some(header))
+    }
+
+    /// Makes a hole of a deleted record's data.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    pub(super) fn punch(
+        &self,
+        file: &dyn DiskFile,
+        segment: u64,
+        offset: u64,
+        header: &ReplicaHeader,
+    ) -> Result<(), StoreError> {
+        let length = header.record_len().saturating_sub(PAGE_LEN);
+        if length == 0 {
+            return Ok(());
+        }
+        let punched = file.punch_hole(offset + PAGE_LEN, length);
+        punched.map_err(|e| StoreError::from_write(&e, &self.shared.paths.segment(segment)))
+    }
+
+    /// Counts a record out.
+    pub(super) fn forget(&mut self, segment: u64) {
+        if let Some(live) = self.live.get_mut(&segment) {
+            *live = live.saturating_sub(1);
+        }
+    }
+
+    /// Removes segments without records in use. One that has something in it that the index
+    /// does not know goes to quarantine instead.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    pub(super) fn remove_empty(&mut self) -> Result<(), StoreError> {
+        let active = self.active.as_ref().map(|a| a.number);
+        let empty = self
+            .live
+            .iter()
+            .filter(|(n, l)| **l == 0 && Some(**n) != active);
+        let empty: Vec<u64> = empty.map(|(number, _)| *number).collect();
+        for number in &empty {
+            let path = self.shared.paths.segment(*number);
+            let disk = &self.shared.env.disk;
+            let failed = |e| StoreError::Failed(format!("{}: {e}", path.display()));
+            let scan = scan_segment(&**disk, &path, PAGE_LEN);
+            let unknown = match scan {
+                Ok(found) => found.iter().find_map(|found| match found {
+                    Found::Record { header, .. } if header.state == RecordState::Live => Some(
+                        format!("it holds {}, which the index does not know", header.chunk),
+                    ),
+                    Found::Record { .. } => None,
+                    Found::Damage { offset, .. } => Some(format!("damage at {offset}")),
+                }),
+                Err(e) => Some(e.to_string()),
+            };
+            match unknown {
+                Some(reason) => {
+                    quarantine::move_file(&self.shared, &path, &reason)?;
+                }
+                None => {
+                    disk.remove_file(&path).map_err(failed)?;
+                    info!(segment = number, "removed an empty segment");
+                }
+            }
+            self.live.remove(number);
+        }
+        if !empty.is_empty() {
+            let directory = self.shared.paths.segments();
+            let synced = self.shared.env.disk.sync_directory(&directory);
+            synced.map_err(|e| StoreError::from_sync(&e, &directory))?;
+        }
+        Ok(())
+    }
+}
+
+impl Active {
+    fn lay_out(&self, record: &Packed, bytes: &mut Vec<u8>) -> Entry {
+        let offset = self.end + bytes.len() as u64;
+        let data_offset = header_len(record.crcs.len() as u64) as u32;
+        let header = ReplicaHeader::new(
+            record.chunk,
+            record.length,
+            &record.crcs,
+            self.salt,
+            data_offset,
+        );
+        bytes.extend_from_slice(&header.encode());
+        bytes.extend_from_slice(&encode_crcs(&record.crcs));
+        for part in &record.data {
+            bytes.extend_from_slice(part);
+        }
+        bytes.resize((offset - self.end + header.record_len()) as usize, 0);
+        Entry {
+            place: Place::Small {
+                segment: self.number,
+                offset,
+            },
+            length: record.length,
+            checksum: header.checksum,
+            data_offset,
+        }
+    }
+}
+
+/// Makes a new segment, durable before anything is in it.
+fn begin(shared: &Shared, number: u64) -> Result<Active, StoreError> {
+    let path = shared.paths.segment(number);
+    let disk = &shared.env.disk;
+    let write = |e| StoreError::from_write(&e, &path);
+    let header = SegmentHeader {
+        number,
+        salt: shared.env.random.next_u64(),
+    };
+    let file = disk.open(&path, OpenMode::CreateNew).map_err(write)?;
+    let prepared = file
+        .reserve(shared.config.segment_size)
+        .and_then(|()| file.write_at(&header.encode(), 0))
+        .and_then(|()| file.set_len(PAGE_LEN));
+    if let Err(e) = prepared {
+        disk.remove_file(&path).map_err(write)?;
+        return Err(write(e));
+    }
+    file.sync().map_err(|e| StoreError::from_sync(&e, &path))?;
+    let directory = shared.paths.segments();
+    disk.sync_directory(&directory)
+        .map_err(|e| StoreError::from_sync(&e, &directory))?;
+    Ok(Active {
+        number,
+        salt: header.salt,
+        file,
+        path,
+        end: PAGE_LEN,
+    })
+}

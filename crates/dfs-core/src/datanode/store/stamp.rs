@@ -1,0 +1,93 @@
+//! The stamp: whose directory this is.
+//!
+//! A directory gets its [`NodeKey`] when it is made, and its cluster and node id when the masters
+//! have answered the first registration. Neither ever changes: a disk that was swapped in from
+//! another node or another cluster is recognised, and one that is not mounted has no stamp.
+
+use std::path::Path;
+
+use super::error::StoreError;
+use super::layout::{Fields, Fixed, FormatError, Paths};
+use crate::env::{Disk, OpenMode};
+use crate::types::{ClusterId, NodeId, NodeKey};
+
+const MAGIC: &[u8; 8] = b"DFSSTAMP";
+const STAMP_LEN: usize = 56;
+
+/// Whose directory a store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Random, from when the directory was made.
+    pub key: NodeKey,
+    /// The cluster its replicas belong to, once it has joined one.
+    pub cluster: Option<ClusterId>,
+    /// What the masters call it, once they do.
+    pub node: Option<NodeId>,
+    /// The version of everything stored in it.
+    pub format: u16,
+}
+
+impl Stamp {
+    pub(super) fn encode(&self) -> [u8; STAMP_LEN] {
+        let flags = u16::from(self.cluster.is_some()) | (u16::from(self.node.is_some()) << 1);
+        let mut out = Fixed::new(MAGIC);
+        out.put(&flags.to_le_bytes());
+        out.put(&0u32.to_le_bytes());
+        out.put(&self.key.0.to_le_bytes());
+        out.put(&self.cluster.map_or(0, |c| c.0).to_le_bytes());
+        out.put(&self.node.map_or(0, |n| n.0).to_le_bytes());
+        out.seal()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Stamp, FormatError> {
+        let mut fields = Fields::open_sized::<STAMP_LEN>(bytes, MAGIC)?;
+        let flags = fields.u16()?;
+        fields.u32()?;
+        let key = NodeKey(fields.u128()?);
+        let cluster = ClusterId(fields.u128()?);
+        let node = NodeId(fields.u32()?);
+        Ok(Stamp {
+            key,
+            cluster: (flags & 1 != 0).then_some(cluster),
+            node: (flags & 2 != 0).then_some(node),
+            format: super::layout::VERSION,
+        })
+    }
+}
+
+/// Reads the stamp, if there is one.
+///
+/// # Errors
+/// It cannot be read, is damaged, or is of a newer format.
+pub(super) fn read(disk: &dyn Disk, paths: &Paths) -> Result<Option<Stamp>, StoreError> {
+    let path = paths.stamp();
+    let invalid =
+        |e: &dyn std::fmt::Display| StoreError::Invalid(format!("{}: {e}", path.display()));
+    if !disk.exists(&path).map_err(|e| invalid(&e))? {
+        return Ok(None);
+    }
+    let file = disk.open(&path, OpenMode::Read).map_err(|e| invalid(&e))?;
+    let length = file.len().map_err(|e| invalid(&e))?;
+    let mut bytes = vec![0; STAMP_LEN.min(usize::try_from(length).unwrap_or(STAMP_LEN))];
+    file.read_at(&mut bytes, 0).map_err(|e| invalid(&e))?;
+    Stamp::decode(&bytes).map(Some).map_err(|e| invalid(&e))
+}
+
+/// Writes the stamp so that after a crash there is the old one or the new one.
+///
+/// # Errors
+/// [`StoreError::OutOfSpace`] or [`StoreError::Failed`].
+pub(super) fn write(disk: &dyn Disk, paths: &Paths, stamp: &Stamp) -> Result<(), StoreError> {
+    replace(disk, &paths.new_stamp(), &paths.stamp(), &stamp.encode())?;
+    disk.sync_directory(&paths.root)
+        .map_err(|e| StoreError::from_sync(&e, &paths.root))
+}
+
+fn replace(disk: &dyn Disk, new: &Path, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let write = |e| StoreError::from_write(&e, new);
+    let file = disk.open(new, OpenMode::Create).map_err(write)?;
+    file.set_len(0).map_err(write)?;
+    file.write_at(bytes, 0).map_err(write)?;
+    file.sync().map_err(|e| StoreError::from_sync(&e, new))?;
+    disk.rename(new, path).map_err(write)
+}

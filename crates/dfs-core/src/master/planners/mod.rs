@@ -1,0 +1,22 @@
+//! Pure, budgeted decisions: from a picture of the cluster to a bounded list of things to do.
+
+pub mod placement;
+pub mod reclaim;
+pub mod repair;
+pub mod report;
+pub mod surplus;
+
+use crate::types::{NodeId, ReplicationTarget};
+
+/// What the map says of a chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intended {
+    /// Its bytes.
+    pub length: u64,
+    /// CRC-32C of them.
+    pub checksum: u32,
+    /// Copies wanted.
+    pub target: ReplicationTarget,
+    /// The nodes meant to have one.
+    pub replicas: Vec<NodeId>,
+}

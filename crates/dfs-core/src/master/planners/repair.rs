@@ -1,0 +1,448 @@
+//! Which chunks lack copies, and which copies to make next: most endangered first, within a
+//! budget.
+//!
+//! Chunks come here from reports (a replica is missing or corrupt), from commits that were
+//! acknowledged with fewer copies than wanted, from the ranges of dead and draining nodes, and
+//! from a slow pass over the whole map that finds whatever was forgotten. Each is looked up
+//! again before a copy is planned, so what has healed meanwhile costs nothing.
+//!
+//! A copy goes back to a node that should have one and does not, if that node can take it, else
+//! to a node that has one it should not have, and otherwise to a new place; in the last two cases
+//! it takes the place of a replica that is lost. Copies are made by nodes
+//! pulling from nodes; every byte is verified there, so a source that turns out to be wrong costs
+//! time only. Nothing is deleted here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::Intended;
+use super::placement::{self, PlacementError, Wish};
+use crate::master::tasks::Tasks;
+use crate::master::view::ClusterView;
+use crate::proto::metadata::Liveness;
+use crate::types::topology::AdminState;
+use crate::types::{ChunkId, NodeId};
+
+/// Most chunks in the queue; the rest is found again by the next pass.
+pub const ENDANGERED_MAX: usize = 65_536;
+/// How long a chunk that could not be repaired is left alone at first, and at most.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+/// See [`PAUSE_MIN`].
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Most nodes avoided for a chunk.
+const SETBACK_NODES_MAX: usize = 4;
+
+/// How much repair may cost at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RepairBudget {
+    /// Copies a node makes or serves at a time.
+    pub copies_per_node: usize,
+    /// Copies under way in the cluster.
+    pub copies: usize,
+    /// Bytes of copies under way.
+    pub bytes: u64,
+    /// Chunks looked at in one tick.
+    pub lookups_per_tick: usize,
+}
+
+impl RepairBudget {
+    /// Four copies a node, 64 in all, 2 GiB under way.
+    pub const DEFAULT: RepairBudget = RepairBudget {
+        copies_per_node: 4,
+        copies: 64,
+        bytes: 2 << 30,
+        lookups_per_tick: 256,
+    };
+}
+
+/// How the replicas of a chunk are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Assessment {
+    /// Good, on nodes that stay.
+    pub good: Vec<NodeId>,
+    /// Good, on nodes that are being emptied.
+    pub leaving: Vec<NodeId>,
+    /// On nodes away on purpose: counted, not read.
+    pub resting: Vec<NodeId>,
+    /// Missing or corrupt on nodes that are not dead.
+    pub faulty: Vec<NodeId>,
+    /// On nodes that are dead or unknown.
+    pub dead: Vec<NodeId>,
+    /// Copies to make.
+    pub lacking: usize,
+}
+
+impl Assessment {
+    /// Copies that can be read now.
+    pub fn readable(&self) -> usize {
+        self.good.len() + self.leaving.len()
+    }
+
+    /// Whether copies are to be made and can be.
+    pub fn wants_repair(&self) -> bool {
+        self.lacking > 0 && self.readable() > 0
+    }
+}
+
+/// Whether a replica is there as far as is known: nothing says otherwise.
+pub fn is_good(view: &ClusterView, chunk: ChunkId, node: NodeId) -> bool {
+    view.node(node)
+        .is_some_and(|node| node.liveness != Liveness::Dead && node.fault(chunk).is_none())
+}
+
+/// Looks at the replicas of a chunk.
+pub fn assess(view: &ClusterView, chunk: ChunkId, intended: &Intended) -> Assessment {
+    let mut found = Assessment::default();
+    for &id in &intended.replicas {
+        let Some(node) = view.node(id) else {
+            found.dead.push(id);
+            continue;
+        };
+        let list = match (node.liveness, node.row.admin) {
+            (Liveness::Dead, AdminState::Maintenance) if node.failed.is_none() => {
+                &mut found.resting
+            }
+            (Liveness::Dead, _) => &mut found.dead,
+            _ if node.fault(chunk).is_some() => &mut found.faulty,
+            (_, AdminState::Draining | AdminState::Drained) => &mut found.leaving,
+            _ => &mut found.good,
+        };
+        list.push(id);
+    }
+    let have = found.good.len() + found.resting.len();
+    found.lacking = usize::from(intended.target.0).saturating_sub(have);
+    found
+}
+
+/// How repairing a chunk failed so far.
+#[derive(Debug, Default)]
+struct Setback {
+    /// Nodes that could not make the copy, lately.
+    nodes: Vec<NodeId>,
+    /// When it is tried again.
+    again: Duration,
+    /// How long to wait the next time.
+    pause: Duration,
+}
+
+/// Chunks that lack copies, most endangered first.
+#[derive(Debug, Default)]
+pub struct Endangered {
+    order: BTreeSet<(usize, Duration, ChunkId)>,
+    chunks: BTreeMap<ChunkId, (usize, Duration)>,
+    /// What went wrong with some of them.
+    setbacks: BTreeMap<ChunkId, Setback>,
+    /// Chunks that came when the queue was full.
+    overflowed: bool,
+}
+
+impl Endangered {
+    /// Takes a chunk in, or changes its place, by what was found of it at `now`.
+    pub fn update(&mut self, chunk: ChunkId, readable: usize, now: Duration) {
+        let since = self.unlink(chunk).unwrap_or(now);
+        if self.chunks.len() < ENDANGERED_MAX {
+            self.order.insert((readable, since, chunk));
+            self.chunks.insert(chunk, (readable, since));
+        } else {
+            self.overflowed = true;
+        }
+    }
+
+    /// Takes a chunk out; since when it was in.
+    pub fn remove(&mut self, chunk: ChunkId) -> Option<Duration> {
+        let since = self.unlink(chunk)?;
+        self.setbacks.remove(&chunk);
+        Some(since)
+    }
+
+    fn unlink(&mut self, chunk: ChunkId) -> Option<Duration> {
+        let (readable, since) = self.chunks.remove(&chunk)?;
+        self.order.remove(&(readable, since, chunk));
+        Some(since)
+    }
+
+    /// Leaves a chunk alone for a while, longer each time: it could not be repaired, by the
+    /// fault of `node` if one is named.
+    pub fn set_back(&mut self, chunk: ChunkId, node: Option<NodeId>, now: Duration) {
+        if !self.chunks.contains_key(&chunk) {
+            return;
+        }
+        let setback = self.setbacks.entry(chunk).or_default();
+        setback.pause = (setback.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+        setback.again = now.saturating_add(setback.pause);
+        match node {
+            Some(node) if setback.nodes.len() < SETBACK_NODES_MAX => setback.nodes.push(node),
+            // Nobody is avoided for ever: when nobody else can, they may.
+            Some(_) | None => setback.nodes.clear(),
+        }
+    }
+
+    /// Nodes that could not make a copy of a chunk, lately.
+    pub fn avoided(&self, chunk: ChunkId) -> &[NodeId] {
+        self.setbacks
+            .get(&chunk)
+            .map_or(&[], |setback| &setback.nodes)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// Whether chunks were turned away since this was last asked.
+    pub fn take_overflowed(&mut self) -> bool {
+        std::mem::take(&mut self.overflowed)
+    }
+
+    /// The most endangered of which no copy can be read.
+    pub fn missing(&self) -> usize {
+        let end = (1, Duration::ZERO, ChunkId(0));
+        self.order.range(..end).count()
+    }
+
+    /// The chunks to be tried now, most endangered first, beginning with those of which a copy
+    /// is left.
+    pub fn first(&self, limit: usize, now: Duration) -> Vec<ChunkId> {
+        let start = (1, Duration::ZERO, ChunkId(0));
+        let waits = |chunk| matches!(self.setbacks.get(&chunk), Some(s) if s.again > now);
+        let able = self.order.range(start..).map(|&(_, _, chunk)| chunk);
+        able.filter(|&chunk| !waits(chunk)).take(limit).collect()
+    }
+}
+
+/// A copy to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedCopy {
+    /// Of which chunk.
+    pub chunk: ChunkId,
+    /// Its bytes.
+    pub length: u64,
+    /// CRC-32C of them.
+    pub checksum: u32,
+    /// Who makes it.
+    pub to: NodeId,
+    /// The intended replica it stands in for afterwards; none if it is one more, or the same.
+    pub replaces: Option<NodeId>,
+    /// Who has it, best choice first.
+    pub sources: Vec<NodeId>,
+}
+
+/// Plans the next copy of a chunk, if it wants one.
+///
+/// `avoid` are nodes that failed to make it before.
+///
+/// # Errors
+/// There is no node to put it on.
+pub fn plan_copy(
+    view: &ClusterView,
+    chunk: ChunkId,
+    intended: &Intended,
+    avoid: &[NodeId],
+    random: &mut dyn FnMut(u64) -> u64,
+) -> Result<Option<PlannedCopy>, PlacementError> {
+    let found = assess(view, chunk, intended);
+    if !found.wants_repair() {
+        return Ok(None);
+    }
+    let mut sources: Vec<NodeId> = found.good.iter().chain(&found.leaving).copied().collect();
+    view.sort_for_reading(chunk, &mut sources);
+    let plan = |to, replaces| PlannedCopy {
+        chunk,
+        length: intended.length,
+        checksum: intended.checksum,
+        to,
+        replaces,
+        sources,
+    };
+    let able = |node: &&NodeId| {
+        !avoid.contains(node)
+            && view
+                .node(**node)
+                .is_some_and(|node| node.takes_replicas() && node.available() >= intended.length)
+    };
+    if let Some(&back) = found.faulty.iter().find(able) {
+        return Ok(Some(plan(back, None)));
+    }
+    let lost = found.dead.iter().chain(&found.faulty).chain(&found.leaving);
+    let replaces = lost.copied().next();
+    let stray: Vec<NodeId> = view.strays(chunk).collect();
+    if let Some(&stray) = stray.iter().find(able) {
+        // It has one already: making it again costs a look at it.
+        return Ok(Some(plan(stray, replaces)));
+    }
+    let elsewhere: Vec<NodeId> = intended.replicas.iter().chain(avoid).copied().collect();
+    let wish = Wish {
+        replicas: 1,
+        replicas_min: 1,
+        bytes: intended.length,
+        beside: &found.good,
+        avoid: &elsewhere,
+    };
+    let to = placement::place(view, wish, random)?;
+    Ok(to.first().map(|&to| plan(to, replaces)))
+}
+
+/// Whether the budget allows a copy.
+pub fn affordable(budget: &RepairBudget, tasks: &Tasks, copy: &PlannedCopy) -> bool {
+    let source = copy.sources.first().copied();
+    tasks.copies() < budget.copies
+        && (tasks.copies() == 0 || tasks.bytes().saturating_add(copy.length) <= budget.bytes)
+        && tasks.copies_at(copy.to) < budget.copies_per_node
+        && source.is_none_or(|node| tasks.copies_at(node) < budget.copies_per_node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::master::view::tests::{row, view};
+    use crate::master::view::{Fault, NodeRow};
+    use crate::types::ReplicationTarget;
+
+    const C: ChunkId = ChunkId(1);
+
+    fn intended(nodes: &[u32]) -> Intended {
+        Intended {
+            length: 10,
+            checksum: 7,
+            target: ReplicationTarget(3),
+            replicas: nodes.iter().copied().map(NodeId).collect(),
+        }
+    }
+
+    fn plan(view: &ClusterView, nodes: &[u32]) -> Option<PlannedCopy> {
+        plan_copy(view, C, &intended(nodes), &[], &mut |_| 0).unwrap_or(None)
+    }
+
+    #[test]
+    fn a_healthy_chunk_is_left_alone() {
+        assert_eq!(plan(&view(4), &[1, 2, 3]), None);
+    }
+
+    #[test]
+    fn a_suspect_node_still_counts_as_a_copy() {
+        let mut view = view(4);
+        view.set_liveness(NodeId(1), Liveness::Suspect);
+        assert_eq!(plan(&view, &[1, 2, 3]), None);
+    }
+
+    #[test]
+    fn the_replica_of_a_dead_node_is_replaced_elsewhere() {
+        let mut view = view(4);
+        view.set_liveness(NodeId(2), Liveness::Dead);
+        let copy = plan(&view, &[1, 2, 3]);
+        let copy = copy
+            .as_ref()
+            .map(|c| (c.to, c.replaces, c.sources.as_slice()));
+        let sources = [NodeId(1), NodeId(3)];
+        assert_eq!(copy, Some((NodeId(4), Some(NodeId(2)), &sources[..])));
+    }
+
+    #[test]
+    fn a_corrupt_replica_is_made_again_where_it_was() {
+        let mut view = view(4);
+        view.add_fault(NodeId(2), C, Fault::Corrupt);
+        let copy = plan(&view, &[1, 2, 3]);
+        assert_eq!(
+            copy.map(|copy| (copy.to, copy.replaces)),
+            Some((NodeId(2), None))
+        );
+    }
+
+    #[test]
+    fn a_node_that_failed_to_make_the_copy_is_replaced() {
+        let mut view = view(4);
+        view.add_fault(NodeId(2), C, Fault::Corrupt);
+        let copy = plan_copy(&view, C, &intended(&[1, 2, 3]), &[NodeId(2)], &mut |_| 0);
+        let copy = copy.unwrap_or(None).map(|copy| (copy.to, copy.replaces));
+        assert_eq!(copy, Some((NodeId(4), Some(NodeId(2)))));
+    }
+
+    #[test]
+    fn a_chunk_committed_with_fewer_copies_gets_one_more() {
+        let copy = plan(&view(3), &[1, 2]);
+        assert_eq!(
+            copy.map(|copy| (copy.to, copy.replaces)),
+            Some((NodeId(3), None))
+        );
+    }
+
+    #[test]
+    fn a_stray_copy_takes_the_place_of_a_lost_one() {
+        let mut view = view(6);
+        view.set_liveness(NodeId(2), Liveness::Dead);
+        view.add_surplus(NodeId(6), C);
+        let copy = plan(&view, &[1, 2, 3]);
+        assert_eq!(
+            copy.map(|copy| (copy.to, copy.replaces)),
+            Some((NodeId(6), Some(NodeId(2))))
+        );
+    }
+
+    #[test]
+    fn a_draining_node_is_a_source_but_no_copy() {
+        let mut view = view(4);
+        view.know(NodeRow {
+            admin: AdminState::Draining,
+            ..row(1)
+        });
+        let copy = plan(&view, &[1, 2, 3]);
+        let copy = copy.map(|copy| (copy.to, copy.replaces, copy.sources.len()));
+        assert_eq!(copy, Some((NodeId(4), Some(NodeId(1)), 3)));
+    }
+
+    #[test]
+    fn a_node_in_maintenance_is_waited_for() {
+        let mut view = view(4);
+        view.know(NodeRow {
+            admin: AdminState::Maintenance,
+            ..row(1)
+        });
+        view.set_liveness(NodeId(1), Liveness::Dead);
+        assert_eq!(plan(&view, &[1, 2, 3]), None);
+    }
+
+    #[test]
+    fn a_chunk_without_a_readable_copy_waits_and_is_counted_as_missing() {
+        let mut view = view(3);
+        view.set_liveness(NodeId(1), Liveness::Dead);
+        assert_eq!(plan(&view, &[1]), None);
+        let mut queue = Endangered::default();
+        queue.update(C, 0, Duration::ZERO);
+        assert_eq!(
+            (queue.missing(), queue.first(10, Duration::ZERO)),
+            (1, vec![])
+        );
+    }
+
+    #[test]
+    fn the_fewest_copies_come_first_and_then_the_oldest() {
+        let mut queue = Endangered::default();
+        queue.update(ChunkId(1), 2, Duration::from_secs(1));
+        queue.update(ChunkId(2), 1, Duration::from_secs(3));
+        queue.update(ChunkId(3), 1, Duration::from_secs(2));
+        queue.update(ChunkId(1), 2, Duration::from_secs(9));
+        queue.update(ChunkId(4), 2, Duration::from_secs(5));
+        assert_eq!(queue.first(9, Duration::ZERO), [3, 2, 1, 4].map(ChunkId));
+    }
+
+    #[test]
+    fn a_chunk_that_could_not_be_repaired_is_left_alone_longer_each_time() {
+        let mut queue = Endangered::default();
+        queue.update(C, 1, Duration::ZERO);
+        queue.set_back(C, Some(NodeId(4)), Duration::ZERO);
+        assert_eq!(queue.first(9, PAUSE_MIN / 2), []);
+        assert_eq!(queue.first(9, PAUSE_MIN), [C]);
+        assert_eq!(queue.avoided(C), [NodeId(4)]);
+        queue.set_back(C, None, PAUSE_MIN);
+        assert_eq!(queue.first(9, PAUSE_MIN * 2), []);
+        assert_eq!(queue.avoided(C), []);
+        queue.remove(C);
+        queue.update(C, 1, Duration::ZERO);
+        assert_eq!(queue.first(9, Duration::ZERO), [C]);
+    }
+}

@@ -1,0 +1,153 @@
+//! What a report means: each replica a node has, or lacks, against what the map intends.
+//!
+//! ```text
+//! map says        node says     finding
+//! intended        right         Fine
+//! intended        absent        Fault(Missing)      repaired
+//! intended        wrong bytes   Fault(Corrupt)      repaired
+//! not for it      right         Adopt, if the map names too few; else Surplus, which repair
+//!                               may use in the place of a lost one, else deleted slowly
+//! no such chunk   anything      Orphan              deleted if its range has expired
+//! ```
+//!
+//! Nothing here deletes: findings are material for planners, and those propose commands that
+//! check again when applied.
+
+use super::Intended;
+use crate::master::view::{ClusterView, Fault};
+use crate::proto::cluster::ReplicaSummary;
+use crate::types::{ChunkId, NodeId};
+
+/// What is to be thought of a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// It is where it should be, and right.
+    Fine,
+    /// It should be there and right, and is not.
+    Fault(Fault),
+    /// It should not be there, but the map names too few: it becomes one of the intended.
+    Adopt,
+    /// It should not be there.
+    Surplus,
+    /// The map knows no such chunk.
+    Orphan,
+    /// Nothing follows.
+    Nothing,
+}
+
+/// Judges a replica that `node` has.
+pub fn present(node: NodeId, replica: ReplicaSummary, chunk: Option<&Intended>) -> Finding {
+    let Some(chunk) = chunk else {
+        return Finding::Orphan;
+    };
+    let right = (replica.length, replica.checksum) == (chunk.length, chunk.checksum);
+    if chunk.replicas.contains(&node) {
+        return if right {
+            Finding::Fine
+        } else {
+            Finding::Fault(Fault::Corrupt)
+        };
+    }
+    if right && chunk.replicas.len() < usize::from(chunk.target.0) {
+        Finding::Adopt
+    } else {
+        Finding::Surplus
+    }
+}
+
+/// Judges a replica that `node` does not have, or has in quarantine.
+pub fn lost(node: NodeId, fault: Fault, chunk: Option<&Intended>) -> Finding {
+    match chunk {
+        Some(chunk) if chunk.replicas.contains(&node) => Finding::Fault(fault),
+        _ => Finding::Nothing,
+    }
+}
+
+/// Keeps a finding in the view. [`Finding::Adopt`] is for the caller to propose.
+pub fn note(view: &mut ClusterView, node: NodeId, chunk: ChunkId, finding: Finding) {
+    view.settle(node, chunk);
+    match finding {
+        Finding::Fine | Finding::Adopt | Finding::Nothing => {}
+        Finding::Fault(fault) => view.add_fault(node, chunk, fault),
+        Finding::Surplus => view.add_surplus(node, chunk),
+        Finding::Orphan => view.add_orphan(node, chunk),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::master::view::tests::view;
+    use crate::types::ReplicationTarget;
+
+    const C: ChunkId = ChunkId(1);
+    const RIGHT: ReplicaSummary = ReplicaSummary {
+        chunk: C,
+        length: 10,
+        checksum: 7,
+    };
+
+    fn intended(nodes: &[u32]) -> Intended {
+        Intended {
+            length: 10,
+            checksum: 7,
+            target: ReplicationTarget(3),
+            replicas: nodes.iter().copied().map(NodeId).collect(),
+        }
+    }
+
+    #[test]
+    fn a_replica_where_it_should_be_is_fine_only_with_the_right_bytes() {
+        let chunk = intended(&[1, 2, 3]);
+        let wrong = ReplicaSummary {
+            checksum: 8,
+            ..RIGHT
+        };
+        assert_eq!(present(NodeId(1), RIGHT, Some(&chunk)), Finding::Fine);
+        assert_eq!(
+            present(NodeId(1), wrong, Some(&chunk)),
+            Finding::Fault(Fault::Corrupt)
+        );
+    }
+
+    #[test]
+    fn a_stray_replica_is_adopted_while_the_map_names_too_few_and_is_surplus_otherwise() {
+        let judge = |nodes| present(NodeId(4), RIGHT, Some(&intended(nodes)));
+        assert_eq!(judge(&[1, 2]), Finding::Adopt);
+        assert_eq!(judge(&[1, 2, 3]), Finding::Surplus);
+    }
+
+    #[test]
+    fn a_stray_replica_with_wrong_bytes_is_never_adopted() {
+        let wrong = ReplicaSummary { length: 9, ..RIGHT };
+        let found = present(NodeId(4), wrong, Some(&intended(&[1])));
+        assert_eq!(found, Finding::Surplus);
+    }
+
+    #[test]
+    fn a_replica_of_a_chunk_the_map_does_not_know_is_an_orphan() {
+        assert_eq!(present(NodeId(1), RIGHT, None), Finding::Orphan);
+    }
+
+    #[test]
+    fn losing_a_replica_that_was_not_wanted_means_nothing() {
+        let chunk = intended(&[1]);
+        assert_eq!(
+            lost(NodeId(2), Fault::Missing, Some(&chunk)),
+            Finding::Nothing
+        );
+        assert_eq!(
+            lost(NodeId(1), Fault::Missing, Some(&chunk)),
+            Finding::Fault(Fault::Missing)
+        );
+    }
+
+    #[test]
+    fn good_news_clears_a_fault() {
+        let mut view = view(1);
+        note(&mut view, NodeId(1), C, Finding::Fault(Fault::Missing));
+        assert!(!view.confirmed(NodeId(1), C));
+        note(&mut view, NodeId(1), C, Finding::Fine);
+        assert!(view.confirmed(NodeId(1), C));
+    }
+}

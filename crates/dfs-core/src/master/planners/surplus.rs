@@ -1,0 +1,213 @@
+//! Copies beyond what is wanted: deleted slowly, each only after a trial.
+//!
+//! A copy becomes surplus when a node comes back after its chunks were repaired elsewhere. The
+//! trial of a surplus copy asks the nodes of enough *other*, confirmed replicas to read theirs
+//! through. Only if all of them are right is the command proposed that drops the surplus one,
+//! and that command checks the map again. Few trials run at a time, so the return of a rack is
+//! no storm.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::Intended;
+use crate::master::view::ClusterView;
+use crate::types::{ChunkId, NodeId};
+
+/// Most trials at a time.
+pub const TRIALS_MAX: usize = 16;
+/// How long the witnesses of a trial may take.
+pub const TRIAL_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// What is to be done about a surplus copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing: it is intended, or gone.
+    Settled,
+    /// Copies lack: keep it, repair may use it.
+    Keep,
+    /// Wait: too few other replicas are confirmed.
+    Wait,
+    /// Ask these nodes to read their replicas through.
+    Try(Vec<NodeId>),
+}
+
+/// Considers a copy of a chunk on a node that is not meant to have one.
+pub fn consider(
+    view: &ClusterView,
+    node: NodeId,
+    chunk: ChunkId,
+    intended: Option<&Intended>,
+) -> Verdict {
+    let Some(intended) = intended else {
+        return Verdict::Settled;
+    };
+    if intended.replicas.contains(&node) {
+        return Verdict::Settled;
+    }
+    let target = usize::from(intended.target.0).max(1);
+    let good = |id: &&NodeId| super::repair::is_good(view, chunk, **id);
+    if intended.replicas.iter().filter(good).count() < target {
+        return Verdict::Keep;
+    }
+    let confirmed = |id: &&NodeId| view.confirmed(**id, chunk);
+    let witnesses: Vec<NodeId> = intended
+        .replicas
+        .iter()
+        .filter(confirmed)
+        .copied()
+        .collect();
+    if witnesses.len() < target {
+        return Verdict::Wait;
+    }
+    Verdict::Try(witnesses)
+}
+
+#[derive(Debug)]
+struct Trial {
+    since: Duration,
+    awaited: BTreeSet<NodeId>,
+}
+
+/// How a trial went on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Not one of its witnesses, or others are still awaited.
+    Open,
+    /// All witnesses have the right bytes: the copy may go.
+    Passed,
+    /// A witness failed: the copy stays.
+    Failed,
+}
+
+/// The trials under way, by chunk.
+#[derive(Debug, Default)]
+pub struct Trials {
+    open: BTreeMap<(ChunkId, NodeId), Trial>,
+}
+
+impl Trials {
+    /// Whether another trial may begin.
+    pub fn has_room(&self) -> bool {
+        self.open.len() < TRIALS_MAX
+    }
+
+    /// Whether a copy is on trial.
+    pub fn is_open(&self, chunk: ChunkId, node: NodeId) -> bool {
+        self.open.contains_key(&(chunk, node))
+    }
+
+    /// Begins the trial of the copy of `chunk` on `node`.
+    pub fn begin(&mut self, chunk: ChunkId, node: NodeId, witnesses: &[NodeId], now: Duration) {
+        let awaited = witnesses.iter().copied().collect();
+        self.open.insert(
+            (chunk, node),
+            Trial {
+                since: now,
+                awaited,
+            },
+        );
+    }
+
+    /// A node has read its replica of a chunk through. Gives the copies whose trials ended.
+    pub fn witnessed(
+        &mut self,
+        chunk: ChunkId,
+        witness: NodeId,
+        right: bool,
+    ) -> Vec<(NodeId, Progress)> {
+        let mut ended = Vec::new();
+        let of_chunk = (chunk, NodeId(0))..=(chunk, NodeId(u32::MAX));
+        for (&(_, node), trial) in self.open.range_mut(of_chunk) {
+            if !trial.awaited.remove(&witness) {
+                continue;
+            }
+            if !right {
+                ended.push((node, Progress::Failed));
+            } else if trial.awaited.is_empty() {
+                ended.push((node, Progress::Passed));
+            }
+        }
+        for &(node, _) in &ended {
+            self.open.remove(&(chunk, node));
+        }
+        ended
+    }
+
+    /// Ends the trials that took too long; their copies stay.
+    pub fn expire(&mut self, now: Duration) {
+        self.open
+            .retain(|_, trial| now.saturating_sub(trial.since) < TRIAL_TIMEOUT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::master::view::Fault;
+    use crate::master::view::tests::view;
+    use crate::proto::metadata::Liveness;
+    use crate::types::ReplicationTarget;
+
+    const C: ChunkId = ChunkId(1);
+
+    fn judge(view: &ClusterView, replicas: &[u32]) -> Verdict {
+        let intended = Intended {
+            length: 10,
+            checksum: 7,
+            target: ReplicationTarget(2),
+            replicas: replicas.iter().copied().map(NodeId).collect(),
+        };
+        consider(view, NodeId(4), C, Some(&intended))
+    }
+
+    #[test]
+    fn a_copy_goes_only_after_enough_others_were_read_through() {
+        let witnesses = [NodeId(1), NodeId(2)];
+        assert_eq!(judge(&view(4), &[1, 2]), Verdict::Try(witnesses.to_vec()));
+        let mut trials = Trials::default();
+        trials.begin(C, NodeId(4), &witnesses, Duration::ZERO);
+        assert_eq!(trials.witnessed(C, NodeId(1), true), []);
+        assert_eq!(trials.witnessed(C, NodeId(1), true), []);
+        assert_eq!(
+            trials.witnessed(C, NodeId(2), true),
+            [(NodeId(4), Progress::Passed)]
+        );
+    }
+
+    #[test]
+    fn a_witness_with_wrong_bytes_saves_the_copy() {
+        let mut trials = Trials::default();
+        trials.begin(C, NodeId(4), &[NodeId(1), NodeId(2)], Duration::ZERO);
+        assert_eq!(
+            trials.witnessed(C, NodeId(2), false),
+            [(NodeId(4), Progress::Failed)]
+        );
+        assert_eq!(trials.witnessed(C, NodeId(1), true), []);
+    }
+
+    #[test]
+    fn a_copy_is_kept_while_others_are_lost_and_while_they_are_unconfirmed() {
+        let mut lost = view(4);
+        lost.add_fault(NodeId(1), C, Fault::Corrupt);
+        assert_eq!(judge(&lost, &[1, 2]), Verdict::Keep);
+        lost = view(4);
+        lost.set_liveness(NodeId(1), Liveness::Dead);
+        assert_eq!(judge(&lost, &[1, 2]), Verdict::Keep);
+        let mut unsure = view(4);
+        unsure.want_report(NodeId(1));
+        assert_eq!(judge(&unsure, &[1, 2]), Verdict::Wait);
+    }
+
+    #[test]
+    fn a_copy_that_became_intended_is_no_surplus() {
+        assert_eq!(judge(&view(4), &[1, 4]), Verdict::Settled);
+    }
+
+    #[test]
+    fn a_trial_that_takes_too_long_ends_and_drops_nothing() {
+        let mut trials = Trials::default();
+        trials.begin(C, NodeId(4), &[NodeId(1)], Duration::ZERO);
+        trials.expire(TRIAL_TIMEOUT);
+        assert_eq!(trials.witnessed(C, NodeId(1), true), []);
+    }
+}

@@ -1,0 +1,255 @@
+//! What data nodes have been told to do, until they say how it ended.
+//!
+//! A task is handed out with every heartbeat until it is finished, so neither a lost reply nor a
+//! restart of the node loses it. It ends by itself after a deadline; then the planners decide
+//! anew.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::proto::cluster::Task;
+use crate::types::{ChunkId, NodeId};
+
+/// Most tasks in one reply to a heartbeat.
+pub const TASKS_PER_HEARTBEAT_MAX: usize = 64;
+/// A task not finished after this long is given up.
+pub const TASK_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+
+/// Why a task was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A copy that lacks; it stands in for another node's replica, or for none.
+    Repair {
+        /// Whose.
+        replaces: Option<NodeId>,
+    },
+    /// Someone doubts a replica, or it is a witness for another's deletion.
+    Doubt,
+    /// The map has given it up.
+    Reclaim,
+}
+
+/// What makes two tasks of a node the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum TaskKey {
+    Delete,
+    Copy(ChunkId),
+    Verify(ChunkId),
+}
+
+impl TaskKey {
+    fn of(task: &Task) -> TaskKey {
+        match task {
+            Task::Copy { chunk, .. } => TaskKey::Copy(*chunk),
+            Task::Delete { .. } => TaskKey::Delete,
+            Task::Verify { chunk } => TaskKey::Verify(*chunk),
+        }
+    }
+}
+
+/// A task that has not ended.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// The task.
+    pub task: Task,
+    /// Why.
+    pub purpose: Purpose,
+    since: Duration,
+}
+
+/// The tasks of all nodes.
+#[derive(Debug, Default)]
+pub struct Tasks {
+    running: BTreeMap<(NodeId, TaskKey), Running>,
+    /// Who copies which chunk, and its length.
+    copies: BTreeMap<ChunkId, (NodeId, u64)>,
+    /// Copies made and served, by node.
+    busy: BTreeMap<NodeId, usize>,
+    bytes: u64,
+}
+
+impl Tasks {
+    /// Gives a node a task. One it has already, or a second copy of a chunk, is not given.
+    pub fn start(&mut self, node: NodeId, task: Task, purpose: Purpose, now: Duration) -> bool {
+        let key = TaskKey::of(&task);
+        if self.running.contains_key(&(node, key)) {
+            return false;
+        }
+        if let Task::Copy { chunk, length, .. } = &task {
+            if self.copies.contains_key(chunk) {
+                return false;
+            }
+            self.copies.insert(*chunk, (node, *length));
+            self.bytes = self.bytes.saturating_add(*length);
+            for node in taking_part(node, &task) {
+                *self.busy.entry(node).or_default() += 1;
+            }
+        }
+        let running = Running {
+            task,
+            purpose,
+            since: now,
+        };
+        self.running.insert((node, key), running);
+        true
+    }
+
+    /// Ends a task; none if it is not running, or was another.
+    pub fn finish(&mut self, node: NodeId, task: &Task) -> Option<Running> {
+        let key = (node, TaskKey::of(task));
+        if self.running.get(&key)?.task != *task {
+            return None;
+        }
+        self.end(key)
+    }
+
+    fn end(&mut self, key: (NodeId, TaskKey)) -> Option<Running> {
+        let running = self.running.remove(&key)?;
+        if let Task::Copy { chunk, length, .. } = &running.task {
+            self.copies.remove(chunk);
+            self.bytes = self.bytes.saturating_sub(*length);
+            for node in taking_part(key.0, &running.task) {
+                if let Some(busy) = self.busy.get_mut(&node) {
+                    *busy = busy.saturating_sub(1);
+                }
+            }
+        }
+        Some(running)
+    }
+
+    /// What to tell a node now.
+    pub fn of_node(&self, node: NodeId) -> Vec<Task> {
+        let all = (node, TaskKey::Delete)..=(node, TaskKey::Verify(ChunkId(u64::MAX)));
+        self.running
+            .range(all)
+            .take(TASKS_PER_HEARTBEAT_MAX)
+            .map(|(_, running)| running.task.clone())
+            .collect()
+    }
+
+    /// Ends all tasks of a node: it is dead, or began anew.
+    pub fn forget_node(&mut self, node: NodeId) {
+        let keys: Vec<_> = self.running.keys().copied().collect();
+        for key in keys.into_iter().filter(|key| key.0 == node) {
+            self.end(key);
+        }
+    }
+
+    /// Ends the tasks that took too long and gives them back.
+    pub fn expire(&mut self, now: Duration) -> Vec<(NodeId, Running)> {
+        let late: Vec<_> = self
+            .running
+            .iter()
+            .filter(|(_, running)| now.saturating_sub(running.since) >= TASK_TIMEOUT)
+            .map(|(&key, _)| key)
+            .collect();
+        late.into_iter()
+            .filter_map(|key| Some((key.0, self.end(key)?)))
+            .collect()
+    }
+
+    /// Ends the copy of a chunk that is no longer needed.
+    pub fn cancel_copy(&mut self, chunk: ChunkId) {
+        if let Some(&(node, _)) = self.copies.get(&chunk) {
+            self.end((node, TaskKey::Copy(chunk)));
+        }
+    }
+
+    /// Chunks being copied now.
+    pub fn copied_chunks(&self) -> impl Iterator<Item = ChunkId> {
+        self.copies.keys().copied()
+    }
+
+    /// Whether a chunk is being copied.
+    pub fn is_copying(&self, chunk: ChunkId) -> bool {
+        self.copies.contains_key(&chunk)
+    }
+
+    /// Whether a node has a deletion under way.
+    pub fn is_deleting(&self, node: NodeId) -> bool {
+        self.running.contains_key(&(node, TaskKey::Delete))
+    }
+
+    /// Copies under way.
+    pub fn copies(&self) -> usize {
+        self.copies.len()
+    }
+
+    /// Bytes of copies under way.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Copies a node makes or serves now.
+    pub fn copies_at(&self, node: NodeId) -> usize {
+        self.busy.get(&node).copied().unwrap_or(0)
+    }
+}
+
+/// The node that makes a copy and the one it turns to first.
+fn taking_part(node: NodeId, task: &Task) -> impl Iterator<Item = NodeId> {
+    let source = match task {
+        Task::Copy { sources, .. } => sources.first().map(|source| source.node),
+        Task::Delete { .. } | Task::Verify { .. } => None,
+    };
+    [Some(node), source].into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::metadata::NodeAddress;
+
+    const N: NodeId = NodeId(1);
+    const REPAIR: Purpose = Purpose::Repair { replaces: None };
+
+    fn copy(chunk: u64) -> Task {
+        Task::Copy {
+            chunk: ChunkId(chunk),
+            length: 10,
+            checksum: 0,
+            sources: vec![NodeAddress {
+                node: NodeId(2),
+                address: String::new(),
+            }],
+        }
+    }
+
+    #[test]
+    fn a_task_is_handed_out_until_it_is_finished() {
+        let mut tasks = Tasks::default();
+        assert!(tasks.start(N, copy(1), REPAIR, Duration::ZERO));
+        assert_eq!(tasks.of_node(N), [copy(1)]);
+        assert_eq!(tasks.of_node(N), [copy(1)]);
+        assert!(tasks.finish(N, &copy(1)).is_some());
+        assert_eq!(tasks.of_node(N), []);
+        assert!(tasks.finish(N, &copy(1)).is_none());
+    }
+
+    #[test]
+    fn a_chunk_is_copied_once_at_a_time() {
+        let mut tasks = Tasks::default();
+        tasks.start(N, copy(1), REPAIR, Duration::ZERO);
+        assert!(!tasks.start(NodeId(3), copy(1), REPAIR, Duration::ZERO));
+        assert_eq!((tasks.copies(), tasks.bytes()), (1, 10));
+    }
+
+    #[test]
+    fn both_ends_of_a_copy_are_busy_until_it_ends() {
+        let mut tasks = Tasks::default();
+        tasks.start(N, copy(1), REPAIR, Duration::ZERO);
+        assert_eq!([1, 2, 3].map(|n| tasks.copies_at(NodeId(n))), [1, 1, 0]);
+        tasks.forget_node(N);
+        assert_eq!([1, 2, 3].map(|n| tasks.copies_at(NodeId(n))), [0, 0, 0]);
+        assert_eq!((tasks.copies(), tasks.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_task_that_takes_too_long_is_given_up() {
+        let mut tasks = Tasks::default();
+        tasks.start(N, copy(1), REPAIR, Duration::ZERO);
+        assert_eq!(tasks.expire(TASK_TIMEOUT / 2).len(), 0);
+        assert_eq!(tasks.expire(TASK_TIMEOUT).len(), 1);
+        assert!(!tasks.is_copying(ChunkId(1)));
+    }
+}

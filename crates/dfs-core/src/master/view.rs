@@ -1,0 +1,447 @@
+//! The leader's picture of the data nodes: what the map says of them and what they said.
+//!
+//! All of it is soft: it is dropped with leadership and rebuilt from heartbeats and reports.
+//! Memory does not grow with the number of chunks: a report is compared with the map as it
+//! arrives and only *differences* are kept, each kind up to a limit for a node. What is beyond
+//! the limit is found again by the full report that is asked for once there is room.
+//!
+//! An intended replica is **confirmed** when its node has reported in full to this leader in its
+//! present incarnation, is not dead, and the replica is not among the differences. That is good
+//! enough to choose sources and to count copies. It is not good enough to delete: a surplus copy
+//! goes only after the others were read through (see `planners::surplus`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::proto::cluster::Heartbeat;
+use crate::proto::metadata::{Liveness, NodeAddress};
+use crate::types::topology::{AdminState, Space, Topology};
+use crate::types::{ChunkId, NodeEpoch, NodeId};
+
+/// Most differences of one kind kept for a node.
+pub const DIFFERENCES_MAX: usize = 65_536;
+
+/// What is wrong with an intended replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// Its node does not have it.
+    Missing,
+    /// It fails its checksums and is in quarantine.
+    Corrupt,
+}
+
+/// How far a node has told what it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reported {
+    /// Nothing yet, or a part was lost: a full report is wanted.
+    No,
+    /// All parts below this id.
+    Below(ChunkId),
+    /// All.
+    Full,
+}
+
+/// What the map says of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeRow {
+    /// Which.
+    pub node: NodeId,
+    /// `host:port`.
+    pub address: String,
+    /// Its failure domains.
+    pub topology: Topology,
+    /// What people decided.
+    pub admin: AdminState,
+    /// Its incarnation.
+    pub epoch: NodeEpoch,
+    /// Room when it registered.
+    pub space: Space,
+    /// Replicas it is meant to have.
+    pub replicas: u64,
+}
+
+/// A node as the leader sees it.
+#[derive(Debug, Clone)]
+pub struct NodeView {
+    /// What the map says.
+    pub row: NodeRow,
+    /// What heartbeats say.
+    pub liveness: Liveness,
+    /// Whether this leader has heard a heartbeat of this incarnation.
+    pub heard: bool,
+    /// Room, by the last heartbeat.
+    pub space: Space,
+    /// Bytes granted to writers since the last heartbeat.
+    pub pledged: u64,
+    /// Streams it serves, by the last heartbeat.
+    pub streams: u32,
+    /// Why its directory failed.
+    pub failed: Option<String>,
+    /// How far it has reported.
+    pub reported: Reported,
+    /// When its last part came.
+    part_at: Duration,
+    faults: BTreeMap<ChunkId, Fault>,
+    surplus: BTreeSet<ChunkId>,
+    orphans: BTreeSet<ChunkId>,
+    overflowed: bool,
+}
+
+impl NodeView {
+    fn new(row: NodeRow) -> NodeView {
+        NodeView {
+            space: row.space,
+            row,
+            liveness: Liveness::Live,
+            heard: false,
+            pledged: 0,
+            streams: 0,
+            failed: None,
+            reported: Reported::No,
+            part_at: Duration::ZERO,
+            faults: BTreeMap::new(),
+            surplus: BTreeSet::new(),
+            orphans: BTreeSet::new(),
+            overflowed: false,
+        }
+    }
+
+    /// What new chunks may still use.
+    pub fn available(&self) -> u64 {
+        self.space.available.saturating_sub(self.pledged)
+    }
+
+    /// Whether it may be given new replicas.
+    pub fn takes_replicas(&self) -> bool {
+        self.heard && self.liveness == Liveness::Live && self.row.admin == AdminState::InService
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> NodeAddress {
+        NodeAddress {
+            node: self.row.node,
+            address: self.row.address.clone(),
+        }
+    }
+
+    /// What is known to be wrong with its replica of a chunk.
+    pub fn fault(&self, chunk: ChunkId) -> Option<Fault> {
+        self.faults.get(&chunk).copied()
+    }
+
+    /// Chunks it has beyond what is wanted.
+    pub fn surplus(&self) -> impl Iterator<Item = ChunkId> {
+        self.surplus.iter().copied()
+    }
+
+    /// Chunks it has that the map does not know.
+    pub fn orphans(&self) -> impl Iterator<Item = ChunkId> {
+        self.orphans.iter().copied()
+    }
+
+    /// Intended replicas that are not there or not right.
+    pub fn faults(&self) -> impl Iterator<Item = (ChunkId, Fault)> {
+        self.faults.iter().map(|(&chunk, &fault)| (chunk, fault))
+    }
+
+    /// Whether a full report is to be asked for.
+    pub fn wants_report(&self) -> bool {
+        let room = self
+            .faults
+            .len()
+            .max(self.surplus.len())
+            .max(self.orphans.len());
+        self.reported == Reported::No
+            || (self.overflowed && self.reported == Reported::Full && room < DIFFERENCES_MAX / 2)
+    }
+
+    fn differences(&self) -> usize {
+        self.faults.len() + self.surplus.len() + self.orphans.len()
+    }
+}
+
+/// The leader's picture.
+#[derive(Debug, Default)]
+pub struct ClusterView {
+    nodes: BTreeMap<NodeId, NodeView>,
+}
+
+impl ClusterView {
+    /// A node.
+    pub fn node(&self, node: NodeId) -> Option<&NodeView> {
+        self.nodes.get(&node)
+    }
+
+    /// All nodes, by id.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeView> {
+        self.nodes.values()
+    }
+
+    /// Takes in what the map says of a node. A new incarnation must report anew; what was wrong
+    /// before is kept until that report covers it.
+    pub fn know(&mut self, row: NodeRow) {
+        match self.nodes.get_mut(&row.node) {
+            Some(node) => {
+                if node.row.epoch != row.epoch {
+                    node.reported = Reported::No;
+                    node.heard = false;
+                    node.failed = None;
+                    node.space = row.space;
+                }
+                node.row = row;
+            }
+            None => {
+                self.nodes.insert(row.node, NodeView::new(row));
+            }
+        }
+    }
+
+    /// Takes in a heartbeat of the present incarnation.
+    pub fn heard(&mut self, heartbeat: &Heartbeat) {
+        if let Some(node) = self.nodes.get_mut(&heartbeat.node) {
+            node.heard = true;
+            node.space = heartbeat.space;
+            node.pledged = 0;
+            node.streams = heartbeat.streams;
+            node.failed.clone_from(&heartbeat.failed);
+        }
+    }
+
+    /// Sets what heartbeats say of a node.
+    pub fn set_liveness(&mut self, node: NodeId, liveness: Liveness) {
+        if let Some(node) = self.nodes.get_mut(&node) {
+            node.liveness = liveness;
+        }
+    }
+
+    /// Counts `bytes` as used on a node until its next heartbeat tells.
+    pub fn pledge(&mut self, node: NodeId, bytes: u64) {
+        if let Some(node) = self.nodes.get_mut(&node) {
+            node.pledged = node.pledged.saturating_add(bytes);
+        }
+    }
+
+    /// Asks a node for a full report.
+    pub fn want_report(&mut self, node: NodeId) {
+        if let Some(node) = self.nodes.get_mut(&node) {
+            node.reported = Reported::No;
+        }
+    }
+
+    /// Begins a part of a full report: what was known of the range is forgotten. `false` if a
+    /// part before it was lost; then the node is asked to begin again.
+    pub fn begin_part(
+        &mut self,
+        now: Duration,
+        node: NodeId,
+        from: ChunkId,
+        until: Option<ChunkId>,
+    ) -> bool {
+        let Some(node) = self.nodes.get_mut(&node) else {
+            return false;
+        };
+        if from == ChunkId(0) {
+            node.overflowed = false;
+        } else if node.reported != Reported::Below(from) {
+            node.reported = Reported::No;
+            return false;
+        }
+        let covered = |chunk: &ChunkId| *chunk >= from && until.is_none_or(|until| *chunk < until);
+        node.faults.retain(|chunk, _| !covered(chunk));
+        node.surplus.retain(|chunk| !covered(chunk));
+        node.orphans.retain(|chunk| !covered(chunk));
+        node.part_at = now;
+        node.reported = until.map_or(Reported::Full, Reported::Below);
+        true
+    }
+
+    /// Notes that an intended replica is not there or not right.
+    pub fn add_fault(&mut self, node: NodeId, chunk: ChunkId, fault: Fault) {
+        self.add(node, |node| node.faults.insert(chunk, fault));
+    }
+
+    /// Notes a replica beyond what is wanted.
+    pub fn add_surplus(&mut self, node: NodeId, chunk: ChunkId) {
+        self.add(node, |node| node.surplus.insert(chunk));
+    }
+
+    /// Notes a replica of a chunk that the map does not know.
+    pub fn add_orphan(&mut self, node: NodeId, chunk: ChunkId) {
+        self.add(node, |node| node.orphans.insert(chunk));
+    }
+
+    fn add<T>(&mut self, node: NodeId, add: impl FnOnce(&mut NodeView) -> T) {
+        if let Some(node) = self.nodes.get_mut(&node) {
+            if node.differences() < DIFFERENCES_MAX {
+                add(node);
+            } else {
+                node.overflowed = true;
+            }
+        }
+    }
+
+    /// Forgets all differences about a chunk on a node: it is there and right, or gone.
+    pub fn settle(&mut self, node: NodeId, chunk: ChunkId) {
+        if let Some(node) = self.nodes.get_mut(&node) {
+            node.faults.remove(&chunk);
+            node.surplus.remove(&chunk);
+            node.orphans.remove(&chunk);
+        }
+    }
+
+    /// Whether an intended replica is there as far as is known.
+    pub fn confirmed(&self, node: NodeId, chunk: ChunkId) -> bool {
+        self.nodes.get(&node).is_some_and(|node| {
+            node.reported == Reported::Full
+                && node.liveness != Liveness::Dead
+                && node.fault(chunk).is_none()
+        })
+    }
+
+    /// Nodes with a copy of a chunk that they are not meant to have.
+    pub fn strays(&self, chunk: ChunkId) -> impl Iterator<Item = NodeId> {
+        let holders = self.nodes.values();
+        let holders = holders.filter(move |node| node.surplus.contains(&chunk));
+        holders.map(|node| node.row.node)
+    }
+
+    /// Asks the nodes for a full report whose last part is older than `limit`.
+    pub fn expire_reports(&mut self, now: Duration, limit: Duration) {
+        for node in self.nodes.values_mut() {
+            let late = now.saturating_sub(node.part_at) >= limit;
+            if late && matches!(node.reported, Reported::Below(_)) {
+                node.reported = Reported::No;
+            }
+        }
+    }
+
+    /// Sorts the replicas of a chunk so that a reader does well to begin with the first: nodes
+    /// that are live before those that are not, right replicas before faulty ones, the least
+    /// loaded first.
+    pub fn sort_for_reading(&self, chunk: ChunkId, replicas: &mut [NodeId]) {
+        replicas.sort_by_key(|&id| match self.nodes.get(&id) {
+            Some(node) => (node.fault(chunk).is_some(), node.liveness, node.streams, id),
+            None => (true, Liveness::Dead, 0, id),
+        });
+    }
+
+    /// Room on all nodes that are not dead.
+    pub fn space(&self) -> Space {
+        let mut sum = Space::default();
+        for node in self.nodes.values() {
+            if node.liveness != Liveness::Dead {
+                sum.total = sum.total.saturating_add(node.space.total);
+                sum.used = sum.used.saturating_add(node.space.used);
+                sum.available = sum.available.saturating_add(node.space.available);
+            }
+        }
+        sum
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A row of a node with a terabyte free, each in a rack of its own.
+    pub(crate) fn row(id: u32) -> NodeRow {
+        NodeRow {
+            node: NodeId(id),
+            address: format!("n{id}:1"),
+            topology: Topology {
+                rack: format!("r{id}"),
+                ..Topology::default()
+            },
+            admin: AdminState::InService,
+            epoch: NodeEpoch(1),
+            space: Space {
+                total: 1 << 40,
+                used: 0,
+                available: 1 << 40,
+            },
+            replicas: 0,
+        }
+    }
+
+    /// A view of nodes `1..=count`, all live, heard and reported.
+    pub(crate) fn view(count: u32) -> ClusterView {
+        let mut view = ClusterView::default();
+        for id in 1..=count {
+            let row = row(id);
+            view.know(row.clone());
+            view.heard(&Heartbeat {
+                node: row.node,
+                epoch: row.epoch,
+                space: row.space,
+                replicas: 0,
+                streams: 0,
+                failed: None,
+            });
+            view.begin_part(Duration::ZERO, row.node, ChunkId(0), None);
+        }
+        view
+    }
+
+    #[test]
+    fn a_full_report_with_a_lost_part_is_asked_for_again() {
+        let mut view = view(1);
+        let n = NodeId(1);
+        assert!(view.begin_part(Duration::ZERO, n, ChunkId(0), Some(ChunkId(10))));
+        assert!(!view.confirmed(n, ChunkId(3)));
+        assert!(!view.begin_part(Duration::ZERO, n, ChunkId(20), None));
+        assert!(view.node(n).is_some_and(NodeView::wants_report));
+    }
+
+    #[test]
+    fn a_part_replaces_what_was_known_of_its_range_alone() {
+        let mut view = view(1);
+        let n = NodeId(1);
+        view.add_fault(n, ChunkId(5), Fault::Missing);
+        view.add_fault(n, ChunkId(15), Fault::Corrupt);
+        view.begin_part(Duration::ZERO, n, ChunkId(0), Some(ChunkId(10)));
+        let faults: Vec<_> = view
+            .node(n)
+            .into_iter()
+            .flat_map(NodeView::faults)
+            .collect();
+        assert_eq!(faults, [(ChunkId(15), Fault::Corrupt)]);
+    }
+
+    #[test]
+    fn a_new_incarnation_confirms_nothing_before_it_reports() {
+        let mut view = view(1);
+        let n = NodeId(1);
+        assert!(view.confirmed(n, ChunkId(1)));
+        view.know(NodeRow {
+            epoch: NodeEpoch(2),
+            ..row(1)
+        });
+        assert!(!view.confirmed(n, ChunkId(1)));
+    }
+
+    #[test]
+    fn differences_are_bounded_and_the_rest_is_asked_for_later() {
+        let mut view = view(1);
+        let n = NodeId(1);
+        for id in 0..=DIFFERENCES_MAX as u64 {
+            view.add_surplus(n, ChunkId(id));
+        }
+        let kept = |view: &ClusterView| view.node(n).map_or(0, |node| node.surplus().count());
+        assert_eq!(kept(&view), DIFFERENCES_MAX);
+        assert!(!view.node(n).is_some_and(NodeView::wants_report));
+        for id in 0..=DIFFERENCES_MAX as u64 / 2 {
+            view.settle(n, ChunkId(id));
+        }
+        assert!(view.node(n).is_some_and(NodeView::wants_report));
+    }
+
+    #[test]
+    fn a_reader_is_sent_to_live_idle_nodes_with_right_replicas_first() {
+        let mut view = view(4);
+        view.set_liveness(NodeId(1), Liveness::Suspect);
+        view.add_fault(NodeId(2), ChunkId(1), Fault::Corrupt);
+        let mut replicas = [1, 2, 3, 4].map(NodeId);
+        view.sort_for_reading(ChunkId(1), &mut replicas);
+        assert_eq!(replicas, [3, 4, 1, 2].map(NodeId));
+    }
+}

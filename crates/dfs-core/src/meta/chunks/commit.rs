@@ -1,0 +1,295 @@
+//! Commit: the one command that makes written bytes part of a file.
+//!
+//! ```text
+//! target (file, upload, new) ─▶ revision ─▶ offset ─▶ new chunks ─▶ references ─▶ cut ─▶ extents
+//! ```
+//!
+//! References of the new extents are counted before old ones are cut, so that a chunk which is
+//! both replaced and named again is never without one.
+
+use dfs_raft::Fatal;
+use dfs_raft::state::{ReadState, StateTxn};
+
+use super::extents::{self, Extent, Source};
+use super::grant::{RangeState, range_state};
+use super::references::{self, Chunk};
+use crate::meta::machine::{Stop, refuse};
+use crate::meta::namespace::inode::{self, Body, Inode};
+use crate::meta::namespace::resolve::{Place, existing, place};
+use crate::meta::namespace::{create, rename, upload};
+use crate::meta::nodes;
+use crate::meta::tables::{CHUNKS, INODES, SPENT};
+use crate::types::change::{Commit, CommitTarget, NewChunk, Piece, WriteOffset};
+use crate::types::limits::FILE_LEN_MAX;
+use crate::types::{Changed, ClientId, FileKind, InodeId, Location, RefusalKind, Timestamp};
+
+/// Carries out a commit.
+pub(crate) fn commit(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    client: ClientId,
+    commit: &Commit,
+) -> Result<Changed, Stop> {
+    let (id, inode, name) = target(state, now, client, &commit.target)?;
+    if let Some(expected) = commit.revision
+        && expected != inode.revision
+    {
+        return refuse(
+            RefusalKind::Conflict,
+            format!("{id} is at revision {}", inode.revision),
+        );
+    }
+    let (inode, offset) = write(state, now, id, inode, commit)?;
+    state.put(INODES, &id, &inode)?;
+    if let Some(Naming { place, at, upload }) = name {
+        if upload {
+            upload::forget(state, client, id)?;
+        }
+        create::give_name(state, now, &place, at, id)?;
+    }
+    let attr = inode::require(state, id)?.attr(id);
+    Ok(Changed {
+        attr: Some(attr),
+        offset: Some(offset),
+        trash: None,
+    })
+}
+
+/// A name that the file gets at the end.
+struct Naming<'a> {
+    place: Place,
+    at: &'a Location,
+    upload: bool,
+}
+
+/// The file to write to, and the name it is to get, if any.
+fn target<'a>(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    client: ClientId,
+    target: &'a CommitTarget,
+) -> Result<(InodeId, Inode, Option<Naming<'a>>), Stop> {
+    match target {
+        CommitTarget::File(at) => {
+            let (id, inode) = existing(state, at, true)?;
+            require_file(&inode, at)?;
+            Ok((id, inode, None))
+        }
+        CommitTarget::Upload(id) => {
+            let inode = upload::require(state, client, *id)?;
+            Ok((*id, inode, None))
+        }
+        CommitTarget::Publish {
+            upload: id,
+            at,
+            replace,
+        } => {
+            let inode = upload::require(state, client, *id)?;
+            let place = free_place(state, now, at, *replace)?;
+            Ok((
+                *id,
+                inode,
+                Some(Naming {
+                    place,
+                    at,
+                    upload: true,
+                }),
+            ))
+        }
+        CommitTarget::New { at, attr, replace } => {
+            let place = free_place(state, now, at, *replace)?;
+            let body = Body::File {
+                size: 0,
+                inline_bytes: 0,
+            };
+            let inode = Inode::new(*attr, place.dir_inode.policy, body, now);
+            let id = inode::insert(state, &inode)?;
+            Ok((
+                id,
+                inode,
+                Some(Naming {
+                    place,
+                    at,
+                    upload: false,
+                }),
+            ))
+        }
+    }
+}
+
+/// A place for a new file, emptied if something may be replaced there. A symbolic link at the
+/// end is not followed but is what is replaced.
+fn free_place(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    at: &Location,
+    replace: bool,
+) -> Result<Place, Stop> {
+    let mut place = place(state, at, RefusalKind::IsADirectory)?;
+    if let Some(entry) = place.entry {
+        if entry.kind == FileKind::Directory {
+            return refuse(RefusalKind::IsADirectory, at);
+        }
+        if !replace {
+            return refuse(RefusalKind::Exists, at);
+        }
+        rename::replace(state, now, &place, FileKind::File, at)?;
+        place.entry = None;
+    }
+    Ok(place)
+}
+
+/// Refuses what is no regular file.
+pub(crate) fn require_file(inode: &Inode, at: impl ToString) -> Result<(), Stop> {
+    match inode.kind() {
+        FileKind::File => Ok(()),
+        FileKind::Directory => refuse(RefusalKind::IsADirectory, at),
+        FileKind::Symlink => refuse(RefusalKind::NotAFile, at),
+    }
+}
+
+/// Makes the pieces part of a file; gives the inode as it is then, not yet stored, and where the
+/// first byte went.
+fn write(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    id: InodeId,
+    mut inode: Inode,
+    commit: &Commit,
+) -> Result<(Inode, u64), Stop> {
+    let Body::File { size, inline_bytes } = inode.body else {
+        return Err(Fatal::new(format!("{id} is written to and is no file")).into());
+    };
+    let offset = match commit.offset {
+        WriteOffset::At(offset) => offset,
+        WriteOffset::End => size,
+    };
+    if commit.pieces.is_empty() {
+        return Ok((inode, offset));
+    }
+    let length: u64 = commit.pieces.iter().map(Piece::length).sum();
+    let end = offset.saturating_add(length);
+    if end > FILE_LEN_MAX {
+        return refuse(RefusalKind::TooLarge, format!("{id} with {end} bytes"));
+    }
+    let trimming = extents::is_trimming(state, id)?;
+    if trimming && end > size {
+        return refuse(RefusalKind::Busy, format!("{id} is being trimmed"));
+    }
+    for new in &commit.chunks {
+        add_chunk(state, now, id, &inode, new)?;
+    }
+    for piece in &commit.pieces {
+        acquire(state, id, piece)?;
+    }
+    let cut = extents::replace(state, now, id, offset, end)?;
+    extents::insert(state, now, id, offset, commit.pieces.iter().map(extent))?;
+
+    let added: u64 = commit
+        .pieces
+        .iter()
+        .map(|piece| extent(piece).inline_length())
+        .sum();
+    let inline = (u64::from(inline_bytes) + added).saturating_sub(cut);
+    if added > 0 && inline > u64::from(inode.policy.inline_max) {
+        let kind = if trimming {
+            RefusalKind::Busy
+        } else {
+            RefusalKind::TooLarge
+        };
+        return refuse(kind, format!("{id} with {inline} bytes inline"));
+    }
+    inode.body = Body::File {
+        size: size.max(end),
+        inline_bytes: u32::try_from(inline).unwrap_or(u32::MAX),
+    };
+    inode.touch(now);
+    Ok((inode, offset))
+}
+
+fn extent(piece: &Piece) -> Extent {
+    match piece {
+        Piece::Chunk {
+            chunk,
+            offset,
+            length,
+        } => {
+            let source = Source::Chunk {
+                chunk: *chunk,
+                offset: *offset,
+            };
+            Extent {
+                length: *length,
+                source,
+            }
+        }
+        Piece::Inline(bytes) => Extent {
+            length: bytes.len() as u64,
+            source: Source::Inline(bytes.clone()),
+        },
+    }
+}
+
+/// Adds a chunk that no earlier commit has named, if its id may be used.
+fn add_chunk(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    id: InodeId,
+    inode: &Inode,
+    new: &NewChunk,
+) -> Result<(), Stop> {
+    let chunk = new.chunk;
+    match range_state(state, chunk, now)? {
+        RangeState::Open(_) => {}
+        RangeState::Expired => return refuse(RefusalKind::GrantExpired, chunk),
+        RangeState::Unreserved => {
+            return refuse(
+                RefusalKind::GrantExpired,
+                format!("{chunk} was never reserved"),
+            );
+        }
+    }
+    if state.get(CHUNKS, &chunk)?.is_some() || state.get(SPENT, &chunk)?.is_some() {
+        return refuse(RefusalKind::Exists, format!("{chunk} is used already"));
+    }
+    for node in &new.replicas {
+        if !nodes::is_registered(state, *node)? {
+            return refuse(
+                RefusalKind::Invalid,
+                format!("{chunk} is on {node}, who is unknown"),
+            );
+        }
+    }
+    let row = Chunk {
+        inode: id,
+        length: new.length,
+        checksum: new.checksum,
+        references: 0,
+        target: inode.policy.replicas,
+        replicas: new.replicas.clone(),
+    };
+    references::insert(state, chunk, &row)?;
+    Ok(())
+}
+
+/// Counts the reference of a piece to its chunk, which must be this file's.
+fn acquire(state: &mut StateTxn<'_>, id: InodeId, piece: &Piece) -> Result<(), Stop> {
+    let Piece::Chunk {
+        chunk,
+        offset,
+        length,
+    } = piece
+    else {
+        return Ok(());
+    };
+    let row = state.get(CHUNKS, chunk)?.filter(|row| row.inode == id);
+    let Some(row) = row else {
+        return refuse(RefusalKind::NotFound, format!("{chunk} in {id}"));
+    };
+    if offset.saturating_add(*length) > row.length {
+        let subject = format!("a piece reaches beyond the end of {chunk}");
+        return refuse(RefusalKind::Invalid, subject);
+    }
+    references::acquire(state, *chunk)?;
+    Ok(())
+}

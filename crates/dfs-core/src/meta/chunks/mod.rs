@@ -1,0 +1,17 @@
+//! How files are made of chunks, and where the replicas of chunks are meant to be.
+//!
+//! ```text
+//! reserved id ──Commit──▶ CHUNKS, referenced by extents ──last reference gone──▶ RECLAIM ──▶ gone
+//!      │                     replicas: adopt, replace, drop (surplus only)          ▲   node confirms
+//!      └── range expires ──▶ commits refused, replicas that exist are orphans ──────┘
+//! ```
+//!
+//! A chunk belongs to the file that first committed it. The number of its references is the
+//! number of extents that name it.
+
+pub(crate) mod commit;
+pub mod extents;
+pub mod grant;
+pub(crate) mod reclaim;
+pub mod references;
+pub(crate) mod replicas;

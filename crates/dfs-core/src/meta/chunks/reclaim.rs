@@ -1,0 +1,74 @@
+//! Replicas to delete: each waits for the grace to end, is ordered deleted, and is forgotten
+//! when its data node confirms, however long that takes.
+//!
+//! A row is made only here, by a command that re-checked that the replica is not needed, and
+//! while it is there the same data node cannot become an intended holder of the chunk again.
+
+use dfs_raft::Fatal;
+use dfs_raft::state::{ReadState, StateTxn};
+
+use super::grant::{RangeState, range_state};
+use super::replicas::require_node_and_count;
+use crate::meta::machine::Stop;
+use crate::meta::tables::{CHUNKS, Moment, NODE_RECLAIM, RECLAIM};
+use crate::types::{ChunkId, NodeId, Timestamp};
+
+/// Queues a replica for deletion.
+pub(crate) fn queue(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    chunk: ChunkId,
+    node: NodeId,
+) -> Result<(), Fatal> {
+    if is_queued(state, chunk, node)? {
+        return Ok(());
+    }
+    state.put(RECLAIM, &(chunk, node), &Moment(now))?;
+    state.put(NODE_RECLAIM, &(node, Moment(now), chunk), &())
+}
+
+/// Whether a replica is queued for deletion.
+pub(crate) fn is_queued(
+    state: &impl ReadState,
+    chunk: ChunkId,
+    node: NodeId,
+) -> Result<bool, Fatal> {
+    Ok(state.get(RECLAIM, &(chunk, node))?.is_some())
+}
+
+/// Gives up replicas of chunks that no file has: those whose range has expired, so that no
+/// commit can name them any more. Ids never reserved here are left alone: what is foreign is for
+/// a person to judge.
+pub(crate) fn drop_orphans(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    node: NodeId,
+    chunks: &[ChunkId],
+) -> Result<Vec<ChunkId>, Stop> {
+    require_node_and_count(state, node, chunks.len())?;
+    let mut dropped = Vec::new();
+    for chunk in chunks {
+        let expired = range_state(state, *chunk, now)? == RangeState::Expired;
+        if expired && state.get(CHUNKS, chunk)?.is_none() {
+            queue(state, now, *chunk, node)?;
+            dropped.push(*chunk);
+        }
+    }
+    Ok(dropped)
+}
+
+/// Forgets replicas that a data node has deleted.
+pub(crate) fn reclaimed(
+    state: &mut StateTxn<'_>,
+    node: NodeId,
+    chunks: &[ChunkId],
+) -> Result<(), Stop> {
+    require_node_and_count(state, node, chunks.len())?;
+    for chunk in chunks {
+        if let Some(since) = state.get(RECLAIM, &(*chunk, node))? {
+            state.remove(RECLAIM, &(*chunk, node))?;
+            state.remove(NODE_RECLAIM, &(node, since, *chunk))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! Chunks and how many extents name them.
+
+use dfs_raft::Fatal;
+use dfs_raft::state::{ReadState, StateTxn};
+use serde::{Deserialize, Serialize};
+
+use super::grant::range_of;
+use super::{reclaim, replicas};
+use crate::meta::counters;
+use crate::meta::tables::{CHUNKS, Meta, SPENT};
+use crate::types::{ChunkId, InodeId, NodeId, ReplicationTarget, Timestamp};
+
+/// A row of CHUNKS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// The file it is part of.
+    pub inode: InodeId,
+    /// Its bytes.
+    pub length: u64,
+    /// CRC-32C of all its bytes.
+    pub checksum: u32,
+    /// Extents that name it.
+    pub references: u32,
+    /// Replicas wanted: what the file's policy said when it was committed.
+    pub target: ReplicationTarget,
+    /// The data nodes meant to have a replica, each once, never none.
+    pub replicas: Vec<NodeId>,
+}
+
+dfs_raft::postcard_values!(1: Chunk);
+
+/// A chunk that another row leads to.
+///
+/// # Errors
+/// It is missing: the state is damaged.
+pub(crate) fn require(state: &impl ReadState, chunk: ChunkId) -> Result<Chunk, Fatal> {
+    state
+        .get(CHUNKS, &chunk)?
+        .ok_or_else(|| Fatal::new(format!("{chunk} is referred to and does not exist")))
+}
+
+/// Adds a chunk, still without references.
+pub(crate) fn insert(state: &mut StateTxn<'_>, id: ChunkId, chunk: &Chunk) -> Result<(), Fatal> {
+    state.put(CHUNKS, &id, chunk)?;
+    for node in &chunk.replicas {
+        replicas::list(state, *node, id, chunk.length)?;
+    }
+    counters::add(state, Meta::Chunks, 1)?;
+    counters::add(state, Meta::ChunkBytes, chunk.length)
+}
+
+/// Notes one more extent that names a chunk.
+pub(crate) fn acquire(state: &mut StateTxn<'_>, id: ChunkId) -> Result<(), Fatal> {
+    let mut chunk = require(state, id)?;
+    chunk.references = chunk
+        .references
+        .checked_add(1)
+        .ok_or_else(|| Fatal::new(format!("{id} has too many references")))?;
+    state.put(CHUNKS, &id, &chunk)
+}
+
+/// Notes one extent less that names a chunk. With the last the chunk is gone, and its replicas
+/// wait for the grace to end. Gives the number of rows changed.
+pub(crate) fn release(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    id: ChunkId,
+) -> Result<usize, Fatal> {
+    let mut chunk = require(state, id)?;
+    if chunk.references > 1 {
+        chunk.references -= 1;
+        state.put(CHUNKS, &id, &chunk)?;
+        return Ok(1);
+    }
+    state.remove(CHUNKS, &id)?;
+    for node in &chunk.replicas {
+        replicas::unlist(state, *node, id, chunk.length)?;
+        reclaim::queue(state, now, id, *node)?;
+    }
+    if range_of(state, id)?.is_some() {
+        // Its range would still let it be committed once more.
+        state.put(SPENT, &id, &())?;
+    }
+    counters::subtract(state, Meta::Chunks, 1)?;
+    counters::subtract(state, Meta::ChunkBytes, chunk.length)?;
+    Ok(2 + 3 * chunk.replicas.len())
+}

@@ -1,0 +1,159 @@
+//! What the log of the masters holds: commands, and the replies to whoever proposed them.
+//!
+//! A command is stored, so its form is append-only like that of [`Change`]: variants and fields
+//! are never reordered or removed. Golden bytes watch it.
+
+mod validate;
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::topology::{AdminState, Space, Topology};
+use crate::types::{
+    Change, ChunkId, ClientId, NodeEpoch, NodeId, NodeKey, Outcome, Refusal, RequestId, Timestamp,
+};
+
+pub use validate::{validate, validate_request};
+
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Opens a session. Proposed twice it opens two; an unused one expires.
+    OpenSession,
+    /// A client's change, carried out once however often it is proposed.
+    Client {
+        /// Which request of which session.
+        request: RequestId,
+        /// What it asks for.
+        change: Change,
+    },
+    /// Sets chunk ids aside, for write grants.
+    ReserveChunkIds {
+        /// How many, at most `CHUNK_RANGE_LEN_MAX`.
+        count: u32,
+    },
+    /// Begins an incarnation of a data node.
+    RegisterNode {
+        /// What its directory is stamped with.
+        key: NodeKey,
+        /// The id it was given before, if any.
+        node: Option<NodeId>,
+        /// Where it listens, `host:port`.
+        address: String,
+        /// Its failure domains.
+        topology: Topology,
+        /// Room on it.
+        space: Space,
+    },
+    /// Records what people decided about a data node.
+    SetAdminState {
+        /// Which.
+        node: NodeId,
+        /// What they decided.
+        state: AdminState,
+    },
+    /// Makes replicas that a data node was found to have intended ones, where a chunk has fewer
+    /// intended replicas than its target. The node has confirmed them by length and checksum.
+    AdoptReplicas {
+        /// Who has them.
+        node: NodeId,
+        /// Of which chunks.
+        chunks: Vec<ChunkId>,
+    },
+    /// Records a verified new replica, in the place of another or as one more.
+    ReplaceReplica {
+        /// Of which chunk.
+        chunk: ChunkId,
+        /// The data node whose replica is intended no longer; what it has is deleted.
+        remove: Option<NodeId>,
+        /// The data node that has the new replica on stable storage, verified.
+        add: NodeId,
+    },
+    /// Gives up surplus replicas of one data node, intended or not. Each is given up only if the
+    /// chunk's target is met by other replicas that are intended and confirmed.
+    DropReplicas {
+        /// Whose.
+        node: NodeId,
+        /// Which, and what the leader knew of the others.
+        drops: Vec<ReplicaDrop>,
+    },
+    /// Gives up replicas of chunks that no file has and no commit can name any more.
+    DropOrphans {
+        /// Whose.
+        node: NodeId,
+        /// Of which chunks.
+        chunks: Vec<ChunkId>,
+    },
+    /// A data node has deleted replicas it was told to delete, durably.
+    Reclaimed {
+        /// Who.
+        node: NodeId,
+        /// Of which chunks.
+        chunks: Vec<ChunkId>,
+    },
+    /// Does a bounded part of the work that time or earlier commands have made due.
+    Housekeeping,
+}
+
+dfs_raft::postcard_values!(1: Command);
+
+/// A surplus replica, and what the leader knew when it proposed to give it up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaDrop {
+    /// Of which chunk.
+    pub chunk: ChunkId,
+    /// The data nodes that have confirmed a good replica to this leader.
+    pub confirmed: Vec<NodeId>,
+}
+
+/// What a command gave, variant by variant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// To `OpenSession`.
+    Session(ClientId),
+    /// To `Client`.
+    Client(Outcome),
+    /// To `ReserveChunkIds`.
+    ChunkIds(Result<ChunkIds, Refusal>),
+    /// To `RegisterNode`.
+    Node(Result<RegisteredNode, Refusal>),
+    /// To `SetAdminState`.
+    AdminState(Result<(), Refusal>),
+    /// To `AdoptReplicas`: the chunks of which the node's replica is intended now.
+    Adopted(Result<Vec<ChunkId>, Refusal>),
+    /// To `ReplaceReplica`.
+    Replaced(Result<(), Refusal>),
+    /// To `DropReplicas`: the chunks of which the node's replica will be deleted.
+    Dropped(Result<Vec<ChunkId>, Refusal>),
+    /// To `DropOrphans`: the chunks of which the node's replica will be deleted.
+    OrphansDropped(Result<Vec<ChunkId>, Refusal>),
+    /// To `Reclaimed`.
+    Reclaimed(Result<(), Refusal>),
+    /// To `Housekeeping`.
+    Housekeeping {
+        /// Whether more is due at once.
+        more: bool,
+    },
+}
+
+/// Chunk ids set aside: `start..end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChunkIds {
+    /// The first.
+    pub start: ChunkId,
+    /// The first that is no longer part.
+    pub end: ChunkId,
+    /// From this log time on, commits that name one of them as new are refused.
+    pub expires: Timestamp,
+}
+
+/// A data node as registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RegisteredNode {
+    /// Its id, for ever.
+    pub node: NodeId,
+    /// This incarnation.
+    pub epoch: NodeEpoch,
+}
+
+#[cfg(test)]
+mod tests;

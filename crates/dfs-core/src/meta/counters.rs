@@ -1,0 +1,85 @@
+//! The numbers in META: the version of the format, the next ids, and the totals.
+
+use dfs_raft::Fatal;
+use dfs_raft::state::{ReadState, StateTxn};
+
+use super::namespace::inode::{Body, Directory, Inode};
+use super::tables::{INODES, META, Meta};
+use crate::types::{GroupId, InodeId, Mode, Policy, Timestamp, UserId};
+
+/// The version of the tables as a whole. One more whenever older programs must not open them.
+const FORMAT: u64 = 1;
+
+/// Makes an empty file system of an empty state.
+///
+/// # Errors
+/// The state was written in another format, or cannot be read.
+pub(crate) fn found(state: &mut StateTxn<'_>, now: Timestamp) -> Result<(), Fatal> {
+    match state.get(META, &Meta::Format)? {
+        Some(FORMAT) => return Ok(()),
+        Some(other) => {
+            return Err(Fatal::new(format!(
+                "the metadata is stored in format {other}, this program knows {FORMAT}"
+            )));
+        }
+        None => {}
+    }
+    let root = Inode {
+        mode: Mode::DIRECTORY,
+        owner: UserId::ROOT,
+        group: GroupId(0),
+        links: 1,
+        accessed: now,
+        modified: now,
+        changed: now,
+        created: now,
+        policy: Policy::DEFAULT,
+        revision: 0,
+        body: Body::Directory(Directory::default()),
+    };
+    state.put(INODES, &InodeId::ROOT, &root)?;
+    state.put(META, &Meta::Format, &FORMAT)?;
+    state.put(META, &Meta::NextInode, &(InodeId::ROOT.0 + 1))?;
+    for next in [
+        Meta::NextChunk,
+        Meta::NextNode,
+        Meta::NextClient,
+        Meta::NextTrash,
+    ] {
+        state.put(META, &next, &1)?;
+    }
+    state.put(META, &Meta::Inodes, &1)?;
+    state.put(META, &Meta::Chunks, &0)?;
+    state.put(META, &Meta::ChunkBytes, &0)
+}
+
+/// Whether a command was ever applied.
+pub(crate) fn is_founded(state: &impl ReadState) -> Result<bool, Fatal> {
+    Ok(state.get(META, &Meta::Format)?.is_some())
+}
+
+/// A number of META; zero in a state that is not founded yet.
+pub(crate) fn number(state: &impl ReadState, which: Meta) -> Result<u64, Fatal> {
+    Ok(state.get(META, &which)?.unwrap_or(0))
+}
+
+/// Takes `count` ids off a counter and gives the first of them.
+pub(crate) fn take(state: &mut StateTxn<'_>, which: Meta, count: u64) -> Result<u64, Fatal> {
+    let first = number(state, which)?;
+    add(state, which, count)?;
+    Ok(first)
+}
+
+/// Adds to a number.
+pub(crate) fn add(state: &mut StateTxn<'_>, which: Meta, more: u64) -> Result<(), Fatal> {
+    let sum = number(state, which)?.checked_add(more);
+    let sum = sum.ok_or_else(|| Fatal::new(format!("{which:?} is beyond all numbers")))?;
+    state.put(META, &which, &sum)
+}
+
+/// Subtracts from a number.
+pub(crate) fn subtract(state: &mut StateTxn<'_>, which: Meta, less: u64) -> Result<(), Fatal> {
+    let rest = number(state, which)?.checked_sub(less);
+    let rest = rest.ok_or_else(|| Fatal::new(format!("{which:?} would go below zero")))?;
+    state.put(META, &which, &rest)
+}

@@ -1,0 +1,37 @@
+//! Housekeeping: the work that time, or commands too large to finish at once, have made due.
+//!
+//! The leader proposes it when [`is_due`] says so; each command does a bounded part. Trimming
+//! comes first, because writers may wait for it.
+
+use dfs_raft::Fatal;
+use dfs_raft::state::{ReadState, StateTxn};
+
+use super::chunks::{extents, grant};
+use super::counters;
+use super::namespace::purge::{self, Budget};
+use super::namespace::trash;
+use super::sessions;
+use crate::types::Timestamp;
+
+/// Whether there is anything to do at a log time: always in a state that is not founded yet.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn is_due(state: &impl ReadState, now: Timestamp) -> Result<bool, Fatal> {
+    Ok(!counters::is_founded(state)?
+        || extents::is_due(state)?
+        || sessions::is_due(state, now)?
+        || trash::is_due(state, now)?
+        || purge::is_due(state)?
+        || grant::is_due(state, now)?)
+}
+
+/// Does a bounded part of it.
+pub(crate) fn step(state: &mut StateTxn<'_>, now: Timestamp) -> Result<(), Fatal> {
+    let mut budget = Budget::housekeeping();
+    extents::trim(state, now, &mut budget)?;
+    sessions::expire(state, now, &mut budget)?;
+    trash::expire(state, now, &mut budget)?;
+    grant::expire(state, now, &mut budget)?;
+    purge::step(state, now, &mut budget)
+}

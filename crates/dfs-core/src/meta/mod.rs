@@ -1,0 +1,50 @@
+//! The metadata of a file system, as a deterministic state machine.
+//!
+//! What the masters replicate: the namespace, the map from files to chunks and from chunks to
+//! data nodes, and what is needed to change them exactly once. A [`Command`] goes in, a
+//! [`Reply`] comes out, and every master that applies the same log holds the same rows.
+//!
+//! The rules:
+//!
+//! - **Pure.** Nothing here asks what time it is, draws a random number or waits. Time comes with
+//!   the log entry, and everything that expires does so by that time.
+//! - **A refusal is an answer**, the same on every master, and changes nothing. A fault ([`Fatal`])
+//!   stops the master that has it.
+//! - **Bounded.** No command is proportional to a file, a tree or a list; what would be is begun,
+//!   and finished by [`Command::Housekeeping`].
+//! - **Once.** A client's request is carried out once, and its answer remembered ([`sessions`]).
+//! - **Nothing deletes the last good copy.** Replicas leave the map only by commands that check,
+//!   when they are applied, that they are not needed ([`chunks`]).
+//! - **Checkable.** [`check`] verifies every invariant of the whole state.
+//!
+//! ```text
+//! command ──▶ machine ──▶ sessions ──▶ namespace ─┬─▶ tables ──▶ redb
+//!                     └─▶ nodes, housekeeping      └─▶ chunks
+//! ```
+//!
+//! Not done here: permissions (they belong into `namespace::resolve`), byte-range locks,
+//! extended attributes, quotas; what the leader knows besides, such as which replicas exist.
+//!
+//! [`Fatal`]: dfs_raft::Fatal
+
+mod check;
+pub mod chunks;
+pub mod command;
+mod counters;
+mod housekeeping;
+mod machine;
+pub mod namespace;
+pub mod nodes;
+pub mod query;
+pub mod sessions;
+mod tables;
+
+pub use check::{Violation, check};
+pub use chunks::references::Chunk;
+pub use command::{Command, Reply, validate};
+pub use machine::MetaMachine;
+pub use namespace::inode::Inode;
+pub use nodes::{Node, NodeLoad};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! Inodes: what a file, directory or symbolic link is, whatever its names.
+
+use dfs_raft::Fatal;
+use dfs_raft::state::{ReadState, StateTxn};
+use serde::{Deserialize, Serialize};
+
+use crate::meta::counters;
+use crate::meta::tables::{INODES, Meta};
+use crate::types::{
+    Attr, FileKind, GroupId, InodeId, Mode, Name, NewAttr, Policy, Timestamp, UserId,
+};
+
+/// A row of INODES.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inode {
+    /// Permissions.
+    pub mode: Mode,
+    /// Owner.
+    pub owner: UserId,
+    /// Group.
+    pub group: GroupId,
+    /// Directory entries and trash entries that lead here. None for an upload, and for what is
+    /// being purged.
+    pub links: u32,
+    /// Last read, on request only.
+    pub accessed: Timestamp,
+    /// Last change of the contents.
+    pub modified: Timestamp,
+    /// Last change of anything.
+    pub changed: Timestamp,
+    /// When it was made.
+    pub created: Timestamp,
+    /// How its bytes, or those of new files in it, are kept.
+    pub policy: Policy,
+    /// Changes of the contents so far.
+    pub revision: u64,
+    /// What depends on the kind.
+    pub body: Body,
+}
+
+/// The part of an inode that depends on its kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Body {
+    /// Bytes; EXTENTS says where they are.
+    File {
+        /// How many.
+        size: u64,
+        /// The sum of its inline extents.
+        inline_bytes: u32,
+    },
+    /// Names; DIRENTS has them.
+    Directory(Directory),
+    /// A path to follow.
+    Symlink {
+        /// That path.
+        target: String,
+    },
+}
+
+/// What a directory's inode says besides.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Directory {
+    /// The directory it is in and its name there; none for the root, and for one that is in the
+    /// trash or being purged.
+    pub place: Option<(InodeId, Name)>,
+    /// Names in it.
+    pub entries: u64,
+    /// How many of them are directories.
+    pub subdirectories: u32,
+}
+
+dfs_raft::postcard_values!(1: Inode);
+
+impl Inode {
+    /// A new inode that no name leads to yet.
+    pub(crate) fn new(attr: NewAttr, policy: Policy, body: Body, now: Timestamp) -> Inode {
+        Inode {
+            mode: attr.mode,
+            owner: attr.owner,
+            group: attr.group,
+            links: 0,
+            accessed: now,
+            modified: now,
+            changed: now,
+            created: now,
+            policy,
+            revision: 0,
+            body,
+        }
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> FileKind {
+        match self.body {
+            Body::File { .. } => FileKind::File,
+            Body::Directory(_) => FileKind::Directory,
+            Body::Symlink { .. } => FileKind::Symlink,
+        }
+    }
+
+    /// Its attributes as clients see them.
+    pub fn attr(&self, inode: InodeId) -> Attr {
+        let (size, links, inline_bytes) = match &self.body {
+            Body::File { size, inline_bytes } => (*size, self.links, *inline_bytes),
+            Body::Directory(d) => (d.entries, d.subdirectories.saturating_add(2), 0),
+            Body::Symlink { target } => (target.len() as u64, self.links, 0),
+        };
+        Attr {
+            inode,
+            kind: self.kind(),
+            mode: self.mode,
+            owner: self.owner,
+            group: self.group,
+            size,
+            links,
+            accessed: self.accessed,
+            modified: self.modified,
+            changed: self.changed,
+            created: self.created,
+            policy: self.policy,
+            revision: self.revision,
+            inline_bytes,
+        }
+    }
+
+    /// Notes a change of the contents.
+    pub(crate) fn touch(&mut self, now: Timestamp) {
+        self.modified = now;
+        self.changed = now;
+        self.revision += 1;
+    }
+}
+
+/// An inode that another row leads to.
+///
+/// # Errors
+/// It is missing: the state is damaged.
+pub(crate) fn require(state: &impl ReadState, inode: InodeId) -> Result<Inode, Fatal> {
+    state
+        .get(INODES, &inode)?
+        .ok_or_else(|| Fatal::new(format!("{inode} is referred to and does not exist")))
+}
+
+/// Stores a new inode under the next id.
+pub(crate) fn insert(state: &mut StateTxn<'_>, inode: &Inode) -> Result<InodeId, Fatal> {
+    let id = InodeId(counters::take(state, Meta::NextInode, 1)?);
+    state.put(INODES, &id, inode)?;
+    counters::add(state, Meta::Inodes, 1)?;
+    Ok(id)
+}
+
+/// Removes an inode's row.
+pub(crate) fn remove(state: &mut StateTxn<'_>, inode: InodeId) -> Result<(), Fatal> {
+    state.remove(INODES, &inode)?;
+    counters::subtract(state, Meta::Inodes, 1)
+}

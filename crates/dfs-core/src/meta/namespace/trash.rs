@@ -1,0 +1,153 @@
+//! The trash: removed names, each with its own entry, until they expire.
+//!
+//! A trash entry is a link of its inode, like a name. So a file that loses one of several names
+//! can get that name back, and one that loses its last keeps its bytes until the entry goes. A
+//! directory goes in with all that is below it, which stays as it is. What was replaced, by a
+//! rename or a new file, does not go to the trash.
+
+use dfs_raft::Fatal;
+use dfs_raft::state::{ReadState, StateTxn};
+use serde::{Deserialize, Serialize};
+
+use super::create::put_name;
+use super::dirent::{self, Dirent, directory_of};
+use super::inode::{self, Inode};
+use super::purge::{Budget, drop_link};
+use super::resolve::{path_text, place};
+use crate::meta::counters;
+use crate::meta::machine::{Stop, refuse};
+use crate::meta::tables::{INODES, Meta, Moment, TRASH, TRASH_EXPIRY};
+use crate::types::{
+    Changed, DfsPath, FileKind, InodeId, Location, Name, RefusalKind, Timestamp, TrashId,
+};
+
+/// A row of TRASH.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrashEntry {
+    /// What was removed.
+    pub inode: InodeId,
+    /// Its kind.
+    pub kind: FileKind,
+    /// The path it was removed from, as it was then.
+    pub path: String,
+    /// When it was removed.
+    pub removed: Timestamp,
+    /// When it goes for good.
+    pub expires: Timestamp,
+}
+
+dfs_raft::postcard_values!(1: TrashEntry);
+
+/// Moves a name into the trash.
+pub(crate) fn add(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    dir: InodeId,
+    name: &Name,
+    entry: Dirent,
+    mut inode: Inode,
+) -> Result<TrashId, Fatal> {
+    let path = path_text(state, dir, name)?;
+    dirent::remove(state, dir, name, entry, now)?;
+    inode.changed = now;
+    if entry.kind == FileKind::Directory {
+        directory_of(entry.inode, &mut inode)?.place = None;
+    }
+    state.put(INODES, &entry.inode, &inode)?;
+    let id = TrashId(counters::take(state, Meta::NextTrash, 1)?);
+    let expires = now.saturating_add(inode.policy.trash);
+    let row = TrashEntry {
+        inode: entry.inode,
+        kind: entry.kind,
+        path,
+        removed: now,
+        expires,
+    };
+    state.put(TRASH, &id, &row)?;
+    state.put(TRASH_EXPIRY, &(Moment(expires), id), &())?;
+    Ok(id)
+}
+
+fn take(state: &mut StateTxn<'_>, id: TrashId) -> Result<TrashEntry, Stop> {
+    let Some(entry) = state.get(TRASH, &id)? else {
+        return refuse(RefusalKind::NotFound, id);
+    };
+    state.remove(TRASH, &id)?;
+    state.remove(TRASH_EXPIRY, &(Moment(entry.expires), id))?;
+    Ok(entry)
+}
+
+/// Gives something its name back, or another one.
+pub(crate) fn restore(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    id: TrashId,
+    to: Option<&Location>,
+) -> Result<Changed, Stop> {
+    let entry = take(state, id)?;
+    let at = match to {
+        Some(at) => at.clone(),
+        None => match entry.path.parse::<DfsPath>() {
+            Ok(path) => Location::from(path),
+            // Too deep or too long to be asked for: the caller must name a place.
+            Err(_) => return refuse(RefusalKind::NameTooLong, entry.path),
+        },
+    };
+    let place = place(state, &at, RefusalKind::Exists)?;
+    if place.entry.is_some() {
+        return refuse(RefusalKind::Exists, at);
+    }
+    let mut inode = inode::require(state, entry.inode)?;
+    inode.changed = now;
+    put_name(state, now, &place, entry.inode, &mut inode)?;
+    Ok(Changed {
+        attr: Some(inode.attr(entry.inode)),
+        ..Changed::default()
+    })
+}
+
+/// Removes something from the trash for good.
+pub(crate) fn drop_entry(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    id: TrashId,
+) -> Result<Changed, Stop> {
+    let entry = take(state, id)?;
+    drop_link(state, now, entry.inode, &mut Budget::aside())?;
+    Ok(Changed::default())
+}
+
+/// The entry that goes next, if it is due.
+fn due(state: &impl ReadState, now: Timestamp) -> Result<Option<TrashId>, Fatal> {
+    let next = state.scan(TRASH_EXPIRY, ..)?.next().transpose()?;
+    Ok(next
+        .filter(|((expires, _), ())| now >= expires.0)
+        .map(|((_, id), ())| id))
+}
+
+/// Whether an entry has expired.
+pub(crate) fn is_due(state: &impl ReadState, now: Timestamp) -> Result<bool, Fatal> {
+    Ok(due(state, now)?.is_some())
+}
+
+/// Drops expired entries, as far as the budget goes.
+pub(crate) fn expire(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    budget: &mut Budget,
+) -> Result<(), Fatal> {
+    while !budget.is_spent()
+        && let Some(id) = due(state, now)?
+    {
+        let entry = match take(state, id) {
+            Ok(entry) => entry,
+            Err(Stop::Fatal(fatal)) => return Err(fatal),
+            Err(Stop::Refused(_)) => {
+                return Err(Fatal::new(format!("{id} expires and does not exist")));
+            }
+        };
+        budget.spend(2);
+        drop_link(state, now, entry.inode, budget)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! Data nodes: who they are, and what people decided about them.
+
+use dfs_raft::Fatal;
+use dfs_raft::state::{ReadState, StateTxn};
+use serde::{Deserialize, Serialize};
+
+use super::command::RegisteredNode;
+use super::counters;
+use super::machine::{Stop, refuse};
+use super::tables::{Meta, NODE_KEYS, NODES};
+use crate::types::limits::LABEL_LEN_MAX;
+use crate::types::topology::{AdminState, Space, Topology};
+use crate::types::{NodeEpoch, NodeId, NodeKey, RefusalKind, Timestamp};
+
+/// A row of NODES.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// What its directory is stamped with.
+    pub key: NodeKey,
+    /// Where it listens, `host:port`.
+    pub address: String,
+    /// Its failure domains.
+    pub topology: Topology,
+    /// Its incarnation.
+    pub epoch: NodeEpoch,
+    /// What people decided.
+    pub admin: AdminState,
+    /// Room on it when it registered.
+    pub space: Space,
+    /// When this incarnation registered.
+    pub registered: Timestamp,
+}
+
+/// A row of NODE_LOADS: what a data node is meant to have. No row is nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NodeLoad {
+    /// Intended replicas.
+    pub replicas: u64,
+    /// The sum of their lengths.
+    pub bytes: u64,
+}
+
+dfs_raft::postcard_values!(1: Node, NodeLoad);
+
+/// What a data node says of itself when it starts.
+pub(crate) struct Registration {
+    pub(crate) key: NodeKey,
+    pub(crate) node: Option<NodeId>,
+    pub(crate) address: String,
+    pub(crate) topology: Topology,
+    pub(crate) space: Space,
+}
+
+/// Begins an incarnation: of the data node with that key, or of a new one.
+///
+/// A node that was given an id shows it, so that a directory whose key we do not know, as of
+/// another cluster or from before a restored backup, is refused and not taken for an empty one.
+pub(crate) fn register(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    registration: Registration,
+) -> Result<RegisteredNode, Stop> {
+    let Registration {
+        key,
+        node: claimed,
+        address,
+        topology,
+        space,
+    } = registration;
+    let labels = [&address, &topology.zone, &topology.rack, &topology.host];
+    if address.is_empty() || labels.iter().any(|label| label.len() > LABEL_LEN_MAX) {
+        return refuse(
+            RefusalKind::Invalid,
+            format!("the address or topology of {key}"),
+        );
+    }
+    let known = state.get(NODE_KEYS, &key)?;
+    let (node, epoch, admin) = match (known, claimed) {
+        (Some(known), Some(claimed)) if known != claimed => {
+            return refuse(
+                RefusalKind::Conflict,
+                format!("{claimed}: its key is that of {known}"),
+            );
+        }
+        (None, Some(claimed)) => {
+            return refuse(
+                RefusalKind::NotFound,
+                format!("{claimed}: its key is unknown"),
+            );
+        }
+        (Some(known), _) => {
+            let before = require(state, known)?;
+            (
+                known,
+                NodeEpoch(before.epoch.0.saturating_add(1)),
+                before.admin,
+            )
+        }
+        (None, None) => {
+            let id = counters::take(state, Meta::NextNode, 1)?;
+            let id = u32::try_from(id).map_err(|_| Fatal::new("all data node ids are used"))?;
+            state.put(NODE_KEYS, &key, &NodeId(id))?;
+            (NodeId(id), NodeEpoch(1), AdminState::InService)
+        }
+    };
+    let row = Node {
+        key,
+        address,
+        topology,
+        epoch,
+        admin,
+        space,
+        registered: now,
+    };
+    state.put(NODES, &node, &row)?;
+    Ok(RegisteredNode { node, epoch })
+}
+
+/// Records what people decided about a data node.
+pub(crate) fn set_admin_state(
+    state: &mut StateTxn<'_>,
+    node: NodeId,
+    admin: AdminState,
+) -> Result<(), Stop> {
+    let Some(mut row) = state.get(NODES, &node)? else {
+        return refuse(RefusalKind::NotFound, node);
+    };
+    row.admin = admin;
+    state.put(NODES, &node, &row)?;
+    Ok(())
+}
+
+/// Whether a data node was ever registered.
+pub(crate) fn is_registered(state: &impl ReadState, node: NodeId) -> Result<bool, Fatal> {
+    Ok(state.get(NODES, &node)?.is_some())
+}
+
+fn require(state: &impl ReadState, node: NodeId) -> Result<Node, Fatal> {
+    state
+        .get(NODES, &node)?
+        .ok_or_else(|| Fatal::new(format!("{node} has a key and is not registered")))
+}

@@ -1,0 +1,346 @@
+//! Reading: answers to clients, and what the leader's planners need to know.
+//!
+//! Everything is paged and bounded. It works on a view as well as on a transaction.
+
+use dfs_raft::Fatal;
+use dfs_raft::state::ReadState;
+
+use super::chunks::commit::require_file;
+use super::chunks::extents::{Source, last_before};
+use super::chunks::references::{self, Chunk};
+use super::counters;
+use super::machine::{Stop, refuse};
+use super::namespace::inode::{self, Body, Inode};
+use super::namespace::resolve::existing;
+use super::nodes::{Node, NodeLoad};
+use super::tables::{
+    CHUNKS, DIRENTS, EXTENTS, INODES, Meta, Moment, NODE_CHUNKS, NODE_KEYS, NODE_LOADS,
+    NODE_RECLAIM, NODES, RECLAIM, TRASH,
+};
+use crate::types::limits::{ENTRIES_PER_REPLY_MAX, RECLAIM_GRACE};
+use crate::types::query::{
+    Entry, EntryPage, Layout, LayoutExtent, LayoutSource, StatFs, TrashItem, TrashPage,
+};
+use crate::types::{
+    Answer, ByteRange, ChunkId, FileKind, InodeId, Location, Name, NodeId, NodeKey, Query, Refusal,
+    RefusalKind, Space, Timestamp, TrashId,
+};
+
+pub use super::chunks::grant::{RangeState, range_state};
+pub use super::housekeeping::is_due as housekeeping_due;
+
+/// Pages end when their texts are this long, so that a reply stays far below the largest message.
+const REPLY_TEXT_MAX: usize = 1 << 20;
+
+/// Answers a client's question.
+///
+/// # Errors
+/// Outside, the state cannot be read; inside, the question is refused.
+pub fn answer(state: &impl ReadState, query: &Query) -> Result<Result<Answer, Refusal>, Fatal> {
+    let answer = match query {
+        Query::Stat { at, follow } => {
+            existing(state, at, *follow).map(|(id, inode)| Answer::Attr(inode.attr(id)))
+        }
+        Query::List {
+            at,
+            after,
+            limit,
+            attrs,
+        } => list(state, at, after.as_ref(), *limit, *attrs).map(Answer::Entries),
+        Query::Layout { at, range } => layout(state, at, *range).map(Answer::Layout),
+        Query::ReadLink { at } => read_link(state, at).map(Answer::Target),
+        Query::StatFs => counters(state).map(Answer::StatFs).map_err(Stop::from),
+        Query::ListTrash { after, limit } => list_trash(state, *after, *limit)
+            .map(Answer::Trash)
+            .map_err(Stop::from),
+    };
+    match answer {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(Stop::Refused(refusal)) => Ok(Err(refusal)),
+        Err(Stop::Fatal(fatal)) => Err(fatal),
+    }
+}
+
+fn page_len(limit: u32) -> usize {
+    usize::try_from(limit)
+        .unwrap_or(usize::MAX)
+        .clamp(1, ENTRIES_PER_REPLY_MAX)
+}
+
+fn list(
+    state: &impl ReadState,
+    at: &Location,
+    after: Option<&Name>,
+    limit: u32,
+    attrs: bool,
+) -> Result<EntryPage, Stop> {
+    let (dir, inode) = existing(state, at, true)?;
+    if inode.kind() != FileKind::Directory {
+        return refuse(RefusalKind::NotADirectory, at);
+    }
+    let mut page = EntryPage {
+        entries: Vec::new(),
+        more: false,
+    };
+    let mut text = 0;
+    let rows = match after {
+        Some(after) => state.scan(DIRENTS, &(dir, after.clone())..)?,
+        None => state.scan_prefix(DIRENTS, &dir)?,
+    };
+    for row in rows {
+        let ((parent, name), entry) = row?;
+        if parent != dir {
+            break;
+        }
+        if after == Some(&name) {
+            continue;
+        }
+        if page.entries.len() >= page_len(limit) || text > REPLY_TEXT_MAX {
+            page.more = true;
+            break;
+        }
+        text += name.as_str().len();
+        let attr = match attrs {
+            true => Some(inode::require(state, entry.inode)?.attr(entry.inode)),
+            false => None,
+        };
+        page.entries.push(Entry {
+            name,
+            inode: entry.inode,
+            kind: entry.kind,
+            attr,
+        });
+    }
+    Ok(page)
+}
+
+fn layout(state: &impl ReadState, at: &Location, range: ByteRange) -> Result<Layout, Stop> {
+    let (id, inode) = existing(state, at, true)?;
+    require_file(&inode, at)?;
+    let attr = inode.attr(id);
+    let end = range.end().min(attr.size);
+    let mut layout = Layout {
+        attr,
+        extents: Vec::new(),
+        more: false,
+    };
+    if range.offset >= end {
+        return Ok(layout);
+    }
+    let first = last_before(state, id, range.offset)?
+        .filter(|(offset, extent)| offset + extent.length > range.offset)
+        .map(|(offset, _)| offset);
+    let from = first.unwrap_or(range.offset);
+    for row in state.scan(EXTENTS, (id, from)..(id, end))? {
+        let ((_, offset), extent) = row?;
+        if layout.extents.len() >= ENTRIES_PER_REPLY_MAX {
+            layout.more = true;
+            break;
+        }
+        let source = match extent.source {
+            Source::Inline(bytes) => LayoutSource::Inline(bytes),
+            Source::Chunk { chunk, offset } => {
+                let row = references::require(state, chunk)?;
+                let Chunk {
+                    length, replicas, ..
+                } = row;
+                LayoutSource::Chunk {
+                    chunk,
+                    offset,
+                    length,
+                    replicas,
+                }
+            }
+        };
+        layout.extents.push(LayoutExtent {
+            offset,
+            length: extent.length,
+            source,
+        });
+    }
+    Ok(layout)
+}
+
+fn read_link(state: &impl ReadState, at: &Location) -> Result<String, Stop> {
+    match existing(state, at, false)? {
+        (
+            _,
+            Inode {
+                body: Body::Symlink { target },
+                ..
+            },
+        ) => Ok(target),
+        _ => refuse(RefusalKind::NotASymlink, at),
+    }
+}
+
+fn list_trash(
+    state: &impl ReadState,
+    after: Option<TrashId>,
+    limit: u32,
+) -> Result<TrashPage, Fatal> {
+    let mut page = TrashPage {
+        entries: Vec::new(),
+        more: false,
+    };
+    let mut text = 0;
+    let from = TrashId(after.map_or(0, |after| after.0.saturating_add(1)));
+    for row in state.scan(TRASH, from..)? {
+        let (trash, entry) = row?;
+        if page.entries.len() >= page_len(limit) || text > REPLY_TEXT_MAX {
+            page.more = true;
+            break;
+        }
+        text += entry.path.len();
+        page.entries.push(TrashItem {
+            trash,
+            inode: entry.inode,
+            kind: entry.kind,
+            path: entry.path,
+            removed: entry.removed,
+            expires: entry.expires,
+        });
+    }
+    Ok(page)
+}
+
+/// The totals of the file system. Room is for the leader to fill in.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn counters(state: &impl ReadState) -> Result<StatFs, Fatal> {
+    Ok(StatFs {
+        inodes: counters::number(state, Meta::Inodes)?,
+        chunks: counters::number(state, Meta::Chunks)?,
+        chunk_bytes: counters::number(state, Meta::ChunkBytes)?,
+        space: Space::default(),
+    })
+}
+
+/// An inode, whether a name leads to it or not.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn inode(state: &impl ReadState, id: InodeId) -> Result<Option<Inode>, Fatal> {
+    state.get(INODES, &id)
+}
+
+/// All data nodes, by id.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn nodes(state: &impl ReadState) -> Result<Vec<(NodeId, Node)>, Fatal> {
+    state.scan(NODES, ..)?.collect()
+}
+
+/// A data node.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn node(state: &impl ReadState, node: NodeId) -> Result<Option<Node>, Fatal> {
+    state.get(NODES, &node)
+}
+
+/// The data node whose directory is stamped with a key.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn node_by_key(state: &impl ReadState, key: NodeKey) -> Result<Option<NodeId>, Fatal> {
+    state.get(NODE_KEYS, &key)
+}
+
+/// How much a data node is meant to have.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn node_load(state: &impl ReadState, node: NodeId) -> Result<NodeLoad, Fatal> {
+    Ok(state.get(NODE_LOADS, &node)?.unwrap_or_default())
+}
+
+/// A chunk, if a file refers to it.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn chunk(state: &impl ReadState, chunk: ChunkId) -> Result<Option<Chunk>, Fatal> {
+    state.get(CHUNKS, &chunk)
+}
+
+/// The next `limit` chunks after `after`, by id.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn chunks_page(
+    state: &impl ReadState,
+    after: Option<ChunkId>,
+    limit: usize,
+) -> Result<Vec<(ChunkId, Chunk)>, Fatal> {
+    state
+        .scan(CHUNKS, following(after)..)?
+        .take(limit)
+        .collect()
+}
+
+/// The next `limit` chunks after `after` that a data node is meant to have, by id.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn chunks_of_node(
+    state: &impl ReadState,
+    node: NodeId,
+    after: Option<ChunkId>,
+    limit: usize,
+) -> Result<Vec<ChunkId>, Fatal> {
+    let range = (node, following(after))..=(node, ChunkId(u64::MAX));
+    state
+        .scan(NODE_CHUNKS, range)?
+        .take(limit)
+        .map(|row| Ok(row?.0.1))
+        .collect()
+}
+
+fn following(after: Option<ChunkId>) -> ChunkId {
+    ChunkId(after.map_or(0, |after| after.0.saturating_add(1)))
+}
+
+/// A replica that is to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DueReclaim {
+    /// Of which chunk.
+    pub chunk: ChunkId,
+    /// When it was given up.
+    pub since: Timestamp,
+    /// Whether the chunk is still part of a file: then this replica was surplus when it was
+    /// given up, and the leader must not order its deletion while others are missing or
+    /// unconfirmed.
+    pub live: bool,
+}
+
+/// The first `limit` replicas of a data node whose grace is over, oldest first.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn reclaim_due(
+    state: &impl ReadState,
+    node: NodeId,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<DueReclaim>, Fatal> {
+    let mut due = Vec::new();
+    for row in state.scan_prefix(NODE_RECLAIM, &node)?.take(limit) {
+        let ((_, Moment(since), chunk), ()) = row?;
+        if since.saturating_add(RECLAIM_GRACE) > now {
+            break;
+        }
+        let live = state.get(CHUNKS, &chunk)?.is_some();
+        due.push(DueReclaim { chunk, since, live });
+    }
+    Ok(due)
+}
+
+/// Whether a replica waits for its deletion; a data node that has it cannot be made to keep it.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn is_reclaimed(state: &impl ReadState, chunk: ChunkId, node: NodeId) -> Result<bool, Fatal> {
+    Ok(state.get(RECLAIM, &(chunk, node))?.is_some())
+}

@@ -1,0 +1,141 @@
+//! All that is stored, drawn: every table with its key order, its value and who writes it.
+//!
+//! ```text
+//! META          name -> u64                             format, next ids, totals           all
+//! INODES        InodeId -> Inode                        what a file is                     namespace, chunks
+//! DIRENTS       (parent InodeId, Name) -> Dirent        one range = one listing            namespace
+//! TRASH         TrashId -> TrashEntry                   removed names, oldest first        namespace::trash
+//! TRASH_EXPIRY  (expires, TrashId) -> ()                which goes next                    namespace::trash
+//! UPLOADS       (ClientId, InodeId) -> ()               files without a name yet           namespace::upload
+//! PURGE         InodeId -> Purge                        dead trees and files still to go   namespace::purge
+//! EXTENTS       (InodeId, offset) -> Extent             one range = one layout             chunks::extents
+//! TRIMS         InodeId -> offset                       extents beyond an end, to go       chunks::extents
+//! CHUNKS        ChunkId -> Chunk                        length, references, replicas       chunks
+//! NODE_CHUNKS   (NodeId, ChunkId) -> ()                 what a lost node held              chunks::replicas
+//! RANGES        first ChunkId -> ChunkRange             reserved ids, oldest first         chunks::grant
+//! SPENT         ChunkId -> ()                           freed ids whose range still lives  chunks::references
+//! RECLAIM       (ChunkId, NodeId) -> since              replicas to delete                 chunks::reclaim
+//! NODE_RECLAIM  (NodeId, since, ChunkId) -> ()          the same, by node and age          chunks::reclaim
+//! NODES         NodeId -> Node                          address, domains, epoch            nodes
+//! NODE_KEYS     NodeKey -> NodeId                       who a directory is                 nodes
+//! NODE_LOADS    NodeId -> NodeLoad                      intended replicas and their bytes  chunks::replicas
+//! SESSIONS      ClientId -> Session                     last activity                      sessions
+//! SESSION_AGES  (last activity, ClientId) -> ()         which expires next                 sessions
+//! REPLIES       (ClientId, sequence) -> Remembered      first answers                      sessions
+//! ```
+//!
+//! New tables are appended: a table's place is part of snapshots. Numbers in keys are
+//! big-endian, so ids handed out in order are inserted at the right edge of their tree.
+
+use dfs_raft::Fatal;
+use dfs_raft::state::{Key, Table};
+use serde::{Deserialize, Serialize};
+
+use super::chunks::extents::Extent;
+use super::chunks::grant::ChunkRange;
+use super::chunks::references::Chunk;
+use super::namespace::dirent::Dirent;
+use super::namespace::inode::Inode;
+use super::namespace::purge::Purge;
+use super::namespace::trash::TrashEntry;
+use super::nodes::{Node, NodeLoad};
+use super::sessions::{Remembered, Session};
+use crate::types::{ChunkId, ClientId, InodeId, Name, NodeId, NodeKey, Timestamp, TrashId};
+
+macro_rules! tables {
+    ($($name:ident: $key:ty => $value:ty;)*) => {
+        /// The places of the tables.
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms, reason = "named as the tables")]
+        enum Place { $($name),* }
+
+        $(pub(crate) const $name: Table<$key, $value> =
+            Table::new(Place::$name as usize, stringify!($name));)*
+
+        /// The names of all tables, in their places.
+        pub(crate) const TABLES: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+tables! {
+    META: Meta => u64;
+    INODES: InodeId => Inode;
+    DIRENTS: (InodeId, Name) => Dirent;
+    TRASH: TrashId => TrashEntry;
+    TRASH_EXPIRY: (Moment, TrashId) => ();
+    UPLOADS: (ClientId, InodeId) => ();
+    PURGE: InodeId => Purge;
+    EXTENTS: (InodeId, u64) => Extent;
+    TRIMS: InodeId => u64;
+    CHUNKS: ChunkId => Chunk;
+    NODE_CHUNKS: (NodeId, ChunkId) => ();
+    RANGES: ChunkId => ChunkRange;
+    SPENT: ChunkId => ();
+    RECLAIM: (ChunkId, NodeId) => Moment;
+    NODE_RECLAIM: (NodeId, Moment, ChunkId) => ();
+    NODES: NodeId => Node;
+    NODE_KEYS: NodeKey => NodeId;
+    NODE_LOADS: NodeId => NodeLoad;
+    SESSIONS: ClientId => Session;
+    SESSION_AGES: (Moment, ClientId) => ();
+    REPLIES: (ClientId, u64) => Remembered;
+}
+
+/// A log time as part of a key, or as a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Moment(pub(crate) Timestamp);
+
+impl Key for Moment {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.0.encode(out);
+    }
+
+    fn decode(bytes: &mut &[u8]) -> Result<Moment, Fatal> {
+        Ok(Moment(Timestamp(u64::decode(bytes)?)))
+    }
+}
+
+dfs_raft::postcard_values!(1: Moment, NodeId);
+
+macro_rules! meta {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        /// The numbers kept once for the whole state.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) enum Meta { $($(#[$doc])* $name),* }
+
+        impl Key for Meta {
+            fn encode(&self, out: &mut Vec<u8>) {
+                let name = match self { $(Meta::$name => $text),* };
+                out.extend_from_slice(name.as_bytes());
+            }
+
+            fn decode(bytes: &mut &[u8]) -> Result<Meta, Fatal> {
+                let name = String::decode(bytes)?;
+                match name.as_str() {
+                    $($text => Ok(Meta::$name),)*
+                    _ => Err(Fatal::new(format!("`{name}` is no number kept in META"))),
+                }
+            }
+        }
+    };
+}
+
+meta! {
+    /// The version of all that is drawn above.
+    Format = "format";
+    /// The next inode's id.
+    NextInode = "next_inode";
+    /// The next chunk id to reserve.
+    NextChunk = "next_chunk";
+    /// The next data node's id.
+    NextNode = "next_node";
+    /// The next session's id.
+    NextClient = "next_client";
+    /// The next trash entry's id.
+    NextTrash = "next_trash";
+    /// Rows in INODES.
+    Inodes = "inodes";
+    /// Rows in CHUNKS.
+    Chunks = "chunks";
+    /// The sum of their lengths.
+    ChunkBytes = "chunk_bytes";
+}

@@ -1,0 +1,254 @@
+//! Becoming a member: once, in steps that a crash may interrupt.
+//!
+//! ```text
+//! identity (starting) ──▶ log and state, stamped ──▶ [first membership] ──▶ identity (member)
+//! ```
+//!
+//! A replica whose identity says *starting* has answered no vote, so its log may be made anew. One
+//! that says *member* has, so without its log it must not run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::BasicNode;
+use openraft::errors::{InitializeError, RaftError};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::node::{Node, raft_failed};
+use super::{Empty, Inner, Phase};
+use crate::error::{ChangeError, Fatal};
+use crate::machine::StateMachine;
+use crate::network::client;
+use crate::network::message::{Header, Join, PROTOCOL, RaftRpcClient, Refusal, Welcome};
+use crate::network::peers::context;
+use crate::storage::directory::{self, Identity, disk_failed};
+use crate::types::{ClusterId, MemberId};
+
+/// The founder of every cluster.
+const FOUNDER: MemberId = MemberId(1);
+
+/// The pause after a round of seeds that led nowhere.
+const JOIN_PAUSE: Duration = Duration::from_millis(100);
+
+impl<M: StateMachine> Inner<M> {
+    pub(super) async fn bootstrap(&self, address: &str) -> Result<ClusterId, ChangeError> {
+        let _setup = self.setup.lock().await;
+        let empty = self.take_empty().await?;
+        let cluster = ClusterId(self.env.random.next_u128());
+        let identity = Identity {
+            cluster,
+            member: FOUNDER,
+            phase: directory::Phase::Starting {
+                founder_address: Some(address.to_owned()),
+            },
+        };
+        self.write_identity(&empty, &identity).await?;
+        let resumed = self.resume(empty, identity).await;
+        resumed.map_err(ChangeError::Stopped)?;
+        Ok(cluster)
+    }
+
+    /// Takes the replica as it is before it becomes a member, if the directory is empty.
+    async fn take_empty(&self) -> Result<Empty<M>, ChangeError> {
+        let empty = {
+            let mut phase = self.phase();
+            match std::mem::replace(&mut *phase, Phase::Starting) {
+                Phase::Empty(empty) => empty,
+                other => {
+                    *phase = other;
+                    return Err(ChangeError::Refused("it is a member already".to_owned()));
+                }
+            }
+        };
+        let directory = empty.directory.clone();
+        let found = self.env.run_blocking(move || directory.has_any_state());
+        match found.await {
+            Ok(false) => Ok(empty),
+            Ok(true) => {
+                *self.phase() = Phase::Empty(empty);
+                let why = "the directory has remains of a replica";
+                Err(ChangeError::Refused(why.to_owned()))
+            }
+            Err(e) => {
+                *self.phase() = Phase::Empty(empty);
+                Err(ChangeError::Stopped(disk_failed("directory", e)))
+            }
+        }
+    }
+
+    async fn write_identity(
+        &self,
+        empty: &Empty<M>,
+        identity: &Identity,
+    ) -> Result<(), ChangeError> {
+        let (directory, identity) = (empty.directory.clone(), identity.clone());
+        let write = move || directory.set_identity(&identity);
+        let written = self.env.run_blocking(write).await;
+        // What is on disk now is unknown, so this run goes no further.
+        written.map_err(ChangeError::Stopped)
+    }
+
+    /// Goes on from an identity to being a member.
+    pub(super) async fn resume(&self, empty: Empty<M>, identity: Identity) -> Result<(), Fatal> {
+        let directory = empty.directory.clone();
+        let phase = identity.phase.clone();
+        let node = self.become_member(empty, identity.clone()).await?;
+        let directory::Phase::Starting { founder_address } = phase else {
+            return Ok(());
+        };
+        if let Some(address) = founder_address {
+            node.found(address).await?;
+        }
+        let member = Identity {
+            phase: directory::Phase::Member,
+            ..identity
+        };
+        let write = move || directory.set_identity(&member);
+        self.env.run_blocking(write).await
+    }
+
+    pub(super) async fn join(
+        &self,
+        seeds: &[String],
+        own_address: &str,
+    ) -> Result<MemberId, ChangeError> {
+        let _setup = self.setup.lock().await;
+        let deadline = Instant::now() + self.config.join_timeout;
+        if self.node().is_none() {
+            let empty = self.take_empty().await?;
+            let welcome = match self.ask_welcome(seeds, deadline).await {
+                Ok(welcome) => welcome,
+                Err(e) => {
+                    *self.phase() = Phase::Empty(empty);
+                    return Err(e);
+                }
+            };
+            let identity = Identity {
+                cluster: welcome.cluster,
+                member: welcome.member,
+                phase: directory::Phase::Starting {
+                    founder_address: None,
+                },
+            };
+            self.write_identity(&empty, &identity).await?;
+            let resumed = self.resume(empty, identity).await;
+            resumed.map_err(ChangeError::Stopped)?;
+        }
+        let Some(node) = self.node() else {
+            return Err(ChangeError::Unavailable("it is stopping".to_owned()));
+        };
+        if node.is_in_membership() {
+            return Err(ChangeError::Refused("it is a member already".to_owned()));
+        }
+        self.ask_admission(&node, seeds, own_address, deadline)
+            .await?;
+        Ok(node.identity.member)
+    }
+
+    async fn ask_welcome(
+        &self,
+        seeds: &[String],
+        deadline: Instant,
+    ) -> Result<Welcome, ChangeError> {
+        let protocol = PROTOCOL;
+        self.ask_leader(seeds, deadline, async |client, context| {
+            client.join(context, Join { protocol }).await
+        })
+        .await
+    }
+
+    async fn ask_admission(
+        &self,
+        node: &Arc<Node<M>>,
+        seeds: &[String],
+        own_address: &str,
+        deadline: Instant,
+    ) -> Result<(), ChangeError> {
+        let header = Header {
+            protocol: PROTOCOL,
+            cluster: node.identity.cluster,
+            from: node.identity.member,
+            to: MemberId::default(),
+        };
+        self.ask_leader(seeds, deadline, async |client, context| {
+            let address = own_address.to_owned();
+            client.admit(context, header, address).await
+        })
+        .await
+    }
+
+    /// Asks seeds, and the leader that they name, until one answers.
+    async fn ask_leader<T>(
+        &self,
+        seeds: &[String],
+        deadline: Instant,
+        ask: impl AsyncFn(
+            RaftRpcClient,
+            tarpc::context::Context,
+        ) -> Result<Result<T, Refusal>, tarpc::client::RpcError>,
+    ) -> Result<T, ChangeError> {
+        let mut why = "no seeds are given".to_owned();
+        while Instant::now() < deadline {
+            let mut addresses: Vec<String> = seeds.to_vec();
+            addresses.reverse();
+            // Each seed may name one leader, and that one another.
+            let mut left = 3 * seeds.len();
+            while let (Some(address), 1..) = (addresses.pop(), left) {
+                left -= 1;
+                let limit = self.config.propose_timeout + self.config.rpc_timeout;
+                let answer = timeout(limit, self.ask_one(&address, &ask));
+                match timeout_at(deadline, answer).await {
+                    Ok(Ok(Ok(Ok(answer)))) => return Ok(answer),
+                    Ok(Ok(Ok(Err(Refusal::NotLeader { leader })))) => {
+                        why = format!("{address} is not the leader");
+                        addresses.extend(leader);
+                    }
+                    Ok(Ok(Ok(Err(
+                        refusal @ (Refusal::OtherCluster
+                        | Refusal::Protocol(_)
+                        | Refusal::Invalid(_)),
+                    )))) => {
+                        return Err(ChangeError::Refused(format!("{address}: {refusal}")));
+                    }
+                    Ok(Ok(Ok(Err(refusal)))) => why = format!("{address}: {refusal}"),
+                    Ok(Ok(Err(e))) => why = format!("{address}: {e}"),
+                    Ok(Err(_)) | Err(_) => why = format!("{address} did not answer"),
+                }
+            }
+            tokio::time::sleep(JOIN_PAUSE).await;
+        }
+        Err(ChangeError::Unavailable(why))
+    }
+
+    async fn ask_one<T>(
+        &self,
+        address: &str,
+        ask: &impl AsyncFn(
+            RaftRpcClient,
+            tarpc::context::Context,
+        ) -> Result<Result<T, Refusal>, tarpc::client::RpcError>,
+    ) -> std::io::Result<Result<T, Refusal>> {
+        let dialed = timeout(self.config.rpc_timeout, self.dialer.dial(address)).await;
+        let stream = dialed.map_err(std::io::Error::other)??;
+        let limit = self.config.propose_timeout;
+        let answer = ask(client(stream), context(limit)).await;
+        answer.map_err(std::io::Error::other)
+    }
+}
+
+impl<M: StateMachine> Node<M> {
+    /// Writes the first membership, unless an earlier run did.
+    async fn found(&self, address: String) -> Result<(), Fatal> {
+        let member = self.identity.member;
+        let members = BTreeMap::from([(member, BasicNode { addr: address })]);
+        let initialized = self.scoped(self.raft.initialize(members));
+        match initialized.await {
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(RaftError::APIError(e)) => {
+                Err(Fatal::with_source("the cluster cannot be founded", e))
+            }
+            Err(RaftError::Fatal(e)) => Err(raft_failed(e)),
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Changes of members: one at a time, never to where a majority would be missing.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ChangeMembershipError, ClientWriteError, Fatal as RaftFatal, RaftError};
+use openraft::{BasicNode, ChangeMembers, ServerState};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::node::Node;
+use crate::error::{ChangeError, LeaderHint, ProposeError};
+use crate::machine::StateMachine;
+use crate::network::message::{Refusal, Welcome};
+use crate::types::{Answer, MemberId, Proposal, TypeConfig};
+
+/// A change that was not committed within this many proposal deadlines is left to its fate.
+const CHANGE_DEADLINES: u32 = 3;
+
+impl<M: StateMachine> Node<M> {
+    /// Gives a member id to someone who wants to join.
+    pub(crate) async fn welcome(&self) -> Result<Welcome, Refusal> {
+        let time = self.env.clock.now();
+        match self.propose(Proposal::AllocateMember { time }).await {
+            Ok((_, outcome)) => match outcome.answer {
+                Answer::Member(member) => Ok(Welcome {
+                    cluster: self.identity.cluster,
+                    leader: self.identity.member,
+                    member,
+                }),
+                _ => Err(Refusal::Unavailable("no member id was given".to_owned())),
+            },
+            Err(ProposeError::NotLeader(leader)) => Err(not_leader(leader)),
+            Err(ProposeError::Stopped(_)) => Err(Refusal::Stopped),
+            Err(e) => Err(Refusal::Unavailable(e.to_string())),
+        }
+    }
+
+    /// Adds someone who was given a member id.
+    pub(crate) async fn admit(&self, member: MemberId, address: String) -> Result<(), Refusal> {
+        match self.add_learner(member, &address).await {
+            Ok(()) => Ok(()),
+            Err(ChangeError::NotLeader(leader)) => Err(not_leader(leader)),
+            Err(ChangeError::Refused(why)) => Err(Refusal::Invalid(why)),
+            Err(ChangeError::Stopped(_)) => Err(Refusal::Stopped),
+            Err(e) => Err(Refusal::Unavailable(e.to_string())),
+        }
+    }
+
+    pub(super) fn is_in_membership(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics
+            .committed_membership_config
+            .get_node(&self.identity.member)
+            .is_some()
+    }
+
+    /// The vote this member has given last.
+    pub(crate) fn current_vote(&self) -> crate::types::Vote {
+        self.raft.metrics().borrow_watched().vote
+    }
+
+    pub(super) async fn add_learner(
+        &self,
+        member: MemberId,
+        address: &str,
+    ) -> Result<(), ChangeError> {
+        let _change = self.begin_change().await?;
+        match self.state.may_be_member(member) {
+            Ok(true) => {}
+            Ok(false) => {
+                let why = format!("{member} was never given out, or was removed");
+                return Err(ChangeError::Refused(why));
+            }
+            Err(fatal) => {
+                self.failure.stop(fatal.clone());
+                return Err(ChangeError::Stopped(fatal));
+            }
+        }
+        if let Some(known) = self.address_of(member) {
+            return match known == address {
+                true => Ok(()),
+                false => {
+                    let why = format!("{member} is a member at {known}");
+                    Err(ChangeError::Refused(why))
+                }
+            };
+        }
+        let addr = address.to_owned();
+        let change = self.raft.add_learner(member, BasicNode { addr }, false);
+        self.finish_change(change).await
+    }
+
+    pub(super) async fn promote(&self, member: MemberId) -> Result<(), ChangeError> {
+        let _change = self.begin_change().await?;
+        if self.address_of(member).is_none() {
+            return Err(ChangeError::Refused(format!("{member} is not a member")));
+        }
+        let deadline = Instant::now() + self.config.promotion_timeout;
+        self.wait_caught_up(member, deadline).await?;
+        let voters = ChangeMembers::AddVoterIds(BTreeSet::from([member]));
+        let change = self.raft.change_membership(voters, true);
+        self.finish_change(change).await
+    }
+
+    async fn wait_caught_up(&self, member: MemberId, deadline: Instant) -> Result<(), ChangeError> {
+        let mut metrics = self.raft.metrics();
+        loop {
+            let lag = {
+                let now = metrics.borrow_watched();
+                if now.state != ServerState::Leader {
+                    return Err(ChangeError::NotLeader(None));
+                }
+                let replication = now.replication.as_ref();
+                let matched = replication.and_then(|r| r.get(&member)?.as_ref());
+                let last = now.last_log_index.unwrap_or(0);
+                matched.map(|m| last.saturating_sub(m.index))
+            };
+            if lag.is_some_and(|lag| lag <= self.config.promotion_lag_max) {
+                return Ok(());
+            }
+            match timeout_at(deadline, metrics.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(ChangeError::Unavailable("it is stopping".to_owned())),
+                Err(_) => {
+                    let why = match lag {
+                        Some(lag) => format!("{member} is {lag} entries behind"),
+                        None => format!("{member} has not answered"),
+                    };
+                    return Err(ChangeError::Refused(why));
+                }
+            }
+        }
+    }
+
+    pub(super) async fn remove(&self, member: MemberId) -> Result<(), ChangeError> {
+        let _change = self.begin_change().await?;
+        if self.address_of(member).is_none() {
+            return Err(ChangeError::Refused(format!("{member} is not a member")));
+        }
+        let voters = self.voters();
+        if !voters.contains(&member) {
+            let nodes = ChangeMembers::RemoveNodes(BTreeSet::from([member]));
+            return self
+                .finish_change(self.raft.change_membership(nodes, false))
+                .await;
+        }
+        let left: BTreeSet<_> = voters.into_iter().filter(|v| *v != member).collect();
+        let reachable = left.iter().filter(|v| self.is_reachable(**v)).count();
+        if left.is_empty() || reachable * 2 <= left.len() {
+            return Err(ChangeError::Refused(format!(
+                "without {member}, {reachable} of {} voters answer, which is no majority",
+                left.len()
+            )));
+        }
+        let voters = ChangeMembers::RemoveVoters(BTreeSet::from([member]));
+        self.finish_change(self.raft.change_membership(voters, false))
+            .await
+    }
+
+    pub(super) async fn transfer(&self, to: MemberId) -> Result<(), ChangeError> {
+        let mut metrics = self.raft.metrics();
+        {
+            let now = metrics.borrow_watched();
+            if now.state != ServerState::Leader {
+                return Err(ChangeError::NotLeader(None));
+            }
+        }
+        if to == self.identity.member {
+            return Ok(());
+        }
+        if !self.voters().contains(&to) {
+            return Err(ChangeError::Refused(format!("{to} is not a voter")));
+        }
+        let triggered = self.scoped(async { self.raft.trigger().transfer_leader(to).await });
+        triggered.await.map_err(|e| self.change_stopped(&e))?;
+        let gone = async {
+            while metrics.borrow_watched().state == ServerState::Leader {
+                if metrics.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        match timeout(self.config.rpc_timeout, gone).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(ChangeError::Unavailable(format!("{to} did not take over"))),
+        }
+    }
+
+    /// Hands leadership to the voter that has most of the log, if this is the leader.
+    pub(super) async fn hand_over(&self) {
+        let best = {
+            let metrics = self.raft.metrics();
+            let now = metrics.borrow_watched();
+            if now.state != ServerState::Leader {
+                return;
+            }
+            let matched = |v: &MemberId| {
+                let replication = now.replication.as_ref()?;
+                Some(replication.get(v)?.as_ref()?.index)
+            };
+            let others = now.membership_config.voter_ids();
+            others
+                .filter(|v| *v != self.identity.member)
+                .filter_map(|v| Some((matched(&v)?, v)))
+                .max()
+        };
+        if let Some((_, to)) = best
+            && let Err(e) = self.transfer(to).await
+        {
+            tracing::info!(%to, error = %e, "leadership was not handed over");
+        }
+    }
+
+    /// Waits for earlier changes, and makes sure that this is the leader with all its state.
+    async fn begin_change(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, ChangeError> {
+        let guard = self.change.lock().await;
+        match timeout(self.config.read_timeout, self.lead()).await {
+            Ok(result) => result.map(|()| guard),
+            Err(_) => Err(ChangeError::Unavailable("no majority answers".to_owned())),
+        }
+    }
+
+    async fn lead(&self) -> Result<(), ChangeError> {
+        use crate::error::ReadError;
+        let index = self.read_index().await.map_err(|e| match e {
+            ReadError::NotLeader(leader) => ChangeError::NotLeader(leader),
+            ReadError::Unavailable(why) => ChangeError::Unavailable(why),
+            ReadError::Stopped(fatal) => ChangeError::Stopped(fatal),
+        })?;
+        let mut applied = self.state.applied();
+        let reached = applied.wait_for(|rev| rev.is_some_and(|rev| rev.index >= index.index));
+        match reached.await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(ChangeError::Unavailable("it is stopping".to_owned())),
+        }
+    }
+
+    async fn finish_change<T>(
+        &self,
+        change: impl Future<Output = Result<T, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>>,
+    ) -> Result<(), ChangeError> {
+        let deadline = self.config.propose_timeout * CHANGE_DEADLINES;
+        match timeout(deadline, self.scoped(change)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(RaftError::APIError(e))) => Err(self.change_error(e)),
+            Ok(Err(e)) => Err(ChangeError::Unknown(e.to_string())),
+            Err(_) => Err(ChangeError::Unknown("the deadline passed".to_owned())),
+        }
+    }
+
+    fn change_error(&self, e: ClientWriteError<TypeConfig>) -> ChangeError {
+        match e {
+            ClientWriteError::ForwardToLeader(forward) => {
+                ChangeError::NotLeader(self.hint(&forward))
+            }
+            ClientWriteError::LogEntryDiscarded(_) => ChangeError::Unknown(e.to_string()),
+            ClientWriteError::ChangeMembershipError(
+                ChangeMembershipError::InProgress(_)
+                | ChangeMembershipError::UncommittedLeaderLog(_),
+            ) => ChangeError::Unavailable(e.to_string()),
+            e => ChangeError::Refused(e.to_string()),
+        }
+    }
+
+    pub(super) fn change_stopped(&self, e: &RaftFatal<TypeConfig>) -> ChangeError {
+        match self.failure.reason() {
+            Some(fatal) => ChangeError::Stopped(fatal),
+            None => ChangeError::Unavailable(e.to_string()),
+        }
+    }
+
+    fn address_of(&self, member: MemberId) -> Option<String> {
+        let metrics = self.raft.metrics();
+        let now = metrics.borrow_watched();
+        Some(now.membership_config.get_node(&member)?.addr.clone())
+    }
+
+    fn voters(&self) -> BTreeSet<MemberId> {
+        let metrics = self.raft.metrics();
+        let now = metrics.borrow_watched();
+        now.membership_config.voter_ids().collect()
+    }
+
+    /// Whether a voter answered the leader lately.
+    fn is_reachable(&self, member: MemberId) -> bool {
+        if member == self.identity.member {
+            return true;
+        }
+        let lately: Duration = self.config.election_timeout_max * 2;
+        let metrics = self.raft.metrics();
+        let now = metrics.borrow_watched();
+        let heartbeats = now.heartbeat.as_ref();
+        let last = heartbeats.and_then(|h| h.get(&member)?.as_ref());
+        last.is_some_and(|at| openraft::Instant::elapsed(&**at) < lately)
+    }
+}
+
+fn not_leader(leader: Option<LeaderHint>) -> Refusal {
+    Refusal::NotLeader {
+        leader: leader.map(|l| l.address),
+    }
+}

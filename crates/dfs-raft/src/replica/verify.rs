@@ -1,0 +1,173 @@
+//! Looking for divergence and rot.
+//!
+//! Replicas that applied the same entries have the same rows, hence the same digest. The leader
+//! compares digests kept at equal entries; a member that differs from a majority of all members
+//! stops. Each member also reads all its rows now and then, verifies their checksums, and compares
+//! their digest with the one it keeps.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::ServerState;
+use openraft::async_runtime::WatchReceiver;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::node::Node;
+use crate::error::Fatal;
+use crate::machine::{Rev, StateMachine};
+use crate::network::peers::Purpose;
+use crate::state::{Digest, DigestCursor};
+use crate::types::MemberId;
+
+/// Bytes of rows verified in one step.
+const STEP_BYTES: u64 = 1 << 20;
+
+/// Compares digests now and then, while this member leads.
+pub(super) async fn compare_digests<M: StateMachine>(node: Arc<Node<M>>) {
+    loop {
+        sleep(node.config.digest_compare_interval).await;
+        let leads = node.raft.metrics().borrow_watched().state == ServerState::Leader;
+        if leads {
+            node.compare_with_others().await;
+        }
+    }
+}
+
+/// Verifies all rows now and then.
+pub(super) async fn scrub<M: StateMachine>(node: Arc<Node<M>>) {
+    loop {
+        sleep(node.config.scrub_interval).await;
+        let pace = node.config.scrub_bytes_per_second;
+        if node.verify_state(Some(pace)).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl<M: StateMachine> Node<M> {
+    async fn compare_with_others(&self) {
+        let others: Vec<(MemberId, String)> = {
+            let metrics = self.raft.metrics();
+            let now = metrics.borrow_watched();
+            let nodes = now.membership_config.nodes();
+            nodes
+                .filter(|(id, _)| **id != self.identity.member)
+                .map(|(id, node)| (*id, node.addr.clone()))
+                .collect()
+        };
+        let mut found: BTreeMap<Rev, Vec<(MemberId, u128)>> = BTreeMap::new();
+        for (rev, digest) in self.state.kept_digests() {
+            let own = (self.identity.member, digest.0);
+            found.entry(rev).or_default().push(own);
+        }
+        for (member, address) in &others {
+            let connection = self.peers.connection(*member, address, Purpose::Control);
+            let deadline = self.config.rpc_timeout;
+            let answer = connection.call(deadline, async move |client, context, header| {
+                client.digests(context, header).await
+            });
+            // One that does not answer is compared another time.
+            for (rev, digest) in answer.await.unwrap_or_default() {
+                found.entry(rev).or_default().push((*member, digest));
+            }
+        }
+        for (rev, digests) in found {
+            self.judge(rev, &digests, &others).await;
+        }
+    }
+
+    async fn judge(&self, rev: Rev, digests: &[(MemberId, u128)], others: &[(MemberId, String)]) {
+        let Some((_, first)) = digests.first() else {
+            return;
+        };
+        if digests.iter().all(|(_, digest)| digest == first) {
+            return;
+        }
+        let mut counts: BTreeMap<u128, usize> = BTreeMap::new();
+        for (_, digest) in digests {
+            *counts.entry(*digest).or_default() += 1;
+        }
+        let members = others.len() + 1;
+        let majority = counts.into_iter().find(|(_, count)| count * 2 > members);
+        let Some((majority, _)) = majority else {
+            tracing::error!(%rev, "members differ and no majority agrees; who is wrong is unknown");
+            return;
+        };
+        for (member, digest) in digests {
+            if *digest == majority {
+                continue;
+            }
+            if *member == self.identity.member {
+                self.heed_majority(rev, Digest(majority));
+                continue;
+            }
+            tracing::error!(%rev, %member, "a member differs from the majority");
+            let Some((_, address)) = others.iter().find(|(id, _)| id == member) else {
+                continue;
+            };
+            let connection = self.peers.connection(*member, address, Purpose::Control);
+            let deadline = self.config.rpc_timeout;
+            let told = connection.call(deadline, async move |client, context, header| {
+                client.diverged(context, header, rev, majority).await
+            });
+            if let Err(e) = told.await {
+                tracing::warn!(%member, error = %e, "it could not be told");
+            }
+        }
+    }
+
+    /// Stops this member if its digest at an entry is not what a majority has.
+    pub(crate) fn heed_majority(&self, rev: Rev, majority: Digest) {
+        let kept = self.state.kept_digests();
+        let own = kept.into_iter().find(|(at, _)| *at == rev);
+        if let Some((_, own)) = own
+            && own != majority
+        {
+            self.failure.stop(Fatal::new(format!(
+                "the state of {} differs from the majority's at entry {rev} (digest {own}, not \
+                 {majority}): clear the directory and join as a new member",
+                self.identity.member
+            )));
+        }
+    }
+
+    /// Reads and verifies every row of the state, at most `pace` bytes per second.
+    pub(super) async fn verify_state(&self, pace: Option<u64>) -> Result<(), Fatal> {
+        let result = self.verify_rows(pace).await;
+        if let Err(fatal) = &result {
+            self.failure.stop(fatal.clone());
+        }
+        result
+    }
+
+    async fn verify_rows(&self, pace: Option<u64>) -> Result<(), Fatal> {
+        let snapshot = self.state.snapshot()?;
+        let mut cursor = DigestCursor::default();
+        loop {
+            let started = Instant::now();
+            let view = snapshot.view.clone();
+            let step = move || {
+                let more = cursor.advance(&view, STEP_BYTES);
+                (cursor, more)
+            };
+            let (advanced, more) = self.env.run_blocking(step).await;
+            cursor = advanced;
+            if !more? {
+                break;
+            }
+            if let Some(pace) = pace {
+                let micros = STEP_BYTES.saturating_mul(1_000_000) / pace.max(1);
+                sleep_until(started + Duration::from_micros(micros)).await;
+            }
+        }
+        let found = cursor.digest();
+        if found != snapshot.digest {
+            return Err(Fatal::new(format!(
+                "the rows of the state have digest {found}, not {} as kept: it is damaged",
+                snapshot.digest
+            )));
+        }
+        Ok(())
+    }
+}

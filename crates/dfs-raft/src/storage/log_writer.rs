@@ -1,0 +1,212 @@
+//! The one task that writes the log: it drains its queue into one durable commit at a time.
+//!
+//! ```text
+//! append ──▶ queue ─┐
+//! vote ────▶ queue ─┼─▶ [ commit 1: one fsync ] ──▶ callbacks ──▶ [ commit 2 ] ──▶ …
+//! purge ───▶ queue ─┘      meanwhile the queue fills for commit 2
+//! ```
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::storage::IOFlushed;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout};
+
+use super::log_file::{Change, LogFile};
+use crate::env::Env;
+use crate::error::Fatal;
+use crate::replica::failure::Failure;
+use crate::types::TypeConfig;
+
+/// Requests waiting for the writer; more wait to be queued.
+const QUEUE_MAX: usize = 4096;
+
+/// Requests and bytes taken into one commit.
+const COMMIT_REQUESTS_MAX: usize = 1024;
+const COMMIT_BYTES_MAX: usize = 8 << 20;
+
+/// How long a committed position waits for something to be written with.
+const COMMITTED_DELAY: Duration = Duration::from_millis(100);
+
+/// Entries that are on disk.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Flushed {
+    /// The index after the last of them.
+    pub(crate) next: u64,
+    /// How often the log had been truncated when they were appended.
+    pub(crate) generation: u64,
+}
+
+/// What to do when a request is on disk.
+pub(crate) enum Done {
+    Nothing,
+    Appended(IOFlushed<TypeConfig>, Flushed),
+    Answer(oneshot::Sender<Result<(), Fatal>>),
+}
+
+pub(crate) struct Request {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) done: Done,
+}
+
+/// The way to the writer.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    queue: mpsc::Sender<Request>,
+    /// When the commit that is being written began, for whoever watches for a slow disk.
+    pub(crate) busy_since: watch::Receiver<Option<Instant>>,
+}
+
+impl Writer {
+    /// Starts the task. It ends when the last [`Writer`] is dropped.
+    ///
+    /// `flushed` is called with what each append put on disk.
+    pub(crate) fn start(
+        env: Env,
+        file: Arc<LogFile>,
+        failure: Failure,
+        flushed: impl Fn(Flushed) + Send + 'static,
+    ) -> Writer {
+        let (queue, requests) = mpsc::channel(QUEUE_MAX);
+        let (busy, busy_since) = watch::channel(None);
+        let task = Task {
+            env,
+            file,
+            failure,
+            requests,
+            busy,
+            committed: None,
+            flushed: Box::new(flushed),
+        };
+        tokio::spawn(task.run());
+        Writer { queue, busy_since }
+    }
+
+    /// Queues a request, behind all that were queued before.
+    pub(crate) async fn submit(&self, request: Request) -> io::Result<()> {
+        self.queue
+            .send(request)
+            .await
+            .map_err(|_| io::Error::other("the log's writer has stopped"))
+    }
+
+    /// Queues changes and waits until they are on disk.
+    pub(crate) async fn write(&self, changes: Vec<Change>) -> io::Result<()> {
+        let (answer, result) = oneshot::channel();
+        let done = Done::Answer(answer);
+        self.submit(Request { changes, done }).await?;
+        match result.await {
+            Ok(result) => result.map_err(io::Error::other),
+            Err(_) => Err(io::Error::other("the log's writer has stopped")),
+        }
+    }
+}
+
+struct Task {
+    env: Env,
+    file: Arc<LogFile>,
+    failure: Failure,
+    requests: mpsc::Receiver<Request>,
+    busy: watch::Sender<Option<Instant>>,
+    /// A committed position that is not written yet: it needs no commit of its own.
+    committed: Option<Change>,
+    flushed: Box<dyn Fn(Flushed) + Send>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut batch = Vec::new();
+        loop {
+            let first = match &self.committed {
+                None => self.requests.recv().await,
+                Some(_) => match timeout(COMMITTED_DELAY, self.requests.recv()).await {
+                    Ok(request) => request,
+                    Err(_) => {
+                        if !self.commit(Vec::new()).await {
+                            return;
+                        }
+                        continue;
+                    }
+                },
+            };
+            let Some(first) = first else { break };
+            batch.push(first);
+            self.drain(&mut batch);
+            if !self.commit(std::mem::take(&mut batch)).await {
+                return;
+            }
+        }
+        // The last owner is gone: keep what was deferred.
+        self.commit(Vec::new()).await;
+    }
+
+    fn drain(&mut self, batch: &mut Vec<Request>) {
+        let mut bytes = 0;
+        while batch.len() < COMMIT_REQUESTS_MAX && bytes < COMMIT_BYTES_MAX {
+            let Ok(request) = self.requests.try_recv() else {
+                return;
+            };
+            bytes += request.changes.iter().map(weight).sum::<usize>();
+            batch.push(request);
+        }
+    }
+
+    /// Writes a batch and tells its owners; false if that failed, which is the end.
+    async fn commit(&mut self, batch: Vec<Request>) -> bool {
+        let idle = batch.is_empty();
+        let mut changes = Vec::with_capacity(batch.len() + 1);
+        let mut waiting = Vec::with_capacity(batch.len());
+        for request in batch {
+            for change in request.changes {
+                match change {
+                    Change::Committed(_) => self.committed = Some(change),
+                    change => changes.push(change),
+                }
+            }
+            waiting.push(request.done);
+        }
+        let result = if changes.is_empty() && !idle {
+            Ok(())
+        } else {
+            changes.extend(self.committed.take());
+            self.write(changes).await
+        };
+        if let Err(fatal) = &result {
+            self.failure.stop(fatal.clone());
+        }
+        for done in waiting {
+            match done {
+                Done::Nothing => {}
+                Done::Appended(callback, flushed) => {
+                    if result.is_ok() {
+                        (self.flushed)(flushed);
+                    }
+                    callback.io_completed(result.clone().map_err(io::Error::other));
+                }
+                // Nobody may wait for it any more.
+                Done::Answer(answer) => drop(answer.send(result.clone())),
+            }
+        }
+        result.is_ok()
+    }
+
+    async fn write(&mut self, changes: Vec<Change>) -> Result<(), Fatal> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.busy.send_replace(Some(Instant::now()));
+        let file = self.file.clone();
+        let result = self.env.run_blocking(move || file.commit(changes)).await;
+        self.busy.send_replace(None);
+        result
+    }
+}
+
+fn weight(change: &Change) -> usize {
+    match change {
+        Change::Append { stored, .. } => stored.len(),
+        _ => 0,
+    }
+}

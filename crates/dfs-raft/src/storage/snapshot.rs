@@ -1,0 +1,211 @@
+//! Snapshots: a view on one side, a new file on the other, frames in between.
+//!
+//! ```text
+//! frame = postcard (table name, [(key, sealed row)]), CRC-32C over sequence number and bytes
+//! ```
+//!
+//! A frame holds at most about a mebibyte. The receiver verifies each row's own checksum too, and
+//! at the end the number of rows and the digest of all of them.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::apply::Position;
+use super::directory::{Directory, disk_failed, state_name};
+use crate::env::OpenMode;
+use crate::error::Fatal;
+use crate::state::{Digest, StateDb, View, decode_postcard, encode_postcard, seal, unseal};
+
+/// Rows in one frame, in bytes; one more row may follow.
+const FRAME_BYTES: usize = 512 << 10;
+
+/// Received bytes after which the new file is made durable, so that the end is quick.
+const DURABLE_BYTES: usize = 32 << 20;
+
+const FRAME: &str = "snapshot frame";
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Rows {
+    table: String,
+    rows: Vec<(Bytes, Bytes)>,
+}
+
+/// What a snapshot is to openraft.
+pub(crate) enum SnapshotData {
+    /// A state at one position, unchanged by later writes.
+    View(SnapshotView),
+    /// A complete state in a file of its own that does not count yet.
+    Received(Received),
+}
+
+/// A state at one position.
+#[derive(Clone)]
+pub(crate) struct SnapshotView {
+    pub(crate) view: View,
+    pub(crate) digest: Digest,
+    pub(crate) position: Position,
+}
+
+/// How far a view was sent.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cursor {
+    table: usize,
+    after: Option<Vec<u8>>,
+    pub(crate) sequence: u64,
+    pub(crate) rows: u64,
+}
+
+impl SnapshotView {
+    /// The next frame, `None` after the last. Blocks.
+    pub(crate) fn next_frame(&self, cursor: &mut Cursor) -> Result<Option<Vec<u8>>, Fatal> {
+        while let Some(name) = self.view.names().get(cursor.table) {
+            let start = match &cursor.after {
+                Some(key) => Bound::Excluded(key.as_slice()),
+                None => Bound::Unbounded,
+            };
+            let mut rows = Vec::new();
+            let mut bytes = 0;
+            for row in self.view.sealed_rows(cursor.table, start)? {
+                let (key, sealed) = row?;
+                bytes += key.len() + sealed.len();
+                rows.push((Bytes::from(key), Bytes::from(sealed)));
+                if bytes >= FRAME_BYTES {
+                    break;
+                }
+            }
+            let Some((last, _)) = rows.last() else {
+                cursor.table += 1;
+                cursor.after = None;
+                continue;
+            };
+            cursor.after = Some(last.to_vec());
+            cursor.rows += rows.len() as u64;
+            let table = (*name).to_owned();
+            let mut encoded = Vec::with_capacity(bytes + bytes / 8 + 64);
+            encode_postcard(&Rows { table, rows }, &mut encoded)?;
+            let frame = seal(FRAME, &cursor.sequence.to_be_bytes(), encoded);
+            cursor.sequence += 1;
+            return Ok(Some(frame));
+        }
+        Ok(None)
+    }
+}
+
+/// A snapshot while it arrives. All its methods block.
+pub(crate) struct Receiver {
+    directory: Arc<Directory>,
+    number: u64,
+    db: Arc<StateDb>,
+    rows: u64,
+    sequence: u64,
+    unsynced: usize,
+}
+
+/// A snapshot that arrived.
+pub(crate) struct Received {
+    pub(crate) number: u64,
+    pub(crate) db: Arc<StateDb>,
+    pub(crate) position: Position,
+}
+
+impl Receiver {
+    /// Begins a new file; what an earlier try left under its number is lost.
+    pub(crate) fn create(
+        directory: Arc<Directory>,
+        number: u64,
+        tables: &'static [&'static str],
+        cache: usize,
+    ) -> Result<Receiver, Fatal> {
+        let name = state_name(number);
+        let file = directory
+            .open_file(&name, OpenMode::CreateNew)
+            .map_err(|e| disk_failed(&name, e))?;
+        let db = Arc::new(StateDb::open(file, tables, cache)?);
+        Ok(Receiver {
+            directory,
+            number,
+            db,
+            rows: 0,
+            sequence: 0,
+            unsynced: 0,
+        })
+    }
+
+    /// Writes the rows of the next frame.
+    pub(crate) fn frame(&mut self, frame: &[u8]) -> Result<(), FrameError> {
+        let refused = |e: Fatal| FrameError::Refused(e.to_string());
+        let encoded = unseal(FRAME, &self.sequence.to_be_bytes(), frame).map_err(refused)?;
+        let Rows { table, rows } = decode_postcard(encoded).map_err(refused)?;
+        let Some(index) = self.db.table_index(&table) else {
+            return Err(FrameError::Refused(format!(
+                "the snapshot has a table `{table}` that this program does not know"
+            )));
+        };
+        self.unsynced += frame.len();
+        let durable = self.unsynced >= DURABLE_BYTES;
+        let batch = rows
+            .iter()
+            .map(|(key, sealed)| (index, key.as_ref(), sealed.as_ref()));
+        self.db.restore(durable, batch).map_err(FrameError::Fatal)?;
+        if durable {
+            self.unsynced = 0;
+        }
+        self.rows += rows.len() as u64;
+        self.sequence += 1;
+        Ok(())
+    }
+
+    /// Closes the file, which is not needed any more, and returns its number.
+    pub(crate) fn close(self) -> u64 {
+        self.number
+    }
+
+    /// The number of its file.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The number of the next frame.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Verifies that all arrived and makes it durable, under a name that does not count yet.
+    pub(crate) fn finish(
+        self,
+        rows: u64,
+        digest: Digest,
+        position: Position,
+    ) -> Result<Received, FrameError> {
+        let found = self.db.digest().map_err(FrameError::Fatal)?;
+        if (self.rows, found) != (rows, digest) {
+            return Err(FrameError::Refused(format!(
+                "the snapshot has {rows} rows with digest {digest}, {} with {found} arrived",
+                self.rows
+            )));
+        }
+        let finish = || {
+            self.db.write(true, |_, notes| position.write(notes))?;
+            let sync = self.directory.sync();
+            sync.map_err(|e| disk_failed(&state_name(self.number), e))
+        };
+        finish().map_err(FrameError::Fatal)?;
+        Ok(Received {
+            number: self.number,
+            db: self.db,
+            position,
+        })
+    }
+}
+
+/// Why a frame was not written.
+#[derive(Debug)]
+pub(crate) enum FrameError {
+    /// The frame is at fault: the sender may start again.
+    Refused(String),
+    /// This replica is at fault.
+    Fatal(Fatal),
+}

@@ -1,0 +1,17 @@
+//! Replicas together: what they promise, and what may happen to them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a failed step fails the test"
+)]
+
+mod conformance;
+mod crash;
+mod faults;
+mod journal;
+mod membership;
+mod replication;
+mod snapshot;
+
+type TestResult = Result<(), Box<dyn std::error::Error>>;

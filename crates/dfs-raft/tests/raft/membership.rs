@@ -1,0 +1,141 @@
+//! Founding, joining, leaving.
+
+use dfs_raft::env::Env;
+use dfs_raft::testing::Cluster;
+use dfs_raft::{ChangeError, Replica, ReplicaConfig, Role, StartError};
+
+use crate::TestResult;
+use crate::journal::{Journal, cluster, propose};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_is_founded_once() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let mut cluster = cluster(1, &directory).await?;
+    let id = cluster.replica(0).status()?.unwrap().cluster;
+    let again = cluster.replica(0).bootstrap("member-0").await;
+    assert!(matches!(again, Err(ChangeError::Refused(_))), "{again:?}");
+    cluster.stop(0).await;
+    cluster.start_member(0).await?;
+    let again = cluster.replica(0).bootstrap("member-0").await;
+    assert!(matches!(again, Err(ChangeError::Refused(_))), "{again:?}");
+    assert_eq!(cluster.replica(0).status()?.unwrap().cluster, id);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_with_remains_founds_and_joins_nothing() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let cluster = cluster(1, &directory).await?;
+    let path = directory.path().join("remains");
+    std::fs::create_dir(&path)?;
+    std::fs::write(path.join("log.redb"), b"")?;
+    let dialer = cluster.network.dialer("remains");
+    let replica = Replica::start(ReplicaConfig::new(&path), Env::real(), dialer, Journal).await?;
+    let founded = replica.bootstrap("remains").await;
+    assert!(
+        matches!(founded, Err(ChangeError::Refused(_))),
+        "{founded:?}"
+    );
+    let joined = replica.join(&["member-0".to_owned()], "remains").await;
+    assert!(matches!(joined, Err(ChangeError::Refused(_))), "{joined:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_is_used_by_one_replica() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let cluster = cluster(1, &directory).await?;
+    let config = ReplicaConfig::new(cluster.directory(0));
+    let second = Replica::start(config, Env::real(), cluster.network.dialer("x"), Journal).await;
+    assert!(matches!(second, Err(StartError::Directory(_))));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_voter_is_not_the_voter_it_was_and_joins_as_a_new_learner() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let mut cluster = cluster(3, &directory).await?;
+    propose(&cluster, "before").await;
+    let leader = cluster.leader().await;
+    let wiped = (leader + 1) % 3;
+    let old = cluster.replica(wiped).status()?.unwrap().member;
+    cluster.stop(wiped).await;
+    std::fs::remove_dir_all(cluster.directory(wiped))?;
+    cluster.start_member(wiped).await?;
+    assert!(cluster.replica(wiped).status()?.is_none());
+    propose(&cluster, "meanwhile").await;
+    assert!(
+        cluster.replica(wiped).status()?.is_none(),
+        "nobody made it a member"
+    );
+
+    let address = Cluster::<Journal>::address(wiped);
+    let seeds = [Cluster::<Journal>::address(leader)];
+    let new = cluster.replica(wiped).join(&seeds, &address).await?;
+    assert!(new > old);
+    let leader = cluster.replica(cluster.leader().await);
+    let members = leader.status()?.unwrap().members;
+    let found = members.iter().find(|m| m.id == new).unwrap();
+    assert_eq!(found.role, Role::Learner);
+    leader.remove(old).await?;
+    leader.promote(new).await?;
+    propose(&cluster, "after").await;
+    cluster.converged().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_member_is_never_a_member_again() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let mut cluster = cluster(3, &directory).await?;
+    let learner = cluster.add(false).await?;
+    let id = cluster.replica(learner).status()?.unwrap().member;
+    let leader = cluster.replica(cluster.leader().await);
+    leader.remove(id).await?;
+    let again = leader.add_learner(id, "member-3").await;
+    assert!(matches!(again, Err(ChangeError::Refused(_))), "{again:?}");
+    let unknown = leader.add_learner(99.into(), "member-3").await;
+    assert!(
+        matches!(unknown, Err(ChangeError::Refused(_))),
+        "{unknown:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_would_leave_no_majority_is_refused() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let mut cluster = cluster(3, &directory).await?;
+    let leader = cluster.leader().await;
+    let (gone, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    let other = cluster.replica(other).status()?.unwrap().member;
+    cluster.crash(gone);
+    let refused = cluster
+        .eventually("the loss is noticed", async |cluster: &Cluster<Journal>| {
+            tokio::time::sleep(std::time::Duration::from_millis(900)).await;
+            match cluster.replica(leader).remove(other).await {
+                Err(ChangeError::Refused(why)) => Some(why),
+                other => panic!("{other:?}"),
+            }
+        })
+        .await;
+    assert!(refused.contains("no majority"), "{refused}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_of_another_cluster_is_refused() -> TestResult {
+    let (a, b) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let mut ours = cluster(2, &a).await?;
+    let theirs = cluster(1, &b).await?;
+    let stranger = theirs.replica(0).clone();
+    let members = ours.replica(0).status()?.unwrap().members;
+    ours.stop(1).await;
+    // The other cluster's founder answers where our second member was.
+    let _impostor = ours.network.serve("member-1", &stranger);
+    let stuck = ours.replica(0).propose("line".to_owned()).await;
+    assert!(stuck.is_err(), "{stuck:?}");
+    assert_eq!(stranger.status()?.unwrap().members.len(), 1);
+    assert_eq!(members.len(), 2);
+    Ok(())
+}

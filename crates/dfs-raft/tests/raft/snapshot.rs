@@ -1,0 +1,83 @@
+//! Members that are far behind get a snapshot.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use dfs_raft::{Consistency, Rev};
+
+use crate::TestResult;
+use crate::journal::{cluster, count, propose};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_was_away_and_a_new_one_get_a_snapshot_under_load() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let mut cluster = cluster(3, &directory).await?;
+    let leader = cluster.leader().await;
+    let away = (leader + 1) % 3;
+    cluster.crash(away);
+    for n in 0..200 {
+        propose(&cluster, &format!("while away {n} {}", "x".repeat(2000))).await;
+    }
+    let purged = cluster
+        .eventually("the log is cut", async |c| {
+            c.replica(leader).status().ok()??.purged
+        })
+        .await;
+    assert!(purged.index > 50, "{purged}");
+
+    let stop = std::sync::Arc::new(AtomicBool::new(false));
+    let load = {
+        let (replica, stop) = (cluster.replica(leader).clone(), stop.clone());
+        tokio::spawn(async move {
+            let mut done = 0;
+            while !stop.load(Ordering::SeqCst) {
+                done += u64::from(replica.propose("load".to_owned()).await.is_ok());
+            }
+            done
+        })
+    };
+    cluster.start_member(away).await?;
+    let new = cluster.add(false).await?;
+    let target = cluster.replica(leader).status()?.unwrap().applied;
+    for index in [away, new] {
+        cluster
+            .eventually("it has caught up", async |c| {
+                let applied = c.replica(index).status().ok()??.applied;
+                (applied >= target).then_some(())
+            })
+            .await;
+    }
+    stop.store(true, Ordering::SeqCst);
+    assert!(load.await? > 0, "writes went on");
+    cluster.converged().await;
+    let reading = cluster.replica(new).read(Consistency::Linearizable).await?;
+    assert!(count(&reading.view) > 200);
+    assert!(reading.applied > Rev::default());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_came_as_a_snapshot_survives_a_restart() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let mut cluster = cluster(1, &directory).await?;
+    for n in 0..200 {
+        propose(&cluster, &format!("{n}")).await;
+    }
+    cluster
+        .eventually("the log is cut", async |c| {
+            c.replica(0).status().ok()??.purged
+        })
+        .await;
+    let new = cluster.add(true).await?;
+    cluster.converged().await;
+    cluster.crash(new);
+    cluster.start_member(new).await?;
+    propose(&cluster, "after").await;
+    cluster.converged().await;
+    let names: Vec<_> = std::fs::read_dir(cluster.directory(new))?
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .filter(|n| n.starts_with("state-"))
+        .collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+    assert_ne!(names[0], "state-0.redb");
+    Ok(())
+}
