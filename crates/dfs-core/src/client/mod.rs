@@ -31,18 +31,22 @@
 //!
 //! Not done here: caching of bytes or names over time, locks, access rights.
 
+mod budget;
 mod config;
 mod file;
 mod listing;
 mod location;
 mod metadata;
 mod namespace;
+mod nodes;
 mod read;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod write;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub use config::{Budgets, ClientConfig, Deadlines, Identity};
 pub use file::{File, OpenOptions};
@@ -52,11 +56,16 @@ pub use transfer::{GetOptions, GetSummary, Progress, PutOptions, PutSummary, REA
 pub use write::FileWriter;
 
 use crate::env::Env;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::proto::chunk_stream::{ChunkPool, PoolConfig};
 use crate::proto::metadata::{ClusterStatus, NodeInfo};
 use crate::types::query::{Layout, StatFs};
-use crate::types::{Answer, ByteRange, Change, Changed, ClusterId, Location, Query};
+use crate::types::{Answer, Attr, ByteRange, Change, Changed, ClusterId, Location, Query};
+use budget::Budget;
 use metadata::Metadata;
+use nodes::Nodes;
+use read::Hedge;
+use write::Policies;
 
 /// Bytes that an open file may keep in memory whatever the budgets say.
 pub const SLICE_LEN: usize = 1 << 20;
@@ -72,6 +81,12 @@ struct Inner {
     config: ClientConfig,
     cluster: ClusterId,
     metadata: Arc<Metadata>,
+    pool: ChunkPool,
+    nodes: Nodes,
+    policies: Policies,
+    hedge: Mutex<Hedge>,
+    write_budget: Budget,
+    read_budget: Budget,
 }
 
 impl Client {
@@ -85,10 +100,16 @@ impl Client {
         let cluster = metadata.discover().await?;
         Ok(Client {
             inner: Arc::new(Inner {
-                env,
-                config,
                 cluster,
                 metadata,
+                pool: ChunkPool::new(env.clone(), cluster, PoolConfig::default()),
+                nodes: Nodes::default(),
+                policies: Policies::default(),
+                hedge: Mutex::new(Hedge::new()),
+                write_budget: Budget::new(config.budgets.write_bytes),
+                read_budget: Budget::new(config.budgets.read_bytes),
+                config,
+                env,
             }),
         })
     }
@@ -252,13 +273,13 @@ fn mismatch(answer: &Answer) -> Error {
         Answer::Trash(_) => "trash",
     };
     let message = format!("a master answered another question, with {kind}");
-    Error::new(crate::error::ErrorKind::Internal, message)
+    Error::new(ErrorKind::Internal, message)
 }
 
 /// The attributes that a change must have given.
-fn changed_attr(changed: Changed) -> Result<crate::types::Attr> {
+fn changed_attr(changed: Changed) -> Result<Attr> {
     changed.attr.ok_or_else(|| {
         let message = "a master made a change and did not say what it became";
-        Error::new(crate::error::ErrorKind::Internal, message)
+        Error::new(ErrorKind::Internal, message)
     })
 }

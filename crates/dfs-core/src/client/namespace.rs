@@ -287,6 +287,7 @@ impl Client {
     pub async fn set_policy(&self, path: impl IntoLocation, change: PolicyChange) -> Result<Attr> {
         let at = path.into_location()?;
         let changed = self.change(Change::SetPolicy { at, change }).await?;
+        self.inner.policies.clear();
         changed_attr(changed)
     }
 

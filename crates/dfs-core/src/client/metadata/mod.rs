@@ -106,17 +106,14 @@ impl Metadata {
     /// Makes one change, once.
     pub(super) async fn change(self: &Arc<Self>, change: Change) -> Result<Stamped<Changed>> {
         let deadline = Instant::now() + self.deadlines.operation;
-        let mut round = 0;
         loop {
             let session = self.session(deadline).await?;
             let mut attempts = Attempts::new(deadline);
-            let result = self.change_in(&session, &mut attempts, &change).await?;
-            let failed = match result {
+            let failed = match self.change_in(&session, &mut attempts, &change).await? {
                 Ok(changed) => return Ok(changed),
                 Err(failed) => failed,
             };
             match &failed {
-                Attempt::Answered(RpcError::Refused(r)) if r.kind == RefusalKind::Busy => {}
                 Attempt::Answered(RpcError::Refused(r))
                     if r.kind == RefusalKind::SessionExpired =>
                 {
@@ -124,16 +121,13 @@ impl Metadata {
                     if attempts.is_uncertain() {
                         return Err(Error::outcome_unknown(r));
                     }
+                    // Nothing was done: in another session it is another request.
+                    if Instant::now() >= deadline {
+                        return Err(failure(failed, false));
+                    }
                 }
                 _ => return Err(failure(failed, attempts.is_uncertain())),
             }
-            round += 1;
-            // Refused, so nothing was done: the next try is another request.
-            let delay = backoff(round, &*self.env.random);
-            if Instant::now() + delay >= deadline {
-                return Err(failure(failed, false));
-            }
-            sleep(delay).await;
         }
     }
 

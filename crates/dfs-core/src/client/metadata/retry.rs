@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::env::Random;
 use crate::proto::error::RpcError;
+use crate::types::RefusalKind;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 /// While a leader may be elected any moment.
@@ -99,6 +100,10 @@ impl Attempts {
                 false
             }
             Attempt::Answered(RpcError::Unavailable(_)) => false,
+            // Not remembered as an answer: the same request is carried out when it comes again.
+            Attempt::Answered(RpcError::Refused(refusal)) if refusal.kind == RefusalKind::Busy => {
+                false
+            }
             Attempt::Answered(RpcError::Internal(_)) => {
                 self.uncertain = true;
                 self.faults += 1;
@@ -141,7 +146,7 @@ pub(in crate::client) fn backoff(round: u32, random: &dyn Random) -> Duration {
 mod tests {
     use super::*;
     use crate::env::SeededRandom;
-    use crate::types::{Refusal, RefusalKind};
+    use crate::types::Refusal;
 
     fn attempts(now: Instant) -> Attempts {
         Attempts::new(now + Duration::from_secs(30))

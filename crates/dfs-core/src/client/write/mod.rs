@@ -1,49 +1,91 @@
 //! Writing: bytes to data nodes, then one commit.
+//!
+//! ```text
+//! FileWriter, put, append ─▶ Upload ─▶ ChunkJob ─▶ pipeline of data nodes
+//!                               │         ▲
+//!                               │       Grants ◀── chunk ids and nodes from the leader
+//!                               └──▶ Commit ──▶ leader
+//! ```
+//!
+//! Rules:
+//! - A chunk is acknowledged when as many nodes have it on stable storage as the policy insists
+//!   on, and the commit names those nodes and no others.
+//! - Bytes are kept until then; what is kept is bounded by the budget. Who gets nothing of it,
+//!   because files that stand still hold it all, goes on with one slice at a time.
+//! - A chunk id is used for one try only. What a try leaves on data nodes is never committed,
+//!   and reclaimed when the grant has expired.
+//!
+//! Not done here: erasure coding; byte-range locks.
 
-use bytes::Bytes;
+mod chunk;
+mod grants;
+mod update;
+mod upload;
+mod writer;
 
-use super::{Client, IntoLocation};
-use crate::error::{Error, ErrorKind, Result};
+pub(super) use update::Update;
+pub(super) use upload::{Target, Upload, Written};
+pub use writer::FileWriter;
 
-/// A file being written: [`AsyncWrite`](tokio::io::AsyncWrite) whose shutdown makes it appear.
-#[derive(Debug)]
-pub struct FileWriter {}
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Client;
+use super::location::parent_of;
+use crate::error::{Error, Result};
+use crate::types::{FileKind, Location, Policy, Refusal, RefusalKind};
+
+/// A directory's policy is taken to stay the same for so long; if it did not, masters refuse
+/// what it no longer allows.
+const POLICY_AGE_MAX: Duration = Duration::from_secs(5);
+/// Directories whose policies are remembered.
+const POLICIES_MAX: usize = 256;
+
+/// Policies of directories, remembered for moments.
+#[derive(Debug, Default)]
+pub(super) struct Policies(Mutex<BTreeMap<String, (Policy, Instant)>>);
+
+impl Policies {
+    fn get(&self, directory: &str) -> Option<Policy> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (policy, since) = known.get(directory)?;
+        (since.elapsed() < POLICY_AGE_MAX).then_some(*policy)
+    }
+
+    fn put(&self, directory: String, policy: Policy) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= POLICIES_MAX {
+            known.clear();
+        }
+        known.insert(directory, (policy, Instant::now()));
+    }
+
+    pub(super) fn clear(&self) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clear();
+    }
+}
 
 impl Client {
-    /// Adds bytes at the end of a file, and says where they went.
+    /// The policy that a new file at `at` gets.
     ///
     /// # Errors
-    /// `NotFound`; as [`Client::put`].
-    pub async fn append(
-        &self,
-        path: impl IntoLocation,
-        bytes: impl Into<Bytes> + Send,
-    ) -> Result<u64> {
-        let _ = (path, bytes);
-        Err(Error::new(ErrorKind::Internal, "not built yet"))
-    }
-
-    /// Replaces bytes of a file from `offset` on; a gap before reads as zero.
-    ///
-    /// # Errors
-    /// `NotFound`; as [`Client::put`].
-    pub async fn write_at(
-        &self,
-        path: impl IntoLocation,
-        offset: u64,
-        bytes: impl Into<Bytes> + Send,
-    ) -> Result<()> {
-        let _ = (path, offset, bytes);
-        Err(Error::new(ErrorKind::Internal, "not built yet"))
-    }
-
-    /// Begins to add bytes at the end of a file; they are added when the writer is flushed or
-    /// shut down.
-    ///
-    /// # Errors
-    /// `NotFound`; `Invalid` if it is no file.
-    pub async fn appender(&self, path: impl IntoLocation) -> Result<FileWriter> {
-        let _ = path;
-        Err(Error::new(ErrorKind::Internal, "not built yet"))
+    /// `NotFound` if the directory is missing; `Invalid` if it is none, or `at` has no name.
+    pub(super) async fn policy_for(&self, at: &Location) -> Result<Policy> {
+        let parent = parent_of(at)
+            .ok_or_else(|| Error::from(Refusal::new(RefusalKind::IsADirectory, at)))?;
+        let key = parent.to_string();
+        if let Some(policy) = self.inner.policies.get(&key) {
+            return Ok(policy);
+        }
+        let attr = self.metadata(&parent).await?;
+        if attr.kind != FileKind::Directory {
+            return Err(Refusal::new(RefusalKind::NotADirectory, &parent).into());
+        }
+        self.inner.policies.put(key, attr.policy);
+        Ok(attr.policy)
     }
 }

@@ -1,0 +1,168 @@
+//! One range of one chunk: from whichever replica is right, and soon.
+//!
+//! ```text
+//! n1 ├────────── hangs ──────────────▶ (given up when n2 is done)
+//! n2 .......├───── verified ─────▶ done      asked after the hedge delay, or when n1 failed
+//! ```
+
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep_until};
+
+use super::super::Client;
+use crate::error::{Error, ErrorKind};
+use crate::proto::chunk_stream::{StreamError, StreamErrorKind};
+use crate::types::{ByteRange, ChunkId, NodeId};
+
+/// A range of a chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) chunk: ChunkId,
+    /// All bytes of the chunk.
+    pub(super) chunk_length: u64,
+    pub(super) range: ByteRange,
+    /// Who is meant to have it, best choice first.
+    pub(super) replicas: Vec<NodeId>,
+}
+
+/// Reads a piece, whole and verified.
+///
+/// # Errors
+/// `Corrupt` if replicas were found corrupt and none else is left to hope for; `Unavailable`.
+pub(super) async fn fetch(client: &Client, piece: &Piece) -> Result<Vec<Bytes>, Error> {
+    let mut waiting = client.inner.nodes.order(&piece.replicas).into_iter();
+    let mut running = FuturesUnordered::new();
+    let mut failures = Vec::new();
+    let mut slow = Vec::new();
+    loop {
+        if running.is_empty() {
+            let Some(node) = waiting.next() else {
+                return Err(verdict(piece, &failures));
+            };
+            running.push(fetch_from(client, piece, node));
+            slow.push(node);
+        }
+        let may_hedge = waiting.len() > 0;
+        let hedge_at = Instant::now() + with_hedge(client, |h| h.delay(piece.range.length));
+        tokio::select! {
+            biased;
+            Some(result) = running.next() => match result {
+                Ok((node, bytes)) => {
+                    client.inner.nodes.worked(node);
+                    // Those asked before it and still not done are slow.
+                    let before = slow.iter().take_while(|other| **other != node);
+                    before.for_each(|other| client.inner.nodes.slow(*other));
+                    return Ok(bytes);
+                }
+                Err(error) => {
+                    slow.retain(|node| *node != error.node);
+                    note(client, piece, &error);
+                    failures.push(error);
+                    if let Some(node) = waiting.next() {
+                        running.push(fetch_from(client, piece, node));
+                        slow.push(node);
+                    }
+                }
+            },
+            () = sleep_until(hedge_at), if may_hedge => {
+                if with_hedge(client, |h| h.allow())
+                    && let Some(node) = waiting.next()
+                {
+                    running.push(fetch_from(client, piece, node));
+                    slow.push(node);
+                }
+            }
+        }
+    }
+}
+
+async fn fetch_from(
+    client: &Client,
+    piece: &Piece,
+    node: NodeId,
+) -> Result<(NodeId, Vec<Bytes>), StreamError> {
+    let failed = |kind, message: String| StreamError::new(node, kind, message);
+    let target = client
+        .address_of(node)
+        .await
+        .map_err(|e| failed(StreamErrorKind::Unreachable, e.to_string()))?;
+    let began = Instant::now();
+    let pool = &client.inner.pool;
+    let mut reader = pool.read(&target, piece.chunk, piece.range).await?;
+    if reader.length() != piece.chunk_length {
+        let (is, should) = (reader.length(), piece.chunk_length);
+        let message = format!("it is {is} bytes long, not {should}");
+        return Err(failed(StreamErrorKind::Corrupt, message));
+    }
+    let (mut parts, mut length) = (Vec::new(), 0);
+    while let Some(bytes) = reader.next().await? {
+        length += bytes.len() as u64;
+        parts.push(bytes);
+    }
+    if length != piece.range.length {
+        let message = format!("{length} bytes came of {}", piece.range.length);
+        return Err(failed(StreamErrorKind::Failed, message));
+    }
+    with_hedge(client, |h| h.record(piece.range.length, began.elapsed()));
+    Ok((node, parts))
+}
+
+fn note(client: &Client, piece: &Piece, error: &StreamError) {
+    client.node_failed(error);
+    if error.kind == StreamErrorKind::Corrupt {
+        client.found_corrupt(piece.chunk, error.node);
+    }
+}
+
+fn with_hedge<T>(client: &Client, act: impl FnOnce(&mut super::Hedge) -> T) -> T {
+    let hedge = client.inner.hedge.lock();
+    act(&mut hedge.unwrap_or_else(PoisonError::into_inner))
+}
+
+/// What it means that all replicas failed so.
+fn verdict(piece: &Piece, failures: &[StreamError]) -> Error {
+    let hopeless =
+        |e: &StreamError| matches!(e.kind, StreamErrorKind::Corrupt | StreamErrorKind::NotFound);
+    let corrupt = failures.iter().any(|e| e.kind == StreamErrorKind::Corrupt);
+    let reasons: Vec<String> = failures.iter().map(ToString::to_string).collect();
+    let message = format!(
+        "no replica of {} can be read: {}",
+        piece.chunk,
+        match reasons.is_empty() {
+            true => "there is none".to_owned(),
+            false => reasons.join("; "),
+        }
+    );
+    match corrupt && failures.iter().all(hopeless) {
+        true => Error::new(ErrorKind::Corrupt, message),
+        false => Error::unavailable(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_replicas_without_hope_make_a_chunk_corrupt() {
+        let piece = Piece {
+            chunk: ChunkId(1),
+            chunk_length: 1,
+            range: ByteRange::new(0, 1),
+            replicas: Vec::new(),
+        };
+        let failure = |kind| StreamError::new(NodeId(1), kind, "");
+        let kind_of = |kinds: &[StreamErrorKind]| {
+            let failures: Vec<_> = kinds.iter().map(|kind| failure(*kind)).collect();
+            verdict(&piece, &failures).kind()
+        };
+        use StreamErrorKind::{Corrupt, NotFound, Unreachable};
+        assert_eq!(kind_of(&[Corrupt, Corrupt, NotFound]), ErrorKind::Corrupt);
+        for hopeful in [&[Corrupt, Unreachable][..], &[NotFound], &[]] {
+            assert!(matches!(kind_of(hopeful), ErrorKind::Unavailable { .. }));
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! One chunk on its way to its data nodes.
+//!
+//! Its bytes are sent while they come, and kept until enough nodes have them on stable storage:
+//! when a pipeline fails they are sent again, under another chunk id, through another pipeline.
+//!
+//! ```text
+//! bytes ──▶ kept ──▶ n1 ─▶ n2 ✗          c19 on n1 alone: too few, given up
+//!             └────▶ n1 ─▶ n4 ─▶ n3      c20 on n1 n4 n3: this is what is committed
+//! ```
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::debug;
+
+use super::super::Client;
+use super::super::budget::Hold;
+use super::super::metadata::backoff;
+use super::grants::{Assignment, Grants};
+use crate::error::{Error, ErrorKind, Result};
+use crate::proto::chunk_stream::{Stored, StreamError, StreamErrorKind};
+use crate::types::{NewChunk, Policy};
+
+/// Slices that may wait to be sent.
+const QUEUE_LEN: usize = 2;
+/// However long the deadline, and however short, a chunk is tried so often.
+const TRIES_MIN: u32 = 3;
+const TRIES_MAX: u32 = 50;
+
+/// A chunk that is being stored. Dropping it gives it up.
+#[derive(Debug)]
+pub(super) struct ChunkJob {
+    input: Option<mpsc::Sender<Bytes>>,
+    task: AbortOnDropHandle<Result<StoredChunk>>,
+}
+
+/// A chunk that enough data nodes have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StoredChunk {
+    pub(super) chunk: NewChunk,
+    /// Whether fewer nodes have it than the policy wants.
+    pub(super) degraded: bool,
+    pub(super) since: Instant,
+}
+
+impl ChunkJob {
+    /// Begins a chunk of at most `length_max` bytes. `hold` is what its bytes take of a budget;
+    /// what they do not need of it goes back when the last has come.
+    pub(super) fn begin(
+        client: Client,
+        grants: Arc<Grants>,
+        policy: Policy,
+        length_max: u64,
+        hold: Option<Hold>,
+    ) -> ChunkJob {
+        let (sender, input) = mpsc::channel(QUEUE_LEN);
+        let store = Store {
+            client,
+            grants,
+            policy,
+            length_max,
+            input,
+            kept: Vec::new(),
+            complete: false,
+            hold,
+        };
+        ChunkJob {
+            input: Some(sender),
+            task: AbortOnDropHandle::new(tokio::spawn(store.run())),
+        }
+    }
+
+    /// Adds bytes. If the chunk has failed, [`ChunkJob::stored`] says why.
+    pub(super) async fn send(&mut self, bytes: Bytes) {
+        if let Some(input) = &self.input
+            && input.send(bytes).await.is_err()
+        {
+            self.input = None;
+        }
+    }
+
+    /// Says that there are no more bytes.
+    pub(super) fn end(&mut self) {
+        self.input = None;
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Waits until it is stored.
+    ///
+    /// # Errors
+    /// Too few data nodes have it, however often it was tried.
+    pub(super) async fn stored(mut self) -> Result<StoredChunk> {
+        self.end();
+        match self.task.await {
+            Ok(result) => result,
+            Err(stopped) => {
+                let message = "a write was stopped";
+                Err(Error::with_source(ErrorKind::Internal, message, stopped))
+            }
+        }
+    }
+}
+
+struct Store {
+    client: Client,
+    grants: Arc<Grants>,
+    policy: Policy,
+    length_max: u64,
+    input: mpsc::Receiver<Bytes>,
+    /// All bytes that have come.
+    kept: Vec<Bytes>,
+    /// Whether there are no more.
+    complete: bool,
+    hold: Option<Hold>,
+}
+
+impl Store {
+    async fn run(mut self) -> Result<StoredChunk> {
+        let mut failing_since = None;
+        let mut tries = 0;
+        loop {
+            let assignment = self.grants.next().await?;
+            let errors = match self.attempt(&assignment).await {
+                Ok(stored) => {
+                    self.note(&stored);
+                    if stored.nodes.len() >= usize::from(self.policy.replicas_min.0) {
+                        return self.done(&assignment, stored);
+                    }
+                    stored.failed
+                }
+                Err(error) => {
+                    self.client.node_failed(&error);
+                    vec![error]
+                }
+            };
+            tries += 1;
+            let since: Instant = *failing_since.get_or_insert_with(Instant::now);
+            let chunk = assignment.chunk;
+            debug!(%chunk, tries, ?errors, "a chunk is stored on too few data nodes");
+            let late = since.elapsed() >= self.client.config().deadlines.operation;
+            if tries >= TRIES_MAX || (late && tries >= TRIES_MIN) {
+                return Err(verdict(&errors));
+            }
+            // One node that fails is passed over at once; more of it is worth a pause.
+            if tries > 1 {
+                sleep(backoff(tries, &*self.client.inner.env.random)).await;
+            }
+        }
+    }
+
+    /// Sends the bytes through one pipeline: those kept first, then those that come.
+    async fn attempt(&mut self, to: &Assignment) -> std::result::Result<Stored, StreamError> {
+        let pool = &self.client.inner.pool;
+        let mut writer = pool.write(&to.pipeline, to.chunk, self.length_max).await?;
+        for bytes in &self.kept {
+            writer.send(bytes.clone()).await?;
+        }
+        while !self.complete {
+            match self.input.recv().await {
+                Some(bytes) => {
+                    self.kept.push(bytes.clone());
+                    writer.send(bytes).await?;
+                }
+                None => {
+                    self.complete = true;
+                    let length = self.length();
+                    if let Some(hold) = &mut self.hold {
+                        hold.shrink(length);
+                    }
+                }
+            }
+        }
+        writer.finish().await
+    }
+
+    fn length(&self) -> u64 {
+        self.kept.iter().map(|bytes| bytes.len() as u64).sum()
+    }
+
+    fn note(&self, stored: &Stored) {
+        for node in &stored.nodes {
+            self.client.inner.nodes.worked(*node);
+        }
+        for error in &stored.failed {
+            self.client.node_failed(error);
+        }
+    }
+
+    fn done(&self, to: &Assignment, stored: Stored) -> Result<StoredChunk> {
+        let mut replicas = stored.nodes;
+        replicas.dedup();
+        let known = |node: &crate::types::NodeId| to.pipeline.iter().any(|n| n.node == *node);
+        if stored.length != self.length() || !replicas.iter().all(known) {
+            let message = format!("data nodes say that they stored another {}", to.chunk);
+            return Err(Error::new(ErrorKind::Internal, message));
+        }
+        Ok(StoredChunk {
+            degraded: replicas.len() < usize::from(self.policy.replicas.0),
+            chunk: NewChunk {
+                chunk: to.chunk,
+                length: stored.length,
+                checksum: stored.checksum,
+                replicas,
+            },
+            since: Instant::now(),
+        })
+    }
+}
+
+/// The error of a chunk whose last try failed so.
+fn verdict(errors: &[StreamError]) -> Error {
+    let reasons: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let message = match reasons.is_empty() {
+        true => "too few data nodes stored a chunk".to_owned(),
+        false => format!("too few data nodes stored a chunk: {}", reasons.join("; ")),
+    };
+    let full = |e: &StreamError| e.kind == StreamErrorKind::OutOfSpace;
+    match !errors.is_empty() && errors.iter().all(full) {
+        true => Error::new(ErrorKind::OutOfSpace, message),
+        false => Error::unavailable(message),
+    }
+}

@@ -1,0 +1,480 @@
+//! The bytes of one write, whatever its length: into chunks, and then into a file.
+//!
+//! ```text
+//! a few bytes   ─▶ one commit with the bytes in it
+//! some chunks   ─▶ chunks … ─▶ one commit
+//! many chunks   ─▶ begin ─▶ chunks … ─▶ commit ─▶ chunks … ─▶ commit ─▶ … ─▶ publish
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tracing::debug;
+
+use super::super::{Client, SLICE_LEN, changed_attr};
+use super::Update;
+use super::chunk::{ChunkJob, StoredChunk};
+use super::grants::Grants;
+use crate::error::{Error, Result};
+use crate::types::change::{Changed, Commit, CommitTarget, NewAttr, Piece, WriteOffset};
+use crate::types::limits::FILE_LEN_MAX;
+use crate::types::{Attr, Change, FileKind, InodeId, Location, Policy, Refusal, RefusalKind};
+
+/// Chunks that may be on their way at a time, besides the one being filled.
+const FLYING_MAX: usize = 8;
+/// Chunks of one commit, at most.
+const COMMIT_CHUNKS_MAX: usize = 64;
+/// A chunk is committed this long after it was stored at the latest: its grant expires.
+const COMMIT_AGE_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// Where the bytes go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::client) enum Target {
+    /// Into a new file.
+    New {
+        at: Location,
+        attr: NewAttr,
+        replace: bool,
+    },
+    /// Into a file that exists. Each commit is seen on its own.
+    Existing { at: Location, offset: WriteOffset },
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::client) struct Written {
+    pub(in crate::client) attr: Attr,
+    /// Where in the file the first byte went.
+    pub(in crate::client) offset: u64,
+    pub(in crate::client) bytes: u64,
+    pub(in crate::client) chunks: u64,
+    pub(in crate::client) degraded: u64,
+}
+
+/// A write under way. To give it up, [`Upload::abandon`] it.
+#[derive(Debug)]
+pub(in crate::client) struct Upload {
+    client: Client,
+    target: Target,
+    policy: Policy,
+    grants: Arc<Grants>,
+    size_hint: Option<u64>,
+    /// Bytes that no chunk has yet: less than a slice.
+    slice: BytesMut,
+    filling: Option<Filling>,
+    /// Chunks that have all their bytes, in the order of the file.
+    flying: VecDeque<ChunkJob>,
+    /// Chunks that are stored, and in no commit yet.
+    stored: Vec<StoredChunk>,
+    /// The unpublished file of an upload of many commits.
+    unpublished: Option<InodeId>,
+    /// What the first commit to a file gave.
+    first: Option<Changed>,
+    bytes: u64,
+    /// Bytes that were given to chunks.
+    chunked: u64,
+    committed: u64,
+    chunks: u64,
+    degraded: u64,
+}
+
+#[derive(Debug)]
+struct Filling {
+    job: ChunkJob,
+    room: u64,
+    /// Whether it takes part in the budget; otherwise it is alone on its way.
+    budgeted: bool,
+}
+
+impl Upload {
+    pub(in crate::client) fn new(
+        client: Client,
+        target: Target,
+        policy: Policy,
+        size_hint: Option<u64>,
+    ) -> Upload {
+        Upload {
+            grants: Arc::new(Grants::new(client.clone(), policy)),
+            client,
+            target,
+            policy,
+            size_hint,
+            slice: BytesMut::new(),
+            filling: None,
+            flying: VecDeque::new(),
+            stored: Vec::new(),
+            unpublished: None,
+            first: None,
+            bytes: 0,
+            chunked: 0,
+            committed: 0,
+            chunks: 0,
+            degraded: 0,
+        }
+    }
+
+    /// How many bytes were given to it.
+    pub(in crate::client) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adds bytes. Waits while too many are on their way.
+    ///
+    /// # Errors
+    /// `OutOfSpace`, `Unavailable`; `Exists` and others of the target, where known early.
+    pub(in crate::client) async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
+        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
+        if self.bytes > FILE_LEN_MAX {
+            return Err(Refusal::new(RefusalKind::TooLarge, "a file of 2^62 bytes").into());
+        }
+        while !bytes.is_empty() {
+            if self.slice.is_empty() && bytes.len() >= SLICE_LEN {
+                let whole = bytes.split_to(SLICE_LEN);
+                self.push(whole, false).await?;
+                continue;
+            }
+            let room = SLICE_LEN.saturating_sub(self.slice.len());
+            self.slice
+                .extend_from_slice(&bytes.split_to(room.min(bytes.len())));
+            if self.slice.len() >= SLICE_LEN {
+                let whole = self.slice.split().freeze();
+                self.push(whole, false).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a slice into chunks; `last` says that no other follows.
+    async fn push(&mut self, mut slice: Bytes, last: bool) -> Result<()> {
+        while !slice.is_empty() {
+            let mut filling = match self.filling.take() {
+                Some(filling) => filling,
+                None => self.begin_chunk(slice.len() as u64, last).await?,
+            };
+            let room = usize::try_from(filling.room).unwrap_or(usize::MAX);
+            let part = slice.split_to(room.min(slice.len()));
+            filling.room -= part.len() as u64;
+            self.chunked += part.len() as u64;
+            filling.job.send(part).await;
+            if filling.room > 0 && !filling.job.is_finished() {
+                self.filling = Some(filling);
+            } else {
+                self.let_fly(filling).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a chunk with room for as much as is to come, `length` bytes at least, or a part.
+    async fn begin_chunk(&mut self, length: u64, last: bool) -> Result<Filling> {
+        self.land(FLYING_MAX - 1).await?;
+        let more = self.size_hint.map(|hint| hint.saturating_sub(self.chunked));
+        let budget = &self.client.inner.write_budget;
+        // Half of it, so that the next chunk is filled while this one is made durable.
+        let max = self.policy.chunk_size.min(budget.total() / 2).max(1);
+        let room = match more {
+            _ if last => length,
+            Some(more) if more >= length => more,
+            _ => u64::MAX,
+        };
+        let room = room.min(max);
+        if self.chunked == 0 && room > SLICE_LEN as u64 {
+            self.check_target().await?;
+        }
+        let expected = more.map_or(0, |more| more.div_ceil(room.max(1)));
+        self.grants.expect(expected).await;
+        let hold = budget.take(room).await;
+        let budgeted = hold.is_some();
+        let room = match budgeted {
+            true => room,
+            false => {
+                self.land(0).await?;
+                room.min(SLICE_LEN as u64)
+            }
+        };
+        let (client, grants) = (self.client.clone(), self.grants.clone());
+        Ok(Filling {
+            job: ChunkJob::begin(client, grants, self.policy, room, hold),
+            room,
+            budgeted,
+        })
+    }
+
+    async fn let_fly(&mut self, mut filling: Filling) -> Result<()> {
+        filling.job.end();
+        self.flying.push_back(filling.job);
+        match filling.budgeted {
+            true => self.land(FLYING_MAX).await,
+            false => self.land(0).await,
+        }
+    }
+
+    /// Waits until at most `flying_max` chunks are on their way, and takes in those that are done.
+    async fn land(&mut self, flying_max: usize) -> Result<()> {
+        loop {
+            let done = self.flying.front().is_some_and(ChunkJob::is_finished);
+            if !done && self.flying.len() <= flying_max {
+                break;
+            }
+            let Some(job) = self.flying.pop_front() else {
+                break;
+            };
+            let stored = job.stored().await?;
+            self.chunks += 1;
+            self.degraded += u64::from(stored.degraded);
+            self.stored.push(stored);
+            if self.stored.len() >= COMMIT_CHUNKS_MAX {
+                self.commit_part().await?;
+            }
+        }
+        let oldest = self.stored.first();
+        if oldest.is_some_and(|stored| stored.since.elapsed() >= COMMIT_AGE_MAX) {
+            self.commit_part().await?;
+        }
+        Ok(())
+    }
+
+    /// Finds out early what the commit would be refused for.
+    async fn check_target(&self) -> Result<()> {
+        let Target::New { at, replace, .. } = &self.target else {
+            return Ok(());
+        };
+        match self.client.symlink_metadata(at).await {
+            Ok(attr) if attr.kind == FileKind::Directory => {
+                Err(Refusal::new(RefusalKind::IsADirectory, at).into())
+            }
+            Ok(_) if !replace => Err(Refusal::new(RefusalKind::Exists, at).into()),
+            Ok(_) => Ok(()),
+            Err(e) if e.kind() == crate::error::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Sends all bytes on their way and waits until they are stored.
+    async fn store_all(&mut self) -> Result<()> {
+        let rest = self.slice.split().freeze();
+        if !rest.is_empty() {
+            self.push(rest, true).await?;
+        }
+        if let Some(filling) = self.filling.take() {
+            self.let_fly(filling).await?;
+        }
+        self.land(0).await
+    }
+
+    /// Commits what is stored, and goes on.
+    async fn commit_part(&mut self) -> Result<()> {
+        let target = match (&self.target, self.unpublished) {
+            (Target::Existing { at, .. }, _) => CommitTarget::File(at.clone()),
+            (Target::New { .. }, Some(upload)) => CommitTarget::Upload(upload),
+            (Target::New { at, attr, .. }, None) => {
+                let begin = Change::BeginUpload {
+                    at: at.clone(),
+                    attr: *attr,
+                };
+                let upload = changed_attr(self.client.change(begin).await?)?.inode;
+                self.unpublished = Some(upload);
+                CommitTarget::Upload(upload)
+            }
+        };
+        self.commit(target, None).await
+    }
+
+    async fn commit(&mut self, target: CommitTarget, revision: Option<u64>) -> Result<()> {
+        let chunks: Vec<_> = self.stored.drain(..).map(|stored| stored.chunk).collect();
+        let pieces = chunks
+            .iter()
+            .map(|chunk| Piece::Chunk {
+                chunk: chunk.chunk,
+                offset: 0,
+                length: chunk.length,
+            })
+            .collect();
+        let length: u64 = chunks.iter().map(|chunk| chunk.length).sum();
+        let commit = Commit {
+            target,
+            offset: self.commit_offset(),
+            pieces,
+            chunks,
+            revision,
+        };
+        let changed = self.client.change(Change::Commit(commit)).await?;
+        self.took(changed, length);
+        Ok(())
+    }
+
+    fn took(&mut self, changed: Changed, length: u64) {
+        self.committed += length;
+        let offset = self.first.take().map_or(changed.offset, |f| f.offset);
+        self.first = Some(Changed { offset, ..changed });
+    }
+
+    fn commit_offset(&self) -> WriteOffset {
+        match &self.target {
+            Target::Existing {
+                offset: WriteOffset::End,
+                ..
+            } => WriteOffset::End,
+            Target::Existing {
+                offset: WriteOffset::At(offset),
+                ..
+            } => WriteOffset::At(offset.saturating_add(self.committed)),
+            Target::New { .. } => WriteOffset::At(self.committed),
+        }
+    }
+
+    /// Makes everything written so far part of a file that exists; does nothing for a new one.
+    ///
+    /// # Errors
+    /// As [`Upload::finish`].
+    pub(in crate::client) async fn flush(&mut self) -> Result<()> {
+        if matches!(self.target, Target::New { .. }) || self.bytes == self.committed {
+            return Ok(());
+        }
+        if self.is_all_in_slice() && self.commit_inline().await? {
+            return Ok(());
+        }
+        self.store_all().await?;
+        match self.stored.is_empty() {
+            true => Ok(()),
+            false => self.commit_part().await,
+        }
+    }
+
+    /// Makes the bytes part of the file, all at once if it is new; a few bytes without a chunk.
+    ///
+    /// # Errors
+    /// What the target refuses; `OutOfSpace`, `Unavailable`.
+    pub(in crate::client) async fn finish(&mut self) -> Result<Written> {
+        let small = self.is_all_in_slice() && self.unpublished.is_none();
+        if small && self.commit_inline().await? {
+            return self.written().await;
+        }
+        self.finish_chunks(None).await
+    }
+
+    /// The same without the exception for a few bytes; with `revision` only over that revision
+    /// of a file that exists.
+    ///
+    /// # Errors
+    /// As [`Upload::finish`], and `Conflict`.
+    pub(in crate::client) async fn finish_chunks(
+        &mut self,
+        revision: Option<u64>,
+    ) -> Result<Written> {
+        self.store_all().await?;
+        let target = match (&self.target, self.unpublished) {
+            (Target::Existing { at, .. }, _) => CommitTarget::File(at.clone()),
+            (Target::New { at, replace, .. }, Some(upload)) => CommitTarget::Publish {
+                upload,
+                at: at.clone(),
+                replace: *replace,
+            },
+            (Target::New { at, attr, replace }, None) => CommitTarget::New {
+                at: at.clone(),
+                attr: *attr,
+                replace: *replace,
+            },
+        };
+        if !self.stored.is_empty() || matches!(self.target, Target::New { .. }) {
+            self.commit(target, revision).await?;
+            self.unpublished = None;
+        }
+        self.written().await
+    }
+
+    async fn written(&mut self) -> Result<Written> {
+        let (offset, attr) = match (self.first.take(), &self.target) {
+            (Some(changed), _) => (changed.offset, changed_attr(changed)?),
+            (None, Target::Existing { at, .. } | Target::New { at, .. }) => {
+                (None, self.client.metadata(at).await?)
+            }
+        };
+        Ok(Written {
+            offset: offset.unwrap_or(attr.size),
+            attr,
+            bytes: self.bytes,
+            chunks: self.chunks,
+            degraded: self.degraded,
+        })
+    }
+
+    /// Whether what is not committed is in no chunk.
+    fn is_all_in_slice(&self) -> bool {
+        self.committed + self.slice.len() as u64 == self.bytes
+    }
+
+    /// Commits the slice as it is, if it is short enough. Says whether it did.
+    async fn commit_inline(&mut self) -> Result<bool> {
+        if self.slice.len() > self.policy.inline_max as usize {
+            return Ok(false);
+        }
+        let bytes = Bytes::copy_from_slice(&self.slice);
+        let length = bytes.len() as u64;
+        let target = match &self.target {
+            Target::Existing { offset, .. } if *offset != WriteOffset::End => return Ok(false),
+            Target::Existing { at, .. } => {
+                if !bytes.is_empty() {
+                    let known = self.first.as_ref().and_then(|first| first.attr.clone());
+                    let update = Update::new(&self.client, at, known);
+                    let (offset, attr) = update.append(bytes).await?;
+                    let changed = Changed {
+                        attr: Some(attr),
+                        offset: Some(offset),
+                        trash: None,
+                    };
+                    self.took(changed, length);
+                    self.slice.clear();
+                }
+                return Ok(true);
+            }
+            Target::New { at, attr, replace } => CommitTarget::New {
+                at: at.clone(),
+                attr: *attr,
+                replace: *replace,
+            },
+        };
+        let commit = Commit {
+            target,
+            offset: WriteOffset::At(0),
+            pieces: match bytes.is_empty() {
+                true => Vec::new(),
+                false => vec![Piece::Inline(bytes)],
+            },
+            chunks: Vec::new(),
+            revision: None,
+        };
+        match self.client.change(Change::Commit(commit)).await {
+            Ok(changed) => {
+                self.took(changed, length);
+                self.slice.clear();
+                Ok(true)
+            }
+            // The policy has changed, or the file has its share of the metadata already.
+            Err(error) if is_too_large(&error) && length > 0 => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives the write up: of a new file nothing stays.
+    pub(in crate::client) async fn abandon(&mut self) {
+        self.filling = None;
+        self.flying.clear();
+        let Some(upload) = self.unpublished.take() else {
+            return;
+        };
+        let abandoned = self.client.change(Change::AbandonUpload { upload }).await;
+        if let Err(error) = abandoned {
+            debug!(%upload, %error, "not abandoned; it goes with the session");
+        }
+    }
+}
+
+/// Whether inline bytes were refused for their length.
+pub(super) fn is_too_large(error: &Error) -> bool {
+    error
+        .refusal()
+        .is_some_and(|r| r.kind == RefusalKind::TooLarge)
+}
