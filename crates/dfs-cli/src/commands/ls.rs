@@ -116,6 +116,7 @@ pub(crate) async fn run(args: LsArgs, context: &Context) -> Result<()> {
     }
     let with_heads = args.recursive || directories.len() + files.len() > 1;
     let mut is_first = files.is_empty();
+    directories.reverse();
     lister.print(files)?;
     while let Some(directory) = directories.pop() {
         if with_heads && !args.json {

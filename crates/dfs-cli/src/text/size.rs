@@ -51,7 +51,7 @@ pub(crate) fn human(bytes: u64) -> String {
     };
     let value = bytes as f64 / *factor as f64;
     match value {
-        value if value < 9.95 => format!("{value:.1} {name}"),
+        value if value < 9.95 && bytes % factor != 0 => format!("{value:.1} {name}"),
         value => format!("{value:.0} {name}"),
     }
 }
@@ -100,6 +100,7 @@ mod tests {
         assert_eq!(human(0), "0 B");
         assert_eq!(human(1023), "1023 B");
         assert_eq!(human(1536), "1.5 KiB");
+        assert_eq!(human(4096), "4 KiB");
         assert_eq!(human(64 << 20), "64 MiB");
         assert_eq!(human(u64::MAX), "16 EiB");
     }

@@ -30,13 +30,11 @@ impl Target {
             .as_ref()
             .is_some_and(|a| a.kind == FileKind::Directory);
         if !is_directory && (sources > 1 || typed.is_directory) {
-            let failure = match found {
-                Some(_) => format!("`{path}` is not a directory"),
-                None => format!("there is no directory `{path}`"),
-            };
-            return Err(
-                Failure::refused(failure).hint(format!("`dfs mkdir -p {path}` makes a directory"))
-            );
+            return Err(match found {
+                Some(_) => Failure::refused(format!("`{path}` is not a directory")),
+                None => Failure::refused(format!("there is no directory `{path}`"))
+                    .hint(format!("`dfs mkdir -p {path}` makes it")),
+            });
         }
         Ok(Target { path, is_directory })
     }

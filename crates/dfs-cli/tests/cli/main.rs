@@ -13,6 +13,7 @@
 
 mod machine;
 
+mod damage;
 mod files;
 mod local;
 mod reference;
