@@ -1,11 +1,13 @@
 //! A distributed file storage system as a library.
 
-pub mod error;
-pub mod types;
-pub mod proto;
-pub mod meta;
-pub mod master;
-pub mod datanode;
 pub mod client;
+#[cfg(feature = "embedded")]
+pub mod cluster;
+pub mod datanode;
+pub mod error;
+pub mod master;
+pub mod meta;
+pub mod proto;
+pub mod types;
 
 pub use dfs_raft::env;

@@ -151,7 +151,7 @@ impl DataNodeLimits {
 }
 
 const _: () = assert!(
-    FRAME_PAYLOAD_MAX % BLOCK_LEN == 0,
+    FRAME_PAYLOAD_MAX.is_multiple_of(BLOCK_LEN),
     "frames carry whole blocks"
 );
 

@@ -225,7 +225,7 @@ impl Intake<'_> {
     }
 
     fn check(&self, taken: &Finish, blocks: &Blocks) -> Result<(), Cut> {
-        if taken.length % BLOCK_LEN as u64 != 0 {
+        if !taken.length.is_multiple_of(BLOCK_LEN as u64) {
             let what = format!("bytes after a short block at {}", taken.length);
             return Err(self.refused(StreamErrorKind::Invalid, what));
         }
@@ -265,7 +265,11 @@ async fn keep(
     pieces: mpsc::Receiver<Piece>,
 ) -> Result<(), StreamError> {
     match store(shared, request, pieces).await {
-        Ok(true) => Ok(()),
+        Ok(true) => {
+            // If one was here already, the store has read it through, or replaced it.
+            shared.corrupt.clear(request.chunk);
+            Ok(())
+        }
         Ok(false) => {
             let what = "the write was abandoned";
             Err(StreamError::new(

@@ -56,9 +56,9 @@ pub(super) struct Delta {
 /// Takes what changed; none if nothing did.
 pub(super) fn take_delta(shared: &Shared, incarnation: Incarnation) -> Option<Delta> {
     let changes = shared.store.take_changes(ENTRIES_PER_REPLY_MAX / 2);
-    // What came, went, or went to quarantine is no longer the replica that was found corrupt.
-    let gone = changes.absent.iter().chain(&changes.corrupt);
-    for chunk in changes.present.iter().map(|r| &r.chunk).chain(gone) {
+    // What went, or went to quarantine, is no longer in its place. (What came is not looked at:
+    // it may have been found corrupt since.)
+    for chunk in changes.absent.iter().chain(&changes.corrupt) {
         shared.corrupt.clear(*chunk);
     }
     let found = shared.corrupt.unreported(ENTRIES_PER_REPLY_MAX / 2);

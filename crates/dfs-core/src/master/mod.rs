@@ -1,6 +1,289 @@
 //! Leader-side logic around the metadata: translate, decide, act.
+//!
+//! ```text
+//! client ────▶ services::metadata ─┬──▶ Replica (log, state)        changes and questions
+//!                                  └──▶ grants ─▶ planners::placement
+//! data node ─▶ services::cluster ─────▶ leading (soft: view, tasks) ◀──┐
+//! tick ──────▶ driver ─▶ map ─▶ planners::{repair, surplus, reclaim} ──┘ ─▶ recorder ─▶ log
+//! ```
+//!
+//! - **The map is replicated, the view is soft.** Where replicas are meant to be is in the
+//!   state machine ([`crate::meta`]); what data nodes say is in the leader's memory and is
+//!   forgotten with its leadership. Nothing soft is needed for safety.
+//! - **Deciding is pure.** [`liveness`] and [`planners`] have no clock and no socket.
+//! - **Nothing is deleted on suspicion.** A copy goes by a committed command that checks the map
+//!   again, after enough other copies were read through, and after a grace.
+//! - **Bounded.** Differences, queues, tasks and commands a tick have limits; what is beyond is
+//!   found again.
+//!
+//! Not done here: balancing, draining beyond repair's, erasure coding, capabilities.
 
+mod config;
+mod driver;
+mod grants;
+mod group;
+mod ids;
+mod leading;
+mod listener;
 pub mod liveness;
+mod map;
 pub mod planners;
+mod recorder;
+mod services;
+mod shared;
 pub mod tasks;
 pub mod view;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use dfs_raft::{ChangeError, Consistency, Fatal, Leadership, ReplicaStatus, Role, StartError};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+pub use config::MasterConfig;
+
+use crate::env::Env;
+use crate::error::{Error, ErrorKind, Result};
+use crate::meta::{MetaMachine, Violation};
+use crate::proto::error::RpcError;
+use crate::types::{ClusterId, Rev};
+use shared::{RaftDialer, Replica, Shared};
+
+/// A running master. Dropping it stops it at once, as a crash would; [`Master::shutdown`] is
+/// gentler.
+pub struct Master {
+    shared: Arc<Shared>,
+    tasks: JoinSet<()>,
+}
+
+impl Master {
+    /// Opens its replica of the metadata, listens, and takes part from then on if it was a
+    /// member before. A new one waits for [`found`](Master::found) or [`join`](Master::join).
+    ///
+    /// # Errors
+    /// The settings, the directory or the address cannot be used, or what is in the directory
+    /// must not run.
+    pub async fn start(config: MasterConfig, env: Env) -> Result<Master> {
+        config.validate()?;
+        let listener = env.network.listen(&config.listen).await.map_err(|e| {
+            let what = format!("cannot listen at {}", config.listen);
+            Error::with_source(ErrorKind::Invalid, what, e)
+        })?;
+        let address = config
+            .advertise
+            .clone()
+            .unwrap_or_else(|| listener.local_address());
+        let cluster = Arc::new(OnceLock::new());
+        let dialer = RaftDialer {
+            network: Arc::clone(&env.network),
+            cluster: Arc::clone(&cluster),
+        };
+        let replica = config.replica.clone();
+        let replica = Replica::start(replica, env.clone(), Arc::new(dialer), MetaMachine);
+        let replica = replica.await.map_err(start_error)?;
+        let shared = Arc::new(Shared::new(config, env, replica, address, cluster));
+        // Known to the dialer from the first connection on.
+        shared.cluster();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(listener::run(Arc::clone(&shared), listener));
+        tasks.spawn(driver::run(Arc::clone(&shared)));
+        tasks.spawn(group::run(Arc::clone(&shared)));
+        Ok(Master { shared, tasks })
+    }
+
+    /// Founds a new cluster, of this master alone.
+    ///
+    /// # Errors
+    /// It belongs to a cluster already.
+    pub async fn found(&self) -> Result<ClusterId> {
+        let founded = self.shared.replica.bootstrap(&self.shared.address).await;
+        let cluster = founded.map_err(change_error)?;
+        self.shared.cluster();
+        Ok(ClusterId(cluster.0))
+    }
+
+    /// Joins the cluster that masters at some of `seeds` belong to. The leader gives it a vote
+    /// once it has caught up, if the group is not whole; a member at the same address, of which
+    /// this is the successor with an empty directory, gives way.
+    ///
+    /// After an error it may be called again and goes on where it stopped.
+    ///
+    /// # Errors
+    /// It is a member already, or no seed leads to a leader.
+    pub async fn join(&self, seeds: &[String]) -> Result<()> {
+        let joined = self.shared.replica.join(seeds, &self.shared.address).await;
+        joined.map_err(change_error)?;
+        self.shared.cluster();
+        Ok(())
+    }
+
+    /// Whether it belongs to a cluster.
+    pub fn is_member(&self) -> bool {
+        self.shared.cluster().is_some()
+    }
+
+    /// The cluster it belongs to.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.shared.cluster()
+    }
+
+    /// Where others reach it, `host:port`.
+    pub fn address(&self) -> &str {
+        &self.shared.address
+    }
+
+    /// Who leads, as this master sees it, now and whenever it changes.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.shared.replica.leadership()
+    }
+
+    /// Whether this master leads and answers.
+    pub fn leads(&self) -> bool {
+        self.shared.if_leading(|_| ()).is_some()
+    }
+
+    /// Why the master stopped, once it does.
+    pub fn failed(&self) -> watch::Receiver<Option<Fatal>> {
+        self.shared.replica.failed()
+    }
+
+    /// What there is to know of its replica; none if it belongs to no cluster.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub fn status(&self) -> Result<Option<ReplicaStatus>> {
+        self.shared.replica.status().map_err(fatal)
+    }
+
+    /// Asks for an election now, for a cluster that starts.
+    ///
+    /// # Errors
+    /// It belongs to no cluster, or has stopped.
+    pub async fn trigger_election(&self) -> Result<()> {
+        let triggered = self.shared.replica.trigger_election().await;
+        triggered.map_err(change_error)
+    }
+
+    /// Verifies every invariant of the state this master has, and says as of which entry and
+    /// with which digest.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub async fn check(&self) -> Result<Checked> {
+        let reading = self.shared.read(Consistency::Stale).await;
+        let reading = reading.map_err(rpc_error)?;
+        let applied = reading.applied;
+        let check = |view: &dfs_raft::state::View| crate::meta::check(view);
+        let violations = self.shared.look(reading, check).await;
+        Ok(Checked {
+            applied,
+            violations: violations.map_err(rpc_error)?,
+        })
+    }
+
+    /// As the leader, says how many masters vote and how many data nodes are live.
+    pub fn strength(&self) -> Option<(usize, usize)> {
+        let live = self.shared.if_leading(|leading| {
+            let nodes = leading.view.nodes();
+            nodes.filter(|node| node.takes_replicas()).count()
+        })?;
+        let members = self.shared.replica.status().ok()??.members;
+        let voters = members.iter().filter(|m| m.role == Role::Voter);
+        Some((voters.count(), live))
+    }
+
+    /// As the leader, says of every chunk with fewer confirmed replicas than wanted how it is.
+    /// It reads the whole map: for tests and checks.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub async fn unhealthy_chunks(&self) -> Result<Option<Vec<String>>> {
+        if !self.leads() {
+            return Ok(None);
+        }
+        let reading = self.shared.read(Consistency::Stale).await;
+        let reading = reading.map_err(rpc_error)?;
+        let mut unhealthy = Vec::new();
+        let mut after = None;
+        loop {
+            let look = move |view: &dfs_raft::state::View| map::page(view, after);
+            let page = self.shared.look(reading.clone(), look).await;
+            let page = page.map_err(rpc_error)?;
+            let Some((last, _)) = page.last() else {
+                return Ok(Some(unhealthy));
+            };
+            after = Some(*last);
+            let judged = self.shared.if_leading(|leading| {
+                let judge = |(id, chunk)| leading.ailment(id, &chunk);
+                page.into_iter().filter_map(judge).collect::<Vec<_>>()
+            });
+            match judged {
+                Some(judged) => unhealthy.extend(judged),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Stops in order: nothing new is accepted, the state is made durable.
+    pub async fn shutdown(mut self) {
+        self.tasks.shutdown().await;
+        self.shared.replica.shutdown().await;
+    }
+
+    /// Stops at once, as a crash of the process would, and waits until nothing runs any more.
+    pub async fn crash(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+impl fmt::Debug for Master {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Master")
+            .field("address", &self.shared.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The result of a check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// The last entry the state had.
+    pub applied: Rev,
+    /// What is wrong with it.
+    pub violations: Vec<Violation>,
+}
+
+fn start_error(error: StartError) -> Error {
+    match error {
+        StartError::Config(_) | StartError::Directory(_) => {
+            Error::with_source(ErrorKind::Invalid, "the master cannot start", error)
+        }
+        StartError::Fatal(_) => {
+            Error::with_source(ErrorKind::Internal, "the master must not run", error)
+        }
+    }
+}
+
+fn change_error(error: ChangeError) -> Error {
+    match error {
+        ChangeError::Refused(_) => Error::invalid(error.to_string()),
+        ChangeError::Unknown(_) => Error::outcome_unknown(error),
+        ChangeError::NotLeader(_) | ChangeError::Unavailable(_) => {
+            Error::unavailable(error.to_string())
+        }
+        ChangeError::Stopped(reason) => fatal(reason),
+    }
+}
+
+fn fatal(error: Fatal) -> Error {
+    Error::with_source(ErrorKind::Internal, "the master has stopped", error)
+}
+
+fn rpc_error(error: RpcError) -> Error {
+    match error {
+        RpcError::Refused(refusal) => refusal.into(),
+        RpcError::Internal(_) => Error::new(ErrorKind::Internal, error.to_string()),
+        _ => Error::unavailable(error.to_string()),
+    }
+}

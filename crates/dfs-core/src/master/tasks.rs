@@ -165,6 +165,11 @@ impl Tasks {
         self.copies.contains_key(&chunk)
     }
 
+    /// Whether a node has been asked to read a replica through.
+    pub fn is_verifying(&self, node: NodeId, chunk: ChunkId) -> bool {
+        self.running.contains_key(&(node, TaskKey::Verify(chunk)))
+    }
+
     /// Whether a node has a deletion under way.
     pub fn is_deleting(&self, node: NodeId) -> bool {
         self.running.contains_key(&(node, TaskKey::Delete))

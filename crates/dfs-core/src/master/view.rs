@@ -301,7 +301,8 @@ impl ClusterView {
     /// Nodes with a copy of a chunk that they are not meant to have.
     pub fn strays(&self, chunk: ChunkId) -> impl Iterator<Item = NodeId> {
         let holders = self.nodes.values();
-        let holders = holders.filter(move |node| node.surplus.contains(&chunk));
+        let holders = holders
+            .filter(move |node| node.liveness != Liveness::Dead && node.surplus.contains(&chunk));
         holders.map(|node| node.row.node)
     }
 

@@ -11,6 +11,7 @@ pub(crate) mod leadership;
 mod membership;
 pub(crate) mod node;
 mod reads;
+mod shutdown;
 pub(crate) mod status;
 mod upkeep;
 mod verify;
@@ -466,42 +467,5 @@ impl<M: StateMachine> Replica<M> {
     /// Stops the replica: hands over leadership, makes everything durable, closes the files.
     pub async fn shutdown(&self) {
         self.inner().shutdown().await;
-    }
-}
-
-impl<M: StateMachine> Inner<M> {
-    async fn shutdown(&self) {
-        let _setup = self.setup.lock().await;
-        if let Some(node) = self.node()
-            && self.failure.reason().is_none()
-        {
-            node.hand_over().await;
-        }
-        self.stopping.cancel();
-        let stopped = std::mem::replace(&mut *self.phase(), Phase::Stopped);
-        let Phase::Member {
-            node,
-            directory,
-            mut tasks,
-        } = stopped
-        else {
-            return;
-        };
-        tasks.shutdown().await;
-        let deadline = self.config.rpc_timeout * 5;
-        node.stop(deadline).await;
-        drop(node);
-        let mut open = directory.open_files();
-        match timeout(deadline, open.wait_for(|count| *count == 0)).await {
-            Ok(Ok(_)) if self.failure.reason().is_none() => {
-                let marked = self.env.run_blocking(move || directory.mark_clean()).await;
-                if let Err(e) = marked {
-                    tracing::warn!(error = %e, "the clean stop was not noted");
-                }
-            }
-            Ok(_) => {}
-            Err(_) => tracing::warn!("a file is still being read; the stop is not clean"),
-        }
-        self.leadership.send_replace(Leadership::default());
     }
 }

@@ -68,6 +68,8 @@ pub struct Assessment {
     pub faulty: Vec<NodeId>,
     /// On nodes that are dead or unknown.
     pub dead: Vec<NodeId>,
+    /// On nodes that are not meant to have one; they may be good.
+    pub stray: Vec<NodeId>,
     /// Copies to make.
     pub lacking: usize,
 }
@@ -75,7 +77,7 @@ pub struct Assessment {
 impl Assessment {
     /// Copies that can be read now.
     pub fn readable(&self) -> usize {
-        self.good.len() + self.leaving.len()
+        self.good.len() + self.leaving.len() + self.stray.len()
     }
 
     /// Whether copies are to be made and can be.
@@ -109,6 +111,7 @@ pub fn assess(view: &ClusterView, chunk: ChunkId, intended: &Intended) -> Assess
         };
         list.push(id);
     }
+    found.stray.extend(view.strays(chunk));
     let have = found.good.len() + found.resting.len();
     found.lacking = usize::from(intended.target.0).saturating_sub(have);
     found
@@ -251,6 +254,7 @@ pub fn plan_copy(
     }
     let mut sources: Vec<NodeId> = found.good.iter().chain(&found.leaving).copied().collect();
     view.sort_for_reading(chunk, &mut sources);
+    sources.extend(&found.stray);
     let plan = |to, replaces| PlannedCopy {
         chunk,
         length: intended.length,
@@ -270,8 +274,7 @@ pub fn plan_copy(
     }
     let lost = found.dead.iter().chain(&found.faulty).chain(&found.leaving);
     let replaces = lost.copied().next();
-    let stray: Vec<NodeId> = view.strays(chunk).collect();
-    if let Some(&stray) = stray.iter().find(able) {
+    if let Some(&stray) = found.stray.iter().find(able) {
         // It has one already: making it again costs a look at it.
         return Ok(Some(plan(stray, replaces)));
     }
@@ -381,6 +384,17 @@ mod tests {
             copy.map(|copy| (copy.to, copy.replaces)),
             Some((NodeId(6), Some(NodeId(2))))
         );
+    }
+
+    #[test]
+    fn a_stray_copy_is_the_source_when_all_others_are_lost() {
+        let mut view = view(2);
+        view.set_liveness(NodeId(1), Liveness::Dead);
+        view.add_surplus(NodeId(2), C);
+        let copy = plan_copy(&view, C, &intended(&[1]), &[NodeId(2)], &mut |_| 0);
+        assert!(matches!(copy, Err(PlacementError::TooFewNodes { .. })));
+        let copy = plan(&view, &[1]);
+        assert_eq!(copy.map(|copy| copy.sources), Some(vec![NodeId(2)]));
     }
 
     #[test]

@@ -65,77 +65,65 @@ pub fn consider(
 #[derive(Debug)]
 struct Trial {
     since: Duration,
+    witnesses: Vec<NodeId>,
     awaited: BTreeSet<NodeId>,
 }
 
-/// How a trial went on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// Not one of its witnesses, or others are still awaited.
-    Open,
-    /// All witnesses have the right bytes: the copy may go.
-    Passed,
-    /// A witness failed: the copy stays.
-    Failed,
-}
-
-/// The trials under way, by chunk.
+/// The trials of surplus copies: under way, and passed lately.
 #[derive(Debug, Default)]
 pub struct Trials {
-    open: BTreeMap<(ChunkId, NodeId), Trial>,
+    trials: BTreeMap<(ChunkId, NodeId), Trial>,
 }
 
 impl Trials {
     /// Whether another trial may begin.
     pub fn has_room(&self) -> bool {
-        self.open.len() < TRIALS_MAX
+        self.trials.len() < TRIALS_MAX
     }
 
-    /// Whether a copy is on trial.
-    pub fn is_open(&self, chunk: ChunkId, node: NodeId) -> bool {
-        self.open.contains_key(&(chunk, node))
+    /// Whether a copy is on trial, or has passed.
+    pub fn knows(&self, chunk: ChunkId, node: NodeId) -> bool {
+        self.trials.contains_key(&(chunk, node))
     }
 
     /// Begins the trial of the copy of `chunk` on `node`.
     pub fn begin(&mut self, chunk: ChunkId, node: NodeId, witnesses: &[NodeId], now: Duration) {
-        let awaited = witnesses.iter().copied().collect();
-        self.open.insert(
-            (chunk, node),
-            Trial {
-                since: now,
-                awaited,
-            },
-        );
+        let trial = Trial {
+            since: now,
+            witnesses: witnesses.to_vec(),
+            awaited: witnesses.iter().copied().collect(),
+        };
+        self.trials.insert((chunk, node), trial);
     }
 
-    /// A node has read its replica of a chunk through. Gives the copies whose trials ended.
-    pub fn witnessed(
-        &mut self,
-        chunk: ChunkId,
-        witness: NodeId,
-        right: bool,
-    ) -> Vec<(NodeId, Progress)> {
-        let mut ended = Vec::new();
+    /// A node has read its replica of a chunk through.
+    pub fn witnessed(&mut self, chunk: ChunkId, witness: NodeId, right: bool) {
         let of_chunk = (chunk, NodeId(0))..=(chunk, NodeId(u32::MAX));
-        for (&(_, node), trial) in self.open.range_mut(of_chunk) {
-            if !trial.awaited.remove(&witness) {
-                continue;
-            }
-            if !right {
-                ended.push((node, Progress::Failed));
-            } else if trial.awaited.is_empty() {
-                ended.push((node, Progress::Passed));
+        let mut failed = Vec::new();
+        for (key, trial) in self.trials.range_mut(of_chunk) {
+            if right {
+                trial.awaited.remove(&witness);
+            } else if trial.witnesses.contains(&witness) {
+                failed.push(*key);
             }
         }
-        for &(node, _) in &ended {
-            self.open.remove(&(chunk, node));
+        for key in failed {
+            self.trials.remove(&key);
         }
-        ended
+    }
+
+    /// Ends a trial that has passed: the copy may go, for these others have the right bytes.
+    pub fn take_passed(&mut self, chunk: ChunkId, node: NodeId) -> Option<Vec<NodeId>> {
+        if !self.trials.get(&(chunk, node))?.awaited.is_empty() {
+            return None;
+        }
+        let trial = self.trials.remove(&(chunk, node))?;
+        Some(trial.witnesses)
     }
 
     /// Ends the trials that took too long; their copies stay.
     pub fn expire(&mut self, now: Duration) {
-        self.open
+        self.trials
             .retain(|_, trial| now.saturating_sub(trial.since) < TRIAL_TIMEOUT);
     }
 }
@@ -166,23 +154,21 @@ mod tests {
         assert_eq!(judge(&view(4), &[1, 2]), Verdict::Try(witnesses.to_vec()));
         let mut trials = Trials::default();
         trials.begin(C, NodeId(4), &witnesses, Duration::ZERO);
-        assert_eq!(trials.witnessed(C, NodeId(1), true), []);
-        assert_eq!(trials.witnessed(C, NodeId(1), true), []);
-        assert_eq!(
-            trials.witnessed(C, NodeId(2), true),
-            [(NodeId(4), Progress::Passed)]
-        );
+        trials.witnessed(C, NodeId(1), true);
+        trials.witnessed(C, NodeId(1), true);
+        assert_eq!(trials.take_passed(C, NodeId(4)), None);
+        trials.witnessed(C, NodeId(2), true);
+        assert_eq!(trials.take_passed(C, NodeId(4)), Some(witnesses.to_vec()));
+        assert_eq!(trials.take_passed(C, NodeId(4)), None);
     }
 
     #[test]
     fn a_witness_with_wrong_bytes_saves_the_copy() {
         let mut trials = Trials::default();
         trials.begin(C, NodeId(4), &[NodeId(1), NodeId(2)], Duration::ZERO);
-        assert_eq!(
-            trials.witnessed(C, NodeId(2), false),
-            [(NodeId(4), Progress::Failed)]
-        );
-        assert_eq!(trials.witnessed(C, NodeId(1), true), []);
+        trials.witnessed(C, NodeId(2), false);
+        trials.witnessed(C, NodeId(1), true);
+        assert!(!trials.knows(C, NodeId(4)));
     }
 
     #[test]
@@ -207,7 +193,8 @@ mod tests {
     fn a_trial_that_takes_too_long_ends_and_drops_nothing() {
         let mut trials = Trials::default();
         trials.begin(C, NodeId(4), &[NodeId(1)], Duration::ZERO);
+        trials.witnessed(C, NodeId(1), true);
         trials.expire(TRIAL_TIMEOUT);
-        assert_eq!(trials.witnessed(C, NodeId(1), true), []);
+        assert_eq!(trials.take_passed(C, NodeId(4)), None);
     }
 }

@@ -44,6 +44,9 @@ mod pool;
 mod reader;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 pub use message::{

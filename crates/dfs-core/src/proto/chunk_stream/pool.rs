@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dfs_raft::env::{BoxStream, Env};
+use crate::env::{BoxStream, Env};
 use futures::FutureExt;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::io;
 
+use crate::env::BoxStream;
 use bytes::Bytes;
-use dfs_raft::env::BoxStream;
+use tokio::time::timeout;
 
 use super::frame::{Frame, FrameKind, read_frame, write_message};
 use super::message::{Blocks, Reply, Request, StreamError, decode};
@@ -167,16 +168,22 @@ impl ChunkReader {
     }
 }
 
-/// The next frame that says more than "still here".
+/// The next frame that says more than "still here", which nobody may say for ever.
 async fn next_frame(stream: &mut BoxStream, pool: &ChunkPool) -> io::Result<Frame> {
-    loop {
-        let frame = read_frame(stream, pool.deadlines().with_worker()).await?;
-        match frame {
-            Some(frame) if frame.kind == FrameKind::Alive => {}
-            Some(frame) => return Ok(frame),
-            None => return Err(closed()),
+    let deadlines = pool.deadlines();
+    let speaking = async {
+        loop {
+            match read_frame(stream, deadlines.with_worker()).await? {
+                Some(frame) if frame.kind == FrameKind::Alive => {}
+                Some(frame) => return Ok(frame),
+                None => return Err(closed()),
+            }
         }
-    }
+    };
+    let late = || io::Error::new(io::ErrorKind::TimedOut, "it does not get on");
+    timeout(deadlines.stall, speaking)
+        .await
+        .map_err(|_| late())?
 }
 
 pub(super) fn closed() -> io::Error {

@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::env::BoxStream;
 use bytes::{Bytes, BytesMut};
-use dfs_raft::env::BoxStream;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -306,6 +306,12 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    // Each node of the pipeline gives up on the next before it is given up itself.
+    let hops = match request {
+        Request::Write(write) => u32::try_from(write.forward.len()).unwrap_or(u32::MAX),
+        Request::Read(_) => 0,
+    };
+    let finish_deadline = deadlines.finish.saturating_mul(hops.saturating_add(1));
     let mut reply = Box::pin(hear(read, deadlines));
     let sent = tokio::select! {
         biased;
@@ -313,7 +319,7 @@ where
         reply = &mut reply => return Ok((None, reply?)),
     };
     match sent {
-        Ok(finish) => match timeout(deadlines.finish, reply).await {
+        Ok(finish) => match timeout(finish_deadline, reply).await {
             Ok(reply) => Ok((Some(finish), reply?)),
             Err(_) => Err(io::Error::new(
                 io::ErrorKind::TimedOut,

@@ -1,0 +1,123 @@
+//! Peers that mean no good, or hang.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::fixture::{CLUSTER, Cluster, bytes, read, write};
+use crate::env::{BoxStream, Env};
+use crate::proto::hello::{self, Hello, Service};
+use crate::types::checksum::crc32c;
+use crate::types::{ByteRange, ChunkId, ClusterId};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+async fn greeted(address: &str) -> BoxStream {
+    let hello = Hello {
+        service: Service::ChunkStream,
+        cluster: Some(CLUSTER),
+    };
+    hello::call(&*Env::real().network, address, hello, SECOND)
+        .await
+        .unwrap()
+        .0
+}
+
+/// Whether the other end closes the connection, soon.
+async fn is_closed(stream: &mut BoxStream) -> bool {
+    let mut rest = Vec::new();
+    timeout(8 * SECOND, stream.read_to_end(&mut rest))
+        .await
+        .is_ok()
+}
+
+#[tokio::test]
+async fn garbage_and_enormous_lengths_close_the_connection_and_nothing_else() {
+    let cluster = Cluster::start(1).await;
+    let (node, chunk) = (cluster.address(0), ChunkId(1));
+    let sound = bytes(chunk, 1000);
+    write(&cluster.pool, std::slice::from_ref(&node), chunk, &sound)
+        .await
+        .unwrap();
+
+    let mut stranger = Env::real().network.connect(&node.address).await.unwrap();
+    stranger.write_all(&[0xff; 4096]).await.unwrap();
+    assert!(is_closed(&mut stranger).await);
+    let mut huge = vec![2, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+    huge.extend(crc32c(&huge).to_le_bytes());
+    let mut huge_read = vec![1];
+    huge_read.extend([0xff; 8]);
+    for garbage in [
+        vec![0xff; 64],
+        huge,
+        huge_read,
+        vec![0; 16],
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+    ] {
+        let mut stream = greeted(&node.address).await;
+        stream.write_all(&garbage).await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert!(is_closed(&mut stream).await, "{garbage:?}");
+    }
+
+    let all = ByteRange::new(0, 1000);
+    assert!(read(&cluster.pool, &node, chunk, all).await.unwrap() == sound);
+}
+
+#[tokio::test]
+async fn ranges_and_lengths_near_two_to_the_64_are_refused() {
+    let cluster = Cluster::start(1).await;
+    let (node, chunk) = (cluster.address(0), ChunkId(1));
+    for range in [
+        ByteRange::new(u64::MAX, 2),
+        ByteRange::new(1 << 63, 1 << 62),
+    ] {
+        assert!(cluster.pool.read(&node, chunk, range).await.is_err());
+    }
+    assert!(cluster.pool.write(&[node], chunk, 1 << 63).await.is_err());
+}
+
+#[tokio::test]
+async fn a_thousand_idle_connections_do_not_stop_the_service() {
+    let mut cluster = Cluster::start(0).await;
+    let node = cluster.add(|c| c.limits.connections = 100).await;
+    let mut idle = Vec::new();
+    for i in 0..1000 {
+        idle.push(match i % 2 {
+            0 => Env::real().network.connect(&node.address).await.unwrap(),
+            _ => greeted(&node.address).await,
+        });
+    }
+    let bytes = bytes(ChunkId(1), 100_000);
+    write(
+        &cluster.pool,
+        std::slice::from_ref(&node),
+        ChunkId(1),
+        &bytes,
+    )
+    .await
+    .unwrap();
+    let all = ByteRange::new(0, 100_000);
+    assert!(read(&cluster.pool, &node, ChunkId(1), all).await.unwrap() == bytes);
+    assert!(is_closed(&mut idle[0]).await, "the oldest made room");
+}
+
+#[tokio::test]
+async fn callers_of_another_cluster_or_another_service_are_refused() {
+    let cluster = Cluster::start(1).await;
+    let address = cluster.nodes[0].address();
+    let (chunk_stream, raft) = (Service::ChunkStream, Service::Raft);
+    for (service, cluster) in [
+        (chunk_stream, Some(ClusterId(7))),
+        (chunk_stream, None),
+        (raft, Some(CLUSTER)),
+    ] {
+        let hello = Hello { service, cluster };
+        let refused = hello::call(&*Env::real().network, address, hello, SECOND).await;
+        let Err(error) = refused else {
+            panic!("{hello:?} was welcome")
+        };
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+    }
+}

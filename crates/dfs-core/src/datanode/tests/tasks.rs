@@ -1,0 +1,131 @@
+//! What masters have nodes do.
+
+use super::fixture::{Cluster, bytes, eventually, read, rot, write};
+use crate::proto::cluster::Task;
+use crate::proto::metadata::NodeAddress;
+use crate::types::checksum::crc32c;
+use crate::types::{ByteRange, ChunkId, NodeId};
+
+const CHUNK: ChunkId = ChunkId(7);
+const LENGTH: usize = 3_000_000;
+const ALL: ByteRange = ByteRange::new(0, LENGTH as u64);
+
+fn copy_from(sources: &[&NodeAddress]) -> Task {
+    Task::Copy {
+        chunk: CHUNK,
+        length: LENGTH as u64,
+        checksum: crc32c(&bytes(CHUNK, LENGTH)),
+        sources: sources.iter().map(|s| (*s).clone()).collect(),
+    }
+}
+
+async fn done(cluster: &Cluster, node: &NodeAddress, task: Task) -> Result<(), String> {
+    cluster.master.give(node.node, task.clone());
+    eventually("the task ends", || cluster.master.result_of(&task)).await
+}
+
+/// Two nodes, the first of which has the chunk.
+async fn cluster() -> (Cluster, NodeAddress, NodeAddress) {
+    let cluster = Cluster::start(2).await;
+    let (first, second) = (cluster.address(0), cluster.address(1));
+    let bytes = bytes(CHUNK, LENGTH);
+    write(&cluster.pool, std::slice::from_ref(&first), CHUNK, &bytes)
+        .await
+        .unwrap();
+    (cluster, first, second)
+}
+
+#[tokio::test]
+async fn a_copy_is_made_from_the_first_source_that_has_the_chunk() {
+    let (cluster, first, second) = cluster().await;
+    let dead = NodeAddress {
+        node: NodeId(9),
+        address: "127.0.0.1:1".to_owned(),
+    };
+
+    assert_eq!(
+        done(&cluster, &second, copy_from(&[&dead, &second, &first])).await,
+        Ok(())
+    );
+
+    assert!(read(&cluster.pool, &second, CHUNK, ALL).await.unwrap() == bytes(CHUNK, LENGTH));
+}
+
+#[tokio::test]
+async fn a_copy_of_a_corrupt_source_is_not_made() {
+    let (cluster, first, second) = cluster().await;
+    rot(&cluster.directory(0), LENGTH as u64);
+    let why = done(&cluster, &second, copy_from(&[&first]))
+        .await
+        .unwrap_err();
+    assert!(why.contains("corrupt"), "{why}");
+    assert_eq!(cluster.nodes[1].shared.store.replicas(), 0);
+}
+
+#[tokio::test]
+async fn a_copy_replaces_a_corrupt_replica_and_it_is_served_again() {
+    let (cluster, first, second) = cluster().await;
+    assert_eq!(done(&cluster, &second, copy_from(&[&first])).await, Ok(()));
+    rot(&cluster.directory(0), LENGTH as u64);
+    read(&cluster.pool, &first, CHUNK, ALL).await.unwrap_err();
+
+    assert_eq!(done(&cluster, &first, copy_from(&[&second])).await, Ok(()));
+
+    assert!(read(&cluster.pool, &first, CHUNK, ALL).await.unwrap() == bytes(CHUNK, LENGTH));
+}
+
+#[tokio::test]
+async fn a_deletion_deletes_and_is_reported_even_if_the_first_report_is_lost() {
+    let (cluster, first, _) = cluster().await;
+    cluster.master.state().deaf = 1;
+    let delete = Task::Delete {
+        chunks: vec![CHUNK, ChunkId(1000)],
+    };
+
+    assert_eq!(done(&cluster, &first, delete.clone()).await, Ok(()));
+
+    assert_eq!(cluster.nodes[0].shared.store.replicas(), 0);
+    eventually("the master hears of the deletion", || {
+        cluster
+            .master
+            .state()
+            .reports
+            .iter()
+            .any(|r| r.absent == [CHUNK])
+            .then_some(())
+    })
+    .await;
+    let state = cluster.master.state();
+    assert_eq!(
+        state.finished.iter().filter(|r| r.task == delete).count(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_replica_that_fails_its_verification_goes_to_quarantine() {
+    let (cluster, first, _) = cluster().await;
+    let verify = Task::Verify { chunk: CHUNK };
+    assert_eq!(done(&cluster, &first, verify.clone()).await, Ok(()));
+    cluster.master.state().finished.clear();
+    rot(&cluster.directory(0), LENGTH as u64);
+
+    assert!(
+        done(&cluster, &first, verify)
+            .await
+            .unwrap_err()
+            .contains("corrupt")
+    );
+
+    assert_eq!(cluster.nodes[0].shared.store.replicas(), 0);
+    eventually("the master hears of it", || {
+        cluster
+            .master
+            .state()
+            .reports
+            .iter()
+            .any(|r| r.corrupt == [CHUNK])
+            .then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,94 @@
+//! Settings of a master: plain data, complete, validated once.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dfs_raft::ReplicaConfig;
+
+use super::liveness::LivenessConfig;
+use super::planners::repair::RepairBudget;
+use crate::error::Error;
+
+/// Settings of a master. [`MasterConfig::new`] has the defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MasterConfig {
+    /// Settings of its replica of the metadata, its directory among them.
+    pub replica: ReplicaConfig,
+    /// Where it listens, `host:port`; port 0 chooses a free one.
+    pub listen: String,
+    /// Where others reach it, if that is another address than it listens at.
+    pub advertise: Option<String>,
+    /// Voters wanted; who joins beyond them receives the log and has no vote.
+    pub group_size: usize,
+    /// When a silent data node is given up.
+    pub liveness: LivenessConfig,
+    /// How much repair may cost at a time.
+    pub repair: RepairBudget,
+    /// How often the leader looks around.
+    pub tick: Duration,
+    /// Rows of the chunk map looked at in one tick, in the slow pass over all of it.
+    pub pass_rows_per_tick: usize,
+    /// The pause between two such passes.
+    pub pass_interval: Duration,
+    /// How often each data node is asked for a full report.
+    pub report_interval: Duration,
+    /// Chunk ids set aside by one command.
+    pub chunk_ids_per_range: u32,
+    /// Connections served at a time; more wait.
+    pub connections_max: usize,
+    /// Requests of one connection served at a time; more are refused.
+    pub requests_per_connection_max: usize,
+    /// A connection without requests for this long is closed.
+    pub idle_timeout: Duration,
+}
+
+impl MasterConfig {
+    /// The defaults, for a master with its files in `directory`.
+    pub fn new(directory: impl Into<PathBuf>) -> MasterConfig {
+        MasterConfig {
+            replica: ReplicaConfig::new(directory),
+            listen: "127.0.0.1:0".to_owned(),
+            advertise: None,
+            group_size: 3,
+            liveness: LivenessConfig::DEFAULT,
+            repair: RepairBudget::DEFAULT,
+            tick: Duration::from_millis(250),
+            pass_rows_per_tick: 1024,
+            pass_interval: Duration::from_secs(5),
+            report_interval: Duration::from_secs(6 * 3600),
+            chunk_ids_per_range: 4096,
+            connections_max: 4096,
+            requests_per_connection_max: 256,
+            idle_timeout: Duration::from_secs(10 * 60),
+        }
+    }
+
+    /// Checks that the settings fit together.
+    ///
+    /// # Errors
+    /// They do not; the message names the fields.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.replica
+            .validate()
+            .map_err(|e| Error::invalid(e.to_string()))?;
+        self.liveness.validate().map_err(Error::invalid)?;
+        let zero = [
+            (self.group_size == 0, "group_size"),
+            (self.tick.is_zero(), "tick"),
+            (self.pass_rows_per_tick == 0, "pass_rows_per_tick"),
+            (self.chunk_ids_per_range == 0, "chunk_ids_per_range"),
+            (self.connections_max == 0, "connections_max"),
+            (
+                self.requests_per_connection_max == 0,
+                "requests_per_connection_max",
+            ),
+            (self.repair.copies == 0, "repair.copies"),
+            (self.repair.copies_per_node == 0, "repair.copies_per_node"),
+            (self.repair.lookups_per_tick == 0, "repair.lookups_per_tick"),
+        ];
+        match zero.into_iter().find(|(is_zero, _)| *is_zero) {
+            Some((_, field)) => Err(Error::invalid(format!("{field} is zero"))),
+            None => Ok(()),
+        }
+    }
+}

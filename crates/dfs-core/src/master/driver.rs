@@ -1,0 +1,313 @@
+//! The leader's loop: looks around on a tick, decides in pure code, and acts.
+//!
+//! ```text
+//! tick ─▶ what to ask ─▶ look up the map ─▶ decide ─▶ tasks for nodes, commands for the log
+//! ```
+//!
+//! Everything it does is bounded by a budget a tick, and nothing it knows survives the loss of
+//! leadership.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use dfs_raft::Consistency;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::leading::Leading;
+use super::map::{self, Answers, Question};
+use super::planners::reclaim::{self, CHUNKS_PER_DELETE_MAX};
+use super::planners::repair::{self, PlannedCopy};
+use super::planners::surplus::{self, Verdict};
+use super::shared::{Pace, Shared};
+use super::tasks::Purpose;
+use super::{MasterConfig, recorder};
+use crate::env::Random;
+use crate::proto::cluster::Task;
+use crate::proto::error::RpcError;
+use crate::proto::metadata::Liveness;
+use crate::types::{ChunkId, NodeId};
+
+/// Surplus copies looked at in one tick.
+const SURPLUS_PER_TICK: usize = 16;
+/// A full report of which no part came for this long is asked for anew.
+const REPORT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Leads whenever this master is elected, for ever.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut leadership = shared.replica.leadership();
+    loop {
+        let now = leadership.borrow_and_update().clone();
+        if now.is_ready {
+            if let Err(error) = lead(&shared, now.term).await {
+                tracing::warn!(%error, "leading was interrupted");
+                tokio::time::sleep(shared.config.tick).await;
+            }
+            shared.set_leading(None);
+            continue;
+        }
+        if leadership.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Leads until leadership is lost.
+async fn lead(shared: &Shared, term: u64) -> Result<(), RpcError> {
+    let reading = shared.read(Consistency::Stale).await?;
+    let look = |view: &dfs_raft::state::View| map::nodes(view);
+    let nodes = shared.look(reading, look).await?;
+    shared.set_leading(Some(Leading::new(term, &shared.config, nodes)));
+    tracing::info!(term, address = shared.address, "leads");
+    let mut leadership = shared.replica.leadership();
+    let mut pace = Pace::new(shared.config.tick);
+    let mut ticks = interval(shared.config.tick);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            lost = leadership.wait_for(|now| !now.is_ready || now.term != term) => {
+                tracing::info!(term, known = lost.is_ok(), "leads no longer");
+                return Ok(());
+            }
+            _ = ticks.tick() => {}
+            () = shared.results.notified() => {}
+        }
+        // What fails is tried again at the next tick; losing leadership is seen above.
+        if let Err(error) = step(shared, pace.elapsed()).await {
+            tracing::debug!(%error, "a step of the leader failed");
+        }
+    }
+}
+
+async fn step(shared: &Shared, elapsed: std::time::Duration) -> Result<(), RpcError> {
+    recorder::record(shared).await?;
+    let question = shared.leading(|leading| {
+        leading.advance(elapsed);
+        ask(leading, &shared.config)
+    })?;
+    let reading = shared.read(Consistency::Stale).await?;
+    let now = shared.env.clock.now();
+    let look = move |view: &dfs_raft::state::View| map::look_up(view, now, question);
+    let answers = shared.look(reading, look).await?;
+    let housekeeping = answers.housekeeping;
+    shared.leading(|leading| decide(leading, &shared.config, answers, &*shared.env.random))?;
+    recorder::record(shared).await?;
+    if housekeeping {
+        recorder::keep_house(shared).await?;
+    }
+    Ok(())
+}
+
+/// What this tick wants to know of the map.
+fn ask(leading: &mut Leading, config: &MasterConfig) -> Question {
+    let budget = &config.repair;
+    leading.view.expire_reports(leading.clock, REPORT_TIMEOUT);
+    ask_for_reports(leading, config);
+    let mut chunks = std::mem::take(&mut leading.hints);
+    let urgent = leading
+        .endangered
+        .first(budget.lookups_per_tick, leading.clock);
+    chunks.extend(urgent);
+    chunks.extend(leading.tasks.copied_chunks());
+    let mut queued = BTreeSet::new();
+    for node in leading.view.nodes() {
+        for chunk in node.surplus().take(SURPLUS_PER_TICK) {
+            chunks.insert(chunk);
+            queued.insert((chunk, node.row.node));
+        }
+    }
+    if leading.endangered.is_empty() && leading.endangered.take_overflowed() {
+        leading.searches.pass_again = leading.clock;
+    }
+    let pass_is_due =
+        leading.searches.pass.is_some() || leading.searches.pass_again <= leading.clock;
+    let can_delete = |node: &&super::view::NodeView| {
+        node.heard && node.liveness == Liveness::Live && !leading.tasks.is_deleting(node.row.node)
+    };
+    let deleters = leading.view.nodes().filter(can_delete);
+    Question {
+        chunks,
+        ranges: leading.searches.nodes.clone(),
+        pass: pass_is_due.then_some(leading.searches.pass),
+        rows: config.pass_rows_per_tick,
+        deleters: deleters.map(|node| node.row.node).collect(),
+        deletions: CHUNKS_PER_DELETE_MAX,
+        queued,
+    }
+}
+
+/// Asks nodes for full reports, each once in a long while.
+fn ask_for_reports(leading: &mut Leading, config: &MasterConfig) {
+    let nodes: Vec<NodeId> = leading.view.nodes().map(|node| node.row.node).collect();
+    for node in nodes {
+        let asked = leading.report_asked.entry(node).or_insert(leading.clock);
+        if leading.clock.saturating_sub(*asked) >= config.report_interval {
+            *asked = leading.clock;
+            leading.view.want_report(node);
+        }
+    }
+}
+
+/// Decides, from what is known and what the map says.
+fn decide(leading: &mut Leading, config: &MasterConfig, answers: Answers, random: &dyn Random) {
+    leading.know(answers.nodes.clone());
+    advance_searches(leading, config, &answers);
+    for (&id, chunk) in &answers.chunks {
+        let found = chunk
+            .as_ref()
+            .map(|chunk| repair::assess(&leading.view, id, chunk));
+        match found {
+            Some(found) if found.lacking > 0 => {
+                leading
+                    .endangered
+                    .update(id, found.readable(), leading.clock);
+            }
+            Some(_) | None => {
+                leading.endangered.remove(id);
+                leading.tasks.cancel_copy(id);
+            }
+        }
+    }
+    plan_repairs(leading, config, &answers, random);
+    consider_surplus(leading, &answers);
+    plan_deletions(leading, &answers);
+}
+
+fn advance_searches(leading: &mut Leading, config: &MasterConfig, answers: &Answers) {
+    for (&node, &after) in &answers.ranges {
+        match after {
+            Some(after) => leading.searches.nodes.insert(node, Some(after)),
+            None => leading.searches.nodes.remove(&node),
+        };
+    }
+    if let Some(after) = answers.pass {
+        leading.searches.pass = after;
+        if after.is_none() {
+            leading.searches.pass_again = leading.clock.saturating_add(config.pass_interval);
+        }
+    }
+}
+
+fn plan_repairs(
+    leading: &mut Leading,
+    config: &MasterConfig,
+    answers: &Answers,
+    random: &dyn Random,
+) {
+    let budget = &config.repair;
+    for id in leading
+        .endangered
+        .first(budget.lookups_per_tick, leading.clock)
+    {
+        let Some(Some(chunk)) = answers.chunks.get(&id) else {
+            continue;
+        };
+        if leading.tasks.is_copying(id) || leading.outbox.made.contains_key(&id) {
+            continue;
+        }
+        let avoid = leading.endangered.avoided(id);
+        let draw = &mut |bound| random.below(bound);
+        match repair::plan_copy(&leading.view, id, chunk, avoid, draw) {
+            Ok(Some(copy)) if repair::affordable(budget, &leading.tasks, &copy) => {
+                begin_copy(leading, &copy);
+            }
+            Ok(Some(_)) => {
+                if leading.tasks.copies() >= budget.copies {
+                    return;
+                }
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::debug!(chunk = %id, %error, "there is no place for a copy");
+                leading.endangered.set_back(id, None, leading.clock);
+            }
+        }
+    }
+}
+
+fn begin_copy(leading: &mut Leading, copy: &PlannedCopy) {
+    let sources = copy.sources.iter();
+    let sources = sources.filter_map(|&node| leading.view.node(node));
+    let task = Task::Copy {
+        chunk: copy.chunk,
+        length: copy.length,
+        checksum: copy.checksum,
+        sources: sources.map(|node| node.address()).collect(),
+    };
+    let replaces = copy.replaces;
+    tracing::info!(chunk = %copy.chunk, to = %copy.to, ?replaces, "a copy is to be made");
+    leading.view.pledge(copy.to, copy.length);
+    let purpose = Purpose::Repair { replaces };
+    leading.tasks.start(copy.to, task, purpose, leading.clock);
+}
+
+/// Puts surplus copies on trial, and gives up those that passed.
+fn consider_surplus(leading: &mut Leading, answers: &Answers) {
+    let nodes = leading.view.nodes();
+    let copies: Vec<(ChunkId, NodeId)> = nodes
+        .flat_map(|node| {
+            let chunks = node.surplus().take(SURPLUS_PER_TICK);
+            chunks.map(|chunk| (chunk, node.row.node))
+        })
+        .collect();
+    for (id, node) in copies {
+        let Some(chunk) = answers.chunks.get(&id) else {
+            continue;
+        };
+        if answers.queued.contains(&(id, node)) {
+            continue;
+        }
+        match surplus::consider(&leading.view, node, id, chunk.as_ref()) {
+            Verdict::Settled => leading.view.settle(node, id),
+            Verdict::Keep | Verdict::Wait => {}
+            Verdict::Try(witnesses) => {
+                if try_surplus(leading, id, node, &witnesses) {
+                    leading.outbox.surplus.insert((node, id), witnesses);
+                }
+            }
+        }
+    }
+}
+
+/// Goes on with the trial of a copy; true once it has passed.
+fn try_surplus(leading: &mut Leading, id: ChunkId, node: NodeId, witnesses: &[NodeId]) -> bool {
+    if let Some(right) = leading.trials.take_passed(id, node) {
+        // The same nodes must still be the ones that count.
+        return right == witnesses;
+    }
+    if !leading.trials.knows(id, node) && leading.trials.has_room() {
+        leading.trials.begin(id, node, witnesses, leading.clock);
+        for &witness in witnesses {
+            leading.verify(witness, id);
+        }
+    }
+    false
+}
+
+/// Orders deletions that the log has decided. A replica of a chunk that a file still has goes
+/// only if the others are right at this time.
+fn plan_deletions(leading: &mut Leading, answers: &Answers) {
+    leading.reclaiming = answers.due.len() as u64;
+    let mut due = Vec::new();
+    for &(id, node, live) in &answers.due {
+        if leading.outbox.deleted.contains_key(&node) {
+            continue;
+        }
+        if live {
+            let chunk = answers.chunks.get(&id).and_then(Option::as_ref);
+            match surplus::consider(&leading.view, node, id, chunk) {
+                Verdict::Try(witnesses) if try_surplus(leading, id, node, &witnesses) => {}
+                Verdict::Settled if chunk.is_none() => {}
+                _ => continue,
+            }
+        }
+        due.push((id, node));
+    }
+    for (node, chunks) in reclaim::plan(&leading.view, &leading.tasks, due) {
+        tracing::info!(%node, chunks = chunks.len(), "replicas are to be deleted");
+        let task = Task::Delete { chunks };
+        leading
+            .tasks
+            .start(node, task, Purpose::Reclaim, leading.clock);
+    }
+}

@@ -1,0 +1,155 @@
+//! What the leader reads of the map of chunks and data nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dfs_raft::Fatal;
+use dfs_raft::state::ReadState;
+
+use super::planners::Intended;
+use super::view::NodeRow;
+use crate::meta::{Chunk, query};
+use crate::types::{ChunkId, NodeId, Timestamp};
+
+/// Chunks in one page.
+const PAGE: usize = 1024;
+
+impl From<Chunk> for Intended {
+    fn from(chunk: Chunk) -> Intended {
+        Intended {
+            length: chunk.length,
+            checksum: chunk.checksum,
+            target: chunk.target,
+            replicas: chunk.replicas,
+        }
+    }
+}
+
+/// All data nodes.
+///
+/// # Errors
+/// The state cannot be read.
+pub(crate) fn nodes(state: &impl ReadState) -> Result<Vec<NodeRow>, Fatal> {
+    let mut rows = Vec::new();
+    for (node, row) in query::nodes(state)? {
+        rows.push(NodeRow {
+            node,
+            address: row.address,
+            topology: row.topology,
+            admin: row.admin,
+            epoch: row.epoch,
+            space: row.space,
+            replicas: query::node_load(state, node)?.replicas,
+        });
+    }
+    Ok(rows)
+}
+
+/// A chunk, if a file refers to it.
+///
+/// # Errors
+/// The state cannot be read.
+pub(crate) fn chunk(state: &impl ReadState, chunk: ChunkId) -> Result<Option<Intended>, Fatal> {
+    Ok(query::chunk(state, chunk)?.map(Intended::from))
+}
+
+/// The next chunks after an id.
+///
+/// # Errors
+/// The state cannot be read.
+pub(crate) fn page(
+    state: &impl ReadState,
+    after: Option<ChunkId>,
+) -> Result<Vec<(ChunkId, Intended)>, Fatal> {
+    let rows = query::chunks_page(state, after, PAGE)?;
+    let rows = rows.into_iter().map(|(id, chunk)| (id, chunk.into()));
+    Ok(rows.collect())
+}
+
+/// What a tick wants to know of the map.
+#[derive(Debug, Default)]
+pub(crate) struct Question {
+    /// Chunks by id.
+    pub(crate) chunks: BTreeSet<ChunkId>,
+    /// Chunks of nodes, after an id.
+    pub(crate) ranges: BTreeMap<NodeId, Option<ChunkId>>,
+    /// Part of the pass over all chunks, after an id.
+    pub(crate) pass: Option<Option<ChunkId>>,
+    /// Most rows of a range or a pass.
+    pub(crate) rows: usize,
+    /// Nodes that can delete.
+    pub(crate) deleters: BTreeSet<NodeId>,
+    /// Most deletions of one node.
+    pub(crate) deletions: usize,
+    /// Whether to look for replicas that wait for deletion.
+    pub(crate) queued: BTreeSet<(ChunkId, NodeId)>,
+}
+
+/// What the map says.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    /// All data nodes.
+    pub(crate) nodes: Vec<NodeRow>,
+    /// Every chunk asked for, found or not.
+    pub(crate) chunks: BTreeMap<ChunkId, Option<Intended>>,
+    /// How far the ranges were read; none is to the end.
+    pub(crate) ranges: BTreeMap<NodeId, Option<ChunkId>>,
+    /// How far the pass was read; none is to the end.
+    pub(crate) pass: Option<Option<ChunkId>>,
+    /// Replicas to delete, and whether their chunk is still part of a file.
+    pub(crate) due: Vec<(ChunkId, NodeId, bool)>,
+    /// Which of the replicas asked about wait for their deletion.
+    pub(crate) queued: BTreeSet<(ChunkId, NodeId)>,
+    /// Whether time or earlier commands have made work due.
+    pub(crate) housekeeping: bool,
+}
+
+/// Looks up what a tick wants to know.
+///
+/// # Errors
+/// The state cannot be read.
+pub(crate) fn look_up(
+    state: &impl ReadState,
+    now: Timestamp,
+    question: Question,
+) -> Result<Answers, Fatal> {
+    let mut answers = Answers {
+        nodes: nodes(state)?,
+        housekeeping: query::housekeeping_due(state, now)?,
+        ..Answers::default()
+    };
+    for id in question.chunks {
+        answers.chunks.insert(id, chunk(state, id)?);
+    }
+    for (node, after) in question.ranges {
+        let ids = query::chunks_of_node(state, node, after, question.rows)?;
+        let more = ids.len() >= question.rows;
+        answers
+            .ranges
+            .insert(node, ids.last().copied().filter(|_| more));
+        for id in ids {
+            answers.chunks.insert(id, chunk(state, id)?);
+        }
+    }
+    if let Some(after) = question.pass {
+        let rows = query::chunks_page(state, after, question.rows)?;
+        let more = rows.len() >= question.rows;
+        answers.pass = Some(rows.last().map(|(id, _)| *id).filter(|_| more));
+        for (id, chunk) in rows {
+            answers.chunks.insert(id, Some(chunk.into()));
+        }
+    }
+    for node in question.deleters {
+        for due in query::reclaim_due(state, node, now, question.deletions)? {
+            answers.due.push((due.chunk, node, due.live));
+            if due.live {
+                answers.chunks.insert(due.chunk, chunk(state, due.chunk)?);
+            }
+        }
+    }
+    for (chunk, node) in question.queued {
+        if query::is_reclaimed(state, chunk, node)? {
+            answers.queued.insert((chunk, node));
+        }
+    }
+    Ok(answers)
+}

@@ -1,0 +1,263 @@
+//! What data nodes tell the leader, and what they are told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dfs_raft::Consistency;
+use dfs_raft::state::View;
+use tarpc::context::Context;
+
+use crate::master::map;
+use crate::master::planners::Intended;
+use crate::master::planners::report::{self, Finding};
+use crate::master::shared::{Shared, unexpected};
+use crate::master::view::{Fault, NodeRow};
+use crate::meta::{Command, Reply, query};
+use crate::proto::cluster::{
+    ChunkReport, ClusterRpc, Heartbeat, HeartbeatReply, Registered, Registration, ReportKind,
+    ReportReply, Task, TaskResult,
+};
+use crate::proto::error::RpcError;
+use crate::types::limits::ENTRIES_PER_REPLY_MAX;
+use crate::types::{AdminState, ChunkId, NodeEpoch, NodeId};
+
+/// Serves [`ClusterRpc`].
+#[derive(Clone)]
+pub(crate) struct ClusterService {
+    shared: Arc<Shared>,
+}
+
+impl ClusterService {
+    pub(crate) fn new(shared: Arc<Shared>) -> ClusterService {
+        ClusterService { shared }
+    }
+
+    /// Checks that the caller is the present incarnation, and says in which term.
+    fn require_current(&self, node: NodeId, epoch: NodeEpoch) -> Result<u64, RpcError> {
+        let (current, term) = self
+            .shared
+            .leading(|leading| (leading.is_current(node, epoch), leading.term))?;
+        match current {
+            true => Ok(term),
+            false => Err(fenced(node, epoch)),
+        }
+    }
+}
+
+fn fenced(node: NodeId, epoch: NodeEpoch) -> RpcError {
+    RpcError::Fenced(format!("{node} {epoch} is not its present incarnation"))
+}
+
+impl ClusterRpc for ClusterService {
+    async fn register(
+        self,
+        _: Context,
+        registration: Registration,
+    ) -> Result<Registered, RpcError> {
+        let shared = &self.shared;
+        shared.leading(|_| ())?;
+        let cluster = shared.cluster().ok_or_else(|| shared.not_leading())?;
+        let Registration {
+            key,
+            node,
+            address,
+            topology,
+            space,
+        } = registration;
+        let command = Command::RegisterNode {
+            key,
+            node,
+            address: address.clone(),
+            topology: topology.clone(),
+            space,
+        };
+        let registered = match shared.propose(command).await?.value {
+            Reply::Node(registered) => registered?,
+            other => return Err(unexpected(&other)),
+        };
+        let (node, epoch) = (registered.node, registered.epoch);
+        let reading = shared.read(Consistency::Stale).await?;
+        let look = move |view: &View| Ok((query::node(view, node)?, query::node_load(view, node)?));
+        let (row, load) = shared.look(reading, look).await?;
+        let row = NodeRow {
+            node,
+            address,
+            topology,
+            admin: row.map_or(AdminState::InService, |row| row.admin),
+            epoch,
+            space,
+            replicas: load.replicas,
+        };
+        let peers = shared.leading(|leading| {
+            leading.registered(row);
+            let others = leading.view.nodes();
+            let others = others.filter(|other| other.row.node != node);
+            others.map(|other| other.address()).collect()
+        })?;
+        let interval = shared.config.liveness.heartbeat_interval.as_millis();
+        Ok(Registered {
+            cluster,
+            node,
+            epoch,
+            heartbeat_interval_ms: u32::try_from(interval).unwrap_or(u32::MAX),
+            masters: shared.masters(),
+            peers,
+        })
+    }
+
+    async fn heartbeat(self, _: Context, heartbeat: Heartbeat) -> Result<HeartbeatReply, RpcError> {
+        let masters = self.shared.masters();
+        let (node, epoch) = (heartbeat.node, heartbeat.epoch);
+        let reply = self.shared.leading(|leading| {
+            if !leading.heartbeat(&heartbeat) {
+                return None;
+            }
+            let wants = leading.view.node(node).is_some_and(|n| n.wants_report());
+            Some(HeartbeatReply {
+                term: leading.term,
+                report: wants,
+                tasks: leading.tasks.of_node(node),
+                masters,
+            })
+        })?;
+        reply.ok_or_else(|| fenced(node, epoch))
+    }
+
+    async fn report(self, _: Context, report: ChunkReport) -> Result<ReportReply, RpcError> {
+        let term = self.require_current(report.node, report.epoch)?;
+        let lists = [report.absent.len(), report.corrupt.len()];
+        let longest = lists.into_iter().fold(report.present.len(), usize::max);
+        if longest > ENTRIES_PER_REPLY_MAX {
+            return Err(RpcError::Unavailable("the report is too long".to_owned()));
+        }
+        take_in(&self.shared, report).await?;
+        Ok(ReportReply { term })
+    }
+
+    async fn finished(
+        self,
+        _: Context,
+        node: NodeId,
+        epoch: NodeEpoch,
+        tasks: Vec<TaskResult>,
+    ) -> Result<(), RpcError> {
+        self.require_current(node, epoch)?;
+        let subjects = tasks.iter().filter_map(|ended| subject(&ended.task));
+        let chunks = chunks_of(&self.shared, subjects.collect()).await?;
+        let taken = self.shared.leading(|leading| {
+            if !leading.has_room_for_results() {
+                return false;
+            }
+            for ended in &tasks {
+                let chunk = subject(&ended.task).and_then(|id| chunks.get(&id));
+                leading.finished(node, ended, chunk);
+            }
+            true
+        })?;
+        self.shared.results.notify_one();
+        match taken {
+            true => Ok(()),
+            false => Err(RpcError::Unavailable("too many results wait".to_owned())),
+        }
+    }
+}
+
+fn subject(task: &Task) -> Option<ChunkId> {
+    match task {
+        Task::Copy { chunk, .. } | Task::Verify { chunk } => Some(*chunk),
+        Task::Delete { .. } => None,
+    }
+}
+
+/// What the map says of chunks; those it does not know are left out.
+async fn chunks_of(
+    shared: &Shared,
+    ids: Vec<ChunkId>,
+) -> Result<BTreeMap<ChunkId, Intended>, RpcError> {
+    let reading = shared.read(Consistency::Stale).await?;
+    let look = move |view: &View| {
+        let mut chunks = BTreeMap::new();
+        for id in ids {
+            if let Some(chunk) = map::chunk(view, id)? {
+                chunks.insert(id, chunk);
+            }
+        }
+        Ok(chunks)
+    };
+    shared.look(reading, look).await
+}
+
+/// Compares a report with the map and keeps the differences.
+async fn take_in(shared: &Shared, report: ChunkReport) -> Result<(), RpcError> {
+    let node = report.node;
+    let present = report.present.iter().map(|replica| replica.chunk);
+    let lost = report.absent.iter().chain(&report.corrupt).copied();
+    let chunks = chunks_of(shared, present.chain(lost).collect()).await?;
+    let mut found: Vec<(ChunkId, Finding)> = Vec::new();
+    for replica in &report.present {
+        let chunk = chunks.get(&replica.chunk);
+        found.push((replica.chunk, report::present(node, *replica, chunk)));
+    }
+    for (list, fault) in [
+        (&report.absent, Fault::Missing),
+        (&report.corrupt, Fault::Corrupt),
+    ] {
+        let judge = |id: &ChunkId| (*id, report::lost(node, fault, chunks.get(id)));
+        found.extend(list.iter().map(judge));
+    }
+    let listed: Vec<ChunkId> = found.iter().map(|(chunk, _)| *chunk).collect();
+    let begun = shared.leading(|leading| {
+        let clock = leading.clock;
+        if let ReportKind::Full { from, until } = report.kind
+            && !leading.view.begin_part(clock, node, from, until)
+        {
+            return false;
+        }
+        for (chunk, finding) in found {
+            leading.note(node, chunk, finding);
+        }
+        true
+    })?;
+    match report.kind {
+        ReportKind::Full { from, until } if begun => {
+            miss_the_rest(shared, node, from, until, listed).await
+        }
+        ReportKind::Full { .. } | ReportKind::Delta => Ok(()),
+    }
+}
+
+/// Notes the replicas a node should have in a range and has not listed.
+async fn miss_the_rest(
+    shared: &Shared,
+    node: NodeId,
+    from: ChunkId,
+    until: Option<ChunkId>,
+    mut listed: Vec<ChunkId>,
+) -> Result<(), RpcError> {
+    listed.sort_unstable();
+    let listed = Arc::new(listed);
+    let reading = shared.read(Consistency::Stale).await?;
+    let mut after = from.0.checked_sub(1).map(ChunkId);
+    loop {
+        let seen = Arc::clone(&listed);
+        let look = move |view: &View| {
+            let ids = query::chunks_of_node(view, node, after, ENTRIES_PER_REPLY_MAX)?;
+            let last = ids.last().copied();
+            let more = ids.len() >= ENTRIES_PER_REPLY_MAX;
+            let within = |id: &ChunkId| until.is_none_or(|until| *id < until);
+            let missing = ids.into_iter().filter(within);
+            let missing = missing.filter(|id| seen.binary_search(id).is_err());
+            Ok((missing.collect::<Vec<_>>(), last.filter(|_| more)))
+        };
+        let (missing, last) = shared.look(reading.clone(), look).await?;
+        shared.leading(|leading| {
+            for chunk in missing {
+                leading.note(node, chunk, Finding::Fault(Fault::Missing));
+            }
+        })?;
+        match last {
+            Some(last) if until.is_none_or(|until| last < until) => after = Some(last),
+            Some(_) | None => return Ok(()),
+        }
+    }
+}

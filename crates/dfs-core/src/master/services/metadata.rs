@@ -1,0 +1,235 @@
+//! What clients ask.
+
+use std::sync::Arc;
+
+use dfs_raft::{Consistency, Role};
+use tarpc::context::Context;
+
+use crate::master::grants;
+use crate::master::shared::{Shared, unexpected};
+use crate::master::view::NodeView;
+use crate::meta::command::{validate, validate_request};
+use crate::meta::{Command, Reply, query};
+use crate::proto::error::RpcError;
+use crate::proto::metadata::{
+    ChunkHealth, ClusterStatus, GrantRequest, LeaderInfo, MasterInfo, MetadataRpc, NodeInfo,
+    ReadConsistency, Stamped, WriteGrant,
+};
+use crate::types::query::LayoutSource;
+use crate::types::{
+    Answer, Change, Changed, ChunkId, ClientId, NodeId, Policy, Query, Refusal, RefusalKind,
+    RequestId,
+};
+
+/// Copies of a new chunk below which the leader has a look at once.
+const LOOK_BELOW: usize = Policy::DEFAULT.replicas.0 as usize;
+/// How often a busy change is tried again, with housekeeping in between.
+const BUSY_ATTEMPTS_MAX: usize = 64;
+
+/// Serves [`MetadataRpc`].
+#[derive(Clone)]
+pub(crate) struct MetadataService {
+    shared: Arc<Shared>,
+}
+
+impl MetadataService {
+    pub(crate) fn new(shared: Arc<Shared>) -> MetadataService {
+        MetadataService { shared }
+    }
+
+    /// Has the leader look at chunks that were written with few copies.
+    fn hint(&self, few: &[ChunkId]) {
+        self.shared.if_leading(|leading| {
+            for chunk in few {
+                leading.hint(*chunk);
+            }
+        });
+    }
+
+    fn node_infos(&self) -> Result<Vec<NodeInfo>, RpcError> {
+        let info = |node: &NodeView| NodeInfo {
+            node: node.row.node,
+            address: node.row.address.clone(),
+            epoch: node.row.epoch,
+            topology: node.row.topology.clone(),
+            admin: node.row.admin,
+            liveness: node.liveness,
+            space: node.space,
+            replicas: node.row.replicas,
+        };
+        self.shared
+            .leading(|leading| leading.view.nodes().map(info).collect())
+    }
+
+    fn masters(&self) -> Result<Vec<MasterInfo>, RpcError> {
+        let status = self.shared.status()?;
+        let leader = status.leadership.leader.map(|hint| hint.member);
+        let members = status.members.into_iter();
+        Ok(members
+            .map(|member| MasterInfo {
+                member: member.id.0,
+                leader: leader == Some(member.id),
+                voter: member.role == Role::Voter,
+                log_index: match member.id == status.member {
+                    true => status.last_log,
+                    false => member.matched,
+                },
+                address: member.address,
+            })
+            .collect())
+    }
+
+    /// Adds to an answer what only the leader knows.
+    fn complete(&self, answer: &mut Answer) {
+        self.shared.if_leading(|leading| match answer {
+            Answer::Layout(layout) => {
+                for extent in &mut layout.extents {
+                    if let LayoutSource::Chunk {
+                        chunk, replicas, ..
+                    } = &mut extent.source
+                    {
+                        leading.view.sort_for_reading(*chunk, replicas);
+                    }
+                }
+            }
+            Answer::StatFs(totals) => totals.space = leading.view.space(),
+            Answer::Attr(_) | Answer::Entries(_) | Answer::Target(_) | Answer::Trash(_) => {}
+        });
+    }
+}
+
+/// The chunks of a change that are written with few copies.
+fn with_few_copies(change: &Change) -> Vec<ChunkId> {
+    let Change::Commit(commit) = change else {
+        return Vec::new();
+    };
+    let new = commit.chunks.iter();
+    let few = new.filter(|chunk| chunk.replicas.len() < LOOK_BELOW);
+    few.map(|chunk| chunk.chunk).collect()
+}
+
+impl MetadataRpc for MetadataService {
+    async fn leader(self, _: Context) -> LeaderInfo {
+        let leadership = self.shared.replica.leadership().borrow().clone();
+        LeaderInfo {
+            cluster: self.shared.cluster(),
+            leader: leadership.leader.map(|hint| hint.address),
+            masters: self.shared.masters(),
+        }
+    }
+
+    async fn open_session(self, _: Context) -> Result<Stamped<ClientId>, RpcError> {
+        let Stamped { rev, value } = self.shared.propose(Command::OpenSession).await?;
+        match value {
+            Reply::Session(value) => Ok(Stamped { rev, value }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn change(
+        self,
+        _: Context,
+        request: RequestId,
+        change: Change,
+    ) -> Result<Stamped<Changed>, RpcError> {
+        validate_request(&request)?;
+        validate(&change)?;
+        let few = with_few_copies(&change);
+        let mut attempts = 0;
+        loop {
+            let change = change.clone();
+            let command = Command::Client { request, change };
+            let Stamped { rev, value } = self.shared.propose(command).await?;
+            match value {
+                Reply::Client(Ok(value)) => {
+                    self.hint(&few);
+                    return Ok(Stamped { rev, value });
+                }
+                Reply::Client(Err(refusal))
+                    if refusal.kind == RefusalKind::Busy && attempts < BUSY_ATTEMPTS_MAX =>
+                {
+                    attempts += 1;
+                    self.shared.propose(Command::Housekeeping).await?;
+                }
+                Reply::Client(Err(refusal)) => return Err(refusal.into()),
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    async fn query(
+        self,
+        _: Context,
+        query: Query,
+        consistency: ReadConsistency,
+    ) -> Result<Stamped<Answer>, RpcError> {
+        let consistency = match consistency {
+            ReadConsistency::Linearizable => Consistency::Linearizable,
+            ReadConsistency::Stale => Consistency::Stale,
+        };
+        if matches!(query, Query::StatFs) && consistency == Consistency::Linearizable {
+            // Room is known to the leader alone.
+            self.shared.leading(|_| ())?;
+        }
+        let reading = self.shared.read(consistency).await?;
+        let rev = reading.applied;
+        let look = self
+            .shared
+            .look(reading, move |view| query::answer(view, &query));
+        let mut value = look.await??;
+        self.complete(&mut value);
+        Ok(Stamped { rev, value })
+    }
+
+    async fn grant(self, _: Context, request: GrantRequest) -> Result<WriteGrant, RpcError> {
+        grants::grant(&self.shared, &request).await
+    }
+
+    async fn report_corrupt(
+        self,
+        _: Context,
+        chunk: ChunkId,
+        node: NodeId,
+    ) -> Result<(), RpcError> {
+        self.shared.leading(|_| ())?;
+        let reading = self.shared.read(Consistency::Stale).await?;
+        let look = move |view: &dfs_raft::state::View| query::chunk(view, chunk);
+        match self.shared.look(reading, look).await? {
+            // A client is not trusted blindly: the node reads its replica through first.
+            Some(row) if row.replicas.contains(&node) => {
+                self.shared.leading(|leading| leading.doubt(node, chunk))
+            }
+            _ => Err(Refusal::new(RefusalKind::NotFound, format!("{chunk} on {node}")).into()),
+        }
+    }
+
+    async fn nodes(self, _: Context) -> Result<Vec<NodeInfo>, RpcError> {
+        self.node_infos()
+    }
+
+    async fn status(self, _: Context) -> Result<ClusterStatus, RpcError> {
+        let nodes = self.node_infos()?;
+        let cluster = self.shared.cluster();
+        let cluster = cluster.ok_or_else(|| self.shared.not_leading())?;
+        let reading = self.shared.read(Consistency::Linearizable).await?;
+        let look = |view: &dfs_raft::state::View| query::counters(view);
+        let totals = self.shared.look(reading, look).await?;
+        let chunks = self.shared.leading(|leading| {
+            let missing = leading.endangered.missing() as u64;
+            ChunkHealth {
+                total: totals.chunks,
+                under_replicated: (leading.endangered.len() as u64).saturating_sub(missing),
+                missing,
+                repairing: leading.tasks.copies() as u64,
+                reclaiming: leading.reclaiming,
+            }
+        })?;
+        Ok(ClusterStatus {
+            cluster,
+            masters: self.masters()?,
+            nodes,
+            chunks,
+            inodes: totals.inodes,
+        })
+    }
+}

@@ -1,0 +1,4 @@
+//! RPC ↔ command: validate and translate, decide nothing.
+
+pub(crate) mod cluster;
+pub(crate) mod metadata;

@@ -1,0 +1,207 @@
+//! What all parts of a master share.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use dfs_raft::{
+    Consistency, Dial, Fatal, LeaderHint, ProposeError, ReadError, Reading, ReplicaStatus,
+};
+use futures::future::BoxFuture;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::MasterConfig;
+use super::leading::Leading;
+use crate::env::{BoxStream, Env, Network};
+use crate::meta::{Command, MetaMachine, Reply};
+use crate::proto::error::RpcError;
+use crate::proto::hello::{self, HELLO_TIMEOUT, Hello, Service};
+use crate::proto::metadata::Stamped;
+use crate::types::{ClusterId, Refusal, RefusalKind};
+
+pub(crate) type Replica = dfs_raft::Replica<MetaMachine>;
+
+/// What all parts of a master share.
+pub(crate) struct Shared {
+    pub(crate) config: MasterConfig,
+    pub(crate) env: Env,
+    pub(crate) replica: Replica,
+    /// Where others reach it.
+    pub(crate) address: String,
+    cluster: Arc<OnceLock<ClusterId>>,
+    leading: Mutex<Option<Leading>>,
+    /// One reservation of chunk ids at a time.
+    pub(crate) reserving: tokio::sync::Mutex<()>,
+    /// Results came that the driver is to record.
+    pub(crate) results: Notify,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        config: MasterConfig,
+        env: Env,
+        replica: Replica,
+        address: String,
+        cluster: Arc<OnceLock<ClusterId>>,
+    ) -> Shared {
+        Shared {
+            config,
+            env,
+            replica,
+            address,
+            cluster,
+            leading: Mutex::new(None),
+            reserving: tokio::sync::Mutex::new(()),
+            results: Notify::new(),
+        }
+    }
+
+    /// The cluster it belongs to, once it does.
+    pub(crate) fn cluster(&self) -> Option<ClusterId> {
+        if let Some(known) = self.cluster.get() {
+            return Some(*known);
+        }
+        let status = self.replica.status().ok()??;
+        Some(*self.cluster.get_or_init(|| ClusterId(status.cluster.0)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Leading>> {
+        self.leading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins or ends leading.
+    pub(crate) fn set_leading(&self, leading: Option<Leading>) {
+        *self.lock() = leading;
+    }
+
+    /// Works with what the leader knows; nothing if this master does not lead.
+    pub(crate) fn if_leading<T>(&self, work: impl FnOnce(&mut Leading) -> T) -> Option<T> {
+        self.lock().as_mut().map(work)
+    }
+
+    /// Works with what the leader knows.
+    ///
+    /// # Errors
+    /// This master does not lead, or does not yet know enough to.
+    pub(crate) fn leading<T>(&self, work: impl FnOnce(&mut Leading) -> T) -> Result<T, RpcError> {
+        self.if_leading(work).ok_or_else(|| self.not_leading())
+    }
+
+    /// Why this master cannot do what only a leader can.
+    pub(crate) fn not_leading(&self) -> RpcError {
+        let leadership = self.replica.leadership().borrow().clone();
+        match leadership.is_leader {
+            true => RpcError::Unavailable("the leader is taking over".to_owned()),
+            false => not_leader(leadership.leader),
+        }
+    }
+
+    /// What there is to know of the replica.
+    pub(crate) fn status(&self) -> Result<ReplicaStatus, RpcError> {
+        let status = self.replica.status().map_err(internal)?;
+        status.ok_or_else(|| RpcError::Unavailable("not in a cluster yet".to_owned()))
+    }
+
+    /// The addresses of all masters.
+    pub(crate) fn masters(&self) -> Vec<String> {
+        let status = self.replica.status().ok().flatten();
+        let members = status.map_or_else(Vec::new, |status| status.members);
+        members.into_iter().map(|member| member.address).collect()
+    }
+
+    /// Proposes a command and waits until it is carried out.
+    pub(crate) async fn propose(&self, command: Command) -> Result<Stamped<Reply>, RpcError> {
+        match self.replica.propose(command).await {
+            Ok(applied) => Ok(Stamped {
+                rev: applied.rev,
+                value: applied.reply,
+            }),
+            Err(ProposeError::NotLeader(leader)) => Err(not_leader(leader)),
+            Err(ProposeError::Unknown(why)) => Err(RpcError::Unknown(why)),
+            Err(ProposeError::Unavailable(why)) => Err(RpcError::Unavailable(why)),
+            Err(ProposeError::Invalid(why)) => Err(Refusal::new(RefusalKind::TooLarge, why).into()),
+            Err(ProposeError::Stopped(fatal)) => Err(internal(fatal)),
+        }
+    }
+
+    /// A state to read from.
+    pub(crate) async fn read(&self, consistency: Consistency) -> Result<Reading, RpcError> {
+        self.replica.read(consistency).await.map_err(|e| match e {
+            ReadError::NotLeader(leader) => not_leader(leader),
+            ReadError::Unavailable(why) => RpcError::Unavailable(why),
+            ReadError::Stopped(fatal) => internal(fatal),
+        })
+    }
+
+    /// Looks something up in a state, away from the async threads.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        reading: Reading,
+        look: impl FnOnce(&dfs_raft::state::View) -> Result<T, Fatal> + Send + 'static,
+    ) -> Result<T, RpcError> {
+        let work = move || look(&reading.view);
+        self.env.run_blocking(work).await.map_err(internal)
+    }
+}
+
+/// A fault of this master.
+pub(crate) fn internal(fatal: Fatal) -> RpcError {
+    tracing::error!(?fatal, "a request met a fault");
+    RpcError::Internal(fatal.to_string())
+}
+
+/// A reply to another command than was proposed: impossible, but not worth a panic.
+pub(crate) fn unexpected(reply: &Reply) -> RpcError {
+    RpcError::Internal(format!("unexpected reply {reply:?}"))
+}
+
+fn not_leader(leader: Option<LeaderHint>) -> RpcError {
+    RpcError::NotLeader {
+        leader: leader.map(|hint| hint.address),
+    }
+}
+
+/// Connects masters with masters.
+pub(crate) struct RaftDialer {
+    pub(crate) network: Arc<dyn Network>,
+    pub(crate) cluster: Arc<OnceLock<ClusterId>>,
+}
+
+impl Dial for RaftDialer {
+    fn dial(&self, address: &str) -> BoxFuture<'static, std::io::Result<BoxStream>> {
+        let network = Arc::clone(&self.network);
+        let address = address.to_owned();
+        let hello = Hello {
+            service: Service::Raft,
+            cluster: self.cluster.get().copied(),
+        };
+        Box::pin(async move {
+            let (stream, _) = hello::call(&*network, &address, hello, HELLO_TIMEOUT).await?;
+            Ok(stream)
+        })
+    }
+}
+
+/// Time as the driver passes it on: what passed, but never much more than a tick at once, so
+/// that it stands still while this process does.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    last: Instant,
+    most: std::time::Duration,
+}
+
+impl Pace {
+    pub(crate) fn new(tick: std::time::Duration) -> Pace {
+        Pace {
+            last: Instant::now(),
+            most: tick * 4,
+        }
+    }
+
+    /// What passed since this was last asked.
+    pub(crate) fn elapsed(&mut self) -> std::time::Duration {
+        let now = Instant::now();
+        let elapsed = now.saturating_duration_since(self.last);
+        self.last = now;
+        elapsed.min(self.most)
+    }
+}

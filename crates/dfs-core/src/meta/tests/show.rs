@@ -1,0 +1,187 @@
+//! What a command changed, row by row, in short lines.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use dfs_raft::Fatal;
+use dfs_raft::state::{Key, ReadState, Table, Value};
+
+use super::fixture::START;
+use crate::meta::Inode;
+use crate::meta::chunks::extents::{Extent, Source};
+use crate::meta::namespace::inode::Body;
+use crate::meta::tables::{
+    CHUNKS, DIRENTS, EXTENTS, INODES, NODES, PURGE, RANGES, RECLAIM, SESSIONS, SPENT, TRASH, TRIMS,
+    UPLOADS,
+};
+use crate::types::{Policy, Timestamp};
+
+/// Every row worth showing: how it is called, and what it says.
+pub(crate) type Picture = BTreeMap<(usize, String), String>;
+
+/// Seconds since the fixture began.
+pub(crate) fn seconds(time: Timestamp) -> u64 {
+    time.since(START).as_secs()
+}
+
+pub(crate) fn list<T: ToString>(items: &[T]) -> String {
+    items
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn rows<K: Key, V: Value>(
+    state: &impl ReadState,
+    picture: &mut Picture,
+    table: Table<K, V>,
+    show: impl Fn(K, V) -> (String, String),
+) -> Result<(), Fatal> {
+    for row in state.scan(table, ..)? {
+        let (key, value) = row?;
+        let (name, text) = show(key, value);
+        picture.insert((table.index(), name), text);
+    }
+    Ok(())
+}
+
+/// The whole state.
+pub(crate) fn picture(state: &impl ReadState) -> Result<Picture, Fatal> {
+    let p = &mut Picture::new();
+    rows(state, p, INODES, |id, inode| {
+        (id.to_string(), show_inode(&inode))
+    })?;
+    rows(state, p, DIRENTS, |(dir, name), entry| {
+        (format!("{dir}/{name}"), format!("-> {}", entry.inode))
+    })?;
+    rows(state, p, TRASH, |id, entry| {
+        let until = seconds(entry.expires);
+        (
+            id.to_string(),
+            format!("-> {} was {} until {until}s", entry.inode, entry.path),
+        )
+    })?;
+    rows(state, p, UPLOADS, |(client, id), ()| {
+        (format!("upload {id}"), format!("of {client}"))
+    })?;
+    rows(state, p, PURGE, |id, purge| {
+        (format!("purge {id}"), format!("{purge:?}"))
+    })?;
+    rows(state, p, EXTENTS, |(id, offset), extent| {
+        (format!("{id}@{offset:<4}"), show_extent(offset, &extent))
+    })?;
+    rows(state, p, TRIMS, |id, from| {
+        (format!("trim {id}"), format!("from {from}"))
+    })?;
+    rows(state, p, CHUNKS, |id, chunk| {
+        let (refs, on) = (chunk.references, list(&chunk.replicas));
+        (
+            id.to_string(),
+            format!("{} bytes, refs {refs}, on {on}", chunk.length),
+        )
+    })?;
+    rows(state, p, RANGES, |start, range| {
+        (
+            format!("range {start}"),
+            format!("to {} until {}s", range.end, seconds(range.expires)),
+        )
+    })?;
+    rows(state, p, SPENT, |id, ()| {
+        (format!("spent {id}"), String::new())
+    })?;
+    rows(state, p, RECLAIM, |(id, node), since| {
+        (
+            format!("reclaim {id} on {node}"),
+            format!("since {}s", seconds(since.0)),
+        )
+    })?;
+    rows(state, p, NODES, |id, node| {
+        (
+            id.to_string(),
+            format!("{} {} {:?}", node.epoch, node.address, node.admin),
+        )
+    })?;
+    rows(state, p, SESSIONS, |id, session| {
+        let closed = if session.closed { " closed" } else { "" };
+        let (active, below) = (seconds(session.active), session.forgotten_below);
+        (
+            id.to_string(),
+            format!("active {active}s, forgot below {below}{closed}"),
+        )
+    })?;
+    Ok(std::mem::take(p))
+}
+
+fn show_inode(inode: &Inode) -> String {
+    let mut text = match &inode.body {
+        Body::File {
+            size,
+            inline_bytes: 0,
+        } => format!("file {size}"),
+        Body::File { size, inline_bytes } => format!("file {size} ({inline_bytes} inline)"),
+        Body::Directory(_) => "dir".to_owned(),
+        Body::Symlink { target } => format!("link to {target}"),
+    };
+    let usual_links = inode.links == 1;
+    if !usual_links {
+        text += &format!(" links {}", inode.links);
+    }
+    if !matches!(inode.mode.bits(), 0o644 | 0o755) {
+        text += &format!(" mode {}", inode.mode);
+    }
+    if inode.owner.0 != 7 || inode.group.0 != 8 {
+        text += &format!(" {} {}", inode.owner, inode.group);
+    }
+    text + &show_policy(&inode.policy)
+}
+
+fn show_policy(policy: &Policy) -> String {
+    fn field<T: PartialEq + Debug>(name: &str, value: T, usual: T) -> String {
+        if value == usual {
+            String::new()
+        } else {
+            format!(" {name} {value:?}")
+        }
+    }
+    let usual = Policy::DEFAULT;
+    field("replicas", policy.replicas.0, usual.replicas.0)
+        + &field("min", policy.replicas_min.0, usual.replicas_min.0)
+        + &field("chunk size", policy.chunk_size, usual.chunk_size)
+        + &field("inline", policy.inline_max, usual.inline_max)
+        + &field("trash", policy.trash, usual.trash)
+}
+
+/// `0..100 c1@0` or `0..5 "hello"`.
+pub(crate) fn show_extent(offset: u64, extent: &Extent) -> String {
+    let source = match &extent.source {
+        Source::Chunk { chunk, offset } => format!("{chunk} from {offset}"),
+        Source::Inline(bytes) => show_bytes(bytes),
+    };
+    format!("to {} = {source}", offset + extent.length)
+}
+
+pub(crate) fn show_bytes(bytes: &[u8]) -> String {
+    match bytes.len() {
+        0..=20 => format!("{:?}", String::from_utf8_lossy(bytes)),
+        length => format!("{length} bytes inline"),
+    }
+}
+
+/// The difference of two states: `+` new, `-` gone, `~` changed.
+pub(crate) fn difference(before: &Picture, after: &Picture) -> String {
+    let mut lines = String::new();
+    let keys: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    for key in keys {
+        let name = &key.1;
+        let line = match (before.get(key), after.get(key)) {
+            (None, Some(new)) => format!("+ {name} {new}"),
+            (Some(old), None) => format!("- {name} {old}"),
+            (Some(old), Some(new)) if old != new => format!("~ {name} {new} (was {old})"),
+            _ => continue,
+        };
+        lines += line.trim_end();
+        lines.push('\n');
+    }
+    lines
+}
