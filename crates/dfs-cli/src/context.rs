@@ -108,13 +108,17 @@ impl Context {
         let end = async {
             session.client.close().await;
             if let Some((cluster, _lock)) = &session.embedded {
-                cluster.stop().await;
+                return cluster.stop().await;
             }
+            Ok(())
         };
-        if timeout(CLOSE_TIMEOUT, end).await.is_err() {
-            // What was acknowledged is on stable storage: an abrupt end loses nothing.
-            self.output
-                .note("the cluster took too long to stop; left as it is");
+        // What was acknowledged is on stable storage: an abrupt end loses nothing.
+        match timeout(CLOSE_TIMEOUT, end).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => self.output.failure(&failure),
+            Err(_) => self
+                .output
+                .note("the cluster took too long to stop; left as it is"),
         }
     }
 
@@ -187,8 +191,8 @@ impl Context {
             self.output.note(format_args!(
                 "keeping data in `{}`: {}, {} on this machine",
                 home.path().display(),
-                count(shape.masters.into(), "master", "masters"),
-                count(shape.data_nodes.into(), "data node", "data nodes"),
+                count(shape.masters as u64, "master", "masters"),
+                count(shape.data_nodes as u64, "data node", "data nodes"),
             ));
         }
         // Before it exists: one half made must not be taken for another.

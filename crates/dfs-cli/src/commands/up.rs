@@ -27,12 +27,12 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct UpArgs {
     /// How many masters [default: as before, else 3].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=7))]
-    masters: Option<u32>,
+    #[arg(long, value_name = "N", value_parser = small::<7>)]
+    masters: Option<usize>,
 
     /// How many data nodes [default: as before, else 3].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
-    data_nodes: Option<u32>,
+    #[arg(long, value_name = "N", value_parser = small::<64>)]
+    data_nodes: Option<usize>,
 
     /// The local data directory, instead of DFS_HOME.
     #[arg(long, value_name = "DIR")]
@@ -65,7 +65,7 @@ pub(crate) async fn run(
     context.output.note("stopping");
     home.remove_profile(&lock)?;
     match timeout(CLOSE_TIMEOUT, cluster.stop()).await {
-        Ok(()) => Ok(()),
+        Ok(stopped) => stopped,
         // What was acknowledged is on stable storage: an abrupt end loses nothing.
         Err(_) => {
             context
@@ -95,6 +95,14 @@ fn shape(args: &UpArgs, before: Option<Shape>) -> Result<Shape> {
         ))
         .hint("data nodes can be added, but those that hold data are needed")),
         _ => Ok(shape),
+    }
+}
+
+/// A number from 1 to `MAX`.
+fn small<const MAX: usize>(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (1..=MAX).contains(&number) => Ok(number),
+        _ => Err(format!("{text:?} is not a number from 1 to {MAX}")),
     }
 }
 
@@ -135,8 +143,8 @@ mod tests {
     use super::*;
 
     fn asked(
-        masters: Option<u32>,
-        data_nodes: Option<u32>,
+        masters: Option<usize>,
+        data_nodes: Option<usize>,
         before: Option<Shape>,
     ) -> Option<Shape> {
         let dir = None;

@@ -40,9 +40,9 @@ pub(crate) struct Profile {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Shape {
     /// Masters; fixed for good when it is made.
-    pub(crate) masters: u32,
+    pub(crate) masters: usize,
     /// Data nodes; may grow.
-    pub(crate) data_nodes: u32,
+    pub(crate) data_nodes: usize,
 }
 
 /// Holding it is being the process that runs the local cluster.

@@ -51,7 +51,7 @@ pub(crate) fn human(bytes: u64) -> String {
     };
     let value = bytes as f64 / *factor as f64;
     match value {
-        value if value < 9.95 && bytes % factor != 0 => format!("{value:.1} {name}"),
+        value if value < 9.95 && !bytes.is_multiple_of(*factor) => format!("{value:.1} {name}"),
         value => format!("{value:.0} {name}"),
     }
 }

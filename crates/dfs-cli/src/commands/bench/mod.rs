@@ -163,7 +163,7 @@ pub(crate) async fn run(args: BenchArgs, context: &Context) -> Result<()> {
         }
     }
     if let Some(fresh) = fresh {
-        fresh.stop().await;
+        result = result.and(fresh.stop().await);
     }
     match args.json {
         true => output.json(&Document {
