@@ -16,7 +16,7 @@ use crate::text::table::{Align, Table};
 const EXAMPLES: &str = "\
 Examples:
   dfs up                               commands of other terminals find it by themselves
-  dfs up --masters 1 --data-nodes 1    as small as it gets: `dfs policy / --replicas 1`
+  dfs up --masters 1 --data-nodes 1    as small as it gets: one copy of everything
   DFS_HOME=/srv/dfs dfs up             with its data elsewhere";
 
 /// Run a whole cluster on this machine, until stopped with Ctrl-C.

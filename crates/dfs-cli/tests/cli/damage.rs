@@ -69,6 +69,7 @@ fn too_few_data_nodes_for_the_policy_is_unavailable_and_stores_nothing() {
     let machine = Machine::new();
     let _up = machine.up(&["--masters", "1", "--data-nodes", "1"]);
     machine.write("a", pattern(100_000));
+    machine.ok(&["policy", "/", "--replicas", "3"]);
 
     let run = machine.dfs(&["put", "a", "/a", "--timeout", "2s"]);
 
@@ -79,7 +80,6 @@ fn too_few_data_nodes_for_the_policy_is_unavailable_and_stores_nothing() {
         run.stderr
     );
     assert_eq!(machine.ok(&["ls", "/"]), "");
-    // What the hint in `dfs up --help` says makes it work.
     machine.ok(&["policy", "/", "--replicas", "1"]);
     machine.ok(&["put", "a", "/a"]);
     assert!(machine.dfs(&["cat", "/a"]).stdout == pattern(100_000));
