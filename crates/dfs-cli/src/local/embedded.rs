@@ -20,7 +20,8 @@ impl Embedded {
         let builder = Cluster::builder()
             .masters(shape.masters)
             .data_nodes(shape.data_nodes);
-        let started = builder.start(dir).await;
+        // Boxed: it contains all of a cluster.
+        let started = Box::pin(builder.start(dir)).await;
         let cluster = started.doing("start the cluster in", dir.display())?;
         Ok(Embedded(cluster))
     }
