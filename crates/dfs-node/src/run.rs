@@ -214,8 +214,11 @@ async fn init(settings: MasterSettings) -> Result<(), Failure> {
     let master = Master::start(config, Env::real()).await?;
     if master.is_member() {
         master.shutdown().await;
-        return Err(Failure::new(REFUSED, format!("{directory} belongs to a cluster already"))
-            .hint(format!("run it with `dfs-node master --directory {directory}`")));
+        return Err(
+            Failure::new(REFUSED, format!("{directory} belongs to a cluster already")).hint(
+                format!("run it with `dfs-node master --directory {directory}`"),
+            ),
+        );
     }
     let cluster = master.found().await?;
     let address = master.address().to_owned();
@@ -245,7 +248,9 @@ async fn master(settings: MasterSettings) -> Result<(), Failure> {
     if let Some(status) = master.status()? {
         let (member, cluster) = (status.member, status.cluster);
         let address = master.address();
-        say(&format!("ready: master {member} of cluster {cluster} at {address}"))?;
+        say(&format!(
+            "ready: master {member} of cluster {cluster} at {address}"
+        ))?;
     }
     let mut failed = master.failed();
     let failure = tokio::select! {
@@ -282,11 +287,13 @@ async fn data(settings: DataSettings, new: bool) -> Result<(), Failure> {
     };
     warn_if_open(&config.listen);
     let stop = stop_signal()?;
-    let node = DataNode::start(config, Env::real()).await.map_err(|error| match error {
-        DataNodeError::Store(StoreError::Empty(_)) => Failure::from(error)
-            .hint("if this is to be a new data node, pass `--new`, this once"),
-        error => Failure::from(error),
-    })?;
+    let node = DataNode::start(config, Env::real())
+        .await
+        .map_err(|error| match error {
+            DataNodeError::Store(StoreError::Empty(_)) => Failure::from(error)
+                .hint("if this is to be a new data node, pass `--new`, this once"),
+            error => Failure::from(error),
+        })?;
     let mut failed = node.failed();
     let run = async {
         let id = node.joined().await?;
