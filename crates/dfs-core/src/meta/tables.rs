@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! META          name -> u64                        format, next ids, totals       all
-//! INODES        InodeId -> Inode                   what a file is                 namespace, chunks
+//! INODES        InodeId -> Inode                   what a file is                 namespace
 //! DIRENTS       (parent InodeId, Name) -> Dirent   one range = one listing        namespace
 //! TRASH         TrashId -> TrashEntry              removed names, oldest first    trash
 //! TRASH_EXPIRY  (expires, TrashId) -> ()           which goes next                trash
