@@ -18,13 +18,13 @@ pub(super) fn claim(
     let invalid = |e: &dyn std::fmt::Display| StoreError::Invalid(format!("{root}: {e}"));
     if !disk.exists(&paths.root).map_err(|e| invalid(&e))? {
         if !config.initialize {
-            return Err(StoreError::Empty(root.display().to_string()));
+            return Err(StoreError::Empty(root.to_string()));
         }
         disk.create_directory(&paths.root)
             .map_err(|e| invalid(&e))?;
     }
     if !config.initialize && !disk.exists(&paths.stamp()).map_err(|e| invalid(&e))? {
-        return Err(StoreError::Empty(root.display().to_string()));
+        return Err(StoreError::Empty(root.to_string()));
     }
     let lock = disk.lock(&paths.lock()).map_err(|e| invalid(&e))?;
     if let Some(stamp) = stamp::read(disk, paths)? {
