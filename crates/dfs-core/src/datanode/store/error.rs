@@ -32,7 +32,7 @@ pub enum StoreError {
     Failed(String),
     /// The directory holds no store, and none may be made in it: a new directory, or a disk that
     /// is not mounted.
-    #[error("{0} holds no data node's chunks; is the disk mounted?")]
+    #[error("{0}: there is no stamp of a data node here; is the disk mounted?")]
     Empty(String),
     /// The request or the directory is not as it must be; the same again fails again.
     #[error("{0}")]
