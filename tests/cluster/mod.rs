@@ -9,6 +9,7 @@ mod repair;
 mod rot;
 mod too_few_nodes;
 mod whole;
+mod wiped;
 
 use std::error::Error;
 use std::future::Future;

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dfs_raft::Consistency;
 use tokio::time::{MissedTickBehavior, interval};
@@ -20,6 +21,7 @@ use super::planners::repair::{self, PlannedCopy};
 use super::planners::surplus::{self, Verdict};
 use super::shared::{Pace, Shared};
 use super::tasks::Purpose;
+use super::view::NodeView;
 use super::{MasterConfig, recorder};
 use crate::env::Random;
 use crate::proto::cluster::Task;
@@ -29,8 +31,10 @@ use crate::types::{ChunkId, NodeId};
 
 /// Surplus copies looked at in one tick.
 const SURPLUS_PER_TICK: usize = 16;
+/// Nodes whose chunks are searched in one tick.
+const SEARCHES_PER_TICK: usize = 4;
 /// A full report of which no part came for this long is asked for anew.
-const REPORT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Leads whenever this master is elected, for ever.
 pub(super) async fn run(shared: Arc<Shared>) {
@@ -79,7 +83,7 @@ async fn lead(shared: &Shared, term: u64) -> Result<(), RpcError> {
     }
 }
 
-async fn step(shared: &Shared, elapsed: std::time::Duration) -> Result<(), RpcError> {
+async fn step(shared: &Shared, elapsed: Duration) -> Result<(), RpcError> {
     recorder::record(shared).await?;
     let question = shared.leading(|leading| {
         leading.advance(elapsed);
@@ -121,13 +125,14 @@ fn ask(leading: &mut Leading, config: &MasterConfig) -> Question {
     }
     let pass_is_due =
         leading.searches.pass.is_some() || leading.searches.pass_again <= leading.clock;
-    let can_delete = |node: &&super::view::NodeView| {
+    let can_delete = |node: &&NodeView| {
         node.heard && node.liveness == Liveness::Live && !leading.tasks.is_deleting(node.row.node)
     };
+    let searches = leading.searches.nodes.iter().take(SEARCHES_PER_TICK);
     let deleters = leading.view.nodes().filter(can_delete);
     Question {
         chunks,
-        ranges: leading.searches.nodes.clone(),
+        ranges: searches.map(|(&node, &after)| (node, after)).collect(),
         pass: pass_is_due.then_some(leading.searches.pass),
         rows: config.pass_rows_per_tick,
         deleters: deleters.map(|node| node.row.node).collect(),
@@ -170,6 +175,7 @@ fn decide(leading: &mut Leading, config: &MasterConfig, answers: Answers, random
     }
     plan_repairs(leading, config, &answers, random);
     consider_surplus(leading, &answers);
+    consider_excess(leading, &answers);
     plan_deletions(leading, &answers);
 }
 
@@ -264,6 +270,22 @@ fn consider_surplus(leading: &mut Leading, answers: &Answers) {
                 if try_surplus(leading, id, node, &witnesses) {
                     leading.outbox.surplus.insert((node, id), witnesses);
                 }
+            }
+        }
+    }
+}
+
+/// Gives up intended replicas beyond what is wanted, after a trial like that of surplus ones.
+fn consider_excess(leading: &mut Leading, answers: &Answers) {
+    for (&id, chunk) in &answers.chunks {
+        let Some(chunk) = chunk else {
+            continue;
+        };
+        if let Some((victim, witnesses)) = surplus::excess(&leading.view, id, chunk) {
+            if try_surplus(leading, id, victim, &witnesses) {
+                leading.outbox.surplus.insert((victim, id), witnesses);
+            } else {
+                leading.hint(id);
             }
         }
     }

@@ -175,6 +175,7 @@ impl Leading {
         match effect {
             Effect::Revive(node) => {
                 tracing::info!(%node, "a data node is live");
+                self.endangered.retry_all();
                 let was_dead = self
                     .view
                     .node(node)

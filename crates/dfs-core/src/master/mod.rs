@@ -34,10 +34,14 @@ mod shared;
 pub mod tasks;
 pub mod view;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use dfs_raft::{ChangeError, Consistency, Fatal, Leadership, ReplicaStatus, Role, StartError};
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -111,11 +115,14 @@ impl Master {
     ///
     /// # Errors
     /// It is a member already, or no seed leads to a leader.
-    pub async fn join(&self, seeds: &[String]) -> Result<()> {
-        let joined = self.shared.replica.join(seeds, &self.shared.address).await;
-        joined.map_err(change_error)?;
-        self.shared.cluster();
-        Ok(())
+    pub fn join(&self, seeds: &[String]) -> BoxFuture<'static, Result<()>> {
+        let (shared, seeds) = (Arc::clone(&self.shared), seeds.to_vec());
+        Box::pin(async move {
+            let joined = shared.replica.join(&seeds, &shared.address).await;
+            joined.map_err(change_error)?;
+            shared.cluster();
+            Ok(())
+        })
     }
 
     /// Whether it belongs to a cluster.
@@ -231,7 +238,8 @@ impl Master {
         self.shared.replica.shutdown().await;
     }
 
-    /// Stops at once, as a crash of the process would, and waits until nothing runs any more.
+    /// Stops at once, as a crash of the process would. Its directory may be held for a moment
+    /// longer.
     pub async fn crash(mut self) {
         self.tasks.shutdown().await;
     }
