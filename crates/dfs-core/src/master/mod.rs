@@ -3,8 +3,8 @@
 //! ```text
 //! client ────▶ services::metadata ─┬──▶ Replica (log, state)        changes and questions
 //!                                  └──▶ grants ─▶ planners::placement
-//! data node ─▶ services::cluster ─────▶ leading (soft: view, tasks) ◀──┐
-//! tick ──────▶ driver ─▶ map ─▶ planners::{repair, surplus, reclaim} ──┘ ─▶ recorder ─▶ log
+//! data node ─▶ services::cluster ─────▶ leader (soft: view, tasks) ◀───┐
+//! tick ──────▶ leader::driver ─▶ planners::{repair, surplus, reclaim} ─┘ ─▶ recorder ─▶ log
 //! ```
 //!
 //! - **The map is replicated, the view is soft.** Where replicas are meant to be is in the
@@ -19,16 +19,11 @@
 //! Not done here: balancing, draining beyond repair's, erasure coding, capabilities.
 
 mod config;
-mod driver;
 mod grants;
-mod group;
-mod ids;
-mod leading;
+mod leader;
 mod listener;
 pub mod liveness;
-mod map;
 pub mod planners;
-mod recorder;
 mod services;
 mod shared;
 pub mod tasks;
@@ -52,6 +47,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::meta::{MetaMachine, Violation};
 use crate::proto::error::RpcError;
 use crate::types::{ClusterId, Rev};
+use leader::{driver, group, map};
 use shared::{RaftDialer, Replica, Shared};
 
 /// A running master. Dropping it stops it at once, as a crash would; [`Master::shutdown`] is

@@ -14,16 +14,17 @@ use std::time::Duration;
 use dfs_raft::Consistency;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::leading::Leading;
+use super::Leading;
 use super::map::{self, Answers, Question};
-use super::planners::reclaim::{self, CHUNKS_PER_DELETE_MAX};
-use super::planners::repair::{self, PlannedCopy};
-use super::planners::surplus::{self, Verdict};
-use super::shared::{Pace, Shared};
-use super::tasks::Purpose;
-use super::view::NodeView;
-use super::{MasterConfig, recorder};
+use super::recorder;
 use crate::env::Random;
+use crate::master::MasterConfig;
+use crate::master::planners::reclaim::{self, CHUNKS_PER_DELETE_MAX};
+use crate::master::planners::repair::{self, PlannedCopy};
+use crate::master::planners::surplus::{self, Verdict};
+use crate::master::shared::{Pace, Shared};
+use crate::master::tasks::Purpose;
+use crate::master::view::NodeView;
 use crate::proto::cluster::Task;
 use crate::proto::error::RpcError;
 use crate::proto::metadata::Liveness;
@@ -37,7 +38,7 @@ const SEARCHES_PER_TICK: usize = 4;
 const REPORT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Leads whenever this master is elected, for ever.
-pub(super) async fn run(shared: Arc<Shared>) {
+pub(in crate::master) async fn run(shared: Arc<Shared>) {
     let mut leadership = shared.replica.leadership();
     loop {
         let now = leadership.borrow_and_update().clone();
