@@ -5,6 +5,7 @@
     clippy::disallowed_methods,
     reason = "these tests read the source tree"
 )]
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod layers;
 mod sizes;

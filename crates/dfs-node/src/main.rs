@@ -1,2 +1,16 @@
-//! Under construction.
-fn main() {}
+//! The daemon: a master or a data node, run until it is told to stop.
+
+mod args;
+mod run;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match run::run(args::Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(),
+    }
+}

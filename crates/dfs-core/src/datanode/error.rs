@@ -32,7 +32,9 @@ pub(super) fn to_stream_error(node: NodeId, error: &StoreError) -> StreamError {
         StoreError::NotFound(_) => StreamErrorKind::NotFound,
         StoreError::Corrupt { .. } => StreamErrorKind::Corrupt,
         StoreError::OutOfSpace(_) => StreamErrorKind::OutOfSpace,
-        StoreError::Exists(_) | StoreError::Invalid(_) => StreamErrorKind::Invalid,
+        StoreError::Exists(_) | StoreError::Empty(_) | StoreError::Invalid(_) => {
+            StreamErrorKind::Invalid
+        }
         StoreError::Failed(_) => StreamErrorKind::Failed,
     };
     StreamError::new(node, kind, error)

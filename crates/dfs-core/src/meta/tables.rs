@@ -1,27 +1,27 @@
 //! All that is stored, drawn: every table with its key order, its value and who writes it.
 //!
 //! ```text
-//! META          name -> u64                             format, next ids, totals           all
-//! INODES        InodeId -> Inode                        what a file is                     namespace, chunks
-//! DIRENTS       (parent InodeId, Name) -> Dirent        one range = one listing            namespace
-//! TRASH         TrashId -> TrashEntry                   removed names, oldest first        namespace::trash
-//! TRASH_EXPIRY  (expires, TrashId) -> ()                which goes next                    namespace::trash
-//! UPLOADS       (ClientId, InodeId) -> ()               files without a name yet           namespace::upload
-//! PURGE         InodeId -> Purge                        dead trees and files still to go   namespace::purge
-//! EXTENTS       (InodeId, offset) -> Extent             one range = one layout             chunks::extents
-//! TRIMS         InodeId -> offset                       extents beyond an end, to go       chunks::extents
-//! CHUNKS        ChunkId -> Chunk                        length, references, replicas       chunks
-//! NODE_CHUNKS   (NodeId, ChunkId) -> ()                 what a lost node held              chunks::replicas
-//! RANGES        first ChunkId -> ChunkRange             reserved ids, oldest first         chunks::grant
-//! SPENT         ChunkId -> ()                           freed ids whose range still lives  chunks::references
-//! RECLAIM       (ChunkId, NodeId) -> since              replicas to delete                 chunks::reclaim
-//! NODE_RECLAIM  (NodeId, since, ChunkId) -> ()          the same, by node and age          chunks::reclaim
-//! NODES         NodeId -> Node                          address, domains, epoch            nodes
-//! NODE_KEYS     NodeKey -> NodeId                       who a directory is                 nodes
-//! NODE_LOADS    NodeId -> NodeLoad                      intended replicas and their bytes  chunks::replicas
-//! SESSIONS      ClientId -> Session                     last activity                      sessions
-//! SESSION_AGES  (last activity, ClientId) -> ()         which expires next                 sessions
-//! REPLIES       (ClientId, sequence) -> Remembered      first answers                      sessions
+//! META          name -> u64                        format, next ids, totals       all
+//! INODES        InodeId -> Inode                   what a file is                 namespace
+//! DIRENTS       (parent InodeId, Name) -> Dirent   one range = one listing        namespace
+//! TRASH         TrashId -> TrashEntry              removed names, oldest first    trash
+//! TRASH_EXPIRY  (expires, TrashId) -> ()           which goes next                trash
+//! UPLOADS       (ClientId, InodeId) -> ()          files without a name           upload
+//! PURGE         InodeId -> Purge                   dead trees and files           purge
+//! EXTENTS       (InodeId, offset) -> Extent        one range = one layout         extents
+//! TRIMS         InodeId -> offset                  extents beyond an end          extents
+//! CHUNKS        ChunkId -> Chunk                   length, references, …          chunks
+//! NODE_CHUNKS   (NodeId, ChunkId) -> ()            what a lost node held          replicas
+//! RANGES        first ChunkId -> ChunkRange        reserved ids, oldest first     grant
+//! SPENT         ChunkId -> ()                      freed ids of living ranges     references
+//! RECLAIM       (ChunkId, NodeId) -> since         replicas to delete             reclaim
+//! NODE_RECLAIM  (NodeId, since, ChunkId) -> ()     the same, by node and age      reclaim
+//! NODES         NodeId -> Node                     address, domains, epoch        nodes
+//! NODE_KEYS     NodeKey -> NodeId                  who a directory is             nodes
+//! NODE_LOADS    NodeId -> NodeLoad                 intended replicas              replicas
+//! SESSIONS      ClientId -> Session                last activity                  sessions
+//! SESSION_AGES  (last activity, ClientId) -> ()    which expires next             sessions
+//! REPLIES       (ClientId, sequence) -> Remembered  first answers                  sessions
 //! ```
 //!
 //! New tables are appended: a table's place is part of snapshots. Numbers in keys are

@@ -88,6 +88,7 @@ pub fn combine_blocks(crcs: &[u32], length: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing, reason = "the lengths are known")]
     use super::*;
 
     fn bytes(length: usize) -> Vec<u8> {

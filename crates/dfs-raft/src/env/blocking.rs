@@ -16,6 +16,10 @@ pub trait Blocking: Send + Sync {
 pub struct ThreadPool;
 
 impl Blocking for ThreadPool {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the one place that blocks threads"
+    )]
     fn spawn(&self, work: Box<dyn FnOnce() + Send>) {
         tokio::task::spawn_blocking(work);
     }

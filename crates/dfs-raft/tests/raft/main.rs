@@ -5,6 +5,10 @@
     clippy::indexing_slicing,
     reason = "a failed step fails the test"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "these tests damage files of their own"
+)]
 
 mod conformance;
 mod crash;

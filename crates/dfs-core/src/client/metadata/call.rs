@@ -36,7 +36,7 @@ impl Metadata {
         let mut moves = 0;
         let mut first = true;
         loop {
-            let address = self.masters().target();
+            let address = self.masters().target(Instant::now());
             let left = attempts
                 .deadline()
                 .saturating_duration_since(Instant::now());

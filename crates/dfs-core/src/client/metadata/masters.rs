@@ -37,12 +37,19 @@ impl Masters {
         }
     }
 
-    /// Whom to ask now.
-    pub(super) fn target(&self) -> String {
+    /// Whom to ask now: the leader, or the next in turn who did not fail just now. A machine that
+    /// is off would cost the time of a connection in each round.
+    pub(super) fn target(&self, now: Instant) -> String {
         let next = self.next.checked_rem(self.known.len()).unwrap_or(0);
+        let (before, after) = self.known.split_at(next);
+        let mut in_turn = after.iter().chain(before);
+        let credible = in_turn
+            .clone()
+            .find(|address| self.is_credible(address, now));
         self.leader
             .as_ref()
-            .or(self.known.get(next))
+            .or(credible)
+            .or_else(|| in_turn.next())
             .cloned()
             .unwrap_or_default()
     }
@@ -152,7 +159,7 @@ mod tests {
     fn a_hint_is_followed_at_once() {
         let mut masters = masters();
         masters.not_leader("a:1", Some("c:1"), Instant::now());
-        assert_eq!(masters.target(), "c:1");
+        assert_eq!(masters.target(Instant::now()), "c:1");
     }
 
     #[test]
@@ -161,9 +168,23 @@ mod tests {
         masters.led("a:1");
         masters.failed("a:1", now);
         masters.not_leader("b:1", Some("a:1"), now);
-        assert_eq!(masters.target(), "c:1");
-        masters.not_leader("c:1", Some("a:1"), now + DISBELIEF);
-        assert_eq!(masters.target(), "a:1");
+        assert_eq!(masters.target(now), "c:1");
+        masters.not_leader("c:1", None, now);
+        assert_eq!(masters.target(now), "b:1");
+        masters.not_leader("b:1", Some("a:1"), now + DISBELIEF);
+        assert_eq!(masters.target(now), "a:1");
+    }
+
+    #[test]
+    fn when_all_have_failed_all_are_tried() {
+        let (mut masters, now) = (masters(), Instant::now());
+        let mut tried = Vec::new();
+        for _ in 0..4 {
+            let target = masters.target(now);
+            masters.failed(&target, now);
+            tried.push(target);
+        }
+        assert_eq!(tried, ["a:1", "b:1", "c:1", "a:1"]);
     }
 
     #[test]
@@ -171,7 +192,7 @@ mod tests {
         let (mut masters, now) = (masters(), Instant::now());
         let mut tried = Vec::new();
         for _ in 0..4 {
-            let target = masters.target();
+            let target = masters.target(now);
             masters.not_leader(&target, None, now);
             tried.push(target);
         }

@@ -77,7 +77,7 @@ impl Metadata {
     pub(super) async fn discover(&self) -> Result<ClusterId> {
         let mut attempts = self.attempts();
         loop {
-            let address = self.masters().target();
+            let address = self.masters().target(Instant::now());
             let timeout = attempts.timeout(self.deadlines.attempt);
             let answer = self.leader_at(&address, timeout).await;
             let failed = match answer {

@@ -10,11 +10,11 @@ use crate::types::RefusalKind;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 /// While a leader may be elected any moment.
-const BACKOFF_BRISK: Duration = Duration::from_millis(100);
+const BACKOFF_BRISK: Duration = Duration::from_millis(50);
 /// After that.
 const BACKOFF_MAX: Duration = Duration::from_millis(1000);
-/// Rounds through all masters that stay brisk: some three seconds.
-const BRISK_ROUNDS: u32 = 30;
+/// Rounds through all masters that stay brisk: some two seconds.
+const BRISK_ROUNDS: u32 = 60;
 /// With less time than this before the deadline nothing is sent any more: the answer would come
 /// too late, and leave the outcome unknown for nothing.
 const ATTEMPT_MIN: Duration = Duration::from_millis(20);

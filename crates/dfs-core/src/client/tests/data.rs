@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::node::Mood;
 use super::{Client, World, pattern};
@@ -313,7 +313,7 @@ async fn a_writer_publishes_when_it_is_shut_down_and_not_when_it_is_dropped() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     let mut dropped = client.create("/b").await.unwrap();
     dropped
-        .write_all(&pattern(80 * CHUNK_SIZE_MIN as usize))
+        .write_all(&pattern(120 * CHUNK_SIZE_MIN as usize))
         .await
         .unwrap();
     drop(dropped);
@@ -367,6 +367,62 @@ async fn many_writers_that_stand_still_do_not_stop_another() {
         writer.shutdown().await.unwrap();
     }
     assert!(client.read("/idle5").await.unwrap() == pattern(MIB + 1));
+}
+
+/// A client that may keep little in memory.
+async fn frugal_client(world: &World) -> Client {
+    let mut config = world.client().await.config().clone();
+    config.budgets = Budgets {
+        write_bytes: 4 * MIB as u64,
+        read_bytes: 2 * MIB as u64,
+    };
+    Client::connect(config, world.network.env()).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_taken_from_a_source_than_the_budget_and_a_few_slices() {
+    let world = World::start().await;
+    let client = frugal_client(&world).await;
+    (1..=4).for_each(|node| world.mood(node, Mood::Hung));
+    let (mut feed, source) = tokio::io::duplex(1000);
+    let feeding = tokio::spawn(async move {
+        let (bytes, mut taken) = (pattern(1000), 0);
+        while timeout(Duration::from_secs(5), feed.write_all(&bytes))
+            .await
+            .is_ok()
+        {
+            taken += bytes.len();
+        }
+        taken
+    });
+    let put = client.put("/a", source, PutOptions::new(false));
+
+    let taken = tokio::select! {
+        _ = put => 0,
+        taken = feeding => taken.unwrap(),
+    };
+
+    assert!((3 * MIB..8 * MIB).contains(&taken), "{taken}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_read_ahead_than_the_budget_and_a_part() {
+    let world = World::start().await;
+    world.group().policy.chunk_size = 16 * MIB as u64;
+    let client = frugal_client(&world).await;
+    client.write("/a", pattern(20 * MIB)).await.unwrap();
+    let (mut sink, _full) = tokio::io::duplex(1000);
+
+    let get = client.get("/a", &mut sink, GetOptions::default());
+    assert!(timeout(Duration::from_secs(5), get).await.is_err());
+
+    let asked: u64 = world
+        .nodes()
+        .reads
+        .iter()
+        .map(|(_, read)| read.range.length)
+        .sum();
+    assert!(asked <= 7 * MIB as u64, "{asked}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,6 +30,10 @@ pub enum StoreError {
     /// The directory has failed: it takes no writes any more, reads may still work.
     #[error("the store has failed: {0}")]
     Failed(String),
+    /// The directory holds no store, and none may be made in it: a new directory, or a disk that
+    /// is not mounted.
+    #[error("{0} holds no data node's chunks; is the disk mounted?")]
+    Empty(String),
     /// The request or the directory is not as it must be; the same again fails again.
     #[error("{0}")]
     Invalid(String),

@@ -24,6 +24,7 @@
 //!
 //! Not done here: which replicas there should be, when to verify them (scrub), how they travel.
 
+mod claim;
 mod commit;
 mod condition;
 mod config;

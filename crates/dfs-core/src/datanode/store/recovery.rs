@@ -13,21 +13,19 @@ use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use super::Shared;
+use super::claim::claim;
 use super::condition::Condition;
 use super::config::StoreConfig;
 use super::error::StoreError;
 use super::index::{Contents, Entry, Index, Intent, Place, Scanned};
-use super::layout::{
-    FAN_OUT, PAGE_LEN, Paths, RecordState, ReplicaHeader, VERSION, file_name, parse_name,
-};
+use super::layout::{FAN_OUT, PAGE_LEN, Paths, RecordState, ReplicaHeader, file_name, parse_name};
 use super::quarantine;
 use super::replica::{Opened, read_header};
 use super::scan::{Found, scan_segment};
 use super::segment::Segments;
 use super::space::Room;
-use super::stamp::{self, Stamp};
-use crate::env::{Disk, DiskLock, Env, OpenMode};
-use crate::types::{ChunkId, NodeKey};
+use crate::env::{Env, OpenMode};
+use crate::types::ChunkId;
 
 /// Findings beyond these are counted only.
 const FINDINGS_MAX: usize = 1000;
@@ -95,7 +93,8 @@ pub(super) fn open(config: StoreConfig, env: Env) -> Result<Recovered, StoreErro
     };
     let mut report = RecoveryReport::default();
     let disk = Arc::clone(&env.disk);
-    let (stamp, lock) = claim(&*disk, &env, &paths, &config, &mut report)?;
+    let (stamp, lock, initialized) = claim(&*disk, &env, &paths, &config)?;
+    report.initialized = initialized;
     let space = disk
         .space(&paths.root)
         .map_err(|e| StoreError::Failed(format!("{}: {e}", paths.root.display())))?;
@@ -132,88 +131,6 @@ pub(super) fn open(config: StoreConfig, env: Env) -> Result<Recovered, StoreErro
         segments,
         report,
     })
-}
-
-/// Locks the directory and makes sure that it is a store, or makes it one.
-fn claim(
-    disk: &dyn Disk,
-    env: &Env,
-    paths: &Paths,
-    config: &StoreConfig,
-    report: &mut RecoveryReport,
-) -> Result<(Stamp, Box<dyn DiskLock>), StoreError> {
-    let root = paths.root.display();
-    let invalid = |e: &dyn std::fmt::Display| StoreError::Invalid(format!("{root}: {e}"));
-    if !disk.exists(&paths.root).map_err(|e| invalid(&e))? {
-        if !config.initialize {
-            return Err(invalid(&"there is no such directory; is the disk mounted?"));
-        }
-        disk.create_directory(&paths.root)
-            .map_err(|e| invalid(&e))?;
-    }
-    if !config.initialize && !disk.exists(&paths.stamp()).map_err(|e| invalid(&e))? {
-        return Err(invalid(&"there is no stamp here; is the disk mounted?"));
-    }
-    let lock = disk.lock(&paths.lock()).map_err(|e| invalid(&e))?;
-    if let Some(stamp) = stamp::read(disk, paths)? {
-        return Ok((stamp, lock));
-    }
-    refuse_foreign(disk, paths)?;
-    let stamp = Stamp {
-        key: NodeKey(env.random.next_u128()),
-        cluster: None,
-        node: None,
-        format: VERSION,
-    };
-    let directories = [paths.incoming(), paths.segments(), paths.quarantine()];
-    let fan_out = (0..FAN_OUT).map(|directory| paths.fan_out(directory));
-    for directory in directories.into_iter().chain(fan_out) {
-        let made = disk.create_directory(&directory);
-        made.map_err(|e| StoreError::from_write(&e, &directory))?;
-    }
-    // Last, so that a directory with a stamp is complete.
-    stamp::write(disk, paths, &stamp)?;
-    report.initialized = true;
-    Ok((stamp, lock))
-}
-
-/// Refuses to make a store of a directory in which anything is, but what a first start that was
-/// cut short leaves.
-fn refuse_foreign(disk: &dyn Disk, paths: &Paths) -> Result<(), StoreError> {
-    let root = &paths.root;
-    let list = |path: &std::path::Path| {
-        let entries = disk.list(path);
-        entries.map_err(|e| StoreError::Invalid(format!("{}: {e}", path.display())))
-    };
-    let refuse = |what: &str| {
-        Err(StoreError::Invalid(format!(
-            "{}: there is no stamp here, but `{what}`: this is no new directory",
-            root.display()
-        )))
-    };
-    for entry in list(root)? {
-        match (entry.name.as_str(), entry.is_directory) {
-            ("LOCK" | "stamp.new", false) | ("lost+found", true) => {}
-            (name @ ("incoming" | "segments" | "quarantine"), true) => {
-                if let Some(inner) = list(&root.join(name))?.first() {
-                    return refuse(&inner.name);
-                }
-            }
-            ("chunks", true) => {
-                for fan in list(&paths.chunks())? {
-                    let inner = match fan.is_directory {
-                        true => list(&paths.chunks().join(&fan.name))?,
-                        false => vec![fan],
-                    };
-                    if let Some(inner) = inner.first() {
-                        return refuse(&inner.name);
-                    }
-                }
-            }
-            (name, _) => return refuse(name),
-        }
-    }
-    Ok(())
 }
 
 /// Opens the index; puts a damaged one aside and begins a new one.

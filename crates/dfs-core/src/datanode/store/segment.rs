@@ -4,7 +4,7 @@
 //! at the end of the one before is never written over. Only the committer appends and deletes.
 //! All calls block.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -129,17 +129,12 @@ impl Segments {
         let path = self.shared.paths.segment(segment);
         let failed = |e| StoreError::Failed(format!("{}: {e}", path.display()));
         let disk = &self.shared.env.disk;
-        if !opened.contains_key(&segment) {
-            if !disk.exists(&path).map_err(failed)? {
-                return Ok(None);
+        let file = match opened.entry(segment) {
+            btree_map::Entry::Occupied(opened) => opened.into_mut(),
+            btree_map::Entry::Vacant(_) if !disk.exists(&path).map_err(failed)? => return Ok(None),
+            btree_map::Entry::Vacant(vacant) => {
+                vacant.insert(disk.open(&path, OpenMode::ReadWrite).map_err(failed)?)
             }
-            opened.insert(
-                segment,
-                disk.open(&path, OpenMode::ReadWrite).map_err(failed)?,
-            );
-        }
-        let Some(file) = opened.get(&segment) else {
-            return Ok(None);
         };
         let mut bytes = [0; HEADER_LEN];
         if file.read_at(&mut bytes, offset).is_err() {

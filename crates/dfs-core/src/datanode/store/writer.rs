@@ -96,7 +96,7 @@ impl ReplicaWriter {
         let (chunk, length) = (self.chunk, blocks.len() as u64);
         let invalid = |what: &str| Err(StoreError::Invalid(format!("{chunk}: {what}")));
         self.shared.condition.check()?;
-        if self.length % BLOCK_LEN as u64 != 0 {
+        if !self.length.is_multiple_of(BLOCK_LEN as u64) {
             return invalid("bytes after a short block");
         }
         if length > self.length_max - self.length {

@@ -1,4 +1,5 @@
 //! Every kind of damage is seen.
+#![allow(clippy::too_many_lines, reason = "one table of cases")]
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 use dfs_raft::Fatal;

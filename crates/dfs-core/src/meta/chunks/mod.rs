@@ -1,9 +1,9 @@
 //! How files are made of chunks, and where the replicas of chunks are meant to be.
 //!
 //! ```text
-//! reserved id ──Commit──▶ CHUNKS, referenced by extents ──last reference gone──▶ RECLAIM ──▶ gone
-//!      │                     replicas: adopt, replace, drop (surplus only)          ▲   node confirms
-//!      └── range expires ──▶ commits refused, replicas that exist are orphans ──────┘
+//! reserved id ──Commit──▶ CHUNKS, named by extents ──last reference──▶ RECLAIM ──▶ gone
+//!      │                  replicas: adopt, replace, drop surplus     ▲      node confirms
+//!      └─ range expires ─▶ commits refused, replicas are orphans ────┘
 //! ```
 //!
 //! A chunk belongs to the file that first committed it. The number of its references is the

@@ -1,4 +1,5 @@
 //! Commands are stored as they were, and nonsense is refused before it is proposed.
+#![allow(clippy::too_many_lines, reason = "one table of cases")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -60,7 +60,7 @@ fn make(
 ) -> Result<(InodeId, Inode), Fatal> {
     let mut inode = Inode::new(attr, place.dir_inode.policy, body, now);
     inode.links = 1;
-    let id = inode::insert(state, &inode)?;
+    let id = inode::next_id(state)?;
     put_name(state, now, place, id, &mut inode)?;
     Ok((id, inode))
 }

@@ -143,10 +143,15 @@ pub(crate) fn require(state: &impl ReadState, inode: InodeId) -> Result<Inode, F
 
 /// Stores a new inode under the next id.
 pub(crate) fn insert(state: &mut StateTxn<'_>, inode: &Inode) -> Result<InodeId, Fatal> {
-    let id = InodeId(counters::take(state, Meta::NextInode, 1)?);
+    let id = next_id(state)?;
     state.put(INODES, &id, inode)?;
-    counters::add(state, Meta::Inodes, 1)?;
     Ok(id)
+}
+
+/// The id of a new inode, which the caller stores.
+pub(crate) fn next_id(state: &mut StateTxn<'_>) -> Result<InodeId, Fatal> {
+    counters::add(state, Meta::Inodes, 1)?;
+    Ok(InodeId(counters::take(state, Meta::NextInode, 1)?))
 }
 
 /// Removes an inode's row.

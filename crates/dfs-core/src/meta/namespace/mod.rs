@@ -1,6 +1,6 @@
 //! The tree of directory entries over inodes.
 //!
-//! One file per operation, with its rules. All of them find their way with [`resolve`], which is
+//! One file per operation, with its rules. All of them find their way with `resolve`, which is
 //! where a check of permissions on the way belongs.
 
 pub(crate) mod create;

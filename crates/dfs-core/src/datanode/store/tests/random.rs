@@ -229,7 +229,7 @@ fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
     match number("DFS_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("DFS_SEEDS").unwrap_or(60),
+        None => 0..number("DFS_SEEDS").unwrap_or(16),
     }
 }
 

@@ -1,4 +1,5 @@
 //! Random changes, each with what the plain file system makes of it.
+#![allow(clippy::too_many_lines, reason = "one table of cases")]
 
 use bytes::Bytes;
 use dfs_raft::env::Random;

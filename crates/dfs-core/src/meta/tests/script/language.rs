@@ -1,4 +1,5 @@
 //! From a line of a script to a change, a command or a query.
+#![allow(clippy::too_many_lines, reason = "one table of cases")]
 
 use std::error::Error;
 use std::time::Duration;

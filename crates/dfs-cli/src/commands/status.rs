@@ -1,0 +1,277 @@
+//! `dfs status`: how the cluster is.
+
+use clap::Args;
+use dfs_core::proto::metadata::{ChunkHealth, ClusterStatus, Liveness, MasterInfo, NodeInfo};
+use dfs_core::types::AdminState;
+use serde::Serialize;
+
+use crate::context::{ClusterArgs, Context};
+use crate::error::{Doing, Exit, Failure, Result};
+use crate::text::size::{count, human};
+use crate::text::table::{Align, Table};
+
+const EXAMPLES: &str = "\
+Examples:
+  dfs status
+  dfs status --check && echo all well
+  dfs status --json | jq .chunks";
+
+/// Show how the cluster is: masters, data nodes, chunks, and what is being repaired.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct StatusArgs {
+    /// Exit with 3 if something is being repaired or a node is away, with 4 if data is missing.
+    #[arg(long)]
+    check: bool,
+
+    /// A JSON document.
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+#[derive(Serialize)]
+struct Document {
+    cluster: String,
+    health: &'static str,
+    masters: Vec<MasterDocument>,
+    nodes: Vec<NodeDocument>,
+    chunks: ChunkDocument,
+    inodes: u64,
+}
+
+#[derive(Serialize)]
+struct MasterDocument {
+    member: u64,
+    address: String,
+    leader: bool,
+    voter: bool,
+    log_index: Option<u64>,
+}
+
+/// A data node, as `--json` shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct NodeDocument {
+    node: u32,
+    address: String,
+    liveness: &'static str,
+    admin: &'static str,
+    zone: String,
+    rack: String,
+    host: String,
+    total: u64,
+    used: u64,
+    available: u64,
+    replicas: u64,
+}
+
+#[derive(Serialize)]
+struct ChunkDocument {
+    total: u64,
+    under_replicated: u64,
+    missing: u64,
+    repairing: u64,
+    reclaiming: u64,
+}
+
+/// How a cluster is, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Healthy,
+    Degraded,
+    DataMissing,
+}
+
+/// Runs it.
+pub(crate) async fn run(args: StatusArgs, context: &Context) -> Result<()> {
+    let client = context.client(&args.cluster).await?;
+    let status = client.status().await.doing("look at", "the cluster")?;
+    let health = health(&status);
+    match args.json {
+        true => context.output.json(&document(&status, health))?,
+        false => context.output.lines(lines(&status, health))?,
+    }
+    match (args.check, health) {
+        (false, _) | (true, Health::Healthy) => Ok(()),
+        (true, Health::Degraded) => Err(Failure::Told(Exit::Unavailable)),
+        (true, Health::DataMissing) => Err(Failure::Told(Exit::Integrity)),
+    }
+}
+
+fn health(status: &ClusterStatus) -> Health {
+    let led = status.masters.iter().any(|master| master.leader);
+    // Masters that lag have answered; only those that have not are away.
+    let away = status
+        .masters
+        .iter()
+        .any(|master| master.log_index.is_none());
+    let nodes_live = status
+        .nodes
+        .iter()
+        .all(|node| node.liveness == Liveness::Live);
+    match status.chunks {
+        ChunkHealth { missing: 1.., .. } => Health::DataMissing,
+        ChunkHealth {
+            under_replicated: 1..,
+            ..
+        } => Health::Degraded,
+        _ if led && !away && nodes_live => Health::Healthy,
+        _ => Health::Degraded,
+    }
+}
+
+impl Health {
+    fn name(self) -> &'static str {
+        match self {
+            Health::Healthy => "healthy",
+            Health::Degraded => "degraded",
+            Health::DataMissing => "data missing",
+        }
+    }
+}
+
+fn lines(status: &ClusterStatus, health: Health) -> Vec<String> {
+    let mut lines = vec![
+        format!("cluster {}: {}", status.cluster, health.name()),
+        String::new(),
+        "masters".to_owned(),
+    ];
+    let indented = |table: &Table| {
+        let lines = table.lines().into_iter();
+        lines.map(|line| format!("  {line}")).collect::<Vec<_>>()
+    };
+    lines.extend(indented(&master_table(&status.masters)));
+    lines.extend([String::new(), "data nodes".to_owned()]);
+    lines.extend(indented(&node_table(&status.nodes)));
+    lines.extend([String::new(), "chunks".to_owned()]);
+    lines.extend(indented(&chunk_table(&status.chunks)));
+    lines.extend([String::new(), count(status.inodes, "inode", "inodes")]);
+    lines
+}
+
+fn master_table(masters: &[MasterInfo]) -> Table {
+    let mut table = Table::with_head([
+        ("id", Align::Left),
+        ("address", Align::Left),
+        ("role", Align::Left),
+        ("log", Align::Right),
+    ]);
+    for master in masters {
+        let role = match (master.leader, master.voter) {
+            (true, _) => "leader",
+            (false, true) => "follower",
+            (false, false) => "learner",
+        };
+        let log = master.log_index.map(|index| index.to_string());
+        table.row([
+            format!("m{}", master.member),
+            master.address.clone(),
+            role.to_owned(),
+            log.unwrap_or_else(|| "no answer".to_owned()),
+        ]);
+    }
+    table
+}
+
+/// The data nodes as a table.
+pub(crate) fn node_table(nodes: &[NodeInfo]) -> Table {
+    let mut table = Table::with_head([
+        ("id", Align::Left),
+        ("address", Align::Left),
+        ("liveness", Align::Left),
+        ("state", Align::Left),
+        ("used", Align::Right),
+        ("available", Align::Right),
+        ("replicas", Align::Right),
+    ]);
+    for node in nodes {
+        table.row([
+            node.node.to_string(),
+            node.address.clone(),
+            liveness(node.liveness).to_owned(),
+            admin(node.admin).to_owned(),
+            human(node.space.used),
+            human(node.space.available),
+            node.replicas.to_string(),
+        ]);
+    }
+    table
+}
+
+fn chunk_table(chunks: &ChunkHealth) -> Table {
+    let bad = chunks.under_replicated.saturating_add(chunks.missing);
+    let mut table = Table::new([Align::Left, Align::Right]);
+    for (what, n) in [
+        ("healthy", chunks.total.saturating_sub(bad)),
+        ("under-replicated", chunks.under_replicated),
+        ("missing", chunks.missing),
+        ("copies being made", chunks.repairing),
+        ("copies to be deleted", chunks.reclaiming),
+    ] {
+        table.row([what.to_owned(), n.to_string()]);
+    }
+    table
+}
+
+fn liveness(liveness: Liveness) -> &'static str {
+    match liveness {
+        Liveness::Live => "live",
+        Liveness::Suspect => "suspect",
+        Liveness::Dead => "dead",
+    }
+}
+
+fn admin(state: AdminState) -> &'static str {
+    match state {
+        AdminState::InService => "in service",
+        AdminState::Draining => "draining",
+        AdminState::Drained => "drained",
+        AdminState::Maintenance => "maintenance",
+    }
+}
+
+fn document(status: &ClusterStatus, health: Health) -> Document {
+    let masters = status.masters.iter().map(|master| MasterDocument {
+        member: master.member,
+        address: master.address.clone(),
+        leader: master.leader,
+        voter: master.voter,
+        log_index: master.log_index,
+    });
+    let chunks = &status.chunks;
+    Document {
+        cluster: status.cluster.to_string(),
+        health: health.name(),
+        masters: masters.collect(),
+        nodes: status.nodes.iter().map(NodeDocument::new).collect(),
+        chunks: ChunkDocument {
+            total: chunks.total,
+            under_replicated: chunks.under_replicated,
+            missing: chunks.missing,
+            repairing: chunks.repairing,
+            reclaiming: chunks.reclaiming,
+        },
+        inodes: status.inodes,
+    }
+}
+
+impl NodeDocument {
+    /// Of `node`.
+    pub(crate) fn new(node: &NodeInfo) -> NodeDocument {
+        NodeDocument {
+            node: node.node.0,
+            address: node.address.clone(),
+            liveness: liveness(node.liveness),
+            admin: admin(node.admin),
+            zone: node.topology.zone.clone(),
+            rack: node.topology.rack.clone(),
+            host: node.topology.host.clone(),
+            total: node.space.total,
+            used: node.space.used,
+            available: node.space.available,
+            replicas: node.replicas,
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Runs a node until it is told to stop or can go on no longer.
+
+use std::fmt;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use dfs_core::datanode::store::StoreError;
+use dfs_core::datanode::{DataNode, DataNodeConfig, DataNodeError};
+use dfs_core::env::Env;
+use dfs_core::error::{Error, ErrorKind};
+use dfs_core::master::{Master, MasterConfig};
+use dfs_core::types::Topology;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Args, Command, General};
+use crate::settings::{DataSettings, File, LogFormat, LogSettings, MasterSettings};
+
+/// Why the daemon ends, for a person and for a script.
+pub(crate) struct Failure {
+    message: String,
+    hint: Option<String>,
+    code: u8,
+}
+
+const REFUSED: u8 = 1;
+const USAGE: u8 = 2;
+const UNAVAILABLE: u8 = 3;
+
+impl Failure {
+    fn new(code: u8, message: impl fmt::Display) -> Failure {
+        Failure {
+            message: message.to_string(),
+            hint: None,
+            code,
+        }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Failure {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Tells the person at the terminal, and gives the exit code.
+    #[allow(
+        clippy::print_stderr,
+        reason = "the last words of a process, after its log"
+    )]
+    pub(crate) fn report(self) -> ExitCode {
+        eprintln!("error: {}", self.message);
+        if let Some(hint) = self.hint {
+            eprintln!("hint: {hint}");
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let code = match error.kind() {
+            ErrorKind::Unavailable { .. } => UNAVAILABLE,
+            _ => REFUSED,
+        };
+        Failure::new(code, error)
+    }
+}
+
+impl From<DataNodeError> for Failure {
+    fn from(error: DataNodeError) -> Failure {
+        Failure::new(REFUSED, error)
+    }
+}
+
+/// Does what the arguments say.
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    match args.command {
+        Command::Init(args) => {
+            let Some(settings) = master_settings(args.settings, args.general)? else {
+                return Ok(());
+            };
+            block_on(init(settings))
+        }
+        Command::Master(args) => {
+            let Some(settings) = master_settings(args.settings, args.general)? else {
+                return Ok(());
+            };
+            block_on(master(settings))
+        }
+        Command::Data(args) => {
+            let (file, general) = (read_file(&args.general)?, args.general);
+            let settings = args.settings.over(file.data);
+            let log = general.log.over(file.log);
+            if general.print_config {
+                let data = Some(settings);
+                return print_config(&File {
+                    log: Some(log),
+                    master: None,
+                    data,
+                });
+            }
+            start_log(&log)?;
+            block_on(data(settings, args.new))
+        }
+    }
+}
+
+/// The settings of a master; none if they were only to be printed.
+fn master_settings(
+    flags: MasterSettings,
+    general: General,
+) -> Result<Option<MasterSettings>, Failure> {
+    let file = read_file(&general)?;
+    let settings = flags.over(file.master);
+    let log = general.log.over(file.log);
+    if general.print_config {
+        print_config(&File {
+            log: Some(log),
+            master: Some(settings),
+            data: None,
+        })?;
+        return Ok(None);
+    }
+    start_log(&log)?;
+    Ok(Some(settings))
+}
+
+fn read_file(general: &General) -> Result<File, Failure> {
+    File::read(general.config.as_deref()).map_err(|e| Failure::new(USAGE, e))
+}
+
+fn print_config(file: &File) -> Result<(), Failure> {
+    let text = toml::to_string(file).map_err(|e| Failure::new(REFUSED, e))?;
+    say(text.trim_end())
+}
+
+/// A line of data: the readiness of the node, the identity of a cluster.
+fn say(line: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .map_err(|e| Failure::new(REFUSED, format!("cannot write to standard output: {e}")))
+}
+
+fn start_log(log: &LogSettings) -> Result<(), Failure> {
+    let filter = log.filter.as_deref().unwrap_or("info");
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|e| Failure::new(USAGE, format!("the log filter `{filter}` is wrong: {e}")))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match log.format {
+        Some(LogFormat::Json) => builder.json().flatten_event(true).init(),
+        _ => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+    }
+    Ok(())
+}
+
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(REFUSED, format!("cannot start threads: {e}")))?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    result
+}
+
+fn directory(setting: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    setting.ok_or_else(|| {
+        Failure::new(USAGE, "no directory is set")
+            .hint("pass `--directory DIR`, or set DFS_DIRECTORY or `directory` in the file")
+    })
+}
+
+fn master_config(settings: &MasterSettings) -> Result<MasterConfig, Failure> {
+    let mut config = MasterConfig::new(directory(settings.directory.clone())?);
+    if let Some(listen) = &settings.listen {
+        config.listen.clone_from(listen);
+    }
+    config.advertise.clone_from(&settings.advertise);
+    if let Some(period) = settings.dead_after {
+        config.liveness.dead_after = period.0;
+    }
+    if let Some(mib) = settings.cache_mib {
+        config.replica.state_cache_bytes = mib as usize * (1 << 20);
+    }
+    Ok(config)
+}
+
+/// Everybody who reaches the port has full access: say so where it is more than this machine.
+fn warn_if_open(listen: &str) {
+    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
+    let loopback = host == "localhost"
+        || host
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|a| a.is_loopback());
+    if loopback {
+        tracing::info!(%listen, "listening on loopback only; there is no encryption or login yet");
+    } else {
+        tracing::warn!(
+            %listen,
+            "NO ENCRYPTION AND NO LOGIN YET: whoever reaches this port can read, change and \
+             delete everything; keep it inside a network you trust"
+        );
+    }
+}
+
+async fn init(settings: MasterSettings) -> Result<(), Failure> {
+    let config = master_config(&settings)?;
+    let directory = config.replica.directory.display().to_string();
+    let master = Master::start(config, Env::real()).await?;
+    if master.is_member() {
+        master.shutdown().await;
+        return Err(
+            Failure::new(REFUSED, format!("{directory} belongs to a cluster already")).hint(
+                format!("run it with `dfs-node master --directory {directory}`"),
+            ),
+        );
+    }
+    let cluster = master.found().await?;
+    let address = master.address().to_owned();
+    master.shutdown().await;
+    say(&format!("founded cluster {cluster} in {directory}"))?;
+    say(&format!(
+        "next: dfs-node master --directory {directory} --listen {address}"
+    ))
+}
+
+async fn master(settings: MasterSettings) -> Result<(), Failure> {
+    let config = master_config(&settings)?;
+    let directory = config.replica.directory.display().to_string();
+    warn_if_open(&config.listen);
+    let stop = stop_signal()?;
+    let master = Master::start(config, Env::real()).await?;
+    if !master.is_member() {
+        let Some(seeds) = settings.join.filter(|seeds| !seeds.is_empty()) else {
+            master.shutdown().await;
+            return Err(
+                Failure::new(REFUSED, format!("{directory} belongs to no cluster yet"))
+                    .hint("found one with `dfs-node init`, or join one with `--join HOST:PORT`"),
+            );
+        };
+        master.join(&seeds).await?;
+    }
+    if let Some(status) = master.status()? {
+        let (member, cluster) = (status.member, status.cluster);
+        let address = master.address();
+        say(&format!(
+            "ready: master {member} of cluster {cluster} at {address}"
+        ))?;
+    }
+    let mut failed = master.failed();
+    let failure = tokio::select! {
+        () = stop => None,
+        reason = failed.wait_for(Option::is_some) => reason.ok().and_then(|r| r.clone()),
+    };
+    tracing::info!("stopping");
+    master.shutdown().await;
+    match failure {
+        None => Ok(()),
+        Some(reason) => Err(Failure::new(
+            REFUSED,
+            format!("the master stopped: {reason}"),
+        )),
+    }
+}
+
+async fn data(settings: DataSettings, new: bool) -> Result<(), Failure> {
+    let masters = settings.masters.unwrap_or_default();
+    let mut config = DataNodeConfig::new(directory(settings.directory)?, masters);
+    if config.masters.is_empty() {
+        return Err(Failure::new(USAGE, "no master is set")
+            .hint("pass `--masters HOST:PORT,…`, or set DFS_MASTERS or `masters` in the file"));
+    }
+    config.store.initialize = new;
+    if let Some(listen) = settings.listen {
+        config.listen = listen;
+    }
+    config.advertise = settings.advertise;
+    config.topology = Topology {
+        zone: settings.zone.unwrap_or_default(),
+        rack: settings.rack.unwrap_or_default(),
+        host: settings.host.unwrap_or_default(),
+    };
+    warn_if_open(&config.listen);
+    let stop = stop_signal()?;
+    let node = DataNode::start(config, Env::real())
+        .await
+        .map_err(|error| match error {
+            DataNodeError::Store(StoreError::Empty(_)) => Failure::from(error)
+                .hint("if this is to be a new data node, pass `--new`, this once"),
+            error => Failure::from(error),
+        })?;
+    let mut failed = node.failed();
+    let run = async {
+        let id = node.joined().await?;
+        say(&format!("ready: data node {id} at {}", node.address()))?;
+        match failed
+            .wait_for(Option::is_some)
+            .await
+            .map(|reason| reason.clone())
+        {
+            Ok(Some(reason)) => Err(Failure::from(reason)),
+            _ => Ok(()),
+        }
+    };
+    let result = tokio::select! {
+        () = stop => Ok(()),
+        result = run => result,
+    };
+    tracing::info!("stopping");
+    node.shutdown().await?;
+    result
+}
+
+/// Resolves when the process is asked to stop: SIGTERM, or Ctrl-C.
+fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+    let failed = |e| Failure::new(REFUSED, format!("cannot watch for signals: {e}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

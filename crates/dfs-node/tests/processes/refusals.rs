@@ -1,0 +1,154 @@
+//! What the daemon refuses, and what it says.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::tempdir;
+use tokio::time::timeout;
+
+use crate::TestResult;
+use crate::process::{Process, command};
+
+/// Runs a daemon that must refuse to start; gives its exit code and last words.
+async fn refused(arguments: &[&str]) -> Result<(Option<i32>, String), Box<dyn std::error::Error>> {
+    let run = command(arguments).env("DFS_LOG", "off").output();
+    let output = timeout(Duration::from_secs(60), run).await??;
+    Ok((
+        output.status.code(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    ))
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+#[tokio::test]
+async fn a_master_without_a_cluster_says_how_to_get_one() -> TestResult {
+    let directory = tempdir()?;
+    let arguments = [
+        "master",
+        "--directory",
+        &text(directory.path()),
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    let (code, said) = refused(&arguments).await?;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("belongs to no cluster yet"), "{said}");
+    assert!(
+        said.contains("hint: found one with `dfs-node init`"),
+        "{said}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cluster_is_founded_once_in_a_directory() -> TestResult {
+    let directory = tempdir()?;
+    let directory = text(&directory.path().join("m1"));
+    let init = ["init", "--directory", &directory, "--listen", "127.0.0.1:0"];
+    assert!(command(&init).output().await?.status.success());
+    let (code, said) = refused(&init).await?;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&directory), "it names the directory: {said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_directory_and_a_port_are_one_process_s() -> TestResult {
+    let directory = tempdir()?;
+    let first = text(&directory.path().join("m1"));
+    let init = ["init", "--directory", &first, "--listen", "127.0.0.1:0"];
+    assert!(command(&init).output().await?.status.success());
+    let run = ["master", "--directory", &first, "--listen", "127.0.0.1:0"];
+    let running = Process::start(&run, &directory.path().join("log")).await?;
+
+    let (code, said) = refused(&run).await?;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("another process"), "{said}");
+
+    let second = text(&directory.path().join("m2"));
+    let taken = [
+        "init",
+        "--directory",
+        &second,
+        "--listen",
+        running.address(),
+    ];
+    let (code, said) = refused(&taken).await?;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains(running.address()),
+        "it names the address: {said}"
+    );
+    assert_eq!(running.stop().await?, Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_data_node_does_not_take_an_empty_directory_for_its_own_unless_told() -> TestResult {
+    let directory = tempdir()?;
+    let directory = text(directory.path());
+    let arguments = [
+        "data",
+        "--directory",
+        &directory,
+        "--listen",
+        "127.0.0.1:0",
+        "--masters",
+        "127.0.0.1:1",
+    ];
+    let (code, said) = refused(&arguments).await?;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("--new"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn settings_that_are_wrong_are_named() -> TestResult {
+    let directory = tempdir()?;
+    let file = directory.path().join("dfs.toml");
+    std::fs::write(&file, "[master]\nlissten = \"127.0.0.1:0\"\n")?;
+    let (code, said) = refused(&["master", "--config", &text(&file)]).await?;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("lissten"), "{said}");
+    let (code, said) = refused(&["master", "--listen", "127.0.0.1:0"]).await?;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("no directory is set"), "{said}");
+    let (code, said) = refused(&["data", "--directory", "/nowhere"]).await?;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("no master is set"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_printed_settings_show_flag_before_environment_before_file() -> TestResult {
+    let directory = tempdir()?;
+    let file = directory.path().join("dfs.toml");
+    std::fs::write(
+        &file,
+        "[master]\ndirectory = \"/a\"\ncache_mib = 7\nlisten = \"127.0.0.1:1\"",
+    )?;
+    let file = text(&file);
+    let output = command(&[
+        "master",
+        "--config",
+        &file,
+        "--cache-mib",
+        "9",
+        "--print-config",
+    ])
+    .env("DFS_LISTEN", "127.0.0.1:2")
+    .output()
+    .await?;
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    for line in [
+        "directory = \"/a\"",
+        "cache_mib = 9",
+        "listen = \"127.0.0.1:2\"",
+    ] {
+        assert!(printed.contains(line), "no {line} in {printed}");
+    }
+    Ok(())
+}
