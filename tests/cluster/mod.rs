@@ -9,6 +9,7 @@ mod repair;
 mod rot;
 mod too_few_nodes;
 mod whole;
+mod wiped;
 
 use std::error::Error;
 use std::future::Future;
@@ -34,6 +35,10 @@ fn pattern(length: usize) -> Vec<u8> {
 /// A directory that goes with the test.
 #[allow(clippy::expect_used, reason = "without one there is no test")]
 fn directory() -> TempDir {
+    // `RUST_LOG=info` makes a story talk. The first test to get here sets it up for all.
+    let talk = tracing_subscriber::fmt().with_test_writer();
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let _ = talk.with_env_filter(filter).try_init();
     tempfile::tempdir().expect("a temporary directory")
 }
 

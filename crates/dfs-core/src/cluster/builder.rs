@@ -171,7 +171,8 @@ impl ClusterBuilder {
         }
         let before = known.unwrap_or_default();
         let (masters, nodes) = start_parts(&config, &directory, &before).await?;
-        let roster = Roster {
+        let mut roster = Roster {
+            cluster: before.cluster,
             masters: masters.iter().map(|m| m.address().to_owned()).collect(),
             nodes: nodes.iter().map(|n| n.address().to_owned()).collect(),
         };
@@ -180,6 +181,10 @@ impl ClusterBuilder {
             roster.write(&config.env, &directory).await?;
         }
         let founded = gather(&config, &masters, &roster).await?;
+        if roster.cluster.is_none() {
+            roster.cluster = masters.iter().find_map(Master::cluster);
+            roster.write(&config.env, &directory).await?;
+        }
         for node in &nodes {
             node.joined().await.map_err(node_error)?;
         }
@@ -240,6 +245,11 @@ async fn start_parts(
 /// Makes the masters one group; true if it was founded now.
 async fn gather(config: &Config, masters: &[Master], roster: &Roster) -> Result<bool> {
     let founded = !masters.iter().any(Master::is_member);
+    if let (true, Some(id)) = (founded, roster.cluster) {
+        return Err(Error::invalid(format!(
+            "no master of cluster {id} has its files any more: without them its data is of no use"
+        )));
+    }
     if let (true, Some(first)) = (founded, masters.first()) {
         first.found().await?;
     }
@@ -248,7 +258,7 @@ async fn gather(config: &Config, masters: &[Master], roster: &Roster) -> Result<
         let seeds: Vec<String> = roster.masters.clone();
         super::retry(config.patience, || master.join(&seeds)).await
     });
-    if !founded && let Some(first) = masters.first() {
+    if !founded && let Some(first) = masters.iter().find(|master| master.is_member()) {
         // Instead of waiting for the silence of a leader that cannot be.
         first.trigger_election().await?;
     }
@@ -260,7 +270,7 @@ impl Cluster {
     /// Waits until all masters vote and all data nodes are heard.
     async fn wait_until_ready(&self) -> Result<()> {
         let limit = self.parts.config.patience;
-        self.wait_for("all masters and data nodes", limit, async || {
+        self.wait_for("all masters and data nodes", limit, || async {
             for index in 0..self.masters() {
                 let ready = self.parts.with_master(index, |master| {
                     let (voters, live) = master.strength()?;

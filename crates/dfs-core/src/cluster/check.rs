@@ -33,7 +33,7 @@ impl Cluster {
     /// [`Unsound`] as the source says what is wrong, or is still wrong when patience ends.
     pub async fn check(&self) -> Result<()> {
         let mut last = Vec::new();
-        let healthy = self.wait_for("health", HEALTH_TIMEOUT, async || {
+        let healthy = self.wait_for("health", HEALTH_TIMEOUT, || async {
             let found = self.ailments().await?;
             Ok(found.is_empty().then_some(()))
         });

@@ -117,7 +117,7 @@ impl Cluster {
     /// There is none for long.
     pub async fn leader(&self) -> Result<Part> {
         let wait = self.parts.config.patience;
-        self.wait_for("a leader", wait, async || {
+        self.wait_for("a leader", wait, || async {
             for index in 0..self.masters() {
                 let leads = self.parts.with_master(index, |master| master.leads());
                 if leads.await == Some(true) {
@@ -200,12 +200,15 @@ impl Cluster {
     }
 
     /// Waits until `condition` gives something.
-    async fn wait_for<T>(
+    async fn wait_for<T, F>(
         &self,
         what: &str,
         limit: Duration,
-        condition: impl AsyncFn() -> Result<Option<T>>,
-    ) -> Result<T> {
+        condition: impl Fn() -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<Option<T>>>,
+    {
         let deadline = Instant::now() + limit;
         loop {
             if let Some(found) = condition().await? {
@@ -243,5 +246,26 @@ where
                 sleep(POLL * 2).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_send<T: Send>(_: &T) {}
+
+    #[tokio::test]
+    async fn a_cluster_can_be_used_from_any_task() {
+        let directory = tempfile::tempdir().unwrap();
+        let start = Cluster::builder().masters(1).data_nodes(1);
+        let start = start.start(&directory);
+        is_send(&start);
+        let cluster = start.await.unwrap();
+        is_send(&cluster.check());
+        is_send(&cluster.leader());
+        is_send(&cluster.faults().crash(Part::Master(0)));
+        cluster.check().await.unwrap();
+        cluster.shutdown().await.unwrap();
     }
 }

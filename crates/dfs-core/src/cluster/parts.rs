@@ -93,7 +93,13 @@ impl Parts {
                 if slot.is_none() {
                     let address = self.roster.masters.get(index);
                     let config = self.config.master(&self.directory, index, address);
-                    *slot = Some(start_master(&self.config, config, limit).await?);
+                    let master = start_master(&self.config, config, limit).await?;
+                    if !master.is_member() {
+                        // Its disk was wiped: it comes back as somebody new.
+                        let seeds = &self.roster.masters;
+                        retry(limit, || master.join(seeds)).await?;
+                    }
+                    *slot = Some(master);
                 }
             }
             Part::DataNode(index) => {

@@ -2,17 +2,20 @@
 //!
 //! ```text
 //! dfs cluster 1
+//! id 0123456789abcdef0123456789abcdef
 //! master 127.0.0.1:40001
 //! node 127.0.0.1:40011
 //! ```
 //!
 //! Masters know each other by address, so theirs must stay; data nodes tell theirs anew at each
-//! start, and keep them where they can.
+//! start, and keep them where they can. The id is there once the cluster is founded: it is never
+//! founded again, even if no master is left.
 
 use std::path::Path;
 
 use crate::env::{Env, OpenMode};
 use crate::error::{Error, ErrorKind, Result};
+use crate::types::ClusterId;
 
 const FIRST_LINE: &str = "dfs cluster 1";
 const NAME: &str = "cluster";
@@ -23,6 +26,7 @@ const LEN_MAX: u64 = 1 << 20;
 /// The addresses of all parts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Roster {
+    pub(crate) cluster: Option<ClusterId>,
     pub(crate) masters: Vec<String>,
     pub(crate) nodes: Vec<String>,
 }
@@ -69,6 +73,9 @@ impl Roster {
         let masters = self.masters.iter().map(|address| ("master", address));
         let nodes = self.nodes.iter().map(|address| ("node", address));
         let mut text = format!("{FIRST_LINE}\n");
+        if let Some(cluster) = self.cluster {
+            text.push_str(&format!("id {cluster}\n"));
+        }
         for (word, address) in masters.chain(nodes) {
             text.push_str(&format!("{word} {address}\n"));
         }
@@ -86,6 +93,10 @@ fn parse(bytes: &[u8]) -> Result<Roster> {
     let mut roster = Roster::default();
     for line in lines {
         match line.split_once(' ') {
+            Some(("id", id)) => {
+                let id = id.parse().map_err(|_| wrong("its id is none"))?;
+                roster.cluster = Some(id);
+            }
             Some(("master", address)) => roster.masters.push(address.to_owned()),
             Some(("node", address)) => roster.nodes.push(address.to_owned()),
             _ => return Err(wrong(&format!("`{line}` is not understood"))),
@@ -109,6 +120,7 @@ mod tests {
         let env = Env::real();
         assert_eq!(Roster::read(&env, directory.path()).await.unwrap(), None);
         let mut roster = Roster {
+            cluster: Some(ClusterId(7)),
             masters: vec!["a:1".to_owned(), "b:2".to_owned()],
             nodes: vec!["c:3".to_owned()],
         };
@@ -121,7 +133,13 @@ mod tests {
 
     #[test]
     fn a_file_of_another_kind_is_refused() {
-        for text in ["", "hello", "dfs cluster 2\n", "dfs cluster 1\nnode"] {
+        for text in [
+            "",
+            "hello",
+            "dfs cluster 2\n",
+            "dfs cluster 1\nnode",
+            "dfs cluster 1\nid x",
+        ] {
             assert!(parse(text.as_bytes()).is_err(), "{text:?}");
         }
     }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::leading::Leading;
+use super::leader::Leading;
 use super::planners::placement::{PlacementError, Wish, place};
 use super::shared::{Shared, unexpected};
 use crate::env::Random;

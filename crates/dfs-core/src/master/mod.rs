@@ -3,8 +3,8 @@
 //! ```text
 //! client ────▶ services::metadata ─┬──▶ Replica (log, state)        changes and questions
 //!                                  └──▶ grants ─▶ planners::placement
-//! data node ─▶ services::cluster ─────▶ leading (soft: view, tasks) ◀──┐
-//! tick ──────▶ driver ─▶ map ─▶ planners::{repair, surplus, reclaim} ──┘ ─▶ recorder ─▶ log
+//! data node ─▶ services::cluster ─────▶ leader (soft: view, tasks) ◀───┐
+//! tick ──────▶ leader::driver ─▶ planners::{repair, surplus, reclaim} ─┘ ─▶ recorder ─▶ log
 //! ```
 //!
 //! - **The map is replicated, the view is soft.** Where replicas are meant to be is in the
@@ -19,25 +19,24 @@
 //! Not done here: balancing, draining beyond repair's, erasure coding, capabilities.
 
 mod config;
-mod driver;
 mod grants;
-mod group;
-mod ids;
-mod leading;
+mod leader;
 mod listener;
 pub mod liveness;
-mod map;
 pub mod planners;
-mod recorder;
 mod services;
 mod shared;
 pub mod tasks;
 pub mod view;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use dfs_raft::{ChangeError, Consistency, Fatal, Leadership, ReplicaStatus, Role, StartError};
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -48,6 +47,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::meta::{MetaMachine, Violation};
 use crate::proto::error::RpcError;
 use crate::types::{ClusterId, Rev};
+use leader::{driver, group, map};
 use shared::{RaftDialer, Replica, Shared};
 
 /// A running master. Dropping it stops it at once, as a crash would; [`Master::shutdown`] is
@@ -111,11 +111,14 @@ impl Master {
     ///
     /// # Errors
     /// It is a member already, or no seed leads to a leader.
-    pub async fn join(&self, seeds: &[String]) -> Result<()> {
-        let joined = self.shared.replica.join(seeds, &self.shared.address).await;
-        joined.map_err(change_error)?;
-        self.shared.cluster();
-        Ok(())
+    pub fn join(&self, seeds: &[String]) -> BoxFuture<'static, Result<()>> {
+        let (shared, seeds) = (Arc::clone(&self.shared), seeds.to_vec());
+        Box::pin(async move {
+            let joined = shared.replica.join(&seeds, &shared.address).await;
+            joined.map_err(change_error)?;
+            shared.cluster();
+            Ok(())
+        })
     }
 
     /// Whether it belongs to a cluster.
@@ -231,7 +234,8 @@ impl Master {
         self.shared.replica.shutdown().await;
     }
 
-    /// Stops at once, as a crash of the process would, and waits until nothing runs any more.
+    /// Stops at once, as a crash of the process would. Its directory may be held for a moment
+    /// longer.
     pub async fn crash(mut self) {
         self.tasks.shutdown().await;
     }

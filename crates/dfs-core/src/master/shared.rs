@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::MasterConfig;
-use super::leading::Leading;
+use super::leader::Leading;
 use crate::env::{BoxStream, Env, Network};
 use crate::meta::{Command, MetaMachine, Reply};
 use crate::proto::error::RpcError;

@@ -178,9 +178,10 @@ impl ClusterView {
     }
 
     /// Takes in what the map says of a node. A new incarnation must report anew; what was wrong
-    /// before is kept until that report covers it.
+    /// before is kept until that report covers it. What is older than what is known is ignored.
     pub fn know(&mut self, row: NodeRow) {
         match self.nodes.get_mut(&row.node) {
+            Some(node) if row.epoch < node.row.epoch => {}
             Some(node) => {
                 if node.row.epoch != row.epoch {
                     node.reported = Reported::No;
@@ -418,6 +419,18 @@ pub(crate) mod tests {
             ..row(1)
         });
         assert!(!view.confirmed(n, ChunkId(1)));
+    }
+
+    #[test]
+    fn a_row_from_before_a_registration_is_ignored() {
+        let mut view = view(1);
+        let new = NodeRow {
+            epoch: NodeEpoch(2),
+            ..row(1)
+        };
+        view.know(new.clone());
+        view.know(row(1));
+        assert_eq!(view.node(NodeId(1)).map(|node| &node.row), Some(&new));
     }
 
     #[test]

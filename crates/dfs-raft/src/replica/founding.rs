@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use openraft::BasicNode;
 use openraft::errors::{InitializeError, RaftError};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -30,6 +31,21 @@ const FOUNDER: MemberId = MemberId(1);
 
 /// The pause after a round of seeds that led nowhere.
 const JOIN_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a seed answers.
+type Asked<T> = Result<Result<T, Refusal>, tarpc::client::RpcError>;
+
+/// A question to a seed. (Not an `AsyncFn`: its futures cannot be shown to be `Send`, and joining
+/// must be possible in a task of its own.)
+trait Ask<T>:
+    Fn(RaftRpcClient, tarpc::context::Context) -> BoxFuture<'static, Asked<T>> + Sync
+{
+}
+
+impl<T, F> Ask<T> for F where
+    F: Fn(RaftRpcClient, tarpc::context::Context) -> BoxFuture<'static, Asked<T>> + Sync
+{
+}
 
 impl<M: StateMachine> Inner<M> {
     pub(super) async fn bootstrap(&self, address: &str) -> Result<ClusterId, ChangeError> {
@@ -152,8 +168,8 @@ impl<M: StateMachine> Inner<M> {
         deadline: Instant,
     ) -> Result<Welcome, ChangeError> {
         let protocol = PROTOCOL;
-        self.ask_leader(seeds, deadline, async |client, context| {
-            client.join(context, Join { protocol }).await
+        self.ask_leader(seeds, deadline, move |client, context| {
+            Box::pin(async move { client.join(context, Join { protocol }).await })
         })
         .await
     }
@@ -171,9 +187,9 @@ impl<M: StateMachine> Inner<M> {
             from: node.identity.member,
             to: MemberId::default(),
         };
-        self.ask_leader(seeds, deadline, async |client, context| {
+        self.ask_leader(seeds, deadline, |client, context| {
             let address = own_address.to_owned();
-            client.admit(context, header, address).await
+            Box::pin(async move { client.admit(context, header, address).await })
         })
         .await
     }
@@ -183,10 +199,7 @@ impl<M: StateMachine> Inner<M> {
         &self,
         seeds: &[String],
         deadline: Instant,
-        ask: impl AsyncFn(
-            RaftRpcClient,
-            tarpc::context::Context,
-        ) -> Result<Result<T, Refusal>, tarpc::client::RpcError>,
+        ask: impl Ask<T>,
     ) -> Result<T, ChangeError> {
         let mut why = "no seeds are given".to_owned();
         while Instant::now() < deadline {
@@ -224,10 +237,7 @@ impl<M: StateMachine> Inner<M> {
     async fn ask_one<T>(
         &self,
         address: &str,
-        ask: &impl AsyncFn(
-            RaftRpcClient,
-            tarpc::context::Context,
-        ) -> Result<Result<T, Refusal>, tarpc::client::RpcError>,
+        ask: &impl Ask<T>,
     ) -> std::io::Result<Result<T, Refusal>> {
         let dialed = timeout(self.config.rpc_timeout, self.dialer.dial(address)).await;
         let stream = dialed.map_err(std::io::Error::other)??;

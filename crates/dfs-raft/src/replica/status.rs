@@ -12,9 +12,10 @@ use crate::types::{self, ClusterId, MemberId};
 /// What a member of the cluster is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// It votes; acknowledged commands are on a majority of the voters.
+    /// It votes, and the change that gave it the vote is finished; acknowledged commands are on
+    /// a majority of the voters.
     Voter,
-    /// It receives the log and has no vote.
+    /// It receives the log and has no vote, or a change of its vote is under way.
     Learner,
 }
 
@@ -68,13 +69,17 @@ impl<M: StateMachine> Node<M> {
             let replication = metrics.replication.as_ref()?;
             Some(replication.get(id)?.as_ref()?.index)
         };
-        let voters: Vec<_> = membership.voter_ids().collect();
+        // While a change is under way there are two groups, and until it is committed it may be
+        // only half known: who votes in all of them is safe to count on.
+        let committed = metrics.committed_membership_config.membership();
+        let groups = [membership, committed].map(|m| m.get_joint_config());
+        let votes = |id: &MemberId| groups.iter().all(|g| g.iter().all(|g| g.contains(id)));
         let members = membership
             .nodes()
             .map(|(id, node)| Member {
                 id: *id,
                 address: node.addr.clone(),
-                role: match voters.contains(id) {
+                role: match votes(id) {
                     true => Role::Voter,
                     false => Role::Learner,
                 },

@@ -180,6 +180,11 @@ impl Endangered {
         }
     }
 
+    /// Leaves no chunk alone any longer: there is a new place for copies.
+    pub fn retry_all(&mut self) {
+        self.setbacks.clear();
+    }
+
     /// Nodes that could not make a copy of a chunk, lately.
     pub fn avoided(&self, chunk: ChunkId) -> &[NodeId] {
         self.setbacks

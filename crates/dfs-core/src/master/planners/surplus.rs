@@ -62,6 +62,26 @@ pub fn consider(
     Verdict::Try(witnesses)
 }
 
+/// An intended replica beyond what is wanted, and the nodes that make it so: one that is not
+/// good if there is one, else the last. None while the others are not all confirmed.
+pub fn excess(
+    view: &ClusterView,
+    chunk: ChunkId,
+    intended: &Intended,
+) -> Option<(NodeId, Vec<NodeId>)> {
+    let target = usize::from(intended.target.0).max(1);
+    if intended.replicas.len() <= target {
+        return None;
+    }
+    let bad = |id: &&NodeId| !super::repair::is_good(view, chunk, **id);
+    let mut replicas = intended.replicas.iter();
+    let victim = replicas.find(bad).or(intended.replicas.last()).copied()?;
+    let others = intended.replicas.iter().filter(|id| **id != victim);
+    let others = others.filter(|id| view.confirmed(**id, chunk));
+    let witnesses: Vec<NodeId> = others.copied().collect();
+    (witnesses.len() >= target).then_some((victim, witnesses))
+}
+
 #[derive(Debug)]
 struct Trial {
     since: Duration,
@@ -182,6 +202,23 @@ mod tests {
         let mut unsure = view(4);
         unsure.want_report(NodeId(1));
         assert_eq!(judge(&unsure, &[1, 2]), Verdict::Wait);
+    }
+
+    #[test]
+    fn of_too_many_intended_replicas_a_bad_one_goes_first() {
+        let intended = Intended {
+            length: 10,
+            checksum: 7,
+            target: ReplicationTarget(2),
+            replicas: [1, 2, 3].map(NodeId).to_vec(),
+        };
+        let excess = |view: &ClusterView| excess(view, C, &intended);
+        let mut view = view(3);
+        assert_eq!(excess(&view), Some((NodeId(3), vec![NodeId(1), NodeId(2)])));
+        view.add_fault(NodeId(1), C, Fault::Missing);
+        assert_eq!(excess(&view), Some((NodeId(1), vec![NodeId(2), NodeId(3)])));
+        view.want_report(NodeId(2));
+        assert_eq!(excess(&view), None);
     }
 
     #[test]

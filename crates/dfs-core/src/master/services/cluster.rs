@@ -7,7 +7,7 @@ use dfs_raft::Consistency;
 use dfs_raft::state::View;
 use tarpc::context::Context;
 
-use crate::master::map;
+use crate::master::leader::map;
 use crate::master::planners::Intended;
 use crate::master::planners::report::{self, Finding};
 use crate::master::shared::{Shared, unexpected};

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use dfs_raft::Fatal;
 use dfs_raft::state::ReadState;
 
-use super::planners::Intended;
-use super::view::NodeRow;
+use crate::master::planners::Intended;
+use crate::master::view::NodeRow;
 use crate::meta::{Chunk, query};
 use crate::types::{ChunkId, NodeId, Timestamp};
 

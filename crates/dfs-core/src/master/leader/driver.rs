@@ -9,19 +9,22 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dfs_raft::Consistency;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::leading::Leading;
+use super::Leading;
 use super::map::{self, Answers, Question};
-use super::planners::reclaim::{self, CHUNKS_PER_DELETE_MAX};
-use super::planners::repair::{self, PlannedCopy};
-use super::planners::surplus::{self, Verdict};
-use super::shared::{Pace, Shared};
-use super::tasks::Purpose;
-use super::{MasterConfig, recorder};
+use super::recorder;
 use crate::env::Random;
+use crate::master::MasterConfig;
+use crate::master::planners::reclaim::{self, CHUNKS_PER_DELETE_MAX};
+use crate::master::planners::repair::{self, PlannedCopy};
+use crate::master::planners::surplus::{self, Verdict};
+use crate::master::shared::{Pace, Shared};
+use crate::master::tasks::Purpose;
+use crate::master::view::NodeView;
 use crate::proto::cluster::Task;
 use crate::proto::error::RpcError;
 use crate::proto::metadata::Liveness;
@@ -29,11 +32,13 @@ use crate::types::{ChunkId, NodeId};
 
 /// Surplus copies looked at in one tick.
 const SURPLUS_PER_TICK: usize = 16;
+/// Nodes whose chunks are searched in one tick.
+const SEARCHES_PER_TICK: usize = 4;
 /// A full report of which no part came for this long is asked for anew.
-const REPORT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Leads whenever this master is elected, for ever.
-pub(super) async fn run(shared: Arc<Shared>) {
+pub(in crate::master) async fn run(shared: Arc<Shared>) {
     let mut leadership = shared.replica.leadership();
     loop {
         let now = leadership.borrow_and_update().clone();
@@ -79,7 +84,7 @@ async fn lead(shared: &Shared, term: u64) -> Result<(), RpcError> {
     }
 }
 
-async fn step(shared: &Shared, elapsed: std::time::Duration) -> Result<(), RpcError> {
+async fn step(shared: &Shared, elapsed: Duration) -> Result<(), RpcError> {
     recorder::record(shared).await?;
     let question = shared.leading(|leading| {
         leading.advance(elapsed);
@@ -121,13 +126,14 @@ fn ask(leading: &mut Leading, config: &MasterConfig) -> Question {
     }
     let pass_is_due =
         leading.searches.pass.is_some() || leading.searches.pass_again <= leading.clock;
-    let can_delete = |node: &&super::view::NodeView| {
+    let can_delete = |node: &&NodeView| {
         node.heard && node.liveness == Liveness::Live && !leading.tasks.is_deleting(node.row.node)
     };
+    let searches = leading.searches.nodes.iter().take(SEARCHES_PER_TICK);
     let deleters = leading.view.nodes().filter(can_delete);
     Question {
         chunks,
-        ranges: leading.searches.nodes.clone(),
+        ranges: searches.map(|(&node, &after)| (node, after)).collect(),
         pass: pass_is_due.then_some(leading.searches.pass),
         rows: config.pass_rows_per_tick,
         deleters: deleters.map(|node| node.row.node).collect(),
@@ -170,6 +176,7 @@ fn decide(leading: &mut Leading, config: &MasterConfig, answers: Answers, random
     }
     plan_repairs(leading, config, &answers, random);
     consider_surplus(leading, &answers);
+    consider_excess(leading, &answers);
     plan_deletions(leading, &answers);
 }
 
@@ -264,6 +271,22 @@ fn consider_surplus(leading: &mut Leading, answers: &Answers) {
                 if try_surplus(leading, id, node, &witnesses) {
                     leading.outbox.surplus.insert((node, id), witnesses);
                 }
+            }
+        }
+    }
+}
+
+/// Gives up intended replicas beyond what is wanted, after a trial like that of surplus ones.
+fn consider_excess(leading: &mut Leading, answers: &Answers) {
+    for (&id, chunk) in &answers.chunks {
+        let Some(chunk) = chunk else {
+            continue;
+        };
+        if let Some((victim, witnesses)) = surplus::excess(&leading.view, id, chunk) {
+            if try_surplus(leading, id, victim, &witnesses) {
+                leading.outbox.surplus.insert((victim, id), witnesses);
+            } else {
+                leading.hint(id);
             }
         }
     }

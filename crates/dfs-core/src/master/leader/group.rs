@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dfs_raft::{ChangeError, Member, MemberId, Role};
 
-use super::shared::Shared;
+use crate::master::shared::Shared;
 
 /// What is to be changed next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ enum Step {
 }
 
 /// Looks after the group while this master leads, for ever.
-pub(super) async fn run(shared: Arc<Shared>) {
+pub(in crate::master) async fn run(shared: Arc<Shared>) {
     let mut leadership = shared.replica.leadership();
     loop {
         if leadership.wait_for(|now| now.is_ready).await.is_err() {

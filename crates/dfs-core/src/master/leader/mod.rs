@@ -4,11 +4,18 @@
 //! for safety. Its clock is the driver's: it stands still while this process does not run, so
 //! that a pause of the leader buries no data node.
 
+pub(super) mod driver;
+pub(super) mod group;
+mod ids;
+pub(super) mod map;
+mod recorder;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use ids::ChunkIdPool;
+
 use super::config::MasterConfig;
-use super::ids::ChunkIdPool;
 use super::liveness::{Effect, Event, Watch};
 use super::planners::Intended;
 use super::planners::repair::{self, Endangered};
@@ -175,6 +182,7 @@ impl Leading {
         match effect {
             Effect::Revive(node) => {
                 tracing::info!(%node, "a data node is live");
+                self.endangered.retry_all();
                 let was_dead = self
                     .view
                     .node(node)

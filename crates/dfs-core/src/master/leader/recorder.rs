@@ -5,9 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use super::leading::{Leading, Made};
-use super::planners::report::Finding;
-use super::shared::{Shared, unexpected};
+use super::{Leading, Made};
+use crate::master::planners::report::Finding;
+use crate::master::shared::{Shared, unexpected};
 use crate::meta::command::ReplicaDrop;
 use crate::meta::{Command, Reply};
 use crate::proto::error::RpcError;

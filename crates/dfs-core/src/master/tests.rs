@@ -1,0 +1,224 @@
+//! Masters as others meet them: at their port.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+use std::time::Duration;
+
+use tarpc::context;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::{Master, MasterConfig};
+use crate::env::{BoxStream, Env};
+use crate::proto::cluster::{ClusterRpcClient, Heartbeat, Registration};
+use crate::proto::error::RpcError;
+use crate::proto::hello::{self, Hello, Service};
+use crate::proto::metadata::{GrantRequest, MetadataRpcClient};
+use crate::proto::transport::messages;
+use crate::types::{ClusterId, NodeEpoch, NodeId, NodeKey, ReplicationTarget, Space, Topology};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A master; what is left of its former life may hold the directory for a moment.
+async fn start(directory: &TempDir) -> Master {
+    let config = MasterConfig::new(directory.path().join("m"));
+    let start = async {
+        loop {
+            match Master::start(config.clone(), Env::real()).await {
+                Ok(master) => return master,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    timeout(PATIENCE, start).await.unwrap()
+}
+
+/// A cluster of one master that leads.
+async fn leader(directory: &TempDir) -> Master {
+    let master = start(directory).await;
+    master.found().await.unwrap();
+    let leads = async {
+        while !master.leads() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, leads).await.unwrap();
+    master
+}
+
+async fn call(
+    master: &Master,
+    service: Service,
+    cluster: Option<ClusterId>,
+) -> std::io::Result<BoxStream> {
+    let hello = Hello { service, cluster };
+    let network = Env::real().network;
+    let called = hello::call(&*network, master.address(), hello, PATIENCE).await;
+    called.map(|(stream, _)| stream)
+}
+
+async fn metadata(master: &Master) -> MetadataRpcClient {
+    let stream = call(master, Service::Metadata, None).await.unwrap();
+    MetadataRpcClient::new(Default::default(), messages(stream)).spawn()
+}
+
+async fn cluster(master: &Master) -> ClusterRpcClient {
+    let stream = call(master, Service::Cluster, None).await.unwrap();
+    ClusterRpcClient::new(Default::default(), messages(stream)).spawn()
+}
+
+fn registration(key: u128) -> Registration {
+    Registration {
+        key: NodeKey(key),
+        node: None,
+        address: format!("n{key}:1"),
+        topology: Topology::default(),
+        space: Space {
+            total: 1 << 40,
+            used: 0,
+            available: 1 << 40,
+        },
+    }
+}
+
+fn heartbeat(node: NodeId, epoch: NodeEpoch) -> Heartbeat {
+    Heartbeat {
+        node,
+        epoch,
+        space: registration(0).space,
+        replicas: 0,
+        streams: 0,
+        failed: None,
+    }
+}
+
+#[tokio::test]
+async fn a_caller_of_another_cluster_or_for_chunks_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let master = leader(&directory).await;
+    let other = Some(ClusterId(1));
+    for (service, cluster) in [
+        (Service::Raft, other),
+        (Service::Metadata, other),
+        (Service::ChunkStream, None),
+    ] {
+        let refused = call(&master, service, cluster).await.err();
+        let kind = refused.map(|e| e.kind());
+        assert_eq!(kind, Some(std::io::ErrorKind::ConnectionRefused));
+    }
+}
+
+#[tokio::test]
+async fn garbage_after_a_hello_ends_that_connection_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let master = leader(&directory).await;
+    for service in [Service::Raft, Service::Metadata, Service::Cluster] {
+        let mut stream = call(&master, service, None).await.unwrap();
+        stream.write_all(&[0xff; 64]).await.unwrap();
+        let mut rest = Vec::new();
+        // Closed or reset, and not left open.
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut rest))
+            .await
+            .unwrap();
+    }
+    let client = metadata(&master).await;
+    assert!(
+        client
+            .open_session(context::current())
+            .await
+            .unwrap()
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn a_cluster_is_founded_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let master = leader(&directory).await;
+    assert!(master.found().await.is_err());
+    let id = master.cluster();
+    master.shutdown().await;
+    let master = start(&directory).await;
+    assert!(master.found().await.is_err());
+    assert_eq!(master.cluster(), id);
+}
+
+#[tokio::test]
+async fn a_node_keeps_its_id_and_its_older_incarnations_are_fenced() {
+    let directory = tempfile::tempdir().unwrap();
+    let master = leader(&directory).await;
+    let client = cluster(&master).await;
+    let register = || client.register(context::current(), registration(7));
+    let first = register().await.unwrap().unwrap();
+    let second = register().await.unwrap().unwrap();
+    assert_eq!(first.node, second.node);
+    let old = heartbeat(first.node, first.epoch);
+    let fenced = client.heartbeat(context::current(), old).await.unwrap();
+    assert!(matches!(fenced, Err(RpcError::Fenced(_))), "{fenced:?}");
+    let new = heartbeat(second.node, second.epoch);
+    let reply = client.heartbeat(context::current(), new).await.unwrap();
+    assert!(reply.unwrap().report, "a new incarnation is to report");
+}
+
+#[tokio::test]
+async fn grants_never_name_one_chunk_twice_even_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..2 {
+        let master = start(&directory).await;
+        if !master.is_member() {
+            master.found().await.unwrap();
+        }
+        let client = loop {
+            if master.leads() {
+                break cluster(&master).await;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        let node = client.register(context::current(), registration(1));
+        let node = node.await.unwrap().unwrap();
+        let alive = heartbeat(node.node, node.epoch);
+        client
+            .heartbeat(context::current(), alive)
+            .await
+            .unwrap()
+            .unwrap();
+        let request = GrantRequest {
+            chunks: 3,
+            chunk_size: 1 << 20,
+            replicas: ReplicationTarget(1),
+            replicas_min: ReplicationTarget(1),
+            avoid: Vec::new(),
+        };
+        let writer = metadata(&master).await;
+        for _ in 0..5 {
+            let grant = writer.grant(context::current(), request.clone());
+            for granted in grant.await.unwrap().unwrap().chunks {
+                assert!(seen.insert(granted.chunk), "{} twice", granted.chunk);
+            }
+        }
+        master.crash().await;
+    }
+}
+
+#[tokio::test]
+async fn a_master_outside_of_a_cluster_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let master = start(&directory).await;
+    let client = metadata(&master).await;
+    assert_eq!(
+        client.leader(context::current()).await.unwrap().leader,
+        None
+    );
+    let refused = client.open_session(context::current()).await.unwrap();
+    assert!(
+        matches!(refused, Err(RpcError::Unavailable(_))),
+        "{refused:?}"
+    );
+    let refused = client.nodes(context::current()).await.unwrap();
+    assert_eq!(refused, Err(RpcError::NotLeader { leader: None }));
+}
