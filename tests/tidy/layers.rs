@@ -5,6 +5,7 @@ use super::source::{Source, all, report};
 /// Modules of `dfs-core`, and which of its other modules each may import.
 const CORE: &[(&str, &[&str])] = &[
     ("env", &[]),
+    ("testing", &["env"]),
     ("types", &["env"]),
     ("error", &["types"]),
     ("proto", &["env", "types"]),

@@ -219,7 +219,7 @@ impl Line {
         match self.shared.identity() {
             Some(ours) if ours != identity => {
                 return Err(DataNodeError::Refused(format!(
-                    "the directory belongs to {} of cluster {}, the masters say {node} of {cluster}",
+                    "the directory is of {} of cluster {}, the masters say {node} of {cluster}",
                     ours.node, ours.cluster
                 )));
             }

@@ -17,6 +17,9 @@ use crate::types::{Answer, MemberId, Proposal, TypeConfig};
 /// A change that was not committed within this many proposal deadlines is left to its fate.
 const CHANGE_DEADLINES: u32 = 3;
 
+/// What openraft makes of a change.
+type RaftResult<T> = Result<T, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
+
 impl<M: StateMachine> Node<M> {
     /// Gives a member id to someone who wants to join.
     pub(crate) async fn welcome(&self) -> Result<Welcome, Refusal> {
@@ -239,7 +242,7 @@ impl<M: StateMachine> Node<M> {
 
     async fn finish_change<T>(
         &self,
-        change: impl Future<Output = Result<T, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>>,
+        change: impl Future<Output = RaftResult<T>>,
     ) -> Result<(), ChangeError> {
         let deadline = self.config.propose_timeout * CHANGE_DEADLINES;
         match timeout(deadline, self.scoped(change)).await {

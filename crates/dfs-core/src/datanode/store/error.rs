@@ -15,7 +15,10 @@ pub enum StoreError {
     #[error("a replica of {0} with other bytes is here")]
     Exists(ChunkId),
     /// The replica is not what was written: put it in quarantine, get a new one.
-    #[error("{chunk} is corrupt{}: {reason}", block.map(|b| format!(" in block {b}")).unwrap_or_default())]
+    #[error(
+        "{chunk} is corrupt{}: {reason}",
+        block.map(|b| format!(" in block {b}")).unwrap_or_default()
+    )]
     Corrupt {
         /// Which chunk.
         chunk: ChunkId,

@@ -15,7 +15,7 @@
 //! `<chunk>` and `<number>` are 16 hexadecimal digits. Integers are little-endian.
 //!
 //! ```text
-//! stamp     0 "DFSSTAMP" | 8 version u16 | 10 flags u16 (1: cluster set, 2: node set) | 12 zero u32
+//! stamp     0 "DFSSTAMP" | 8 version u16 | 10 flags u16 (1: cluster, 2: node set) | 12 zero u32
 //!           16 key u128 | 32 cluster u128 | 48 node u32 | 52 crc of 0..52
 //!
 //! replica   0 "DFSCHUNK" | 8 version u16 | 10 state u16 (1 live, 2 deleted) | 12 data offset u32

@@ -102,7 +102,8 @@ impl ChunkReader {
     /// nothing more.
     ///
     /// # Errors
-    /// `Corrupt` when bytes fail their checksum, here or at the node; `Unreachable` when the node goes away or hangs.
+    /// `Corrupt` when bytes fail their checksum, here or at the node; `Unreachable` when the node
+    /// goes away or hangs.
     pub async fn next(&mut self) -> Result<Option<Bytes>, StreamError> {
         while let Some(blocks) = self.next_blocks().await? {
             let skip = self.range.offset.saturating_sub(blocks.offset);
