@@ -13,8 +13,9 @@ mod wiped;
 
 use std::error::Error;
 use std::future::Future;
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use dfs_core::cluster::{Cluster, ClusterBuilder, Part};
@@ -32,14 +33,41 @@ fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|i| (i / 251 + i) as u8).collect()
 }
 
-/// A directory that goes with the test.
-#[allow(clippy::expect_used, reason = "without one there is no test")]
-fn directory() -> TempDir {
+/// Clusters that run at a time: elections need their share of the processors.
+const CLUSTERS_MAX: usize = 2;
+
+static RUNNING: Mutex<usize> = Mutex::new(0);
+static ENDED: Condvar = Condvar::new();
+
+/// A directory that goes with the test, and its turn to run a cluster in it.
+struct Stage(TempDir);
+
+impl AsRef<Path> for Stage {
+    fn as_ref(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        ENDED.notify_one();
+    }
+}
+
+/// Waits for the test's turn. Each test has a thread and a runtime of its own, so it may block.
+#[allow(clippy::expect_used, reason = "without a directory there is no test")]
+fn directory() -> Stage {
     // `RUST_LOG=info` makes a story talk. The first test to get here sets it up for all.
     let talk = tracing_subscriber::fmt().with_test_writer();
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     let _ = talk.with_env_filter(filter).try_init();
-    tempfile::tempdir().expect("a temporary directory")
+    let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut running = ENDED
+        .wait_while(running, |running| *running >= CLUSTERS_MAX)
+        .unwrap_or_else(PoisonError::into_inner);
+    *running += 1;
+    Stage(tempfile::tempdir().expect("a temporary directory"))
 }
 
 /// A cluster that gives dead nodes up after seconds instead of minutes.

@@ -58,7 +58,7 @@ async fn a_cluster_that_lost_all_masters_is_not_founded_again_over_its_data() ->
     cluster.client().await?.write("/f", pattern(MIB)).await?;
     cluster.shutdown().await?;
     for master in ["m1", "m2", "m3"] {
-        std::fs::remove_dir_all(directory.path().join(master))?;
+        std::fs::remove_dir_all(directory.as_ref().join(master))?;
     }
 
     let started = Cluster::builder().start(&directory).await;
