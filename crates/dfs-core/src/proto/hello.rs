@@ -5,7 +5,7 @@
 //!          ◀─ length(2) ─ postcard(HelloReply) ─────────────────  listener
 //! ```
 //!
-//! Nobody sends more than [`HELLO_LEN_MAX`] bytes before both know that they mean the same
+//! Nobody sends more than `HELLO_LEN_MAX` bytes before both know that they mean the same
 //! service of the same cluster, in a version both speak.
 
 use std::io;

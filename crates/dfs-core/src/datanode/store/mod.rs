@@ -1,7 +1,7 @@
 //! The chunk store: replicas on one disk, which survive what disks and power supplies do.
 //!
 //! Chunks are written once. A long one has a file of its own, short ones are packed into
-//! segments; [`layout`] draws both. A replica is here when [`ReplicaWriter::finish`] has
+//! segments; `layout` draws both. A replica is here when [`ReplicaWriter::finish`] has
 //! returned, and then it is on stable storage; before that it is not here at all.
 //!
 //! ```no_run
