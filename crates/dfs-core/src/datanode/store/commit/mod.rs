@@ -11,6 +11,9 @@
 //! ```
 //! No batch has two operations on one chunk, so their order within it does not matter.
 
+mod queue;
+mod segment;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,16 +22,18 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
+pub(super) use queue::{Op, Packed, Queue};
+pub(super) use segment::Segments;
+
 use super::Shared;
 use super::condition::Change;
 use super::error::StoreError;
 use super::index::{Entry, Intent, Place};
 use super::layout::ReplicaHeader;
 use super::quarantine;
-use super::queue::{Answer, Op, Packed, Publish, Queue, Reply, Work, gather};
-use super::segment::Segments;
 use crate::env::DiskFile;
 use crate::types::ChunkId;
+use queue::{Answer, Publish, Reply, Work, gather};
 
 /// Starts the task. It ends when all queues are dropped, or after [`Op::Close`].
 pub(super) fn start(shared: Arc<Shared>, segments: Segments) -> Queue {

@@ -1,181 +1,53 @@
-//! Opening a store: is it ours, and what did a crash leave?
-//!
-//! Deletes nothing. What does not belong goes to quarantine and into the report. After a clean
-//! stop the index is believed; after any other, what the index may lack is read: names and
-//! headers of files, and the records appended since its last commit with all their bytes, as
-//! those may be torn. Without an index every header is read and a new index built.
+//! What a crash left, looked through and compared with the index.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-use tracing::{info, warn};
-
-use super::Shared;
-use super::claim::claim;
-use super::condition::Condition;
-use super::config::StoreConfig;
-use super::error::StoreError;
-use super::index::{Contents, Entry, Index, Intent, Place, Scanned};
-use super::layout::{FAN_OUT, PAGE_LEN, Paths, RecordState, ReplicaHeader, file_name, parse_name};
-use super::quarantine;
-use super::replica::{Opened, read_header};
+use super::RecoveryReport;
 use super::scan::{Found, scan_segment};
-use super::segment::Segments;
-use super::space::Room;
-use crate::env::{Env, OpenMode};
+use crate::datanode::store::Shared;
+use crate::datanode::store::commit::Segments;
+use crate::datanode::store::error::StoreError;
+use crate::datanode::store::index::{Entry, Intent, Place, Scanned};
+use crate::datanode::store::layout::{
+    FAN_OUT, HEADER_LEN, PAGE_LEN, RecordState, ReplicaHeader, file_name, parse_name,
+};
+use crate::datanode::store::quarantine;
+use crate::datanode::store::replica::{Opened, read_header};
+use crate::env::OpenMode;
 use crate::types::ChunkId;
 
-/// Findings beyond these are counted only.
-const FINDINGS_MAX: usize = 1000;
 /// Index rows looked at in one go.
 const PAGE_ROWS: usize = 4096;
 
-/// What opening a store found.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RecoveryReport {
-    /// The store was new and has been made.
-    pub initialized: bool,
-    /// It had been closed, so that nothing had to be looked for.
-    pub clean: bool,
-    /// The index was missing or damaged and was built anew.
-    pub index_rebuilt: bool,
-    /// Replicas that the index did not have.
-    pub adopted: u64,
-    /// Replicas that the index had and that are not there.
-    pub lost: u64,
-    /// What was put in quarantine.
-    pub quarantined: u64,
-    /// Other damage and foreign files, left where they are.
-    pub noticed: u64,
-    /// The first of what was lost, put in quarantine or noticed.
-    pub findings: Vec<Finding>,
-}
-
-/// Something that recovery found wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// Which file or chunk.
-    pub what: String,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
-impl RecoveryReport {
-    fn find(&mut self, what: impl Into<String>, reason: impl Into<String>) {
-        let finding = Finding {
-            what: what.into(),
-            reason: reason.into(),
-        };
-        warn!(
-            what = finding.what,
-            reason = finding.reason,
-            "found while opening the store"
-        );
-        if self.findings.len() < FINDINGS_MAX {
-            self.findings.push(finding);
-        }
-    }
-}
-
-/// A store that is ready to be used.
-pub(super) struct Recovered {
-    pub(super) shared: Arc<Shared>,
-    pub(super) segments: Segments,
-    pub(super) report: RecoveryReport,
-}
-
-/// Opens and recovers. Blocks.
-pub(super) fn open(config: StoreConfig, env: Env) -> Result<Recovered, StoreError> {
-    let paths = Paths {
-        root: config.directory.clone(),
-    };
-    let mut report = RecoveryReport::default();
-    let disk = Arc::clone(&env.disk);
-    let (stamp, lock, initialized) = claim(&*disk, &env, &paths, &config)?;
-    report.initialized = initialized;
-    let space = disk
-        .space(&paths.root)
-        .map_err(|e| StoreError::Failed(format!("{}: {e}", paths.root.display())))?;
-    let (index, contents) = open_index(&env, &paths, &config, &mut report)?;
-    let shared = Arc::new(Shared {
-        room: Arc::new(Room::new(config.reserve, space)),
-        syncs: Semaphore::new(config.syncs_in_flight),
-        stamp: Mutex::new(stamp),
-        lock: Mutex::new(Some(lock)),
-        parts: AtomicU64::new(env.random.next_u64() >> 1),
-        condition: Condition::new(),
-        index,
-        paths,
-        env,
-        config,
-    });
-    report.clean = contents.clean && !report.index_rebuilt;
-    let mut recovery = Recovery {
-        shared: &shared,
-        report,
-        live: contents.segments,
-    };
-    recovery.mark_deleted(&contents.intents)?;
-    let next = recovery.run(contents.scanned)?;
-    let Recovery { report, live, .. } = recovery;
-    info!(
-        ?report,
-        replicas = shared.index.totals().replicas,
-        "opened the store"
-    );
-    let segments = Segments::new(Arc::clone(&shared), live, next);
-    Ok(Recovered {
-        shared,
-        segments,
-        report,
-    })
-}
-
-/// Opens the index; puts a damaged one aside and begins a new one.
-fn open_index(
-    env: &Env,
-    paths: &Paths,
-    config: &StoreConfig,
-    report: &mut RecoveryReport,
-) -> Result<(Index, Contents), StoreError> {
-    let path = paths.index();
-    let failed = |e| StoreError::Failed(format!("{}: {e}", path.display()));
-    let open = || Index::open(Arc::clone(&env.disk), path.clone(), config.index_cache);
-    let existed = env.disk.exists(&path).map_err(failed)?;
-    report.index_rebuilt = !existed && !report.initialized;
-    let reason = match open() {
-        Ok((index, contents)) => {
-            // An index without marks was never committed: a crash came before.
-            report.index_rebuilt |= contents.scanned == Scanned::default() && !report.initialized;
-            return Ok((index, contents));
-        }
-        Err(StoreError::OutOfSpace(e)) => return Err(StoreError::OutOfSpace(e)),
-        Err(e) => e.to_string(),
-    };
-    let name = format!("index.redb.{:016x}", env.random.next_u64());
-    let target = paths.quarantine().join(&name);
-    env.disk.rename(&path, &target).map_err(failed)?;
-    for directory in [&paths.quarantine(), &paths.root] {
-        env.disk.sync_directory(directory).map_err(failed)?;
-    }
-    report.index_rebuilt = true;
-    report.quarantined += 1;
-    report.find(name, reason);
-    open()
-}
-
-struct Recovery<'a> {
+/// Recovery at work.
+pub(super) struct Recovery<'a> {
     shared: &'a Arc<Shared>,
     report: RecoveryReport,
     /// Records in use, by segment.
     live: BTreeMap<u64, u64>,
 }
 
-impl Recovery<'_> {
+impl<'a> Recovery<'a> {
+    pub(super) fn new(
+        shared: &'a Arc<Shared>,
+        report: RecoveryReport,
+        live: BTreeMap<u64, u64>,
+    ) -> Recovery<'a> {
+        Recovery {
+            shared,
+            report,
+            live,
+        }
+    }
+
+    /// What was found, and the records in use, by segment.
+    pub(super) fn into_parts(self) -> (RecoveryReport, BTreeMap<u64, u64>) {
+        (self.report, self.live)
+    }
+
     /// Returns the number of the next segment.
-    fn run(&mut self, scanned: Scanned) -> Result<u64, StoreError> {
+    pub(super) fn run(&mut self, scanned: Scanned) -> Result<u64, StoreError> {
         self.incoming()?;
         let last = self.segments(scanned)?.max(scanned.segment);
         if !self.report.clean {
@@ -192,7 +64,7 @@ impl Recovery<'_> {
     }
 
     /// Finishes deletions that a crash cut short.
-    fn mark_deleted(&self, intents: &[Intent]) -> Result<(), StoreError> {
+    pub(super) fn mark_deleted(&self, intents: &[Intent]) -> Result<(), StoreError> {
         let segments = Segments::new(Arc::clone(self.shared), BTreeMap::new(), 0);
         let mut files = BTreeMap::new();
         for Intent {
@@ -362,7 +234,7 @@ impl Recovery<'_> {
             .disk
             .open(&path, OpenMode::ReadWrite)
             .map_err(failed)?;
-        let mut bytes = [0; super::layout::HEADER_LEN];
+        let mut bytes = [0; HEADER_LEN];
         file.read_at(&mut bytes, base).map_err(failed)?;
         if let Ok(mut header) = ReplicaHeader::decode(&bytes, None) {
             header.state = RecordState::Deleted;

@@ -10,19 +10,19 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use super::Shared;
-use super::error::StoreError;
-use super::index::{Entry, Place, Scanned};
-use super::layout::{
+use super::queue::Packed;
+use crate::datanode::store::Shared;
+use crate::datanode::store::error::StoreError;
+use crate::datanode::store::index::{Entry, Place, Scanned};
+use crate::datanode::store::layout::{
     HEADER_LEN, PAGE_LEN, RecordState, ReplicaHeader, SegmentHeader, encode_crcs, header_len,
 };
-use super::quarantine;
-use super::queue::Packed;
-use super::scan::{Found, scan_segment};
+use crate::datanode::store::open::{Found, scan_segment};
+use crate::datanode::store::quarantine;
 use crate::env::{DiskFile, OpenMode};
 use crate::types::ChunkId;
 
-pub(super) struct Segments {
+pub(in crate::datanode::store) struct Segments {
     shared: Arc<Shared>,
     active: Option<Active>,
     /// Records in use, by segment, of all segment files.
@@ -41,7 +41,11 @@ struct Active {
 
 impl Segments {
     /// `live` has every segment file; `next` is larger than any segment there ever was.
-    pub(super) fn new(shared: Arc<Shared>, live: BTreeMap<u64, u64>, next: u64) -> Segments {
+    pub(in crate::datanode::store) fn new(
+        shared: Arc<Shared>,
+        live: BTreeMap<u64, u64>,
+        next: u64,
+    ) -> Segments {
         Segments {
             shared,
             active: None,
@@ -51,7 +55,7 @@ impl Segments {
     }
 
     /// Every record before this is in the index, once the index has what was appended.
-    pub(super) fn scanned(&self) -> Scanned {
+    pub(in crate::datanode::store) fn scanned(&self) -> Scanned {
         match &self.active {
             Some(active) => Scanned {
                 segment: active.number,
@@ -68,7 +72,10 @@ impl Segments {
     ///
     /// # Errors
     /// [`StoreError::OutOfSpace`]: nothing was kept. [`StoreError::Failed`].
-    pub(super) fn append(&mut self, records: &[&Packed]) -> Result<Vec<Entry>, StoreError> {
+    pub(in crate::datanode::store) fn append(
+        &mut self,
+        records: &[&Packed],
+    ) -> Result<Vec<Entry>, StoreError> {
         if let Some(active) = &self.active
             && active.end >= self.shared.config.segment_size
         {
@@ -119,7 +126,7 @@ impl Segments {
     ///
     /// # Errors
     /// [`StoreError::Failed`].
-    pub(super) fn mark_deleted(
+    pub(in crate::datanode::store) fn mark_deleted(
         &self,
         opened: &mut BTreeMap<u64, Arc<dyn DiskFile>>,
         chunk: ChunkId,
@@ -159,7 +166,7 @@ impl Segments {
     ///
     /// # Errors
     /// [`StoreError::Failed`].
-    pub(super) fn punch(
+    pub(in crate::datanode::store) fn punch(
         &self,
         file: &dyn DiskFile,
         segment: u64,
@@ -175,14 +182,14 @@ impl Segments {
     }
 
     /// Counts a record out.
-    pub(super) fn forget(&mut self, segment: u64) {
+    pub(in crate::datanode::store) fn forget(&mut self, segment: u64) {
         if let Some(live) = self.live.get_mut(&segment) {
             *live = live.saturating_sub(1);
         }
     }
 
     /// Whether there is such a segment.
-    pub(super) fn exists(&self, segment: u64) -> bool {
+    pub(in crate::datanode::store) fn exists(&self, segment: u64) -> bool {
         self.live.contains_key(&segment)
     }
 
@@ -191,7 +198,7 @@ impl Segments {
     ///
     /// # Errors
     /// [`StoreError::Failed`].
-    pub(super) fn remove_empty(&mut self) -> Result<(), StoreError> {
+    pub(in crate::datanode::store) fn remove_empty(&mut self) -> Result<(), StoreError> {
         let active = self.active.as_ref().map(|a| a.number);
         let empty = self
             .live
