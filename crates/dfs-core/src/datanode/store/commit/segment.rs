@@ -4,7 +4,7 @@
 //! at the end of the one before is never written over. Only the committer appends and deletes.
 //! All calls block.
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,12 +15,11 @@ use crate::datanode::store::Shared;
 use crate::datanode::store::error::StoreError;
 use crate::datanode::store::index::{Entry, Place, Scanned};
 use crate::datanode::store::layout::{
-    HEADER_LEN, PAGE_LEN, RecordState, ReplicaHeader, SegmentHeader, encode_crcs, header_len,
+    PAGE_LEN, RecordState, ReplicaHeader, SegmentHeader, encode_crcs, header_len,
 };
 use crate::datanode::store::open::{Found, scan_segment};
 use crate::datanode::store::quarantine;
 use crate::env::{DiskFile, OpenMode};
-use crate::types::ChunkId;
 
 pub(in crate::datanode::store) struct Segments {
     shared: Arc<Shared>,
@@ -118,67 +117,6 @@ impl Segments {
             trimmed.map_err(|e| StoreError::from_write(&e, &active.path))?;
         }
         Ok(())
-    }
-
-    /// Marks a record as deleted, without a sync: that is of the returned file.
-    ///
-    /// None if the record is not there, so that there is nothing to mark.
-    ///
-    /// # Errors
-    /// [`StoreError::Failed`].
-    pub(in crate::datanode::store) fn mark_deleted(
-        &self,
-        opened: &mut BTreeMap<u64, Arc<dyn DiskFile>>,
-        chunk: ChunkId,
-        segment: u64,
-        offset: u64,
-    ) -> Result<Option<ReplicaHeader>, StoreError> {
-        let path = self.shared.paths.segment(segment);
-        let failed = |e| StoreError::Failed(format!("{}: {e}", path.display()));
-        let disk = &self.shared.env.disk;
-        let file = match opened.entry(segment) {
-            btree_map::Entry::Occupied(opened) => opened.into_mut(),
-            btree_map::Entry::Vacant(_) if !disk.exists(&path).map_err(failed)? => return Ok(None),
-            btree_map::Entry::Vacant(vacant) => {
-                vacant.insert(disk.open(&path, OpenMode::ReadWrite).map_err(failed)?)
-            }
-        };
-        let mut bytes = [0; HEADER_LEN];
-        if file.read_at(&mut bytes, offset).is_err() {
-            // What cannot be read is not found by a rebuilt index either.
-            return Ok(None);
-        }
-        let Ok(mut header) = ReplicaHeader::decode(&bytes, None) else {
-            return Ok(None);
-        };
-        if header.chunk != chunk {
-            return Ok(None);
-        }
-        if header.state == RecordState::Live {
-            header.state = RecordState::Deleted;
-            // In place and within a sector: it needs no room and touches no other record.
-            file.write_at(&header.encode(), offset).map_err(failed)?;
-        }
-        Ok(Some(header))
-    }
-
-    /// Makes a hole of a deleted record's data.
-    ///
-    /// # Errors
-    /// [`StoreError::Failed`].
-    pub(in crate::datanode::store) fn punch(
-        &self,
-        file: &dyn DiskFile,
-        segment: u64,
-        offset: u64,
-        header: &ReplicaHeader,
-    ) -> Result<(), StoreError> {
-        let length = header.record_len().saturating_sub(PAGE_LEN);
-        if length == 0 {
-            return Ok(());
-        }
-        let punched = file.punch_hole(offset + PAGE_LEN, length);
-        punched.map_err(|e| StoreError::from_write(&e, &self.shared.paths.segment(segment)))
     }
 
     /// Counts a record out.

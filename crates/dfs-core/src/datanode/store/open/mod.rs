@@ -47,6 +47,8 @@ pub struct RecoveryReport {
     pub lost: u64,
     /// What was put in quarantine.
     pub quarantined: u64,
+    /// Bytes of all that is in quarantine, now and from before.
+    pub quarantine_bytes: u64,
     /// Other damage and foreign files, left where they are.
     pub noticed: u64,
     /// The first of what was lost, put in quarantine or noticed.

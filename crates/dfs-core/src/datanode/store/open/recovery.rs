@@ -1,12 +1,13 @@
 //! What a crash left, looked through and compared with the index.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::RecoveryReport;
 use super::scan::{Found, scan_segment};
 use crate::datanode::store::Shared;
-use crate::datanode::store::commit::Segments;
+use crate::datanode::store::commit::Removed;
 use crate::datanode::store::error::StoreError;
 use crate::datanode::store::index::{Entry, Intent, Place, Scanned};
 use crate::datanode::store::layout::{
@@ -14,7 +15,7 @@ use crate::datanode::store::layout::{
 };
 use crate::datanode::store::quarantine;
 use crate::datanode::store::replica::{Opened, read_header};
-use crate::env::OpenMode;
+use crate::env::{Entry as Listed, OpenMode};
 use crate::types::ChunkId;
 
 /// Index rows looked at in one go.
@@ -48,6 +49,7 @@ impl<'a> Recovery<'a> {
 
     /// Returns the number of the next segment.
     pub(super) fn run(&mut self, scanned: Scanned) -> Result<u64, StoreError> {
+        self.foreign()?;
         self.incoming()?;
         let last = self.segments(scanned)?.max(scanned.segment);
         if !self.report.clean {
@@ -59,25 +61,42 @@ impl<'a> Recovery<'a> {
             offset: u64::MAX,
         };
         self.shared.index.flush(everything, &[], false)?;
+        let kept = self.list(&self.shared.paths.quarantine())?;
+        self.report.quarantine_bytes = kept.iter().map(|entry| entry.length).sum();
         // The number is larger than any the index has ever seen, even if those are gone.
         Ok(last + 1)
     }
 
     /// Finishes deletions that a crash cut short.
     pub(super) fn mark_deleted(&self, intents: &[Intent]) -> Result<(), StoreError> {
-        let segments = Segments::new(Arc::clone(self.shared), BTreeMap::new(), 0);
-        let mut files = BTreeMap::new();
-        for Intent {
-            segment,
-            offset,
-            chunk,
-        } in intents
-        {
-            segments.mark_deleted(&mut files, *chunk, *segment, *offset)?;
+        Removed::find(self.shared, intents)?.mark()
+    }
+
+    /// What is in the root that we did not put there, and which of our directories are gone.
+    fn foreign(&mut self) -> Result<(), StoreError> {
+        let paths = &self.shared.paths;
+        let chunks = self.list(&paths.chunks())?;
+        let mut missing: BTreeSet<String> = (0..FAN_OUT).map(|f| format!("{f:02x}")).collect();
+        let is_ours = |entry: &Listed| match entry.is_directory {
+            true => ["incoming", "chunks", "segments", "quarantine", "lost+found"]
+                .contains(&entry.name.as_str()),
+            false => ["LOCK", "stamp", "stamp.new", "index.redb"].contains(&entry.name.as_str()),
+        };
+        let mut found = Vec::new();
+        for entry in self.list(&paths.root)?.iter().filter(|e| !is_ours(e)) {
+            found.push((entry.name.clone(), "not a name of ours"));
         }
-        for (segment, file) in files {
-            let path = self.shared.paths.segment(segment);
-            file.sync().map_err(|e| StoreError::from_sync(&e, &path))?;
+        for entry in &chunks {
+            if !entry.is_directory || !missing.remove(&entry.name) {
+                found.push((format!("chunks/{}", entry.name), "not a name of ours"));
+            }
+        }
+        for name in missing {
+            found.push((format!("chunks/{name}"), "the directory is gone"));
+        }
+        for (what, reason) in found {
+            self.report.noticed += 1;
+            self.report.find(what, reason);
         }
         Ok(())
     }
@@ -108,6 +127,13 @@ impl<'a> Recovery<'a> {
                     moved = true;
                 }
             }
+        }
+        let known = self.live.len();
+        self.live
+            .retain(|number, _| numbers.binary_search(number).is_ok());
+        if self.live.len() < known {
+            // Files are gone, so a clean stop is no reason to believe the index.
+            self.report.clean = false;
         }
         let last = numbers.last().copied().unwrap_or(0);
         for number in numbers {
@@ -340,19 +366,19 @@ impl<'a> Recovery<'a> {
         Ok(Ok(()))
     }
 
-    fn list(&self, directory: &std::path::Path) -> Result<Vec<crate::env::Entry>, StoreError> {
+    fn list(&self, directory: &Path) -> Result<Vec<Listed>, StoreError> {
         let entries = self.shared.env.disk.list(directory);
         entries.map_err(|e| StoreError::Failed(format!("{}: {e}", directory.display())))
     }
 
-    fn set_aside(&mut self, path: &std::path::Path, reason: &str) -> Result<(), StoreError> {
+    fn set_aside(&mut self, path: &Path, reason: &str) -> Result<(), StoreError> {
         let name = quarantine::move_file(self.shared, path, reason)?;
         self.report.quarantined += 1;
         self.report.find(name, reason);
         Ok(())
     }
 
-    fn sync(&self, directory: &std::path::Path) -> Result<(), StoreError> {
+    fn sync(&self, directory: &Path) -> Result<(), StoreError> {
         let synced = self.shared.env.disk.sync_directory(directory);
         synced.map_err(|e| StoreError::from_sync(&e, directory))
     }
