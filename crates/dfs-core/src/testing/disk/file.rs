@@ -3,8 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::sync::MutexGuard;
 
-use super::inode::Change;
-use super::world::World;
+use super::inode::{Change, Inode};
+use super::world::{World, strike};
 use super::{MemoryDisk, PAGE};
 use crate::env::DiskFile;
 
@@ -40,7 +40,14 @@ impl DiskFile for MemoryFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let world = self.world()?;
-        let bytes = &world.inodes[&self.inode].current;
+        let Inode {
+            current: bytes,
+            unreadable,
+            ..
+        } = &world.inodes[&self.inode];
+        if *unreadable {
+            return Err(io::Error::other("the disk failed to read"));
+        }
         let range = offset as usize..offset as usize + buffer.len();
         let bytes = bytes.get(range).ok_or(ErrorKind::UnexpectedEof)?;
         buffer.copy_from_slice(bytes);
@@ -48,6 +55,14 @@ impl DiskFile for MemoryFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let panics = strike(&mut self.world()?.faults.panics);
+        assert!(!panics, "the program has a bug");
+        let failing = strike(&mut self.world()?.faults.writes);
+        if failing {
+            let some = bytes.len() / 2;
+            self.change(Change::Bytes(offset, bytes[..some].to_vec()))?;
+            return Err(io::Error::other("the disk failed to write"));
+        }
         let length = bytes.len() as u64;
         let room = self.world()?.allocate(self.inode, offset, length);
         if let Err(e) = room {
@@ -86,8 +101,7 @@ impl DiskFile for MemoryFile {
     fn sync(&self) -> io::Result<()> {
         let mut world = self.world()?;
         world.begin_change()?;
-        let failing = world.failing_syncs > 0;
-        world.failing_syncs -= u64::from(failing);
+        let failing = strike(&mut world.faults.syncs);
         let inode = world.inodes.get_mut(&self.inode).unwrap();
         if failing {
             inode.unsynced.clear();

@@ -13,6 +13,7 @@ pub(super) struct Inode {
     pub(super) durable: Vec<u8>,
     pub(super) unsynced: Vec<Change>,
     pub(super) pages: BTreeSet<u64>,
+    pub(super) unreadable: bool,
 }
 
 #[derive(Debug, Clone)]

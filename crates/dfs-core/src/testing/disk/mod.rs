@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::env::{Disk, DiskFile, DiskLock, Entry, OpenMode, Random, SeededRandom, Space};
 use file::MemoryFile;
 use inode::Inode;
-use world::{Directory, World, not_found, set};
+use world::{Directory, Faults, World, not_found, set, strike};
 
 const PAGE: u64 = 4096;
 
@@ -33,7 +33,7 @@ impl MemoryDisk {
             life: 0,
             changes_left: None,
             changes: 0,
-            failing_syncs: 0,
+            faults: Faults::default(),
         };
         MemoryDisk(Arc::new(Mutex::new(world)))
     }
@@ -65,7 +65,29 @@ impl MemoryDisk {
 
     /// The next syncs fail, and what they were to sync is lost, as on a real disk.
     pub fn fail_syncs(&self, count: u64) {
-        self.world().failing_syncs = count;
+        self.world().faults.syncs = count;
+    }
+
+    /// The next syncs of directories fail; what the names are after a crash is open.
+    pub fn fail_directory_syncs(&self, count: u64) {
+        self.world().faults.directory_syncs = count;
+    }
+
+    /// The next writes fail, when a part of their bytes is written.
+    pub fn fail_writes(&self, count: u64) {
+        self.world().faults.writes = count;
+    }
+
+    /// The next write panics, as a bug in the program would.
+    pub fn panic_on_write(&self) {
+        self.world().faults.panics = 1;
+    }
+
+    /// No byte of this file can be read, or all can again.
+    pub fn fail_reads_of(&self, path: impl AsRef<Path>, failing: bool) {
+        let mut world = self.world();
+        let inode = world.inode_at(path.as_ref()).unwrap();
+        world.inodes.get_mut(&inode).unwrap().unreadable = failing;
     }
 
     /// Power goes and comes back: of what was not synced some is there, some is not, some is
@@ -198,6 +220,9 @@ impl Disk for MemoryDisk {
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world();
         world.begin_change()?;
+        if strike(&mut world.faults.directory_syncs) {
+            return Err(io::Error::other("the disk failed to write"));
+        }
         let directory = world
             .directories
             .get_mut(path)

@@ -21,7 +21,23 @@ pub(super) struct World {
     /// Changes until the power goes.
     pub(super) changes_left: Option<u64>,
     pub(super) changes: u64,
-    pub(super) failing_syncs: u64,
+    pub(super) faults: Faults,
+}
+
+/// What is to fail next.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    pub(super) syncs: u64,
+    pub(super) directory_syncs: u64,
+    pub(super) writes: u64,
+    pub(super) panics: u64,
+}
+
+/// Whether it is to fail this time.
+pub(super) fn strike(left: &mut u64) -> bool {
+    let failing = *left > 0;
+    *left -= u64::from(failing);
+    failing
 }
 
 #[derive(Debug, Default)]
