@@ -31,7 +31,8 @@
 //! ```
 //! A record is found by its header alone. The salt is random and secret, so bytes of a user
 //! that look like a record are none. A deleted record keeps its header, with the state changed
-//! in place; its other pages become a hole.
+//! in place; its other pages become a hole. Neighbours deleted together become one record: the
+//! first one's header says a length that spans them all, and all but its page become a hole.
 //!
 //! Index tables (redb), each value followed by the CRC-32C of key and value:
 //!
@@ -194,6 +195,15 @@ impl ReplicaHeader {
     /// The length of a record in a segment.
     pub(super) fn record_len(&self) -> u64 {
         (u64::from(self.data_offset) + self.length).next_multiple_of(PAGE_LEN)
+    }
+
+    /// Makes the record this long, over its neighbours. Only for one to be deleted: what its
+    /// checksums say is of no use any more.
+    pub(super) fn cover(&mut self, record_len: u64) {
+        let data_offset = header_len(block_count(record_len));
+        self.length = record_len.saturating_sub(data_offset);
+        self.blocks = block_count(self.length) as u32;
+        self.data_offset = data_offset as u32;
     }
 
     pub(super) fn encode(&self) -> [u8; HEADER_LEN] {

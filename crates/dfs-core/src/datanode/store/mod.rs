@@ -24,22 +24,16 @@
 //!
 //! Not done here: which replicas there should be, when to verify them (scrub), how they travel.
 
-mod claim;
 mod commit;
 mod condition;
 mod config;
 mod error;
 mod index;
 mod layout;
+mod open;
 mod quarantine;
-mod queue;
-mod recovery;
 mod replica;
-mod scan;
-mod segment;
 mod space;
-mod stamp;
-mod writer;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -52,19 +46,19 @@ use tracing::warn;
 pub use condition::Changes;
 pub use config::{IndexLag, Reserve, StoreConfig};
 pub use error::StoreError;
-pub use recovery::{Finding, RecoveryReport};
-pub use replica::{BlockRun, ReplicaReader, ReplicaSummary};
+pub use open::stamp::Stamp;
+pub use open::{Finding, RecoveryReport};
+pub use replica::{BlockRun, ReplicaReader, ReplicaSummary, ReplicaWriter};
 pub use space::Purpose;
-pub use stamp::Stamp;
-pub use writer::ReplicaWriter;
 
 use crate::env::{DiskFile, DiskLock, Env};
 use crate::types::limits::CHUNK_SIZE_MAX;
 use crate::types::{ChunkId, ClusterId, NodeId, Space};
+use commit::{Op, Queue};
 use condition::Condition;
 use index::{Index, Place};
 use layout::{PAGE_LEN, Paths};
-use queue::{Op, Queue};
+use open::stamp;
 use replica::Opened;
 use space::Room;
 
@@ -104,7 +98,7 @@ impl ChunkStore {
         config.validate()?;
         let blocking = env.clone();
         let recovered = blocking
-            .run_blocking(move || recovery::open(config, env))
+            .run_blocking(move || open::recover(config, env))
             .await?;
         let shared = Arc::clone(&recovered.shared);
         let queue = commit::start(Arc::clone(&shared), recovered.segments);

@@ -222,3 +222,133 @@ async fn the_index_waits_for_room_and_loses_nothing() {
     let (store, _) = open(&disk).await;
     assert_eq!(listed(&store).await, (10..30).collect::<Vec<_>>());
 }
+
+/// A store with chunks 1 (small) and 2 (large) after a power cut, which has nothing but those
+/// and perhaps chunk 3.
+async fn assert_only_3_is_open(disk: &MemoryDisk, length: usize) {
+    disk.cut_power();
+    let (store, _) = open(disk).await;
+    assert_has(&store, 1, SMALL).await;
+    assert_has(&store, 2, LARGE).await;
+    match &listed(&store).await[..] {
+        [1, 2] => {}
+        [1, 2, 3] => assert_has(&store, 3, length).await,
+        other => panic!("{other:?}"),
+    }
+    put(&store, 3, length).await.unwrap();
+    assert_has(&store, 3, length).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_write_fails_the_directory_and_leaves_no_half_replica() {
+    for length in [SMALL, LARGE] {
+        let disk = MemoryDisk::new(1);
+        let (store, _) = open(&disk).await;
+        put(&store, 1, SMALL).await.unwrap();
+        put(&store, 2, LARGE).await.unwrap();
+        disk.fail_writes(1);
+        let failed = put(&store, 3, length).await.unwrap_err();
+        assert!(matches!(failed, StoreError::Failed(_)), "{failed}");
+        assert!(store.failed().borrow().is_some());
+        let refused = put(&store, 4, SMALL).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Failed(_)), "{refused}");
+        assert_has(&store, 1, SMALL).await;
+        assert_eq!(listed(&store).await, [1, 2]);
+        assert_only_3_is_open(&disk, length).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_directory_sync_fails_the_directory_and_nothing_is_acknowledged() {
+    let disk = MemoryDisk::new(1);
+    let (store, _) = open(&disk).await;
+    put(&store, 1, SMALL).await.unwrap();
+    put(&store, 2, LARGE).await.unwrap();
+    disk.fail_directory_syncs(1);
+    let failed = put(&store, 3, LARGE).await.unwrap_err();
+    assert!(matches!(failed, StoreError::Failed(_)), "{failed}");
+    assert!(store.failed().borrow().is_some());
+    // Its name may be there; nobody was told so.
+    assert_eq!(listed(&store).await, [1, 2]);
+    assert_only_3_is_open(&disk, LARGE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_segment_whose_name_is_not_durable_holds_nothing() {
+    let disk = MemoryDisk::new(1);
+    let (store, _) = open(&disk).await;
+    disk.fail_directory_syncs(1);
+    let failed = put(&store, 1, SMALL).await.unwrap_err();
+    assert!(matches!(failed, StoreError::Failed(_)), "{failed}");
+    assert!(store.failed().borrow().is_some());
+    disk.cut_power();
+    let (store, _) = open(&disk).await;
+    assert!(listed(&store).await.is_empty());
+    put(&store, 1, SMALL).await.unwrap();
+    assert_has(&store, 1, SMALL).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_cannot_be_read_is_corrupt_and_the_directory_goes_on() {
+    for length in [SMALL, LARGE] {
+        let disk = MemoryDisk::new(1);
+        let (store, _) = open(&disk).await;
+        put(&store, 1, length).await.unwrap();
+        let reader = store.open_replica(ChunkId(1)).await.unwrap();
+        let path = match length {
+            SMALL => disk.files("/disk/segments")[0].clone(),
+            _ => chunk_path(1).into(),
+        };
+        disk.fail_reads_of(&path, true);
+        let bad = reader.read(ByteRange::new(0, 10)).await.unwrap_err();
+        assert!(
+            matches!(bad, StoreError::Corrupt { block: Some(0), .. }),
+            "{bad}"
+        );
+        let bad = store.open_replica(ChunkId(1)).await.unwrap_err();
+        assert!(matches!(bad, StoreError::Corrupt { .. }), "{bad}");
+        let bad = store.verify(ChunkId(1)).await.unwrap_err();
+        assert!(matches!(bad, StoreError::Corrupt { .. }), "{bad}");
+        assert_eq!(*store.failed().borrow(), None);
+        put(&store, 2, LARGE).await.unwrap();
+        store.quarantine(ChunkId(1), "unreadable").await.unwrap();
+        put(&store, 1, LARGE).await.unwrap();
+        assert_has(&store, 1, LARGE).await;
+        assert_eq!(quarantined(&disk), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_index_that_cannot_be_read_is_kept_aside_and_built_anew() {
+    let disk = MemoryDisk::new(1);
+    let (store, _) = open(&disk).await;
+    put(&store, 1, SMALL).await.unwrap();
+    put(&store, 2, LARGE).await.unwrap();
+    store.close().await.unwrap();
+    disk.fail_reads_of("/disk/index.redb", true);
+    let (store, report) = open(&disk).await;
+    assert!(report.index_rebuilt && !report.clean);
+    assert_eq!((report.adopted, report.quarantined), (2, 1));
+    assert_has(&store, 1, SMALL).await;
+    assert_has(&store, 2, LARGE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_committer_that_panics_fails_the_directory_and_reads_go_on() {
+    let disk = MemoryDisk::new(1);
+    let (store, _) = open(&disk).await;
+    put(&store, 1, SMALL).await.unwrap();
+    put(&store, 2, LARGE).await.unwrap();
+    let mut failed = store.failed();
+    disk.panic_on_write();
+    let refused = put(&store, 3, SMALL).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Failed(_)), "{refused}");
+    let reason = failed.wait_for(Option::is_some).await.unwrap().clone();
+    assert!(reason.unwrap().contains("panicked"));
+    let refused = store.delete(&[ChunkId(1)]).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Failed(_)), "{refused}");
+    assert_has(&store, 1, SMALL).await;
+    assert_has(&store, 2, LARGE).await;
+    disk.kill_process();
+    assert_only_3_is_open(&disk, SMALL).await;
+}

@@ -2,7 +2,7 @@
 
 use super::super::index::{Entry, Place};
 use super::super::layout::{FormatError, ReplicaHeader, SegmentHeader, header_len};
-use super::super::stamp::Stamp;
+use super::super::open::stamp::Stamp;
 use super::*;
 use crate::types::{ClusterId, NodeId, NodeKey};
 

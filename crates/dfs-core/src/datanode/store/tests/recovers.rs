@@ -251,3 +251,39 @@ async fn bytes_of_a_user_that_look_like_a_record_are_none() {
     assert_eq!(listed(&store).await, [1]);
     assert_eq!(report.noticed, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn even_a_clean_start_reports_what_is_foreign_and_what_is_in_quarantine() {
+    let disk = MemoryDisk::new(1);
+    let (store, report) = open(&disk).await;
+    assert_eq!((report.noticed, report.quarantine_bytes), (0, 0));
+    put(&store, 1, LARGE).await.unwrap();
+    store.quarantine(ChunkId(1), "a test").await.unwrap();
+    store.close().await.unwrap();
+    disk.put("/disk/thesis.txt", b"the only copy");
+    disk.put("/disk/chunks/notes.txt", b"hello");
+    let (_, report) = open(&disk).await;
+    assert!(report.clean);
+    assert_eq!(report.noticed, 2);
+    let found: Vec<_> = report.findings.iter().map(|f| f.what.as_str()).collect();
+    assert_eq!(found, ["thesis.txt", "chunks/notes.txt"]);
+    assert_eq!(report.quarantined, 0);
+    assert!(report.quarantine_bytes > LARGE as u64);
+    assert_eq!(disk.get("/disk/thesis.txt"), b"the only copy");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_segment_that_is_gone_after_a_clean_stop_is_noticed() {
+    let disk = MemoryDisk::new(1);
+    let (store, _) = open(&disk).await;
+    put(&store, 1, SMALL).await.unwrap();
+    put(&store, 2, LARGE).await.unwrap();
+    store.close().await.unwrap();
+    let segment = disk.files("/disk/segments")[0].clone();
+    crate::env::Disk::remove_file(&disk, &segment).unwrap();
+    let (store, report) = open(&disk).await;
+    assert!(!report.clean);
+    assert_eq!(report.lost, 1);
+    assert_eq!(listed(&store).await, [2]);
+    assert_has(&store, 2, LARGE).await;
+}

@@ -262,3 +262,45 @@ async fn a_real_disk_keeps_what_was_written_by_many_at_once() {
         assert_has(&store, chunk, if chunk % 4 == 0 { LARGE } else { SMALL }).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn neighbours_deleted_together_become_one_hole_that_hides_no_other() {
+    for rebuild in [false, true] {
+        let disk = MemoryDisk::new(1);
+        let (store, _) = open(&disk).await;
+        for chunk in 0..32 {
+            put(&store, chunk, SMALL).await.unwrap();
+        }
+        // Until the index has them.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let (used, changes) = (disk.used(), disk.changes());
+        let neighbours: Vec<ChunkId> = (1..31).filter(|c| *c != 9).map(ChunkId).collect();
+        store.delete(&neighbours).await.unwrap();
+        // Most of it is the index; a mark and a hole for each record would be 58 alone.
+        let changes = disk.changes() - changes;
+        assert!(changes < 45, "{changes}");
+        // Two runs of records, three pages each, keep one page each; the index may have grown.
+        let freed = used - disk.used();
+        assert!(freed >= (29 * 3 - 2 - 8) * 4096, "{freed}");
+        store.delete(&[ChunkId(0)]).await.unwrap();
+        put(&store, 40, SMALL).await.unwrap();
+        let left = [9, 31, 40];
+        match rebuild {
+            true => {
+                store.close().await.unwrap();
+                crate::env::Disk::remove_file(&disk, "/disk/index.redb".as_ref()).unwrap();
+            }
+            false => disk.cut_power(),
+        }
+        let (store, report) = open(&disk).await;
+        assert_eq!((report.noticed, report.quarantined, report.lost), (0, 0, 0));
+        assert_eq!(listed(&store).await, left);
+        for chunk in left {
+            assert_has(&store, chunk, SMALL).await;
+        }
+        store.delete(&left.map(ChunkId)).await.unwrap();
+        put(&store, 50, SMALL).await.unwrap();
+        assert_eq!(quarantined(&disk), 0);
+        assert_has(&store, 50, SMALL).await;
+    }
+}

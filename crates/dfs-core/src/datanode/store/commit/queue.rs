@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Shared;
-use super::error::StoreError;
-use super::index::Entry;
+use crate::datanode::store::Shared;
+use crate::datanode::store::error::StoreError;
+use crate::datanode::store::index::Entry;
 use crate::types::ChunkId;
 
 /// A batch takes no more than this, in bytes and operations.
@@ -19,15 +19,15 @@ pub(super) type Reply = oneshot::Sender<Result<(), StoreError>>;
 
 /// A small chunk, complete.
 #[derive(Debug)]
-pub(super) struct Packed {
-    pub(super) chunk: ChunkId,
-    pub(super) length: u64,
-    pub(super) crcs: Vec<u32>,
-    pub(super) data: Vec<Bytes>,
+pub(in crate::datanode::store) struct Packed {
+    pub(in crate::datanode::store) chunk: ChunkId,
+    pub(in crate::datanode::store) length: u64,
+    pub(in crate::datanode::store) crcs: Vec<u32>,
+    pub(in crate::datanode::store) data: Vec<Bytes>,
 }
 
 #[derive(Debug)]
-pub(super) enum Op {
+pub(in crate::datanode::store) enum Op {
     /// Append a small chunk to a segment.
     Pack {
         packed: Packed,
@@ -79,25 +79,25 @@ impl Op {
 
 /// The way to the committer. It is bounded by its callers: each waits for its one operation.
 #[derive(Debug, Clone)]
-pub(super) struct Queue(mpsc::UnboundedSender<Op>);
+pub(in crate::datanode::store) struct Queue(mpsc::UnboundedSender<Op>);
 
 impl Queue {
-    pub(super) fn new() -> (Queue, mpsc::UnboundedReceiver<Op>) {
+    pub(in crate::datanode::store) fn new() -> (Queue, mpsc::UnboundedReceiver<Op>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Queue(sender), receiver)
     }
 
-    pub(super) fn send(&self, op: Op) -> Result<(), StoreError> {
+    pub(in crate::datanode::store) fn send(&self, op: Op) -> Result<(), StoreError> {
         self.0.send(op).map_err(|_| closed())
     }
 
-    pub(super) async fn outcome(
+    pub(in crate::datanode::store) async fn outcome(
         outcome: oneshot::Receiver<Result<(), StoreError>>,
     ) -> Result<(), StoreError> {
         outcome.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    pub(super) async fn quarantine(
+    pub(in crate::datanode::store) async fn quarantine(
         &self,
         chunk: ChunkId,
         reason: String,
@@ -142,25 +142,25 @@ pub(super) type Answer = (Reply, Result<(), StoreError>);
 
 /// A synced file and the name it is to have.
 pub(super) struct Publish {
-    pub(super) part: PathBuf,
-    pub(super) chunk: ChunkId,
-    pub(super) entry: Entry,
-    pub(super) reply: Reply,
+    pub(in crate::datanode::store) part: PathBuf,
+    pub(in crate::datanode::store) chunk: ChunkId,
+    pub(in crate::datanode::store) entry: Entry,
+    pub(in crate::datanode::store) reply: Reply,
 }
 
 /// A batch by kind of operation.
 #[derive(Default)]
 pub(super) struct Work {
-    pub(super) packs: Vec<(Packed, Reply)>,
-    pub(super) publishes: Vec<Publish>,
-    pub(super) deletions: Vec<(Vec<ChunkId>, Reply)>,
-    pub(super) quarantines: Vec<(ChunkId, String, Reply)>,
-    pub(super) discards: Vec<PathBuf>,
-    pub(super) close: Option<Reply>,
+    pub(in crate::datanode::store) packs: Vec<(Packed, Reply)>,
+    pub(in crate::datanode::store) publishes: Vec<Publish>,
+    pub(in crate::datanode::store) deletions: Vec<(Vec<ChunkId>, Reply)>,
+    pub(in crate::datanode::store) quarantines: Vec<(ChunkId, String, Reply)>,
+    pub(in crate::datanode::store) discards: Vec<PathBuf>,
+    pub(in crate::datanode::store) close: Option<Reply>,
 }
 
 impl Work {
-    pub(super) fn sort(&mut self, op: Op) {
+    pub(in crate::datanode::store) fn sort(&mut self, op: Op) {
         match op {
             Op::Pack { packed, reply } => self.packs.push((packed, reply)),
             Op::Publish {
@@ -188,7 +188,7 @@ impl Work {
     }
 
     /// The answers to what was not done because the store has failed, and to a close.
-    pub(super) fn refuse(self, shared: &Shared) -> Vec<Answer> {
+    pub(in crate::datanode::store) fn refuse(self, shared: &Shared) -> Vec<Answer> {
         let state = shared.condition.check();
         let packs = self.packs.into_iter().map(|(_, reply)| reply);
         let publishes = self.publishes.into_iter().map(|publish| publish.reply);

@@ -1,181 +1,55 @@
-//! Opening a store: is it ours, and what did a crash leave?
-//!
-//! Deletes nothing. What does not belong goes to quarantine and into the report. After a clean
-//! stop the index is believed; after any other, what the index may lack is read: names and
-//! headers of files, and the records appended since its last commit with all their bytes, as
-//! those may be torn. Without an index every header is read and a new index built.
+//! What a crash left, looked through and compared with the index.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-use tracing::{info, warn};
-
-use super::Shared;
-use super::claim::claim;
-use super::condition::Condition;
-use super::config::StoreConfig;
-use super::error::StoreError;
-use super::index::{Contents, Entry, Index, Intent, Place, Scanned};
-use super::layout::{FAN_OUT, PAGE_LEN, Paths, RecordState, ReplicaHeader, file_name, parse_name};
-use super::quarantine;
-use super::replica::{Opened, read_header};
+use super::RecoveryReport;
 use super::scan::{Found, scan_segment};
-use super::segment::Segments;
-use super::space::Room;
-use crate::env::{Env, OpenMode};
+use crate::datanode::store::Shared;
+use crate::datanode::store::commit::Removed;
+use crate::datanode::store::error::StoreError;
+use crate::datanode::store::index::{Entry, Intent, Place, Scanned};
+use crate::datanode::store::layout::{
+    FAN_OUT, HEADER_LEN, PAGE_LEN, RecordState, ReplicaHeader, file_name, parse_name,
+};
+use crate::datanode::store::quarantine;
+use crate::datanode::store::replica::{Opened, read_header};
+use crate::env::{Entry as Listed, OpenMode};
 use crate::types::ChunkId;
 
-/// Findings beyond these are counted only.
-const FINDINGS_MAX: usize = 1000;
 /// Index rows looked at in one go.
 const PAGE_ROWS: usize = 4096;
 
-/// What opening a store found.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RecoveryReport {
-    /// The store was new and has been made.
-    pub initialized: bool,
-    /// It had been closed, so that nothing had to be looked for.
-    pub clean: bool,
-    /// The index was missing or damaged and was built anew.
-    pub index_rebuilt: bool,
-    /// Replicas that the index did not have.
-    pub adopted: u64,
-    /// Replicas that the index had and that are not there.
-    pub lost: u64,
-    /// What was put in quarantine.
-    pub quarantined: u64,
-    /// Other damage and foreign files, left where they are.
-    pub noticed: u64,
-    /// The first of what was lost, put in quarantine or noticed.
-    pub findings: Vec<Finding>,
-}
-
-/// Something that recovery found wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// Which file or chunk.
-    pub what: String,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
-impl RecoveryReport {
-    fn find(&mut self, what: impl Into<String>, reason: impl Into<String>) {
-        let finding = Finding {
-            what: what.into(),
-            reason: reason.into(),
-        };
-        warn!(
-            what = finding.what,
-            reason = finding.reason,
-            "found while opening the store"
-        );
-        if self.findings.len() < FINDINGS_MAX {
-            self.findings.push(finding);
-        }
-    }
-}
-
-/// A store that is ready to be used.
-pub(super) struct Recovered {
-    pub(super) shared: Arc<Shared>,
-    pub(super) segments: Segments,
-    pub(super) report: RecoveryReport,
-}
-
-/// Opens and recovers. Blocks.
-pub(super) fn open(config: StoreConfig, env: Env) -> Result<Recovered, StoreError> {
-    let paths = Paths {
-        root: config.directory.clone(),
-    };
-    let mut report = RecoveryReport::default();
-    let disk = Arc::clone(&env.disk);
-    let (stamp, lock, initialized) = claim(&*disk, &env, &paths, &config)?;
-    report.initialized = initialized;
-    let space = disk
-        .space(&paths.root)
-        .map_err(|e| StoreError::Failed(format!("{}: {e}", paths.root.display())))?;
-    let (index, contents) = open_index(&env, &paths, &config, &mut report)?;
-    let shared = Arc::new(Shared {
-        room: Arc::new(Room::new(config.reserve, space)),
-        syncs: Semaphore::new(config.syncs_in_flight),
-        stamp: Mutex::new(stamp),
-        lock: Mutex::new(Some(lock)),
-        parts: AtomicU64::new(env.random.next_u64() >> 1),
-        condition: Condition::new(),
-        index,
-        paths,
-        env,
-        config,
-    });
-    report.clean = contents.clean && !report.index_rebuilt;
-    let mut recovery = Recovery {
-        shared: &shared,
-        report,
-        live: contents.segments,
-    };
-    recovery.mark_deleted(&contents.intents)?;
-    let next = recovery.run(contents.scanned)?;
-    let Recovery { report, live, .. } = recovery;
-    info!(
-        ?report,
-        replicas = shared.index.totals().replicas,
-        "opened the store"
-    );
-    let segments = Segments::new(Arc::clone(&shared), live, next);
-    Ok(Recovered {
-        shared,
-        segments,
-        report,
-    })
-}
-
-/// Opens the index; puts a damaged one aside and begins a new one.
-fn open_index(
-    env: &Env,
-    paths: &Paths,
-    config: &StoreConfig,
-    report: &mut RecoveryReport,
-) -> Result<(Index, Contents), StoreError> {
-    let path = paths.index();
-    let failed = |e| StoreError::Failed(format!("{}: {e}", path.display()));
-    let open = || Index::open(Arc::clone(&env.disk), path.clone(), config.index_cache);
-    let existed = env.disk.exists(&path).map_err(failed)?;
-    report.index_rebuilt = !existed && !report.initialized;
-    let reason = match open() {
-        Ok((index, contents)) => {
-            // An index without marks was never committed: a crash came before.
-            report.index_rebuilt |= contents.scanned == Scanned::default() && !report.initialized;
-            return Ok((index, contents));
-        }
-        Err(StoreError::OutOfSpace(e)) => return Err(StoreError::OutOfSpace(e)),
-        Err(e) => e.to_string(),
-    };
-    let name = format!("index.redb.{:016x}", env.random.next_u64());
-    let target = paths.quarantine().join(&name);
-    env.disk.rename(&path, &target).map_err(failed)?;
-    for directory in [&paths.quarantine(), &paths.root] {
-        env.disk.sync_directory(directory).map_err(failed)?;
-    }
-    report.index_rebuilt = true;
-    report.quarantined += 1;
-    report.find(name, reason);
-    open()
-}
-
-struct Recovery<'a> {
+/// Recovery at work.
+pub(super) struct Recovery<'a> {
     shared: &'a Arc<Shared>,
     report: RecoveryReport,
     /// Records in use, by segment.
     live: BTreeMap<u64, u64>,
 }
 
-impl Recovery<'_> {
+impl<'a> Recovery<'a> {
+    pub(super) fn new(
+        shared: &'a Arc<Shared>,
+        report: RecoveryReport,
+        live: BTreeMap<u64, u64>,
+    ) -> Recovery<'a> {
+        Recovery {
+            shared,
+            report,
+            live,
+        }
+    }
+
+    /// What was found, and the records in use, by segment.
+    pub(super) fn into_parts(self) -> (RecoveryReport, BTreeMap<u64, u64>) {
+        (self.report, self.live)
+    }
+
     /// Returns the number of the next segment.
-    fn run(&mut self, scanned: Scanned) -> Result<u64, StoreError> {
+    pub(super) fn run(&mut self, scanned: Scanned) -> Result<u64, StoreError> {
+        self.foreign()?;
         self.incoming()?;
         let last = self.segments(scanned)?.max(scanned.segment);
         if !self.report.clean {
@@ -187,25 +61,42 @@ impl Recovery<'_> {
             offset: u64::MAX,
         };
         self.shared.index.flush(everything, &[], false)?;
+        let kept = self.list(&self.shared.paths.quarantine())?;
+        self.report.quarantine_bytes = kept.iter().map(|entry| entry.length).sum();
         // The number is larger than any the index has ever seen, even if those are gone.
         Ok(last + 1)
     }
 
     /// Finishes deletions that a crash cut short.
-    fn mark_deleted(&self, intents: &[Intent]) -> Result<(), StoreError> {
-        let segments = Segments::new(Arc::clone(self.shared), BTreeMap::new(), 0);
-        let mut files = BTreeMap::new();
-        for Intent {
-            segment,
-            offset,
-            chunk,
-        } in intents
-        {
-            segments.mark_deleted(&mut files, *chunk, *segment, *offset)?;
+    pub(super) fn mark_deleted(&self, intents: &[Intent]) -> Result<(), StoreError> {
+        Removed::find(self.shared, intents)?.mark()
+    }
+
+    /// What is in the root that we did not put there, and which of our directories are gone.
+    fn foreign(&mut self) -> Result<(), StoreError> {
+        let paths = &self.shared.paths;
+        let chunks = self.list(&paths.chunks())?;
+        let mut missing: BTreeSet<String> = (0..FAN_OUT).map(|f| format!("{f:02x}")).collect();
+        let is_ours = |entry: &Listed| match entry.is_directory {
+            true => ["incoming", "chunks", "segments", "quarantine", "lost+found"]
+                .contains(&entry.name.as_str()),
+            false => ["LOCK", "stamp", "stamp.new", "index.redb"].contains(&entry.name.as_str()),
+        };
+        let mut found = Vec::new();
+        for entry in self.list(&paths.root)?.iter().filter(|e| !is_ours(e)) {
+            found.push((entry.name.clone(), "not a name of ours"));
         }
-        for (segment, file) in files {
-            let path = self.shared.paths.segment(segment);
-            file.sync().map_err(|e| StoreError::from_sync(&e, &path))?;
+        for entry in &chunks {
+            if !entry.is_directory || !missing.remove(&entry.name) {
+                found.push((format!("chunks/{}", entry.name), "not a name of ours"));
+            }
+        }
+        for name in missing {
+            found.push((format!("chunks/{name}"), "the directory is gone"));
+        }
+        for (what, reason) in found {
+            self.report.noticed += 1;
+            self.report.find(what, reason);
         }
         Ok(())
     }
@@ -236,6 +127,13 @@ impl Recovery<'_> {
                     moved = true;
                 }
             }
+        }
+        let known = self.live.len();
+        self.live
+            .retain(|number, _| numbers.binary_search(number).is_ok());
+        if self.live.len() < known {
+            // Files are gone, so a clean stop is no reason to believe the index.
+            self.report.clean = false;
         }
         let last = numbers.last().copied().unwrap_or(0);
         for number in numbers {
@@ -362,7 +260,7 @@ impl Recovery<'_> {
             .disk
             .open(&path, OpenMode::ReadWrite)
             .map_err(failed)?;
-        let mut bytes = [0; super::layout::HEADER_LEN];
+        let mut bytes = [0; HEADER_LEN];
         file.read_at(&mut bytes, base).map_err(failed)?;
         if let Ok(mut header) = ReplicaHeader::decode(&bytes, None) {
             header.state = RecordState::Deleted;
@@ -468,19 +366,19 @@ impl Recovery<'_> {
         Ok(Ok(()))
     }
 
-    fn list(&self, directory: &std::path::Path) -> Result<Vec<crate::env::Entry>, StoreError> {
+    fn list(&self, directory: &Path) -> Result<Vec<Listed>, StoreError> {
         let entries = self.shared.env.disk.list(directory);
         entries.map_err(|e| StoreError::Failed(format!("{}: {e}", directory.display())))
     }
 
-    fn set_aside(&mut self, path: &std::path::Path, reason: &str) -> Result<(), StoreError> {
+    fn set_aside(&mut self, path: &Path, reason: &str) -> Result<(), StoreError> {
         let name = quarantine::move_file(self.shared, path, reason)?;
         self.report.quarantined += 1;
         self.report.find(name, reason);
         Ok(())
     }
 
-    fn sync(&self, directory: &std::path::Path) -> Result<(), StoreError> {
+    fn sync(&self, directory: &Path) -> Result<(), StoreError> {
         let synced = self.shared.env.disk.sync_directory(directory);
         synced.map_err(|e| StoreError::from_sync(&e, directory))
     }

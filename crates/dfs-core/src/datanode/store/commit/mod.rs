@@ -11,7 +11,12 @@
 //! ```
 //! No batch has two operations on one chunk, so their order within it does not matter.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod queue;
+mod removal;
+mod removed;
+mod segment;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,16 +24,17 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
+pub(super) use queue::{Op, Packed, Queue};
+pub(super) use removed::Removed;
+pub(super) use segment::Segments;
+
 use super::Shared;
 use super::condition::Change;
 use super::error::StoreError;
-use super::index::{Entry, Intent, Place};
-use super::layout::ReplicaHeader;
+use super::index::{Entry, Intent};
 use super::quarantine;
-use super::queue::{Answer, Op, Packed, Publish, Queue, Reply, Work, gather};
-use super::segment::Segments;
-use crate::env::DiskFile;
 use crate::types::ChunkId;
+use queue::{Answer, Publish, Reply, Work, gather};
 
 /// Starts the task. It ends when all queues are dropped, or after [`Op::Close`].
 pub(super) fn start(shared: Arc<Shared>, segments: Segments) -> Queue {
@@ -48,6 +54,7 @@ async fn run(
     mut committer: Committer,
     mut queue: mpsc::UnboundedReceiver<Op>,
 ) {
+    let _watch = Watch(Arc::clone(&shared));
     let mut held = None;
     let mut flush_at = Instant::now() + shared.config.index_lag.time;
     while !committer.closed {
@@ -74,6 +81,19 @@ async fn run(
             committer
         };
         committer = shared.env.run_blocking(work).await;
+    }
+}
+
+/// Fails the store if the task panics: without it nothing becomes durable any more.
+struct Watch(Arc<Shared>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // A task that ends, or that a runtime drops when it shuts down, has not failed.
+        if std::thread::panicking() {
+            let why = "its committer panicked; the log has the reason";
+            self.0.condition.note(StoreError::Failed(why.into()));
+        }
     }
 }
 
@@ -245,144 +265,6 @@ impl Committer {
         self.shared.condition.changed(chunk, change);
     }
 
-    /// Takes replicas away: those found corrupt and those to be deleted.
-    fn remove(
-        &mut self,
-        quarantines: Vec<(ChunkId, String, Reply)>,
-        deletions: Vec<(Vec<ChunkId>, Reply)>,
-        answers: &mut Vec<Answer>,
-    ) {
-        let mut removals = Vec::new();
-        let mut waiting = Vec::new();
-        for (chunk, reason, reply) in quarantines {
-            match self.failed_or(|this| this.set_aside(chunk, &reason)) {
-                Ok(entry) => {
-                    removals.push((chunk, entry, Change::Corrupt));
-                    waiting.push(reply);
-                }
-                Err(e) => answers.push((reply, Err(e))),
-            }
-        }
-        for (chunks, reply) in deletions {
-            match self.failed_or(|this| this.find(&chunks)) {
-                Ok(found) => {
-                    removals.extend(found.into_iter().map(|(c, e)| (c, e, Change::Absent)));
-                    waiting.push(reply);
-                }
-                Err(e) => answers.push((reply, Err(e))),
-            }
-        }
-        let result = match removals.is_empty() {
-            true => Ok(()),
-            false => self.failed_or(|this| this.remove_all(&removals)),
-        };
-        answers.extend(waiting.into_iter().map(|reply| (reply, result.clone())));
-    }
-
-    fn find(&self, chunks: &[ChunkId]) -> Result<BTreeMap<ChunkId, Entry>, StoreError> {
-        let mut found = BTreeMap::new();
-        for chunk in chunks {
-            if let Some(entry) = self.shared.index.get(*chunk)? {
-                found.insert(*chunk, entry);
-            }
-        }
-        Ok(found)
-    }
-
-    /// First the index forgets, durably, and notes which records are to be marked; then files go
-    /// and records are marked. A crash in between leaves files that are found again, which is
-    /// harmless, and records that recovery marks. On a full disk the index waits.
-    fn remove_all(&mut self, removals: &[(ChunkId, Entry, Change)]) -> Result<(), StoreError> {
-        let mut intents = Vec::new();
-        for (chunk, entry, _) in removals {
-            self.shared.index.remove(*chunk, *entry);
-            if let Place::Small { segment, offset } = entry.place {
-                self.segments.forget(segment);
-                intents.push(Intent {
-                    segment,
-                    offset,
-                    chunk: *chunk,
-                });
-            }
-        }
-        self.flush(&intents, false)?;
-        let mut directories = BTreeSet::new();
-        let mut marked = Marked::default();
-        for (chunk, entry, change) in removals {
-            match entry.place {
-                Place::Large if *change == Change::Absent => {
-                    self.remove_large(*chunk)?;
-                    directories.insert(self.shared.paths.chunk_directory(*chunk));
-                }
-                Place::Large => {}
-                Place::Small { segment, offset } => {
-                    let files = &mut marked.files;
-                    let header = self.segments.mark_deleted(files, *chunk, segment, offset)?;
-                    marked.records.extend(header.map(|h| (segment, offset, h)));
-                }
-            }
-        }
-        self.sync_marked(&marked)?;
-        self.sync_directories(directories)?;
-        for (chunk, _, change) in removals {
-            self.shared.condition.changed(*chunk, *change);
-        }
-        self.reclaim(&marked)
-    }
-
-    fn remove_large(&self, chunk: ChunkId) -> Result<(), StoreError> {
-        let path = self.shared.paths.chunk(chunk);
-        match self.shared.env.disk.remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(StoreError::Failed(format!("{}: {e}", path.display())))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn sync_marked(&self, marked: &Marked) -> Result<(), StoreError> {
-        for (segment, file) in &marked.files {
-            let path = self.shared.paths.segment(*segment);
-            file.sync().map_err(|e| StoreError::from_sync(&e, &path))?;
-        }
-        Ok(())
-    }
-
-    /// Gives back the room of marked records, of which the index knows nothing any more.
-    fn reclaim(&mut self, marked: &Marked) -> Result<(), StoreError> {
-        if marked.records.is_empty() {
-            return Ok(());
-        }
-        // Holes take time; a whole file goes at once.
-        self.segments.remove_empty()?;
-        for (segment, offset, header) in &marked.records {
-            if let Some(file) = marked.files.get(segment)
-                && self.segments.exists(*segment)
-            {
-                self.segments.punch(&**file, *segment, *offset, header)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Keeps the bytes of a corrupt replica, durably; its place is free afterwards, or will be.
-    fn set_aside(&mut self, chunk: ChunkId, reason: &str) -> Result<Entry, StoreError> {
-        let entry = self.shared.index.get(chunk)?;
-        let entry = entry.ok_or(StoreError::NotFound(chunk))?;
-        if matches!(entry.place, Place::Small { .. }) {
-            quarantine::copy_record(&self.shared, chunk, entry, reason)?;
-            return Ok(entry);
-        }
-        let path = self.shared.paths.chunk(chunk);
-        let exists = self.shared.env.disk.exists(&path);
-        if exists.map_err(|e| StoreError::from_write(&e, &path))? {
-            quarantine::move_file(&self.shared, &path, reason)?;
-            let directory = self.shared.paths.chunk_directory(chunk);
-            self.sync_directories(BTreeSet::from([directory]))?;
-        }
-        Ok(entry)
-    }
-
     fn discard(&self, parts: &[PathBuf]) {
         for part in parts {
             if let Err(e) = self.shared.env.disk.remove_file(part) {
@@ -391,7 +273,8 @@ impl Committer {
         }
     }
 
-    fn flush(&mut self, intents: &[Intent], close: bool) -> Result<(), StoreError> {
+    /// Says whether the index is durable now; if not, it waits for room.
+    fn flush(&mut self, intents: &[Intent], close: bool) -> Result<bool, StoreError> {
         self.shared.condition.check()?;
         self.closed |= close;
         match self
@@ -401,21 +284,14 @@ impl Committer {
         {
             Ok(()) => {
                 self.unflushed_bytes = 0;
-                Ok(())
+                Ok(true)
             }
             // Recovery finds what the index lacks; it is written when there is room again.
             Err(StoreError::OutOfSpace(e)) => {
                 warn!(error = e, "the index must wait for room");
-                Ok(())
+                Ok(false)
             }
             Err(e) => Err(self.shared.condition.note(e)),
         }
     }
-}
-
-/// Records that were marked as deleted, and the files they are in.
-#[derive(Default)]
-struct Marked {
-    files: BTreeMap<u64, Arc<dyn DiskFile>>,
-    records: Vec<(u64, u64, ReplicaHeader)>,
 }

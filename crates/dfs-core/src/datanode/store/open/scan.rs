@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::error::StoreError;
-use super::layout::{HEADER_LEN, PAGE_LEN, ReplicaHeader, SegmentHeader};
+use crate::datanode::store::error::StoreError;
+use crate::datanode::store::layout::{HEADER_LEN, PAGE_LEN, ReplicaHeader, SegmentHeader};
 use crate::env::{Disk, DiskFile, OpenMode};
 
 /// What is in a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found {
+pub(in crate::datanode::store) enum Found {
     /// A record, deleted or not, whose header is right.
     Record {
         /// Where it begins.
@@ -28,7 +28,7 @@ pub(super) enum Found {
 ///
 /// # Errors
 /// The file cannot be read at all, or is no segment.
-pub(super) fn scan_segment(
+pub(in crate::datanode::store) fn scan_segment(
     disk: &dyn Disk,
     path: &Path,
     from: u64,

@@ -1,9 +1,9 @@
 //! Is this directory ours? Takes it, or makes a new store of it.
 
-use super::config::StoreConfig;
-use super::error::StoreError;
-use super::layout::{FAN_OUT, Paths, VERSION};
 use super::stamp::{self, Stamp};
+use crate::datanode::store::config::StoreConfig;
+use crate::datanode::store::error::StoreError;
+use crate::datanode::store::layout::{FAN_OUT, Paths, VERSION};
 use crate::env::{Disk, DiskLock, Env};
 use crate::types::NodeKey;
 

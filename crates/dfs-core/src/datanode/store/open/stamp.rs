@@ -6,8 +6,8 @@
 
 use std::path::Path;
 
-use super::error::StoreError;
-use super::layout::{Fields, Fixed, FormatError, Paths};
+use crate::datanode::store::error::StoreError;
+use crate::datanode::store::layout::{Fields, Fixed, FormatError, Paths};
 use crate::env::{Disk, OpenMode};
 use crate::types::{ClusterId, NodeId, NodeKey};
 
@@ -28,7 +28,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    pub(super) fn encode(&self) -> [u8; STAMP_LEN] {
+    pub(in crate::datanode::store) fn encode(&self) -> [u8; STAMP_LEN] {
         let flags = u16::from(self.cluster.is_some()) | (u16::from(self.node.is_some()) << 1);
         let mut out = Fixed::new(MAGIC);
         out.put(&flags.to_le_bytes());
@@ -39,7 +39,7 @@ impl Stamp {
         out.seal()
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Stamp, FormatError> {
+    pub(in crate::datanode::store) fn decode(bytes: &[u8]) -> Result<Stamp, FormatError> {
         let mut fields = Fields::open_sized::<STAMP_LEN>(bytes, MAGIC)?;
         let flags = fields.u16()?;
         fields.u32()?;
@@ -50,7 +50,7 @@ impl Stamp {
             key,
             cluster: (flags & 1 != 0).then_some(cluster),
             node: (flags & 2 != 0).then_some(node),
-            format: super::layout::VERSION,
+            format: crate::datanode::store::layout::VERSION,
         })
     }
 }
@@ -59,7 +59,10 @@ impl Stamp {
 ///
 /// # Errors
 /// It cannot be read, is damaged, or is of a newer format.
-pub(super) fn read(disk: &dyn Disk, paths: &Paths) -> Result<Option<Stamp>, StoreError> {
+pub(in crate::datanode::store) fn read(
+    disk: &dyn Disk,
+    paths: &Paths,
+) -> Result<Option<Stamp>, StoreError> {
     let path = paths.stamp();
     let invalid =
         |e: &dyn std::fmt::Display| StoreError::Invalid(format!("{}: {e}", path.display()));
@@ -77,7 +80,11 @@ pub(super) fn read(disk: &dyn Disk, paths: &Paths) -> Result<Option<Stamp>, Stor
 ///
 /// # Errors
 /// [`StoreError::OutOfSpace`] or [`StoreError::Failed`].
-pub(super) fn write(disk: &dyn Disk, paths: &Paths, stamp: &Stamp) -> Result<(), StoreError> {
+pub(in crate::datanode::store) fn write(
+    disk: &dyn Disk,
+    paths: &Paths,
+    stamp: &Stamp,
+) -> Result<(), StoreError> {
     replace(disk, &paths.new_stamp(), &paths.stamp(), &stamp.encode())?;
     disk.sync_directory(&paths.root)
         .map_err(|e| StoreError::from_sync(&e, &paths.root))

@@ -1,10 +1,14 @@
-//! Reading replicas.
+//! Reading replicas. Writing them is in [`writer`].
+
+mod writer;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+
+pub use writer::ReplicaWriter;
 
 use super::Shared;
 use super::error::StoreError;

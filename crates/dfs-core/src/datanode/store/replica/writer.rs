@@ -15,13 +15,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::Shared;
-use super::error::StoreError;
-use super::index::{Entry, Place};
-use super::layout::{ReplicaHeader, data_offset_in_file, encode_crcs};
-use super::queue::{Op, Packed, Queue};
-use super::replica::{Opened, ReplicaSummary};
-use super::space::Promise;
+use super::{Opened, ReplicaSummary};
+use crate::datanode::store::Shared;
+use crate::datanode::store::commit::{Op, Packed, Queue};
+use crate::datanode::store::error::StoreError;
+use crate::datanode::store::index::{Entry, Place};
+use crate::datanode::store::layout::{ReplicaHeader, data_offset_in_file, encode_crcs};
+use crate::datanode::store::space::Promise;
 use crate::env::{DiskFile, OpenMode};
 use crate::types::ChunkId;
 use crate::types::checksum::{block_count, combine_blocks, verify_blocks};
@@ -47,7 +47,7 @@ enum Target {
 }
 
 impl ReplicaWriter {
-    pub(super) fn new(
+    pub(in crate::datanode::store) fn new(
         shared: Arc<Shared>,
         queue: Queue,
         chunk: ChunkId,

@@ -4,25 +4,24 @@
 //! at the end of the one before is never written over. Only the committer appends and deletes.
 //! All calls block.
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tracing::info;
 
-use super::Shared;
-use super::error::StoreError;
-use super::index::{Entry, Place, Scanned};
-use super::layout::{
-    HEADER_LEN, PAGE_LEN, RecordState, ReplicaHeader, SegmentHeader, encode_crcs, header_len,
-};
-use super::quarantine;
 use super::queue::Packed;
-use super::scan::{Found, scan_segment};
+use crate::datanode::store::Shared;
+use crate::datanode::store::error::StoreError;
+use crate::datanode::store::index::{Entry, Place, Scanned};
+use crate::datanode::store::layout::{
+    PAGE_LEN, RecordState, ReplicaHeader, SegmentHeader, encode_crcs, header_len,
+};
+use crate::datanode::store::open::{Found, scan_segment};
+use crate::datanode::store::quarantine;
 use crate::env::{DiskFile, OpenMode};
-use crate::types::ChunkId;
 
-pub(super) struct Segments {
+pub(in crate::datanode::store) struct Segments {
     shared: Arc<Shared>,
     active: Option<Active>,
     /// Records in use, by segment, of all segment files.
@@ -41,7 +40,11 @@ struct Active {
 
 impl Segments {
     /// `live` has every segment file; `next` is larger than any segment there ever was.
-    pub(super) fn new(shared: Arc<Shared>, live: BTreeMap<u64, u64>, next: u64) -> Segments {
+    pub(in crate::datanode::store) fn new(
+        shared: Arc<Shared>,
+        live: BTreeMap<u64, u64>,
+        next: u64,
+    ) -> Segments {
         Segments {
             shared,
             active: None,
@@ -51,7 +54,7 @@ impl Segments {
     }
 
     /// Every record before this is in the index, once the index has what was appended.
-    pub(super) fn scanned(&self) -> Scanned {
+    pub(in crate::datanode::store) fn scanned(&self) -> Scanned {
         match &self.active {
             Some(active) => Scanned {
                 segment: active.number,
@@ -68,7 +71,10 @@ impl Segments {
     ///
     /// # Errors
     /// [`StoreError::OutOfSpace`]: nothing was kept. [`StoreError::Failed`].
-    pub(super) fn append(&mut self, records: &[&Packed]) -> Result<Vec<Entry>, StoreError> {
+    pub(in crate::datanode::store) fn append(
+        &mut self,
+        records: &[&Packed],
+    ) -> Result<Vec<Entry>, StoreError> {
         if let Some(active) = &self.active
             && active.end >= self.shared.config.segment_size
         {
@@ -113,76 +119,15 @@ impl Segments {
         Ok(())
     }
 
-    /// Marks a record as deleted, without a sync: that is of the returned file.
-    ///
-    /// None if the record is not there, so that there is nothing to mark.
-    ///
-    /// # Errors
-    /// [`StoreError::Failed`].
-    pub(super) fn mark_deleted(
-        &self,
-        opened: &mut BTreeMap<u64, Arc<dyn DiskFile>>,
-        chunk: ChunkId,
-        segment: u64,
-        offset: u64,
-    ) -> Result<Option<ReplicaHeader>, StoreError> {
-        let path = self.shared.paths.segment(segment);
-        let failed = |e| StoreError::Failed(format!("{}: {e}", path.display()));
-        let disk = &self.shared.env.disk;
-        let file = match opened.entry(segment) {
-            btree_map::Entry::Occupied(opened) => opened.into_mut(),
-            btree_map::Entry::Vacant(_) if !disk.exists(&path).map_err(failed)? => return Ok(None),
-            btree_map::Entry::Vacant(vacant) => {
-                vacant.insert(disk.open(&path, OpenMode::ReadWrite).map_err(failed)?)
-            }
-        };
-        let mut bytes = [0; HEADER_LEN];
-        if file.read_at(&mut bytes, offset).is_err() {
-            // What cannot be read is not found by a rebuilt index either.
-            return Ok(None);
-        }
-        let Ok(mut header) = ReplicaHeader::decode(&bytes, None) else {
-            return Ok(None);
-        };
-        if header.chunk != chunk {
-            return Ok(None);
-        }
-        if header.state == RecordState::Live {
-            header.state = RecordState::Deleted;
-            // In place and within a sector: it needs no room and touches no other record.
-            file.write_at(&header.encode(), offset).map_err(failed)?;
-        }
-        Ok(Some(header))
-    }
-
-    /// Makes a hole of a deleted record's data.
-    ///
-    /// # Errors
-    /// [`StoreError::Failed`].
-    pub(super) fn punch(
-        &self,
-        file: &dyn DiskFile,
-        segment: u64,
-        offset: u64,
-        header: &ReplicaHeader,
-    ) -> Result<(), StoreError> {
-        let length = header.record_len().saturating_sub(PAGE_LEN);
-        if length == 0 {
-            return Ok(());
-        }
-        let punched = file.punch_hole(offset + PAGE_LEN, length);
-        punched.map_err(|e| StoreError::from_write(&e, &self.shared.paths.segment(segment)))
-    }
-
     /// Counts a record out.
-    pub(super) fn forget(&mut self, segment: u64) {
+    pub(in crate::datanode::store) fn forget(&mut self, segment: u64) {
         if let Some(live) = self.live.get_mut(&segment) {
             *live = live.saturating_sub(1);
         }
     }
 
     /// Whether there is such a segment.
-    pub(super) fn exists(&self, segment: u64) -> bool {
+    pub(in crate::datanode::store) fn exists(&self, segment: u64) -> bool {
         self.live.contains_key(&segment)
     }
 
@@ -191,7 +136,7 @@ impl Segments {
     ///
     /// # Errors
     /// [`StoreError::Failed`].
-    pub(super) fn remove_empty(&mut self) -> Result<(), StoreError> {
+    pub(in crate::datanode::store) fn remove_empty(&mut self) -> Result<(), StoreError> {
         let active = self.active.as_ref().map(|a| a.number);
         let empty = self
             .live
