@@ -45,6 +45,10 @@ pub struct Space {
 /// A file system, or the part of one that we use.
 pub trait Disk: Send + Sync + fmt::Debug {
     /// Opens a file.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::ResourceBusy`] when too many files are open: then nothing is known of
+    /// this one.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
 
     /// Makes a directory and its missing parents, and syncs every directory it touched.

@@ -165,5 +165,10 @@ fn parent_of(path: &Path) -> &Path {
 }
 
 fn with_path(error: io::Error, path: &Path) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    let short = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
+    let kind = match short.contains(&error.raw_os_error()) {
+        true => io::ErrorKind::ResourceBusy,
+        false => error.kind(),
+    };
+    io::Error::new(kind, format!("{}: {error}", path.display()))
 }

@@ -74,6 +74,7 @@ pub(crate) trait RaftRpc {
     async fn diverged(header: Header, rev: Rev, majority: u128) -> Result<(), Refusal>;
     async fn join(request: Join) -> Result<Welcome, Refusal>;
     async fn admit(header: Header, address: String) -> Result<(), Refusal>;
+    async fn doubt(header: Header, rev: Rev) -> Result<(), Refusal>;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

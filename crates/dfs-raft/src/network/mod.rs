@@ -9,6 +9,7 @@
 //! Every request names the cluster and the member it is for and is refused by any other. Making
 //! connections, and their security, is the work of whoever supplies a [`Dial`].
 
+pub(crate) mod connections;
 pub(crate) mod message;
 pub(crate) mod peers;
 pub(crate) mod service;
@@ -35,4 +36,4 @@ impl Dial for Arc<dyn Network> {
     }
 }
 
-pub(crate) use transport::{client, server};
+pub(crate) use transport::{Client, client, server};

@@ -18,7 +18,7 @@ use tarpc::client::RpcError;
 use tokio::time::{Instant, timeout};
 
 use super::message::{Header, PROTOCOL, RaftRpcClient, Refusal};
-use super::{Dial, client, snapshots};
+use super::{Client, Dial, client, snapshots};
 use crate::config::ReplicaConfig;
 use crate::env::Env;
 use crate::storage::directory::Stamp;
@@ -49,6 +49,9 @@ struct Shared {
     config: ReplicaConfig,
     own: Stamp,
     connections: Mutex<BTreeMap<(MemberId, String, Purpose), Arc<Connection>>>,
+    /// Shared by requests for votes that are not answered yet: a candidate does not begin anew
+    /// meanwhile, which would void the votes that slow disks are still writing.
+    votes: tokio::sync::RwLock<()>,
 }
 
 /// Why a call has no answer.
@@ -74,6 +77,7 @@ impl Peers {
                 config,
                 own,
                 connections,
+                votes: tokio::sync::RwLock::default(),
             }),
         }
     }
@@ -130,7 +134,7 @@ pub(crate) struct Connection {
 
 #[derive(Default)]
 struct Link {
-    client: Option<RaftRpcClient>,
+    client: Option<Client>,
     /// Failures in a row, and until when nothing is tried after the last.
     failures: u32,
     not_before: Option<Instant>,
@@ -172,8 +176,10 @@ impl Connection {
 
     async fn connect(&self) -> io::Result<RaftRpcClient> {
         let mut link = self.link.lock().await;
-        if let Some(client) = &link.client {
-            return Ok(client.clone());
+        if let Some(client) = &link.client
+            && client.is_open()
+        {
+            return Ok(client.rpc.clone());
         }
         let Some(peers) = self.peers.upgrade() else {
             return Err(io::Error::other("this replica is stopping"));
@@ -185,12 +191,13 @@ impl Connection {
         match dialed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(stream) => {
                 let client = client(stream);
+                let rpc = client.rpc.clone();
                 *link = Link {
-                    client: Some(client.clone()),
+                    client: Some(client),
                     failures: 0,
                     not_before: None,
                 };
-                Ok(client)
+                Ok(rpc)
             }
             Err(e) => {
                 let pause = BACKOFF_MIN * 2u32.saturating_pow(link.failures.min(8));
@@ -284,6 +291,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
         let deadline = option.hard_ttl();
+        let _asked = self.peers.shared.votes.read().await;
         let answer = self
             .control
             .call(deadline, async move |client, context, header| {
@@ -298,6 +306,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
         let deadline = option.hard_ttl();
+        drop(self.peers.shared.votes.write().await);
         let answer = self
             .control
             .call(deadline, async move |client, context, header| {

@@ -8,7 +8,10 @@ use openraft::raft::AppendEntriesRequest;
 use openraft::storage::Snapshot;
 use tarpc::context::Context;
 use tarpc::server::{BaseChannel, Channel};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 
+use super::connections::Seat;
 use super::message::{
     Append, Appended, AskVote, Begun, End, Header, Join, PROTOCOL, Part, RaftRpc, Refusal,
     Transfer, Transferred, Voted, Welcome, WireVote,
@@ -26,17 +29,45 @@ use crate::types::{SnapshotMeta, TypeConfig};
 /// Serves one connection until it ends or the replica stops.
 pub(crate) async fn serve<M: StateMachine>(inner: Arc<Inner<M>>, stream: BoxStream) {
     let stopping = inner.stopping.clone();
-    let limit = inner.config.requests_per_connection_max;
-    let requests = BaseChannel::with_defaults(server(stream))
-        .max_concurrent_requests(limit)
-        .execute(Service { inner }.serve())
-        .for_each(|request| {
-            tokio::spawn(request);
-            std::future::ready(())
-        });
+    let seat = inner.connections.take();
     tokio::select! {
-        () = requests => {}
+        () = answer(inner, stream, &seat) => {}
+        () = seat.gives_way() => {}
         () = stopping.cancelled() => {}
+    }
+}
+
+/// Answers requests, each in a task of its own, until the caller goes, is silent for long, or
+/// does not take its answers.
+async fn answer<M: StateMachine>(inner: Arc<Inner<M>>, stream: BoxStream, seat: &Seat) {
+    let silence = inner.config.idle_timeout;
+    let work = inner.config.snapshot_install_timeout;
+    let requests = BaseChannel::with_defaults(server(stream))
+        .max_concurrent_requests(inner.config.requests_per_connection_max)
+        .execute(Service { inner }.serve());
+    let mut requests = std::pin::pin!(requests);
+    let mut running = JoinSet::new();
+    let mut last = Instant::now();
+    loop {
+        let end = match running.is_empty() {
+            true => last + silence,
+            false => last + silence + work,
+        };
+        tokio::select! {
+            next = timeout_at(end, requests.next()) => match next {
+                Ok(Some(request)) => {
+                    seat.used();
+                    running.spawn(request);
+                }
+                Ok(None) => return running.detach_all(),
+                Err(_) => {
+                    tracing::debug!(?silence, "an idle connection is closed");
+                    return;
+                }
+            },
+            Some(_) = running.join_next() => {}
+        }
+        last = Instant::now();
     }
 }
 
@@ -102,7 +133,16 @@ impl<M: StateMachine> RaftRpc for Service<M> {
 
     async fn vote(self, _: Context, header: Header, request: AskVote) -> Result<Voted, Refusal> {
         let node = self.member(&header)?;
+        let asked = Instant::now();
         let response = node.raft.vote(request.into()).await;
+        let (took, limit) = (asked.elapsed(), node.config.election_timeout_min);
+        if took > limit {
+            tracing::warn!(
+                ?took,
+                ?limit,
+                "a vote took too long to count; the disk is too slow for the election timeouts"
+            );
+        }
         Ok(response.map_err(raft_stopped)?.into())
     }
 
@@ -196,6 +236,12 @@ impl<M: StateMachine> RaftRpc for Service<M> {
     ) -> Result<(), Refusal> {
         let node = self.member(&header)?;
         node.heed_majority(rev, Digest(majority));
+        Ok(())
+    }
+
+    async fn doubt(self, _: Context, header: Header, rev: Rev) -> Result<(), Refusal> {
+        let node = self.member(&header)?;
+        node.begin_doubt(rev);
         Ok(())
     }
 

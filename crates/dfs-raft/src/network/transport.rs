@@ -6,7 +6,9 @@ use std::pin::Pin;
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tarpc::client::NewClient;
 use tarpc::serde_transport::{self, Transport};
+use tokio::task::JoinHandle;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::message::{RaftRpcClient, RaftRpcRequest, RaftRpcResponse};
@@ -36,12 +38,34 @@ pub(crate) fn server(stream: BoxStream) -> Server {
     serde_transport::new(framed(stream), Postcard)
 }
 
-pub(crate) fn client(stream: BoxStream) -> RaftRpcClient {
+/// Our end of a connection.
+pub(crate) struct Client {
+    pub(crate) rpc: RaftRpcClient,
+    carries: JoinHandle<()>,
+}
+
+impl Client {
+    /// Whether the other end is there, as far as is known.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.carries.is_finished()
+    }
+}
+
+pub(crate) fn client(stream: BoxStream) -> Client {
     let transport = serde_transport::new(framed(stream), Postcard);
     let mut config = tarpc::client::Config::default();
     config.max_in_flight_requests = REQUESTS_IN_FLIGHT;
     config.pending_request_buffer = REQUESTS_IN_FLIGHT;
-    RaftRpcClient::new(config, transport).spawn()
+    let NewClient { client, dispatch } = RaftRpcClient::new(config, transport);
+    let carries = tokio::spawn(async move {
+        if let Err(error) = dispatch.await {
+            tracing::debug!(%error, "a connection broke");
+        }
+    });
+    Client {
+        rpc: client,
+        carries,
+    }
 }
 
 /// postcard as tarpc's codec.

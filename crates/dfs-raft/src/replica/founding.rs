@@ -242,7 +242,7 @@ impl<M: StateMachine> Inner<M> {
         let dialed = timeout(self.config.rpc_timeout, self.dialer.dial(address)).await;
         let stream = dialed.map_err(std::io::Error::other)??;
         let limit = self.config.propose_timeout;
-        let answer = ask(client(stream), context(limit)).await;
+        let answer = ask(client(stream).rpc, context(limit)).await;
         answer.map_err(std::io::Error::other)
     }
 }

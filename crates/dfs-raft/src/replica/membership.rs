@@ -12,10 +12,14 @@ use super::node::Node;
 use crate::error::{ChangeError, LeaderHint, ProposeError};
 use crate::machine::StateMachine;
 use crate::network::message::{Refusal, Welcome};
+use crate::network::peers::Purpose;
 use crate::types::{Answer, MemberId, Proposal, TypeConfig};
 
 /// A change that was not committed within this many proposal deadlines is left to its fate.
 const CHANGE_DEADLINES: u32 = 3;
+
+/// What openraft tells of itself.
+pub(super) type Metrics = openraft::RaftMetrics<TypeConfig>;
 
 /// What openraft makes of a change.
 type RaftResult<T> = Result<T, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
@@ -191,29 +195,47 @@ impl<M: StateMachine> Node<M> {
         }
     }
 
-    /// Hands leadership to the voter that has most of the log, if this is the leader.
+    /// Hands leadership, if this is the leader, to the voter with most of the log among those
+    /// that answer now. If none does, as when all members stop, nobody is waited for.
     pub(super) async fn hand_over(&self) {
-        let best = {
-            let metrics = self.raft.metrics();
-            let now = metrics.borrow_watched();
-            if now.state != ServerState::Leader {
-                return;
+        let mut others = self.others_by_log();
+        while let Some((_, to)) = others.pop() {
+            if !self.answers(to).await {
+                continue;
             }
-            let matched = |v: &MemberId| {
-                let replication = now.replication.as_ref()?;
-                Some(replication.get(v)?.as_ref()?.index)
-            };
-            let others = now.membership_config.voter_ids();
-            others
-                .filter(|v| *v != self.identity.member)
-                .filter_map(|v| Some((matched(&v)?, v)))
-                .max()
-        };
-        if let Some((_, to)) = best
-            && let Err(e) = self.transfer(to).await
-        {
-            tracing::info!(%to, error = %e, "leadership was not handed over");
+            if let Err(e) = self.transfer(to).await {
+                tracing::info!(%to, error = %e, "leadership was not handed over");
+            }
+            return;
         }
+    }
+
+    /// The other voters and what each has of the log, the one with most last; none if this is
+    /// not the leader.
+    fn others_by_log(&self) -> Vec<(u64, MemberId)> {
+        let metrics = self.raft.metrics();
+        let now = metrics.borrow_watched();
+        let Some(replication) = now.replication.as_ref() else {
+            return Vec::new();
+        };
+        let matched = |v: MemberId| Some((replication.get(&v)?.as_ref()?.index, v));
+        let others = now.membership_config.voter_ids();
+        let others = others.filter(|v| *v != self.identity.member);
+        let mut others: Vec<_> = others.filter_map(matched).collect();
+        others.sort_unstable();
+        others
+    }
+
+    async fn answers(&self, member: MemberId) -> bool {
+        let Some(address) = self.address_of(member) else {
+            return false;
+        };
+        let connection = self.peers.connection(member, &address, Purpose::Control);
+        let deadline = self.config.election_timeout_min;
+        let answer = connection.call(deadline, async move |client, context, header| {
+            client.digests(context, header).await
+        });
+        answer.await.is_ok()
     }
 
     /// Waits for earlier changes, and makes sure that this is the leader with all its state.
@@ -288,12 +310,17 @@ impl<M: StateMachine> Node<M> {
 
     /// Whether a voter answered the leader lately.
     fn is_reachable(&self, member: MemberId) -> bool {
+        let metrics = self.raft.metrics();
+        let now = metrics.borrow_watched();
+        self.answered_lately(&now, member)
+    }
+
+    /// The same, for who holds the metrics: they are locked, and not to be locked again.
+    pub(super) fn answered_lately(&self, now: &Metrics, member: MemberId) -> bool {
         if member == self.identity.member {
             return true;
         }
         let lately: Duration = self.config.election_timeout_max * 2;
-        let metrics = self.raft.metrics();
-        let now = metrics.borrow_watched();
         let heartbeats = now.heartbeat.as_ref();
         let last = heartbeats.and_then(|h| h.get(&member)?.as_ref());
         last.is_some_and(|at| openraft::Instant::elapsed(&**at) < lately)

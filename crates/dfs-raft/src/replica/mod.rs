@@ -30,6 +30,7 @@ use crate::config::ReplicaConfig;
 use crate::env::{BoxStream, Env, Listener, Timestamp};
 use crate::error::{ChangeError, Fatal, ProposeError, ReadError, StartError};
 use crate::machine::{Rev, StateMachine};
+use crate::network::connections::Connections;
 use crate::network::{Dial, service};
 use crate::state::{Value, View};
 use crate::storage::directory::{Directory, disk_failed};
@@ -108,6 +109,7 @@ impl<M: StateMachine> Drop for Handle<M> {
 pub(crate) struct Inner<M: StateMachine> {
     pub(crate) config: ReplicaConfig,
     pub(crate) stopping: CancellationToken,
+    pub(crate) connections: Arc<Connections>,
     env: Env,
     dialer: Arc<dyn Dial>,
     failure: Failure,
@@ -212,6 +214,7 @@ impl<M: StateMachine> Replica<M> {
         };
         let (clean, identity) = env.run_blocking(look).await?;
         let inner = Arc::new(Inner {
+            connections: Connections::new(config.connections_max),
             config,
             stopping: CancellationToken::new(),
             env,
@@ -238,7 +241,8 @@ impl<M: StateMachine> Replica<M> {
         &self.handle.inner
     }
 
-    /// Serves a connection from another member until it ends. Run it in a task of its own.
+    /// Serves a connection from another member until it ends, is idle for long, or gives way to
+    /// others because too many are connected. Run it in a task of its own.
     ///
     /// The stream is from whom the caller lets in: requests are not authenticated here.
     pub fn serve(&self, stream: BoxStream) -> impl Future<Output = ()> + Send + use<M> {

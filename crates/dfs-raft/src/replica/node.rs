@@ -6,21 +6,22 @@ use std::time::Duration;
 
 use openraft::errors::{ClientWriteError, Fatal as RaftFatal, ForwardToLeader, RaftError};
 use openraft::{Config, Raft, SnapshotPolicy};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
 use super::failure::Failure;
 use super::reads::Waiting;
 use crate::config::ReplicaConfig;
-use crate::env::{Env, OpenMode};
+use crate::env::Env;
 use crate::error::{Fatal, LeaderHint, ProposeError};
 use crate::machine::{Rev, StateMachine};
 use crate::network::Dial;
 use crate::network::peers::Peers;
 use crate::network::snapshots::Incoming;
-use crate::storage::directory::{Directory, Identity, LOG, Phase, disk_failed};
+use crate::storage::directory::{Directory, Identity, Phase, disk_failed};
+use crate::storage::log::file::{Contents, LogFile};
+use crate::storage::log::segment::Change;
 use crate::storage::log::{LogStore, PurgeGate};
-use crate::storage::log_file::LogFile;
 use crate::storage::state_machine::{State, StateStore};
 use crate::types::{self, DeterministicRuntime, Outcome, Proposal, TypeConfig};
 
@@ -41,6 +42,8 @@ pub(crate) struct Node<M: StateMachine> {
     pub(crate) readers: mpsc::Sender<Waiting>,
     /// One change of members at a time.
     pub(crate) change: tokio::sync::Mutex<()>,
+    /// An entry at which members differ and no majority says who is wrong.
+    pub(crate) doubt: watch::Sender<Option<Rev>>,
     bytes_in_flight: Semaphore,
 }
 
@@ -107,6 +110,7 @@ impl<M: StateMachine> Node<M> {
             failure,
             readers,
             change: tokio::sync::Mutex::default(),
+            doubt: watch::Sender::new(None),
         };
         Ok((Arc::new(node), waiting))
     }
@@ -177,11 +181,7 @@ pub(super) fn raft_failed(e: RaftFatal<TypeConfig>) -> Fatal {
     Fatal::with_source("raft failed", e)
 }
 
-type Files<M> = (
-    Arc<LogFile>,
-    crate::storage::log_file::Contents,
-    Arc<State<M>>,
-);
+type Files<M> = (Arc<LogFile>, Contents, Arc<State<M>>);
 
 fn open_files<M: StateMachine>(
     env: Env,
@@ -192,31 +192,39 @@ fn open_files<M: StateMachine>(
     failure: Failure,
     clean: bool,
 ) -> Result<Files<M>, Fatal> {
-    let has_log = directory.has_log().map_err(|e| disk_failed(LOG, e))?;
-    if !has_log && identity.phase == Phase::Member {
+    let segments = directory.segments().map_err(|e| disk_failed("log", e))?;
+    if directory
+        .has_former_log()
+        .map_err(|e| disk_failed("log", e))?
+    {
+        return Err(Fatal::new(
+            "its log is in `log.redb`, a former format that this program does not read: use the \
+             program that wrote it, or join as a new member with an empty directory while the \
+             others run",
+        ));
+    }
+    if segments.is_empty() && identity.phase == Phase::Member {
         return Err(Fatal::new(format!(
             "the log of {} is gone, and with it what it voted for: clear the directory and join \
              as a new member",
             identity.member
         )));
     }
-    let file = directory
-        .open_file(LOG, OpenMode::Create)
-        .map_err(|e| disk_failed(LOG, e))?;
-    let file = LogFile::open(file, config.log_database_cache_bytes, !clean)?;
-    let contents = file.contents()?;
-    match contents.stamp {
+    let random = env.random.clone();
+    let (log, contents) = LogFile::open(directory.clone(), random, config.log_segment_bytes)?;
+    match contents.notes.stamp {
         Some(stamp) if stamp == identity.stamp() => {}
-        None if identity.phase != Phase::Member => file.set_stamp(identity.stamp())?,
+        None if identity.phase != Phase::Member => {
+            log.commit(&[Change::Stamp(identity.stamp())])?;
+        }
         _ => {
             return Err(Fatal::new(
                 "the log belongs to another member or cluster than the identity beside it",
             ));
         }
     }
-    directory.sync().map_err(|e| disk_failed(LOG, e))?;
     let state = State::open(env, machine, directory, config, failure, !clean)?;
-    Ok((Arc::new(file), contents, Arc::new(state)))
+    Ok((Arc::new(log), contents, Arc::new(state)))
 }
 
 /// The log keeps what the state has not made durable.

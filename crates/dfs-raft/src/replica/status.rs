@@ -30,6 +30,8 @@ pub struct Member {
     pub role: Role,
     /// The last entry it is known to have, if this replica leads.
     pub matched: Option<u64>,
+    /// Whether it answered lately, if this replica leads.
+    pub answers: Option<bool>,
 }
 
 /// What there is to know of a replica, as it sees it.
@@ -55,6 +57,10 @@ pub struct ReplicaStatus {
     pub snapshot: Option<Rev>,
     /// The last entry that is gone from the log.
     pub purged: Option<Rev>,
+    /// An entry at which members differ while no majority can tell who is wrong: known to
+    /// members that verified themselves for it, until they start again or, as the leader, see a
+    /// majority agree at a later one.
+    pub doubt: Option<Rev>,
     /// Bytes of the entries in its log, about.
     pub log_bytes: u64,
 }
@@ -84,6 +90,9 @@ impl<M: StateMachine> Node<M> {
                     false => Role::Learner,
                 },
                 matched: matched(id),
+                answers: leadership
+                    .is_leader
+                    .then(|| self.answered_lately(&metrics, *id)),
             })
             .collect();
         Ok(ReplicaStatus {
@@ -97,6 +106,7 @@ impl<M: StateMachine> Node<M> {
             digest,
             snapshot: metrics.snapshot.as_ref().map(types::rev),
             purged: metrics.purged.as_ref().map(types::rev),
+            doubt: *self.doubt.borrow(),
             log_bytes: self.log.size().0,
         })
     }

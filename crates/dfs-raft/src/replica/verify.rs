@@ -1,9 +1,17 @@
 //! Looking for divergence and rot.
 //!
 //! Replicas that applied the same entries have the same rows, hence the same digest. The leader
-//! compares digests kept at equal entries; a member that differs from a majority of all members
-//! stops. Each member also reads all its rows now and then, verifies their checksums, and compares
-//! their digest with the one it keeps.
+//! compares digests kept at equal entries:
+//!
+//! ```text
+//! all that answer agree                  nothing
+//! a majority of all members agrees       who differs stops
+//! no majority (one of three is away)     each verifies its own state; who fails stops;
+//!                                        if none does all go on, in doubt, and say so
+//! ```
+//!
+//! Each member also reads all its rows now and then, verifies their checksums, and compares their
+//! digest with the one it keeps. The reasons are in ADR 7.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,8 +44,16 @@ pub(super) async fn compare_digests<M: StateMachine>(node: Arc<Node<M>>) {
 
 /// Verifies all rows now and then.
 pub(super) async fn scrub<M: StateMachine>(node: Arc<Node<M>>) {
+    let mut doubt = node.doubt.subscribe();
     loop {
-        sleep(node.config.scrub_interval).await;
+        tokio::select! {
+            () = sleep(node.config.scrub_interval) => {}
+            changed = doubt.changed() => match changed {
+                Ok(()) if doubt.borrow_and_update().is_some() => {}
+                Ok(()) => continue,
+                Err(_) => return,
+            }
+        }
         let pace = node.config.scrub_bytes_per_second;
         if node.verify_state(Some(pace)).await.is_err() {
             return;
@@ -72,17 +88,32 @@ impl<M: StateMachine> Node<M> {
                 found.entry(rev).or_default().push((*member, digest));
             }
         }
+        let mut doubtful = None;
         for (rev, digests) in found {
-            self.judge(rev, &digests, &others).await;
+            if !self.judge(rev, &digests, &others).await {
+                doubtful = Some(rev);
+            }
+        }
+        if let Some(rev) = doubtful {
+            self.spread_doubt(rev, &others).await;
         }
     }
 
-    async fn judge(&self, rev: Rev, digests: &[(MemberId, u128)], others: &[(MemberId, String)]) {
+    /// Stops members that differ from a majority. False if they differ and there is none.
+    async fn judge(
+        &self,
+        rev: Rev,
+        digests: &[(MemberId, u128)],
+        others: &[(MemberId, String)],
+    ) -> bool {
         let Some((_, first)) = digests.first() else {
-            return;
+            return true;
         };
         if digests.iter().all(|(_, digest)| digest == first) {
-            return;
+            if digests.len() * 2 > others.len() + 1 {
+                self.end_doubt(rev);
+            }
+            return true;
         }
         let mut counts: BTreeMap<u128, usize> = BTreeMap::new();
         for (_, digest) in digests {
@@ -91,8 +122,7 @@ impl<M: StateMachine> Node<M> {
         let members = others.len() + 1;
         let majority = counts.into_iter().find(|(_, count)| count * 2 > members);
         let Some((majority, _)) = majority else {
-            tracing::error!(%rev, "members differ and no majority agrees; who is wrong is unknown");
-            return;
+            return false;
         };
         for (member, digest) in digests {
             if *digest == majority {
@@ -115,6 +145,47 @@ impl<M: StateMachine> Node<M> {
                 tracing::warn!(%member, error = %e, "it could not be told");
             }
         }
+        true
+    }
+
+    /// Lets every member verify itself, because members differ and nothing else can tell who is
+    /// wrong.
+    async fn spread_doubt(&self, rev: Rev, others: &[(MemberId, String)]) {
+        tracing::error!(%rev, "members differ and no majority agrees; who is wrong is unknown");
+        self.begin_doubt(rev);
+        for (member, address) in others {
+            let connection = self.peers.connection(*member, address, Purpose::Control);
+            let deadline = self.config.rpc_timeout;
+            let told = connection.call(deadline, async move |client, context, header| {
+                client.doubt(context, header, rev).await
+            });
+            if let Err(e) = told.await {
+                tracing::info!(%member, error = %e, "it could not be told");
+            }
+        }
+    }
+
+    /// Begins to verify this member's own state, unless it is in doubt already.
+    pub(crate) fn begin_doubt(&self, rev: Rev) {
+        self.doubt.send_if_modified(|doubt| {
+            let first = doubt.is_none();
+            if first {
+                tracing::error!(%rev, "members differ; this one verifies its own state");
+                *doubt = Some(rev);
+            }
+            first
+        });
+    }
+
+    fn end_doubt(&self, agreed: Rev) {
+        self.doubt.send_if_modified(|doubt| {
+            let ends = doubt.is_some_and(|rev| rev < agreed);
+            if ends {
+                tracing::info!(%agreed, "a majority agrees again");
+                *doubt = None;
+            }
+            ends
+        });
     }
 
     /// Stops this member if its digest at an entry is not what a majority has.

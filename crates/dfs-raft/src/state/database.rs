@@ -22,7 +22,7 @@ const DIGEST: &str = "digest";
 
 /// A redb database with a state in it.
 pub struct StateDb {
-    database: Database,
+    database: Arc<Database>,
     names: Names,
 }
 
@@ -73,6 +73,7 @@ impl StateDb {
 
     fn with_tables(database: Database, names: &'static [&'static str]) -> Result<StateDb, Fatal> {
         let names: Names = names.iter().copied().chain([SYSTEM]).collect();
+        let database = Arc::new(database);
         let db = StateDb { database, names };
         let missing = {
             let txn = db.database.begin_read()?;
@@ -177,8 +178,9 @@ impl StateDb {
     /// The database cannot be read.
     pub(crate) fn view_with_notes(&self) -> Result<(View, ReadNotes), Fatal> {
         let txn = self.database.begin_read()?;
-        let view = View::open(&txn, self.names.clone())?;
-        Ok((view, ReadNotes { txn }))
+        let view = View::open(&txn, self.names.clone(), self.database.clone())?;
+        let _database = self.database.clone();
+        Ok((view, ReadNotes { txn, _database }))
     }
 
     /// The digest as kept with every write.
@@ -250,6 +252,8 @@ impl fmt::Debug for LocalNotes<'_> {
 /// A replica's notes as they were when a view was opened.
 pub(crate) struct ReadNotes {
     txn: redb::ReadTransaction,
+    /// As in a [`View`].
+    _database: Arc<Database>,
 }
 
 impl ReadNotes {

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
-use redb::{ReadOnlyTable, ReadTransaction, TableDefinition};
+use redb::{Database, ReadOnlyTable, ReadTransaction, TableDefinition};
 
 use super::seal::{Digest, unseal};
 use super::{Key, Table, Value};
@@ -203,15 +203,26 @@ pub struct View {
 struct Tables {
     names: Names,
     tables: Vec<ReadOnlyTable<Bytes, Bytes>>,
+    /// redb ends all reads when a database is dropped, and a snapshot that is installed replaces
+    /// it: so views keep theirs.
+    _database: Arc<Database>,
 }
 
 impl View {
-    pub(crate) fn open(txn: &ReadTransaction, names: Names) -> Result<View, Fatal> {
+    pub(crate) fn open(
+        txn: &ReadTransaction,
+        names: Names,
+        database: Arc<Database>,
+    ) -> Result<View, Fatal> {
         let tables = names
             .iter()
             .map(|name| txn.open_table(definition(name)).map_err(Fatal::from))
             .collect::<Result<_, _>>()?;
-        let inner = Arc::new(Tables { names, tables });
+        let inner = Arc::new(Tables {
+            names,
+            tables,
+            _database: database,
+        });
         Ok(View { inner })
     }
 
@@ -236,7 +247,9 @@ impl View {
     ) -> Result<impl Iterator<Item = Result<Row, Fatal>> + use<>, Fatal> {
         let (_, table) = self.table(index)?;
         let rows = table.range::<&[u8]>((start, Bound::Unbounded))?;
-        Ok(rows.map(|row| {
+        let view = self.clone();
+        Ok(rows.map(move |row| {
+            let _kept = &view;
             let (key, sealed) = row?;
             Ok((key.value().to_vec(), sealed.value().to_vec()))
         }))

@@ -28,6 +28,27 @@ fn what_a_batch_puts_is_seen_by_later_views_and_not_by_earlier_ones() -> Result<
 }
 
 #[test]
+fn a_view_outlives_its_database() -> Result<(), Fatal> {
+    let db = StateDb::in_memory(NAMES)?;
+    db.write(false, |state, _| {
+        (0..2000).try_for_each(|n| state.put(NUMBERS, &n, &n.to_string()))
+    })?;
+    let (view, notes) = db.view_with_notes()?;
+    let digest = db.digest()?;
+    let mut sealed = view.clone().sealed_rows(0, std::ops::Bound::Unbounded)?;
+    drop(db);
+    assert_eq!(rows(&view)?.len(), 2000);
+    assert_eq!(notes.digest()?, digest);
+    assert_eq!(StateDb::recompute_digest(&view)?, digest);
+    drop((view, notes));
+    assert_eq!(
+        sealed.try_fold(0, |count, row| row.map(|_| count + 1))?,
+        2000
+    );
+    Ok(())
+}
+
+#[test]
 fn undo_takes_back_what_came_after_keep_and_nothing_else() -> Result<(), Fatal> {
     let db = StateDb::in_memory(NAMES)?;
     db.write(false, |state, _| {

@@ -16,7 +16,11 @@ const LOCK: &str = "lock";
 const IDENTITY: &str = "identity";
 const CURRENT: &str = "CURRENT";
 const CLEAN: &str = "clean";
-pub(crate) const LOG: &str = "log.redb";
+const SEGMENT: &str = "log-";
+const FORMER_LOG: &str = "log.redb";
+
+/// What a file's name ends in until the file is whole.
+const UNNAMED: &str = ".tmp";
 
 /// Small files are read whole; anything larger is not one of ours.
 const SMALL_FILE_MAX: u64 = 4096;
@@ -39,7 +43,7 @@ pub(crate) enum Phase {
     Member,
 }
 
-/// What ties the databases to their directory.
+/// What ties a log to its directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     pub(crate) cluster: ClusterId,
@@ -77,7 +81,7 @@ impl Directory {
         }))
     }
 
-    /// Opens a database file. The lock outlives it.
+    /// Opens a file of the log or a state. The lock outlives it.
     pub(crate) fn open_file(
         self: &Arc<Self>,
         name: &str,
@@ -91,7 +95,7 @@ impl Directory {
         }))
     }
 
-    /// How many database files are open.
+    /// How many such files are open.
     pub(crate) fn open_files(&self) -> watch::Receiver<usize> {
         self.open_files.subscribe()
     }
@@ -101,14 +105,28 @@ impl Directory {
         self.disk.sync_directory(&self.path)
     }
 
-    /// Whether anything of a replica is in it, whole or not.
+    /// Whether anything of a replica is in it, whole or not. (An identity that never got its name
+    /// was nobody's.)
     pub(crate) fn has_any_state(&self) -> io::Result<bool> {
         let entries = self.disk.list(&self.path)?;
-        Ok(entries.iter().any(|e| e.name != LOCK))
+        let unnamed = unnamed(IDENTITY);
+        Ok(entries.iter().any(|e| e.name != LOCK && e.name != unnamed))
     }
 
-    pub(crate) fn has_log(&self) -> io::Result<bool> {
-        self.disk.exists(&self.path.join(LOG))
+    /// Whether the log is of the time when it was a redb database.
+    pub(crate) fn has_former_log(&self) -> io::Result<bool> {
+        self.disk.exists(&self.path.join(FORMER_LOG))
+    }
+
+    /// The numbers of the log's segments, in order.
+    pub(crate) fn segments(&self) -> io::Result<Vec<u64>> {
+        let entries = self.disk.list(&self.path)?;
+        let number = |name: &str| name.strip_prefix(SEGMENT)?.parse().ok();
+        let numbers = entries.iter().filter_map(|e| Some((number(&e.name)?, e)));
+        let numbers = numbers.filter(|(number, e)| segment_name(*number) == e.name);
+        let mut numbers: Vec<u64> = numbers.map(|(number, _)| number).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
     }
 
     pub(crate) fn identity(&self) -> Result<Option<Identity>, Fatal> {
@@ -138,11 +156,22 @@ impl Directory {
         let current = current.map(state_name);
         for entry in self.disk.list(&self.path)? {
             let other_state = is_state_name(&entry.name) && Some(&entry.name) != current.as_ref();
-            if other_state || entry.name.ends_with(".tmp") {
+            if other_state || entry.name.ends_with(UNNAMED) {
                 self.disk.remove_file(&self.path.join(&entry.name))?;
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(&self.path.join(from), &self.path.join(to))
+    }
+
+    pub(crate) fn remove_if_there(&self, name: &str) -> io::Result<()> {
+        match self.disk.exists(&self.path.join(name))? {
+            true => self.remove(name),
+            false => Ok(()),
+        }
     }
 
     pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
@@ -160,7 +189,7 @@ impl Directory {
         Ok(clean)
     }
 
-    /// Notes that this run ended well: all databases are closed.
+    /// Notes that this run ended well: all files are closed.
     pub(crate) fn mark_clean(&self) -> io::Result<()> {
         self.disk
             .open(&self.path.join(CLEAN), OpenMode::Create)?
@@ -185,7 +214,7 @@ impl Directory {
 
     fn replace_small(&self, name: &str, bytes: &[u8]) -> Result<(), Fatal> {
         let write = || {
-            let (path, new) = (self.path.join(name), self.path.join(format!("{name}.tmp")));
+            let (path, new) = (self.path.join(name), self.path.join(unnamed(name)));
             let file = self.disk.open(&new, OpenMode::Create)?;
             file.set_len(0)?;
             file.write_at(bytes, 0)?;
@@ -197,8 +226,16 @@ impl Directory {
     }
 }
 
+fn unnamed(name: &str) -> String {
+    format!("{name}{UNNAMED}")
+}
+
 pub(crate) fn state_name(number: u64) -> String {
     format!("state-{number}.redb")
+}
+
+pub(crate) fn segment_name(number: u64) -> String {
+    format!("{SEGMENT}{number}")
 }
 
 fn is_state_name(name: &str) -> bool {
@@ -212,7 +249,7 @@ pub(crate) fn disk_failed(name: &str, error: io::Error) -> Fatal {
     )
 }
 
-/// A database file: as long as it is open the directory is locked.
+/// A file of the log or a state: as long as it is open the directory is locked.
 #[derive(Debug)]
 struct LockedFile {
     file: Arc<dyn DiskFile>,

@@ -3,7 +3,7 @@
 //! ```text
 //! <directory>/lock        held while the replica runs
 //!             identity    cluster, member id, how far it got in founding or joining
-//!             log.redb    entries, vote, committed and purged positions
+//!             log-3, log-4, log-spare   entries, vote, committed and purged positions
 //!             state-7.redb, CURRENT   the state and the name of the state that counts
 //!             clean       there between a clean stop and the next start
 //! ```
@@ -20,8 +20,6 @@ pub(crate) mod apply;
 pub(crate) mod codec;
 pub(crate) mod directory;
 pub(crate) mod log;
-pub(crate) mod log_file;
-pub(crate) mod log_writer;
 pub(crate) mod snapshot;
 pub(crate) mod state_machine;
 

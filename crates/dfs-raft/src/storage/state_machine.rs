@@ -262,26 +262,26 @@ impl<M: StateMachine> State<M> {
         *lock(&self.view) = None;
         let keep_digest = last.index.is_multiple_of(self.config.digest_interval);
         let state = self.clone();
+        // Those who wait hear of it from the thread that applied, one switch of threads earlier.
         let work = move || {
             let db = state.db();
             let outcomes = apply_batch(&db, &state.machine, entries, durable)?;
             if keep_digest {
                 state.keep_digest(last, db.digest()?);
             }
-            Ok::<_, Fatal>(outcomes)
-        };
-        let outcomes = self.env.run_blocking(work).await?;
-        self.applied.send_replace(Some(last));
-        if durable {
-            self.unsynced.store(0, Ordering::Relaxed);
-            self.advance_durable(Some(last));
-        }
-        for (responder, outcome) in responders.into_iter().zip(outcomes) {
-            if let Some(responder) = responder {
-                responder.send(outcome);
+            state.applied.send_replace(Some(last));
+            if durable {
+                state.unsynced.store(0, Ordering::Relaxed);
+                state.advance_durable(Some(last));
             }
-        }
-        Ok(())
+            for (responder, outcome) in responders.into_iter().zip(outcomes) {
+                if let Some(responder) = responder {
+                    responder.send(outcome);
+                }
+            }
+            Ok(())
+        };
+        self.env.run_blocking(work).await
     }
 
     fn keep_digest(&self, rev: Rev, digest: Digest) {

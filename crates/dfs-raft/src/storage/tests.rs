@@ -1,5 +1,9 @@
 //! openraft's own suite on our storage, and what it does not look at: durability.
-#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a failed step fails the test"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,13 +14,13 @@ use openraft::storage::{RaftLogReader, RaftLogStorage, RaftLogStorageExt, RaftSt
 use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 
-use super::directory::{Directory, LOG};
+use super::directory::Directory;
 use super::log::LogStore;
-use super::log_file::LogFile;
+use super::log::file::LogFile;
 use super::snapshot::{Cursor, FrameError, SnapshotData};
 use super::state_machine::{State, StateStore};
 use crate::config::ReplicaConfig;
-use crate::env::{Env, OpenMode, Timestamp};
+use crate::env::{Env, Timestamp};
 use crate::error::Fatal;
 use crate::machine::{ApplyContext, Rev, StateMachine};
 use crate::replica::failure::Failure;
@@ -37,9 +41,9 @@ impl StateMachine for Nothing {
 }
 
 fn open_log(directory: &Arc<Directory>, cache: usize) -> LogStore {
-    let file = directory.open_file(LOG, OpenMode::Create).unwrap();
-    let file = LogFile::open(file, 1 << 20, true).unwrap();
-    let contents = file.contents().unwrap();
+    // Small segments, so that there are many of them.
+    let random = Env::real().random;
+    let (file, contents) = LogFile::open(directory.clone(), random, 4096).unwrap();
     let gate = Arc::new(|_| Box::pin(std::future::ready(Ok(()))) as _);
     let failure = Failure::new();
     LogStore::new(Env::real(), Arc::new(file), &contents, cache, failure, gate)
@@ -119,6 +123,31 @@ async fn what_was_flushed_is_there_after_a_crash() {
         .map(|index| Rev { term: 3, index })
         .chain([Rev { term: 4, index: 6 }]);
     assert_eq!(found, expected.collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn entries_for_one_message_end_soon_after_a_mebibyte() {
+    for cache in [1 << 30, 0] {
+        let path = tempfile::tempdir().unwrap();
+        let directory = Directory::open(Env::real().disk, path.path()).unwrap();
+        let mut log = open_log(&directory, cache);
+        let entry = |index| Entry {
+            log_id: types::log_id(Rev { term: 1, index }),
+            payload: openraft::EntryPayload::Normal(Proposal::Command {
+                time: Timestamp(1),
+                command: Bytes::from(vec![7; 100_000]),
+            }),
+        };
+        log.blocking_append((0..40).map(entry)).await.unwrap();
+        let mut next = 0;
+        while next < 40 {
+            let piece = log.limited_get_log_entries(next, 40).await.unwrap();
+            assert_eq!(piece[0].log_id.index, next);
+            assert!(piece.len() <= 11, "{} entries, cache {cache}", piece.len());
+            next += piece.len() as u64;
+            assert!(piece.len() == 11 || next == 40);
+        }
+    }
 }
 
 fn open_state(path: &TempDir) -> Arc<State<Nothing>> {

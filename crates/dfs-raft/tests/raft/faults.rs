@@ -1,30 +1,63 @@
-//! A disk that fails when told to.
+//! A disk that fails or is slow when told to.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-use dfs_raft::env::{Disk, DiskFile, DiskLock, Entry, OpenMode, Space};
+use dfs_raft::env::{Disk, DiskFile, DiskLock, Entry, Env, OpenMode, RealDisk, Space};
 
-/// A disk whose syncs fail from some moment on.
-#[derive(Debug)]
-pub(crate) struct FailingDisk {
-    pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) fails: Arc<AtomicBool>,
+/// What a disk does wrong.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    /// Syncs fail.
+    pub(crate) fails: AtomicBool,
+    /// Every sync takes this many milliseconds more …
+    pub(crate) sync_millis: AtomicU64,
+    /// … in files whose path has this in it.
+    pub(crate) slow_below: std::sync::Mutex<String>,
+}
+
+impl Faults {
+    /// The machine with a disk that has these faults.
+    pub(crate) fn env(self: &Arc<Self>) -> Env {
+        let mut env = Env::real();
+        env.disk = Arc::new(FaultyDisk {
+            disk: Arc::new(RealDisk),
+            faults: self.clone(),
+        });
+        env
+    }
+
+    /// Makes syncs slow below a directory.
+    pub(crate) fn slow(&self, below: &str, delay: Duration) {
+        *self.slow_below.lock().unwrap() = below.to_owned();
+        let millis = u64::try_from(delay.as_millis()).unwrap();
+        self.sync_millis.store(millis, Ordering::SeqCst);
+    }
 }
 
 #[derive(Debug)]
-struct FailingFile {
+struct FaultyDisk {
+    disk: Arc<dyn Disk>,
+    faults: Arc<Faults>,
+}
+
+#[derive(Debug)]
+struct FaultyFile {
     file: Arc<dyn DiskFile>,
-    fails: Arc<AtomicBool>,
+    path: String,
+    faults: Arc<Faults>,
 }
 
-impl Disk for FailingDisk {
+impl Disk for FaultyDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        let file = self.disk.open(path, mode)?;
-        let fails = self.fails.clone();
-        Ok(Arc::new(FailingFile { file, fails }))
+        Ok(Arc::new(FaultyFile {
+            file: self.disk.open(path, mode)?,
+            path: path.to_string_lossy().into_owned(),
+            faults: self.faults.clone(),
+        }))
     }
 
     fn create_directory(&self, path: &Path) -> io::Result<()> {
@@ -60,7 +93,7 @@ impl Disk for FailingDisk {
     }
 }
 
-impl DiskFile for FailingFile {
+impl DiskFile for FaultyFile {
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }
@@ -86,7 +119,11 @@ impl DiskFile for FailingFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        match self.fails.load(Ordering::SeqCst) {
+        let millis = self.faults.sync_millis.load(Ordering::SeqCst);
+        if millis > 0 && self.path.contains(&*self.faults.slow_below.lock().unwrap()) {
+            std::thread::sleep(Duration::from_millis(millis));
+        }
+        match self.faults.fails.load(Ordering::SeqCst) {
             true => Err(io::Error::other("this disk fails")),
             false => self.file.sync(),
         }

@@ -6,9 +6,13 @@ use dfs_raft::env::Env;
 use dfs_raft::state::{ReadState, StateTxn, Table, View};
 use dfs_raft::testing::Cluster;
 use dfs_raft::{ApplyContext, ChangeError, Fatal, ReplicaConfig, StateMachine};
+use tokio::time::Instant;
 
 const LINES: Table<u64, String> = Table::new(0, "lines");
 const COUNT: Table<(), u64> = Table::new(1, "count");
+
+/// How long a proposal may be tried again.
+pub(crate) const WITHIN: Duration = Duration::from_secs(20);
 
 /// Appends the lines it is told. A line `refused` is refused half-way.
 pub(crate) struct Journal;
@@ -64,10 +68,12 @@ pub(crate) async fn cluster(
 
 /// Proposes at whoever leads until it is acknowledged. Only for tests that can bear repetition.
 pub(crate) async fn propose(cluster: &Cluster<Journal>, line: &str) -> u64 {
+    let end = Instant::now() + WITHIN;
     loop {
         let leader = cluster.leader().await;
-        if let Ok(applied) = cluster.replica(leader).propose(line.to_owned()).await {
-            return applied.reply.unwrap();
+        match cluster.replica(leader).propose(line.to_owned()).await {
+            Ok(applied) => return applied.reply.unwrap(),
+            Err(e) => assert!(Instant::now() < end, "no proposal succeeds: {e}"),
         }
     }
 }

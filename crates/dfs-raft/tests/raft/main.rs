@@ -11,7 +11,10 @@
 )]
 
 mod conformance;
+mod connections;
 mod crash;
+mod divergence;
+mod elections;
 mod faults;
 mod journal;
 mod membership;

@@ -28,7 +28,7 @@ async fn a_directory_with_remains_founds_and_joins_nothing() -> TestResult {
     let cluster = cluster(1, &directory).await?;
     let path = directory.path().join("remains");
     std::fs::create_dir(&path)?;
-    std::fs::write(path.join("log.redb"), b"")?;
+    std::fs::write(path.join("log-1"), b"")?;
     let dialer = cluster.network.dialer("remains");
     let replica = Replica::start(ReplicaConfig::new(&path), Env::real(), dialer, Journal).await?;
     let founded = replica.bootstrap("remains").await;
@@ -108,18 +108,21 @@ async fn a_removal_that_would_leave_no_majority_is_refused() -> TestResult {
     let mut cluster = cluster(3, &directory).await?;
     let leader = cluster.leader().await;
     let (gone, other) = ((leader + 1) % 3, (leader + 2) % 3);
-    let other = cluster.replica(other).status()?.unwrap().member;
+    let member = |index| cluster.replica(index).status().unwrap().unwrap().member;
+    let (gone_id, other) = (member(gone), member(other));
     cluster.crash(gone);
-    let refused = cluster
+    cluster
         .eventually("the loss is noticed", async |cluster: &Cluster<Journal>| {
-            tokio::time::sleep(std::time::Duration::from_millis(900)).await;
-            match cluster.replica(leader).remove(other).await {
-                Err(ChangeError::Refused(why)) => Some(why),
-                other => panic!("{other:?}"),
-            }
+            let members = cluster.replica(leader).status().ok()??.members;
+            let gone = members.into_iter().find(|m| m.id == gone_id)?;
+            (gone.answers == Some(false)).then_some(())
         })
         .await;
-    assert!(refused.contains("no majority"), "{refused}");
+    let refused = cluster.replica(leader).remove(other).await;
+    let Err(ChangeError::Refused(why)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(why.contains("no majority"), "{why}");
     Ok(())
 }
 

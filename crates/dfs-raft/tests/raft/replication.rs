@@ -1,10 +1,16 @@
 //! Commands reach all members once, and reads see them.
 
+use std::time::Duration;
+
+use dfs_raft::env::Env;
 use dfs_raft::testing::Cluster;
-use dfs_raft::{Consistency, ProposeError};
+use dfs_raft::{Consistency, ProposeError, ReplicaConfig};
 
 use crate::TestResult;
 use crate::journal::{Journal, cluster, count, lines, propose};
+
+/// Far more than stopping takes.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replies_are_those_of_the_own_command() -> TestResult {
@@ -129,5 +135,21 @@ async fn leadership_moves_when_asked() -> TestResult {
             ready.then_some(())
         })
         .await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_stops_last_waits_for_nobody_to_take_over() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let patient = |config: &mut ReplicaConfig| config.rpc_timeout = PATIENCE * 10;
+    let start = Cluster::start(3, Env::real(), directory.path(), || Journal, patient);
+    let mut cluster = start.await?;
+    let leader = cluster.leader().await;
+    for other in cluster.running() {
+        if other != leader {
+            cluster.stop(other).await;
+        }
+    }
+    tokio::time::timeout(PATIENCE, cluster.stop(leader)).await?;
     Ok(())
 }

@@ -2,10 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dfs_raft::{Consistency, Rev};
+use dfs_raft::env::Env;
+use dfs_raft::testing::Cluster;
+use dfs_raft::{Consistency, ReplicaConfig, Rev};
 
 use crate::TestResult;
-use crate::journal::{cluster, count, propose};
+use crate::journal::{Journal, cluster, count, eager, propose};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_was_away_and_a_new_one_get_a_snapshot_under_load() -> TestResult {
@@ -52,6 +54,31 @@ async fn a_member_that_was_away_and_a_new_one_get_a_snapshot_under_load() -> Tes
     let reading = cluster.replica(new).read(Consistency::Linearizable).await?;
     assert!(count(&reading.view) > 200);
     assert!(reading.applied > Rev::default());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_many_bytes_is_cut_before_it_has_many_entries() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let settings = |config: &mut ReplicaConfig| {
+        eager(config);
+        config.snapshot_entries = 1_000_000;
+        config.log_bytes_kept = 100_000;
+    };
+    let make = || Journal;
+    let cluster = Cluster::start(1, Env::real(), directory.path(), make, settings).await?;
+    let line = "x".repeat(10_000);
+    for _ in 0..60 {
+        propose(&cluster, &line).await;
+    }
+    cluster
+        .eventually("a log of few bytes", async |c: &Cluster<Journal>| {
+            propose(c, "more").await;
+            let status = c.replica(0).status().ok()??;
+            status.purged?;
+            (status.log_bytes <= 300_000).then_some(())
+        })
+        .await;
     Ok(())
 }
 

@@ -25,6 +25,13 @@ fn vote() -> WireVote {
     }
 }
 
+fn members() -> WireMembers {
+    WireMembers {
+        voters: vec![BTreeSet::from([1, 2])],
+        addresses: BTreeMap::from([(1, "a".to_owned())]),
+    }
+}
+
 const REV: Rev = Rev { term: 3, index: 9 };
 
 #[test]
@@ -85,6 +92,67 @@ fn requests_keep_their_bytes() {
 }
 
 #[test]
+fn requests_about_snapshots_keep_their_bytes() {
+    let header = header();
+    let request = RaftRpcRequest::BeginSnapshot {
+        header,
+        vote: vote(),
+    };
+    assert_eq!(hex(&request), "050180010102030101");
+    let part = Part {
+        transfer: 7,
+        sequence: 2,
+        frame: Bytes::from_static(b"abc"),
+    };
+    let request = RaftRpcRequest::SnapshotFrame { header, part };
+    assert_eq!(hex(&request), "060180010102070203616263");
+    let end = End {
+        transfer: 7,
+        vote: vote(),
+        rows: 5,
+        digest: 0x81,
+        applied: Some(REV),
+        members_rev: Some(REV),
+        members: members(),
+    };
+    let request = RaftRpcRequest::EndSnapshot { header, end };
+    assert_eq!(
+        hex(&request),
+        "07018001010207030101058101".to_owned() + "010309" + "010309" + "01020102" + "01010161"
+    );
+}
+
+#[test]
+fn requests_about_members_keep_their_bytes() {
+    let header = header();
+    let request = RaftRpcRequest::Transfer {
+        header,
+        request: Transfer {
+            leader: vote(),
+            to: MemberId(2),
+            last: Some(REV),
+        },
+    };
+    assert_eq!(hex(&request), "03018001010203010102010309");
+    let request = RaftRpcRequest::Diverged {
+        header,
+        rev: REV,
+        majority: 0x81,
+    };
+    assert_eq!(hex(&request), "09018001010203098101");
+    let address = "a".to_owned();
+    let request = RaftRpcRequest::Admit { header, address };
+    assert_eq!(hex(&request), "0b01800101020161");
+    let request = RaftRpcRequest::Doubt { header, rev: REV };
+    assert_eq!(hex(&request), "0c01800101020309");
+    let entry = WireEntry {
+        rev: REV,
+        payload: WirePayload::Members(members()),
+    };
+    assert_eq!(hex(&entry), "03090201020102".to_owned() + "01010161");
+}
+
+#[test]
 fn answers_keep_their_bytes() {
     assert_eq!(hex(&Appended::All), "00");
     assert_eq!(hex(&Appended::UpTo(Some(REV))), "01010309");
@@ -95,4 +163,28 @@ fn answers_keep_their_bytes() {
     };
     assert_eq!(hex(&refusal), "040103683a31");
     assert_eq!(hex(&Begun::Transfer(7)), "0007");
+    assert_eq!(hex(&Begun::HigherVote(vote())), "01030101");
+    assert_eq!(hex(&Transferred::Yes), "00");
+    let changed = Transferred::VoteChanged {
+        expected: vote(),
+        actual: vote(),
+    };
+    assert_eq!(hex(&changed), "01030101030101");
+    let unflushed = Transferred::LogNotFlushed {
+        expected: Some(REV),
+        actual: None,
+    };
+    assert_eq!(hex(&unflushed), "0201030900");
+    let voted = Voted {
+        vote: vote(),
+        last: Some(REV),
+        granted: true,
+    };
+    assert_eq!(hex(&voted), "03010101030901");
+    let welcome = Welcome {
+        cluster: ClusterId(0x80),
+        leader: MemberId(1),
+        member: MemberId(4),
+    };
+    assert_eq!(hex(&welcome), "80010104");
 }

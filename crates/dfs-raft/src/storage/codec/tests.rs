@@ -51,6 +51,15 @@ fn stored_entries_keep_their_bytes() {
 }
 
 #[test]
+fn what_a_newer_program_stored_is_refused_by_its_version() {
+    let newer = seal("identity", &[], vec![VERSION + 1, 1, 2, 3]);
+    let error = decode_stamp::<u64>("identity", &newer).unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("`identity` is stored in version 2"), "{said}");
+    assert!(said.ends_with("use the newer program"), "{said}");
+}
+
+#[test]
 fn a_stored_vote_keeps_its_bytes() {
     let vote = Vote::new_committed(7, MemberId(2));
     let stored = encode_vote(&vote).unwrap();

@@ -1,4 +1,17 @@
-//! The log as openraft sees it: recent entries in memory, all of them in the file.
+//! The log as openraft sees it: recent entries in memory, all of them in files.
+//!
+//! ```text
+//! openraft ─▶ here ─▶ writer ─▶ file ─▶ segment     one commit = one frame = one fsync
+//!              └────────────────▶ file              reads of what memory has no more
+//! ```
+
+pub(crate) mod file;
+mod index;
+mod recovery;
+pub(crate) mod segment;
+#[cfg(test)]
+mod tests;
+pub(crate) mod writer;
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -11,12 +24,13 @@ use futures::{Stream, TryStreamExt, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 
 use super::codec::encode_entry;
-use super::log_file::{Change, Contents, LogFile};
-use super::log_writer::{Done, Flushed, Request, Writer};
 use crate::env::Env;
 use crate::machine::Rev;
 use crate::replica::failure::Failure;
 use crate::types::{self, Entry, LogId, TypeConfig, Vote};
+use file::{Contents, LogFile};
+use segment::Change;
+use writer::{Done, Flushed, Request, Writer};
 
 /// Entries handed out at once, in bytes: to a follower in one message, to apply in one piece.
 const READ_BYTES_MAX: usize = 1 << 20;
@@ -71,11 +85,11 @@ impl LogStore {
     ) -> LogStore {
         let next = contents.last.map_or(0, |rev| rev.index + 1);
         let recent = Recent {
-            vote: contents.vote,
-            committed: contents.committed,
-            purged: contents.purged,
+            vote: contents.notes.vote,
+            committed: contents.notes.committed,
+            purged: contents.notes.purged,
             last: contents.last,
-            first: contents.purged.map_or(0, |rev| rev.index + 1),
+            first: contents.notes.purged.map_or(0, |rev| rev.index + 1),
             start: next,
             entries: VecDeque::new(),
             bytes: 0,

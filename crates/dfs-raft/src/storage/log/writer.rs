@@ -14,7 +14,8 @@ use openraft::storage::IOFlushed;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
-use super::log_file::{Change, LogFile};
+use super::file::LogFile;
+use super::segment::Change;
 use crate::env::Env;
 use crate::error::Fatal;
 use crate::replica::failure::Failure;
@@ -67,7 +68,7 @@ impl Writer {
         env: Env,
         file: Arc<LogFile>,
         failure: Failure,
-        flushed: impl Fn(Flushed) + Send + 'static,
+        flushed: impl Fn(Flushed) + Send + Sync + 'static,
     ) -> Writer {
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
         let (busy, busy_since) = watch::channel(None);
@@ -78,7 +79,7 @@ impl Writer {
             requests,
             busy,
             committed: None,
-            flushed: Box::new(flushed),
+            flushed: Arc::new(flushed),
         };
         tokio::spawn(task.run());
         Writer { queue, busy_since }
@@ -112,7 +113,7 @@ struct Task {
     busy: watch::Sender<Option<Instant>>,
     /// A committed position that is not written yet: it needs no commit of its own.
     committed: Option<Change>,
-    flushed: Box<dyn Fn(Flushed) + Send>,
+    flushed: Arc<dyn Fn(Flushed) + Send + Sync>,
 }
 
 impl Task {
@@ -167,40 +168,53 @@ impl Task {
             }
             waiting.push(request.done);
         }
-        let result = if changes.is_empty() && !idle {
-            Ok(())
-        } else {
+        if !changes.is_empty() || idle {
             changes.extend(self.committed.take());
-            self.write(changes).await
-        };
-        if let Err(fatal) = &result {
-            self.failure.stop(fatal.clone());
         }
-        for done in waiting {
-            match done {
-                Done::Nothing => {}
-                Done::Appended(callback, flushed) => {
-                    if result.is_ok() {
-                        (self.flushed)(flushed);
-                    }
-                    callback.io_completed(result.clone().map_err(io::Error::other));
-                }
-                // Nobody may wait for it any more.
-                Done::Answer(answer) => drop(answer.send(result.clone())),
-            }
+        if changes.is_empty() {
+            // They only noted a committed position.
+            let told = waiting.into_iter();
+            told.for_each(|done| done.tell(&Ok(()), &*self.flushed));
+            return true;
         }
-        result.is_ok()
+        self.write(changes, waiting).await
     }
 
-    async fn write(&mut self, changes: Vec<Change>) -> Result<(), Fatal> {
-        if changes.is_empty() {
-            return Ok(());
-        }
+    /// Writes changes and tells those who wait, from the thread that wrote: they hear of it one
+    /// switch of threads earlier.
+    async fn write(&mut self, changes: Vec<Change>, waiting: Vec<Done>) -> bool {
         self.busy.send_replace(Some(Instant::now()));
-        let file = self.file.clone();
-        let result = self.env.run_blocking(move || file.commit(changes)).await;
+        let (file, failure) = (self.file.clone(), self.failure.clone());
+        let flushed = self.flushed.clone();
+        let work = move || {
+            let result = file.commit(&changes);
+            if let Err(fatal) = &result {
+                failure.stop(fatal.clone());
+            }
+            for done in waiting {
+                done.tell(&result, &*flushed);
+            }
+            result.is_ok()
+        };
+        let written = self.env.run_blocking(work).await;
         self.busy.send_replace(None);
-        result
+        written
+    }
+}
+
+impl Done {
+    fn tell(self, result: &Result<(), Fatal>, flushed: &dyn Fn(Flushed)) {
+        match self {
+            Done::Nothing => {}
+            Done::Appended(callback, upto) => {
+                if result.is_ok() {
+                    flushed(upto);
+                }
+                callback.io_completed(result.clone().map_err(io::Error::other));
+            }
+            // Nobody may wait for it any more.
+            Done::Answer(answer) => drop(answer.send(result.clone())),
+        }
     }
 }
 
