@@ -213,11 +213,12 @@ fn kind_of(refusal: RefusalKind) -> ErrorKind {
         | RefusalKind::Invalid => ErrorKind::Invalid,
         RefusalKind::NotPermitted => ErrorKind::Denied,
         RefusalKind::Conflict => ErrorKind::Conflict,
-        RefusalKind::SessionExpired | RefusalKind::GrantExpired | RefusalKind::Busy => {
-            ErrorKind::Unavailable {
-                retry_after: RETRY_AFTER,
-            }
-        }
+        RefusalKind::SessionExpired
+        | RefusalKind::GrantExpired
+        | RefusalKind::Busy
+        | RefusalKind::TooFewReplicas => ErrorKind::Unavailable {
+            retry_after: RETRY_AFTER,
+        },
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::read::RangeReader;
-use super::write::{Target, Update, Upload, Written};
+use super::write::{Target, Update, Upload, Written, is_too_few};
 use super::{Client, IntoLocation, SLICE_LEN};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::change::NewAttr;
@@ -242,10 +242,18 @@ impl Client {
         path: impl IntoLocation,
         bytes: impl Into<Bytes> + Send,
     ) -> Result<Attr> {
-        let bytes = bytes.into();
+        let (at, bytes) = (path.into_location()?, bytes.into());
+        match self.write_once(at.clone(), bytes.clone()).await {
+            // The policy had become stricter. It is known now, and the bytes are still here.
+            Err(error) if is_too_few(&error) => self.write_once(at, bytes).await,
+            result => result,
+        }
+    }
+
+    async fn write_once(&self, at: Location, bytes: Bytes) -> Result<Attr> {
         let mut options = PutOptions::new(true);
         options.size_hint = Some(bytes.len() as u64);
-        let mut upload = self.begin_put(path.into_location()?, &options).await?;
+        let mut upload = self.begin_put(at, &options).await?;
         let result = match upload.write(bytes).await {
             Ok(()) => upload.finish().await,
             Err(error) => Err(error),

@@ -48,10 +48,11 @@ impl Config {
         let name = super::Part::Master(index).to_string();
         let mut config = MasterConfig::new(directory.join(name));
         config.group_size = self.masters;
+        config.reserve = 128 << 20;
         config.tick = Duration::from_millis(50);
         config.pass_interval = Duration::from_secs(1);
         config.replica.log_cache_bytes = 2 * MIB;
-        config.replica.log_database_cache_bytes = 4 * MIB;
+        config.replica.log_segment_bytes = 2 << 20;
         config.replica.state_cache_bytes = 16 * MIB;
         config.replica.log_bytes_kept = 64 << 20;
         (self.tune_master)(&mut config);

@@ -132,7 +132,8 @@ impl Parts {
         for slot in &self.masters {
             masters.extend(slot.lock().await.take());
         }
-        // The leader last: the others need not elect another in between.
+        // The leader last: the others need not elect another in between, and it finds nobody to
+        // hand over to.
         masters.sort_by_key(Master::leads);
         for master in masters {
             master.shutdown().await;

@@ -32,6 +32,7 @@ pub(super) fn to_stream_error(node: NodeId, error: &StoreError) -> StreamError {
         StoreError::NotFound(_) => StreamErrorKind::NotFound,
         StoreError::Corrupt { .. } => StreamErrorKind::Corrupt,
         StoreError::OutOfSpace(_) => StreamErrorKind::OutOfSpace,
+        StoreError::Busy(_) => StreamErrorKind::Busy,
         StoreError::Exists(_) | StoreError::Empty(_) | StoreError::Invalid(_) => {
             StreamErrorKind::Invalid
         }

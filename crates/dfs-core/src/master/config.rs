@@ -20,6 +20,10 @@ pub struct MasterConfig {
     pub advertise: Option<String>,
     /// Voters wanted; who joins beyond them receives the log and has no vote.
     pub group_size: usize,
+    /// Bytes kept free on the disk of `replica.directory`: with less the leader refuses what
+    /// makes the metadata grow. It is for the log, which is as large as `replica.log_bytes_kept`
+    /// and what is on its way, and for removals and repair.
+    pub reserve: u64,
     /// When a silent data node is given up.
     pub liveness: LivenessConfig,
     /// How much repair may cost at a time.
@@ -50,6 +54,7 @@ impl MasterConfig {
             listen: "127.0.0.1:0".to_owned(),
             advertise: None,
             group_size: 3,
+            reserve: 512 << 20,
             liveness: LivenessConfig::DEFAULT,
             repair: RepairBudget::DEFAULT,
             tick: Duration::from_millis(250),

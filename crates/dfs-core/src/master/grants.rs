@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::leader::Leading;
+use super::leader::{Leading, room};
 use super::planners::placement::{PlacementError, Wish, place};
 use super::shared::{Shared, unexpected};
 use crate::env::Random;
@@ -26,6 +26,8 @@ pub(crate) async fn grant(
     request: &GrantRequest,
 ) -> Result<WriteGrant, RpcError> {
     validate(request)?;
+    // What is written could not be committed.
+    room::require(shared)?;
     let now = shared.env.clock.now();
     let ids = match take(shared, request.chunks, now)? {
         Some(ids) => ids,

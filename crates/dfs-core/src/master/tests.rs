@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::leader::room::Room;
 use super::{Master, MasterConfig};
 use crate::env::{BoxStream, Env};
 use crate::proto::cluster::{ClusterRpcClient, Heartbeat, Registration};
@@ -19,7 +20,12 @@ use crate::proto::error::RpcError;
 use crate::proto::hello::{self, Hello, Service};
 use crate::proto::metadata::{GrantRequest, MetadataRpcClient};
 use crate::proto::transport::messages;
-use crate::types::{ClusterId, NodeEpoch, NodeId, NodeKey, ReplicationTarget, Space, Topology};
+use crate::testing::MemoryDisk;
+use crate::types::change::{NewAttr, Removal};
+use crate::types::{
+    Change, Changed, ClientId, ClusterId, DfsPath, GroupId, Location, Mode, NodeEpoch, NodeId,
+    NodeKey, ReplicationTarget, RequestId, Space, Topology, UserId,
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -39,7 +45,10 @@ async fn start(directory: &TempDir) -> Master {
 
 /// A cluster of one master that leads.
 async fn leader(directory: &TempDir) -> Master {
-    let master = start(directory).await;
+    founded(start(directory).await).await
+}
+
+async fn founded(master: Master) -> Master {
     master.found().await.unwrap();
     let leads = async {
         while !master.leads() {
@@ -94,6 +103,67 @@ fn heartbeat(node: NodeId, epoch: NodeEpoch) -> Heartbeat {
         streams: 0,
         failed: None,
     }
+}
+
+fn three_chunks() -> GrantRequest {
+    GrantRequest {
+        chunks: 3,
+        chunk_size: 1 << 20,
+        replicas: ReplicationTarget(1),
+        replicas_min: ReplicationTarget(1),
+        avoid: Vec::new(),
+    }
+}
+
+fn at(path: &str) -> Location {
+    path.parse::<DfsPath>().unwrap().into()
+}
+
+fn create(path: &str) -> Change {
+    Change::Create {
+        at: at(path),
+        attr: NewAttr {
+            mode: Mode::FILE,
+            owner: UserId(0),
+            group: GroupId(0),
+        },
+        exclusive: true,
+    }
+}
+
+/// A session, and its requests by number.
+struct Caller {
+    rpc: MetadataRpcClient,
+    session: ClientId,
+}
+
+impl Caller {
+    async fn of(master: &Master) -> Caller {
+        let rpc = metadata(master).await;
+        let opened = rpc.open_session(context::current()).await.unwrap();
+        let session = opened.unwrap().value;
+        Caller { rpc, session }
+    }
+
+    async fn change(&self, sequence: u64, change: Change) -> Result<Changed, RpcError> {
+        let id = RequestId {
+            client: self.session,
+            sequence,
+            answered_below: 1,
+        };
+        let changed = self.rpc.change(context::current(), id, change).await;
+        changed.unwrap().map(|stamped| stamped.value)
+    }
+}
+
+async fn wait_for_room(master: &Master, wanted: impl Fn(Room) -> bool) {
+    let room = || master.shared.if_leading(|leading| leading.room);
+    let waiting = async {
+        while !room().is_some_and(&wanted) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.unwrap();
 }
 
 #[tokio::test]
@@ -187,16 +257,9 @@ async fn grants_never_name_one_chunk_twice_even_after_a_restart() {
             .await
             .unwrap()
             .unwrap();
-        let request = GrantRequest {
-            chunks: 3,
-            chunk_size: 1 << 20,
-            replicas: ReplicationTarget(1),
-            replicas_min: ReplicationTarget(1),
-            avoid: Vec::new(),
-        };
         let writer = metadata(&master).await;
         for _ in 0..5 {
-            let grant = writer.grant(context::current(), request.clone());
+            let grant = writer.grant(context::current(), three_chunks());
             for granted in grant.await.unwrap().unwrap().chunks {
                 assert!(seen.insert(granted.chunk), "{} twice", granted.chunk);
             }
@@ -221,4 +284,53 @@ async fn a_master_outside_of_a_cluster_says_so() {
     );
     let refused = client.nodes(context::current()).await.unwrap();
     assert_eq!(refused, Err(RpcError::NotLeader { leader: None }));
+}
+
+#[tokio::test]
+async fn a_leader_short_of_room_makes_nothing_new_and_still_removes_and_answers_again() {
+    const RESERVE: u64 = 64 << 20;
+    let disk = MemoryDisk::new(1);
+    let env = Env {
+        disk: std::sync::Arc::new(disk.clone()),
+        ..Env::real()
+    };
+    let mut config = MasterConfig::new("/m");
+    config.reserve = RESERVE;
+    config.tick = Duration::from_millis(20);
+    let master = founded(Master::start(config, env).await.unwrap()).await;
+    let caller = Caller::of(&master).await;
+    let first = caller.change(1, create("/a")).await;
+    assert!(first.is_ok(), "{first:?}");
+
+    disk.set_capacity(disk.used() + RESERVE / 2);
+    wait_for_room(&master, |room| matches!(room, Room::Short { .. })).await;
+
+    let refused = caller.change(2, create("/b")).await;
+    let why = refused.unwrap_err().to_string();
+    for part in ["out of space", master.address(), "/m", "64 MiB in reserve"] {
+        assert!(why.contains(part), "no {part} in {why}");
+    }
+    let granted = caller.rpc.grant(context::current(), three_chunks()).await;
+    let granted = granted.unwrap();
+    assert!(
+        matches!(granted, Err(RpcError::OutOfSpace(_))),
+        "{granted:?}"
+    );
+    assert_eq!(caller.change(1, create("/a")).await, first);
+    let other = Caller::of(&master).await;
+    let removal = Change::Remove {
+        at: at("/a"),
+        what: Removal::File,
+        skip_trash: true,
+    };
+    let removed = other.change(1, removal).await;
+    assert!(removed.is_ok(), "{removed:?}");
+    let closed = other.change(2, Change::CloseSession).await;
+    assert!(closed.is_ok(), "{closed:?}");
+
+    disk.set_capacity(disk.used() + 2 * RESERVE);
+    wait_for_room(&master, |room| room == Room::Enough).await;
+    // What was refused is not remembered.
+    let again = caller.change(2, create("/b")).await;
+    assert!(again.is_ok(), "{again:?}");
 }

@@ -15,7 +15,7 @@ use super::namespace::resolve::existing;
 use super::nodes::{Node, NodeLoad};
 use super::tables::{
     CHUNKS, DIRENTS, EXTENTS, INODES, Meta, Moment, NODE_CHUNKS, NODE_KEYS, NODE_LOADS,
-    NODE_RECLAIM, NODES, RECLAIM, TRASH,
+    NODE_RECLAIM, NODES, RECLAIM, REPLIES, TRASH,
 };
 use crate::types::limits::{ENTRIES_PER_REPLY_MAX, RECLAIM_GRACE};
 use crate::types::query::{
@@ -23,7 +23,7 @@ use crate::types::query::{
 };
 use crate::types::{
     Answer, ByteRange, ChunkId, FileKind, InodeId, Location, Name, NodeId, NodeKey, Query, Refusal,
-    RefusalKind, Space, Timestamp, TrashId,
+    RefusalKind, RequestId, Space, Timestamp, TrashId,
 };
 
 pub use super::chunks::grant::{RangeState, range_state};
@@ -59,6 +59,15 @@ pub fn answer(state: &impl ReadState, query: &Query) -> Result<Result<Answer, Re
         Err(Stop::Refused(refusal)) => Ok(Err(refusal)),
         Err(Stop::Fatal(fatal)) => Err(fatal),
     }
+}
+
+/// Whether the answer to a request is remembered.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn is_answered(state: &impl ReadState, request: RequestId) -> Result<bool, Fatal> {
+    let answer = state.get(REPLIES, &(request.client, request.sequence))?;
+    Ok(answer.is_some())
 }
 
 fn page_len(limit: u32) -> usize {

@@ -22,7 +22,8 @@ pub enum RpcError {
     /// It cannot be done now, and nothing was done: no quorum, too few data nodes, starting up.
     #[error("unavailable: {0}")]
     Unavailable(String),
-    /// There is no room on the data nodes.
+    /// There is no room for it, on the data nodes or on the leader's disk. It was not done; an
+    /// earlier attempt of the same request that was lost may still be.
     #[error("out of space: {0}")]
     OutOfSpace(String),
     /// The caller is of an older incarnation, or unknown: it must register anew.

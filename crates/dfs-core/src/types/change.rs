@@ -326,4 +326,8 @@ pub enum RefusalKind {
     /// Earlier work on this inode must be finished first, in steps; then it can be done.
     #[error("busy")]
     Busy,
+    /// A new chunk is on fewer data nodes than its file's policy insists on; the subject names
+    /// the chunk and both numbers.
+    #[error("too few data nodes")]
+    TooFewReplicas,
 }

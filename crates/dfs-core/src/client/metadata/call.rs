@@ -18,6 +18,8 @@ use crate::types::{Refusal, RefusalKind};
 
 /// How long tarpc gives a request where nobody says otherwise.
 const TARPC_DEADLINE: Duration = Duration::from_secs(10);
+/// The pause before the other masters are asked once more who leads.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// Times one operation leaves a silent master because another leads.
 const MOVES_MAX: u32 = 2;
 
@@ -125,10 +127,13 @@ impl Metadata {
         }
     }
 
-    /// Returns when a master other than `silent` proves to lead. Asks only after a while.
+    /// Returns when a master other than `silent` proves to lead. Asks only after a while, and
+    /// then often: an election may be under way.
     async fn another_leads(&self, silent: &str) {
+        let mut pause = self.deadlines.patience;
         loop {
-            sleep(self.deadlines.patience).await;
+            sleep(pause).await;
+            pause = ASK_AGAIN;
             let _one_asks = self.asking.lock().await;
             let others: Vec<String> = {
                 let masters = self.masters();
@@ -213,7 +218,7 @@ fn unanswered(address: &str, error: CallError) -> Attempt {
 pub(super) fn failure(last: Attempt, uncertain: bool) -> Error {
     let last = match last {
         Attempt::Answered(RpcError::Refused(refusal)) => return Error::from(refusal),
-        Attempt::Answered(RpcError::OutOfSpace(why)) => {
+        Attempt::Answered(RpcError::OutOfSpace(why)) if !uncertain => {
             return Error::new(ErrorKind::OutOfSpace, format!("out of space: {why}"));
         }
         Attempt::Answered(RpcError::Internal(why)) if !uncertain => {

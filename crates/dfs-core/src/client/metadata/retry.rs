@@ -115,6 +115,8 @@ impl Attempts {
                 }
                 false
             }
+            // An attempt that was lost may still be carried out, and then there is an answer.
+            Attempt::Answered(RpcError::OutOfSpace(_)) if self.uncertain => false,
             Attempt::Answered(
                 RpcError::Refused(_) | RpcError::OutOfSpace(_) | RpcError::Fenced(_),
             ) => return Next::Stop,

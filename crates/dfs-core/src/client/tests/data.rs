@@ -1,5 +1,6 @@
 //! Bytes go in and come out right, whatever happens to data nodes.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -8,10 +9,10 @@ use tokio::time::{Instant, timeout};
 
 use super::node::Mood;
 use super::{Client, World, pattern};
-use crate::client::{Budgets, GetOptions, OpenOptions, PutOptions};
+use crate::client::{Budgets, GetOptions, OpenOptions, Progress, PutOptions};
 use crate::error::ErrorKind;
 use crate::types::limits::CHUNK_SIZE_MIN;
-use crate::types::{Change, ChunkId, NodeId, Query};
+use crate::types::{Change, ChunkId, NodeId, Policy, Query, ReplicationTarget};
 
 const MIB: usize = 1 << 20;
 
@@ -125,6 +126,30 @@ async fn a_pipeline_is_formed_again_around_a_node_that_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_writer_goes_on_while_its_bytes_are_sent_again() {
+    let world = World::start().await;
+    world.group().policy.chunk_size = 16 * MIB as u64;
+    let client = world.client().await;
+    world.mood(1, Mood::FailsAfter(8 * MIB as u64));
+    (2..=4).for_each(|node| world.mood(node, Mood::Dawdles(20)));
+    let mut options = PutOptions::new(false);
+    let taken = Arc::new(Mutex::new(vec![Instant::now()]));
+    options.progress = Some(Progress::new({
+        let taken = taken.clone();
+        move |_| taken.lock().unwrap().push(Instant::now())
+    }));
+    let bytes = pattern(16 * MIB);
+
+    client.put("/a", &bytes[..], options).await.unwrap();
+
+    assert!(get(&client, "/a").await.unwrap() == bytes);
+    let taken = taken.lock().unwrap();
+    assert_eq!(taken.len(), 1 + 16);
+    let longest = taken.windows(2).map(|pair| pair[1] - pair[0]).max();
+    assert!(longest < Some(Duration::from_millis(100)), "{longest:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_write_is_acknowledged_at_the_minimum_and_says_so() {
     let world = World::start().await;
     let client = world.client().await;
@@ -142,8 +167,51 @@ async fn too_few_data_nodes_are_an_error_and_leave_no_file() {
     (1..=3).for_each(|node| world.mood(node, Mood::Down));
     let bytes = pattern(MIB);
     let put = client.put("/a", &bytes[..], PutOptions::new(false)).await;
-    assert!(put.is_err_and(|e| e.is_retryable()));
+    let error = put.unwrap_err();
+    assert!(error.is_retryable());
+    let text = error.to_string();
+    assert!(text.starts_with("too few data nodes: c"), "{text}");
+    assert!(
+        text.contains("is on 0, the policy insists on 2: n1: unreachable"),
+        "{text}"
+    );
     assert!(!client.exists("/a").await.unwrap());
+    assert!(world.group().chunks.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_became_stricter_is_learnt_from_the_refusal() {
+    let world = World::start().await;
+    let client = world.client().await;
+    let one = Policy {
+        replicas: ReplicationTarget(1),
+        replicas_min: ReplicationTarget(1),
+        ..Policy::DEFAULT
+    };
+    let strict = world.group().policy;
+    let options = || PutOptions::new(true);
+    for round in 0..2 {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        world.group().policy = one;
+        client.write("/a", pattern(MIB)).await.unwrap();
+        world.group().policy = strict;
+
+        // Whoever has the bytes tries again; whoever has not may, and is right at once.
+        if round == 0 {
+            client.write("/a", pattern(2 * MIB)).await.unwrap();
+        } else {
+            let bytes = pattern(2 * MIB);
+            let put = client.put("/a", &bytes[..], options()).await;
+            assert!(put.is_err_and(|error| error.is_retryable()));
+            client.put("/a", &bytes[..], options()).await.unwrap();
+        }
+
+        let mut wanted: Vec<u8> = Vec::new();
+        wanted.extend(world.group().grants.drain(..).map(|grant| grant.replicas.0));
+        wanted.dedup();
+        assert_eq!(wanted, [1, 3]);
+        assert!(get(&client, "/a").await.unwrap() == pattern(2 * MIB));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -73,6 +73,22 @@ async fn a_leader_that_hangs_is_left_as_soon_as_another_leads() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_next_leader_is_found_soon_after_its_election() {
+    let world = World::start().await;
+    let client = client_of(&world).await;
+    world.masters[0].as_ref().unwrap().hang();
+    let creating = tokio::spawn(async move { client.create_file("/a", true).await });
+    tokio::time::sleep(Duration::from_millis(510)).await;
+    world.elect(2);
+    let elected = Instant::now();
+
+    creating.await.unwrap().unwrap();
+
+    let took = elected.elapsed();
+    assert!(took < Duration::from_millis(100), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_leader_without_a_rival_is_waited_for() {
     let world = World::start().await;
     let client = client_of(&world).await;
@@ -235,4 +251,47 @@ async fn another_cluster_is_refused() {
         .connect();
     let error = timeout(Duration::from_secs(60), client).await.unwrap();
     assert!(error.is_err_and(|e| e.to_string().contains("belongs to cluster")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_master_without_room_ends_a_change_of_which_no_attempt_was_lost() {
+    let world = World::start().await;
+    let client = client_of(&world).await;
+    let full = RpcError::OutOfSpace("the disk of m0".to_owned());
+    world.fault(Fault::Answer(full));
+
+    let error = client.create_file("/a", true).await.unwrap_err();
+
+    assert_eq!(error.kind(), ErrorKind::OutOfSpace);
+    assert!(!error.is_outcome_unknown(), "{error}");
+    assert_eq!(world.group().executed.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_lost_and_then_without_room_is_asked_for_until_its_answer_is_there() {
+    let world = World::start().await;
+    let client = client_of(&world).await;
+    let full = || Fault::Answer(RpcError::OutOfSpace("the disk of m0".to_owned()));
+    world.fault(Fault::LoseReply);
+    world.fault(full());
+    world.fault(full());
+
+    client.create_file("/a", true).await.unwrap();
+
+    assert_eq!(world.group().executed.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_lost_and_without_room_until_the_deadline_has_an_unknown_outcome() {
+    let world = World::start().await;
+    let client = client_of(&world).await;
+    world.fault(Fault::LoseRequest);
+    for _ in 0..1000 {
+        world.fault(Fault::Answer(RpcError::OutOfSpace("m0".to_owned())));
+    }
+
+    let error = client.create_file("/a", true).await.unwrap_err();
+
+    assert!(error.is_outcome_unknown(), "{error}");
+    assert!(error.to_string().contains("out of space"), "{error}");
 }

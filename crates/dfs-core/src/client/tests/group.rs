@@ -176,7 +176,9 @@ impl Group {
             WriteOffset::End => attr.size,
         };
         for chunk in &commit.chunks {
-            assert!(chunk.replicas.len() >= usize::from(self.policy.replicas_min.0));
+            if chunk.replicas.len() < usize::from(self.policy.replicas_min.0) {
+                return Err(Refusal::new(RefusalKind::TooFewReplicas, chunk.chunk));
+            }
             let earlier = self.chunks.insert(chunk.chunk, chunk.clone());
             assert_eq!(earlier, None, "a chunk id is used for one chunk");
         }

@@ -38,6 +38,8 @@ pub(super) enum Mood {
     Hung,
     /// Takes this many bytes of a write, then closes the connection.
     FailsAfter(u64),
+    /// Takes this many milliseconds for each frame of a write.
+    Dawdles(u64),
     /// Takes a write, and says that it has no room.
     Full,
     /// Answers reads after this many milliseconds.
@@ -131,10 +133,12 @@ async fn write(
         let frame = read_frame(stream, patience)
             .await?
             .ok_or(io::ErrorKind::UnexpectedEof)?;
-        match nodes.lock().unwrap().mood(node) {
+        let mood = nodes.lock().unwrap().mood(node);
+        match mood {
             Mood::FailsAfter(limit) if bytes.len() as u64 >= limit => {
                 return Err(io::ErrorKind::ConnectionReset.into());
             }
+            Mood::Dawdles(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
             _ => {}
         }
         match frame.kind {

@@ -8,6 +8,7 @@
 //!             └────▶ n1 ─▶ n4 ─▶ n3      c20 on n1 n4 n3: this is what is committed
 //! ```
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use super::super::metadata::backoff;
 use super::grants::{Assignment, Grants};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::chunk_stream::{Stored, StreamError, StreamErrorKind};
-use crate::types::{NewChunk, Policy};
+use crate::types::{ChunkId, NewChunk, Policy, ReplicationTarget};
 
 /// Slices that may wait to be sent.
 const QUEUE_LEN: usize = 2;
@@ -126,17 +127,18 @@ impl Store {
         let mut tries = 0;
         loop {
             let assignment = self.grants.next().await?;
-            let errors = match self.attempt(&assignment).await {
+            let min = self.policy.replicas_min;
+            let (held, errors) = match self.attempt(&assignment).await {
                 Ok(stored) => {
                     self.note(&stored);
-                    if stored.nodes.len() >= usize::from(self.policy.replicas_min.0) {
+                    if stored.nodes.len() >= usize::from(min.0) {
                         return self.done(&assignment, stored);
                     }
-                    stored.failed
+                    (stored.nodes.len(), stored.failed)
                 }
                 Err(error) => {
                     self.client.node_failed(&error);
-                    vec![error]
+                    (0, vec![error])
                 }
             };
             tries += 1;
@@ -145,7 +147,7 @@ impl Store {
             debug!(%chunk, tries, ?errors, "a chunk is stored on too few data nodes");
             let late = since.elapsed() >= self.client.config().deadlines.operation;
             if tries >= TRIES_MAX || (late && tries >= TRIES_MIN) {
-                return Err(verdict(&errors));
+                return Err(verdict(chunk, held, min, &errors));
             }
             // One node that fails is passed over at once; more of it is worth a pause.
             if tries > 1 {
@@ -154,29 +156,48 @@ impl Store {
         }
     }
 
-    /// Sends the bytes through one pipeline: those kept first, then those that come.
+    /// Sends the bytes through one pipeline: those kept first, then those that come. Who writes
+    /// does not stand still while bytes are sent again: more are taken in meanwhile.
     async fn attempt(&mut self, to: &Assignment) -> std::result::Result<Stored, StreamError> {
         let pool = &self.client.inner.pool;
         let mut writer = pool.write(&to.pipeline, to.chunk, self.length_max).await?;
-        for bytes in &self.kept {
-            writer.send(bytes.clone()).await?;
-        }
-        while !self.complete {
-            match self.input.recv().await {
-                Some(bytes) => {
-                    self.kept.push(bytes.clone());
-                    writer.send(bytes).await?;
-                }
-                None => {
-                    self.complete = true;
-                    let length = self.length();
-                    if let Some(hold) = &mut self.hold {
-                        hold.shrink(length);
-                    }
+        let mut sent = 0;
+        while let Some(bytes) = self.piece(sent).await {
+            sent += 1;
+            let behind = sent < self.kept.len();
+            let mut sending = pin!(writer.send(bytes));
+            loop {
+                tokio::select! {
+                    biased;
+                    result = &mut sending => break result?,
+                    more = self.input.recv(), if behind && !self.complete => self.take(more),
                 }
             }
         }
         writer.finish().await
+    }
+
+    /// The piece with this index, as soon as it has come; none after the last.
+    async fn piece(&mut self, index: usize) -> Option<Bytes> {
+        if index == self.kept.len() && !self.complete {
+            let more = self.input.recv().await;
+            self.take(more);
+        }
+        self.kept.get(index).cloned()
+    }
+
+    /// Keeps what has come; none says that it was all.
+    fn take(&mut self, more: Option<Bytes>) {
+        match more {
+            Some(bytes) => self.kept.push(bytes),
+            None => {
+                self.complete = true;
+                let length = self.length();
+                if let Some(hold) = &mut self.hold {
+                    hold.shrink(length);
+                }
+            }
+        }
     }
 
     fn length(&self) -> u64 {
@@ -213,13 +234,17 @@ impl Store {
     }
 }
 
-/// The error of a chunk whose last try failed so.
-fn verdict(errors: &[StreamError]) -> Error {
-    let reasons: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    let message = match reasons.is_empty() {
-        true => "too few data nodes stored a chunk".to_owned(),
-        false => format!("too few data nodes stored a chunk: {}", reasons.join("; ")),
-    };
+/// The error of a chunk whose last try ended so, on `held` data nodes.
+fn verdict(chunk: ChunkId, held: usize, min: ReplicationTarget, errors: &[StreamError]) -> Error {
+    let mut message = format!(
+        "too few data nodes: {chunk} is on {held}, the policy insists on {}",
+        min.0
+    );
+    for (index, error) in errors.iter().enumerate() {
+        let mark = if index == 0 { ": " } else { "; " };
+        message.push_str(mark);
+        message.push_str(&error.to_string());
+    }
     let full = |e: &StreamError| e.kind == StreamErrorKind::OutOfSpace;
     match !errors.is_empty() && errors.iter().all(full) {
         true => Error::new(ErrorKind::OutOfSpace, message),

@@ -24,7 +24,7 @@ mod upload;
 mod writer;
 
 pub(super) use update::Update;
-pub(super) use upload::{Target, Upload, Written};
+pub(super) use upload::{Target, Upload, Written, is_too_few};
 pub use writer::FileWriter;
 
 use std::collections::BTreeMap;

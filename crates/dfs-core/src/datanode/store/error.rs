@@ -30,6 +30,10 @@ pub enum StoreError {
     /// The disk is too full for this. Nothing was left behind.
     #[error("out of space: {0}")]
     OutOfSpace(String),
+    /// This machine is short of file handles or memory. Nothing was changed, and nothing is wrong
+    /// with the directory or a replica: later it may work.
+    #[error("busy: {0}")]
+    Busy(String),
     /// The directory has failed: it takes no writes any more, reads may still work.
     #[error("the store has failed: {0}")]
     Failed(String),
@@ -62,10 +66,27 @@ impl StoreError {
         }
     }
 
+    /// What it means that a file could not be opened to be written: as [`StoreError::from_write`],
+    /// but for a shortage that is not the disk's.
+    pub(super) fn from_open(error: &io::Error, path: &Path) -> StoreError {
+        match is_shortage(error) {
+            true => StoreError::Busy(format!("{}: {error}", path.display())),
+            false => StoreError::from_write(error, path),
+        }
+    }
+
     /// What a failed sync means: nothing is known of what was written, whatever the reason.
     pub(super) fn from_sync(error: &io::Error, path: &Path) -> StoreError {
         StoreError::Failed(format!("sync {}: {error}", path.display()))
     }
+}
+
+/// Whether this machine was short of something, so that the file is not to blame.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ResourceBusy | io::ErrorKind::OutOfMemory
+    )
 }
 
 /// Whether a disk was full, or a quota used up.

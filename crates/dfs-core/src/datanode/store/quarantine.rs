@@ -5,7 +5,7 @@ use std::path::Path;
 use tracing::warn;
 
 use super::Shared;
-use super::error::StoreError;
+use super::error::{StoreError, is_shortage};
 use super::index::Entry;
 use super::layout::file_name;
 use crate::env::{DiskFile, OpenMode};
@@ -31,7 +31,7 @@ pub(super) fn move_file(shared: &Shared, path: &Path, reason: &str) -> Result<St
 /// Copies a record there, durably. Blocks.
 ///
 /// # Errors
-/// [`StoreError::OutOfSpace`], [`StoreError::Failed`].
+/// [`StoreError::Busy`], [`StoreError::OutOfSpace`], [`StoreError::Failed`].
 pub(super) fn copy_record(
     shared: &Shared,
     chunk: ChunkId,
@@ -43,10 +43,15 @@ pub(super) fn copy_record(
     let name = new_name(shared, &format!("{:016x}.record", chunk.0));
     let target = shared.paths.quarantine().join(&name);
     let write = |e| StoreError::from_write(&e, &target);
-    let copy = disk.open(&target, OpenMode::CreateNew).map_err(write)?;
+    let open = |e| StoreError::from_open(&e, &target);
+    let from = match disk.open(&source, OpenMode::Read) {
+        Err(e) if is_shortage(&e) => return Err(StoreError::Busy(e.to_string())),
+        opened => opened,
+    };
+    let copy = disk.open(&target, OpenMode::CreateNew).map_err(open)?;
     let mut reason = reason.to_owned();
     // A source that is gone leaves an empty file and the reason.
-    if let Ok(file) = disk.open(&source, OpenMode::Read) {
+    if let Ok(file) = from {
         let copied = copy_range(&*file, &*copy, base, entry.stored_len(), &mut reason);
         if let Err(e) = copied {
             disk.remove_file(&target).map_err(write)?;

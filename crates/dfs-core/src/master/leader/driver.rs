@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::Leading;
 use super::map::{self, Answers, Question};
-use super::recorder;
+use super::{recorder, room};
 use crate::env::Random;
 use crate::master::MasterConfig;
 use crate::master::planners::reclaim::{self, CHUNKS_PER_DELETE_MAX};
@@ -85,6 +85,7 @@ async fn lead(shared: &Shared, term: u64) -> Result<(), RpcError> {
 }
 
 async fn step(shared: &Shared, elapsed: Duration) -> Result<(), RpcError> {
+    room::look(shared).await;
     recorder::record(shared).await?;
     let question = shared.leading(|leading| {
         leading.advance(elapsed);

@@ -71,6 +71,7 @@ mod tests {
             address: address.to_owned(),
             role,
             matched: None,
+            answers: None,
         }
     }
 

@@ -9,11 +9,13 @@ pub(super) mod group;
 mod ids;
 pub(super) mod map;
 mod recorder;
+pub(super) mod room;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ids::ChunkIdPool;
+use room::Room;
 
 use super::config::MasterConfig;
 use super::liveness::{Effect, Event, Watch};
@@ -93,6 +95,8 @@ pub(crate) struct Leading {
     pub(crate) reclaiming: u64,
     /// When each node was last asked for a full report because time had passed.
     pub(crate) report_asked: BTreeMap<NodeId, Duration>,
+    /// Room on the disk of this master.
+    pub(crate) room: Room,
 }
 
 impl Leading {
@@ -111,6 +115,7 @@ impl Leading {
             outbox: Outbox::default(),
             reclaiming: 0,
             report_asked: BTreeMap::new(),
+            room: Room::Enough,
         };
         leading.know(nodes);
         leading

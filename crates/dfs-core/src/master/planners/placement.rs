@@ -28,7 +28,7 @@ pub struct Wish<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlacementError {
     /// Not enough nodes take new replicas.
-    #[error("{wanted} copies need as many data nodes, {live} of {known} take new ones")]
+    #[error("too few data nodes: {wanted} copies need as many, {live} of {known} take new ones")]
     TooFewNodes {
         /// Replicas it cannot do without.
         wanted: usize,
@@ -76,8 +76,10 @@ pub fn place(
             known: view.nodes().count(),
         });
     }
+    // What was promised since a node's last word makes it the worse choice, not a full one: a
+    // grant is for a whole chunk, and most files are smaller. The node itself knows best.
     let mut roomy: Vec<&NodeView> = live.clone();
-    roomy.retain(|node| node.available() >= wish.bytes);
+    roomy.retain(|node| node.space.available >= wish.bytes);
     if roomy.len() < wanted {
         return Err(PlacementError::OutOfSpace {
             wanted,
@@ -285,12 +287,30 @@ mod tests {
     }
 
     #[test]
+    fn promises_make_a_node_the_worse_choice_and_not_a_full_one() {
+        let mut view = view(4);
+        for id in 1..=4 {
+            heard(&mut view, id, 10 * WISH.bytes);
+        }
+        for id in 1..=3 {
+            view.pledge(NodeId(id), 1000 * WISH.bytes);
+        }
+        let times = |node| {
+            let seeds = 0..100;
+            let chosen = seeds.filter(|&seed| placed(&view, WISH, seed).contains(&NodeId(node)));
+            chosen.count()
+        };
+        assert_eq!(times(4), 100, "it has room that nobody was promised");
+        assert!((1..=3).all(|node| times(node) > 0));
+    }
+
+    #[test]
     fn too_few_nodes_and_full_nodes_are_told_apart() {
         let mut rng = |_| 0;
         let error = place(&view(1), WISH, &mut rng).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "2 copies need as many data nodes, 1 of 1 take new ones"
+            "too few data nodes: 2 copies need as many, 1 of 1 take new ones"
         );
         let mut full = view(3);
         heard(&mut full, 1, 10);

@@ -6,6 +6,7 @@ use dfs_raft::{Consistency, Role};
 use tarpc::context::Context;
 
 use crate::master::grants;
+use crate::master::leader::room;
 use crate::master::shared::{Shared, unexpected};
 use crate::master::view::NodeView;
 use crate::meta::command::{validate, validate_request};
@@ -134,6 +135,7 @@ impl MetadataRpc for MetadataService {
     ) -> Result<Stamped<Changed>, RpcError> {
         validate_request(&request)?;
         validate(&change)?;
+        room::admit(&self.shared, request, &change).await?;
         let few = with_few_copies(&change);
         let mut attempts = 0;
         loop {

@@ -4,6 +4,9 @@
 //! target (file, upload, new) ─▶ revision ─▶ offset ─▶ new chunks ─▶ references ─▶ cut ─▶ extents
 //! ```
 //!
+//! A new chunk is taken only if as many data nodes have it as the policy of the file insists on:
+//! of a file that exists its own, of a new one that of its directory, at this point of the log.
+//!
 //! References of the new extents are counted before old ones are cut, so that a chunk which is
 //! both replaced and named again is never without one.
 
@@ -259,6 +262,13 @@ fn add_chunk(
                 format!("{chunk} is on {node}, who is unknown"),
             );
         }
+    }
+    let (held, min) = (new.replicas.len(), inode.policy.replicas_min.0);
+    if held < usize::from(min) {
+        return refuse(
+            RefusalKind::TooFewReplicas,
+            format!("{chunk} is on {held}, the policy insists on {min}"),
+        );
     }
     let row = Chunk {
         inode: id,

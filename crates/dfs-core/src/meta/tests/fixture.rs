@@ -5,10 +5,12 @@ use std::time::Duration;
 use dfs_raft::state::{Digest, StateDb, StateTxn, View};
 use dfs_raft::{ApplyContext, Fatal, Rev, StateMachine};
 
-use crate::meta::{Command, MetaMachine, Reply, check};
+use crate::meta::namespace::inode;
+use crate::meta::tables::INODES;
+use crate::meta::{Command, MetaMachine, Reply, check, counters};
 use crate::types::{
-    Change, ClientId, DfsPath, GroupId, Location, Mode, NewAttr, NodeId, NodeKey, Outcome,
-    RequestId, Space, Timestamp, Topology, UserId,
+    Change, ClientId, DfsPath, GroupId, InodeId, Location, Mode, NewAttr, NodeId, NodeKey, Outcome,
+    Policy, ReplicationTarget, RequestId, Space, Timestamp, Topology, UserId,
 };
 
 /// The log time at which every fixture begins.
@@ -19,6 +21,12 @@ pub(crate) const ATTR: NewAttr = NewAttr {
     mode: Mode::FILE,
     owner: UserId(7),
     group: GroupId(8),
+};
+
+/// The default policy, but for the copies it insists on.
+pub(crate) const LENIENT: Policy = Policy {
+    replicas_min: ReplicationTarget(1),
+    ..Policy::DEFAULT
 };
 
 /// A replica of nothing: the machine, its tables and its log time.
@@ -36,6 +44,18 @@ impl Machine {
             now: START,
             index: 0,
         }
+    }
+
+    /// One whose policy is content with one copy of a chunk, so that a test needs one data node.
+    pub(crate) fn lenient() -> Machine {
+        let machine = Machine::new();
+        machine.edit(|state| {
+            counters::found(state, START)?;
+            let mut root = inode::require(state, InodeId::ROOT)?;
+            root.policy = LENIENT;
+            state.put(INODES, &InodeId::ROOT, &root)
+        });
+        machine
     }
 
     pub(crate) fn advance(&mut self, by: Duration) {

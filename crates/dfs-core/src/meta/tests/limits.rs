@@ -1,9 +1,9 @@
 //! Limits hold exactly, and work is cut where it would be without a bound.
 
-use super::fixture::{ATTR, Machine, at, serial as serial_request};
+use super::fixture::{ATTR, Machine, START, at, serial as serial_request};
 use crate::meta::namespace::inode;
-use crate::meta::tables::INODES;
-use crate::meta::{Command, Reply, query};
+use crate::meta::tables::{INODES, META, Meta};
+use crate::meta::{Command, Reply, counters, query};
 use crate::types::change::Removal;
 use crate::types::limits::{LINKS_MAX, PATH_DEPTH_MAX, REPLICAS_PER_COMMAND_MAX};
 use crate::types::{
@@ -178,6 +178,18 @@ fn a_command_about_too_many_replicas_is_refused() {
         Reply::Adopted(Err(refusal)) => assert_eq!(refusal.kind, RefusalKind::TooLarge),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn metadata_of_a_newer_format_stops_the_replica() {
+    let mut machine = Machine::new();
+    machine.open_session();
+    machine.edit(|state| {
+        state.put(META, &Meta::Format, &99)?;
+        let fatal = counters::found(state, START).unwrap_err().to_string();
+        assert!(fatal.contains("stored in format 99"), "{fatal}");
+        Ok(())
+    });
 }
 
 #[test]

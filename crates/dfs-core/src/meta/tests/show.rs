@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use dfs_raft::Fatal;
 use dfs_raft::state::{Key, ReadState, Table, Value};
 
-use super::fixture::START;
+use super::fixture::{LENIENT, START};
 use crate::meta::Inode;
 use crate::meta::chunks::extents::{Extent, Source};
 use crate::meta::namespace::inode::Body;
@@ -147,7 +147,7 @@ fn show_policy(policy: &Policy) -> String {
             format!(" {name} {value:?}")
         }
     }
-    let usual = Policy::DEFAULT;
+    let usual = LENIENT;
     field("replicas", policy.replicas.0, usual.replicas.0)
         + &field("min", policy.replicas_min.0, usual.replicas_min.0)
         + &field("chunk size", policy.chunk_size, usual.chunk_size)

@@ -90,6 +90,11 @@ impl MemoryDisk {
         world.inodes.get_mut(&inode).unwrap().unreadable = failing;
     }
 
+    /// Whether no file can be opened, because too many are.
+    pub fn be_short_of_handles(&self, short: bool) {
+        self.world().faults.opens = short;
+    }
+
     /// Power goes and comes back: of what was not synced some is there, some is not, some is
     /// torn. Open files and locks are gone.
     pub fn cut_power(&self) {
@@ -171,6 +176,12 @@ impl Disk for MemoryDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let mut world = self.world();
         world.powered()?;
+        if world.faults.opens {
+            return Err(io::Error::new(
+                ErrorKind::ResourceBusy,
+                "too many open files",
+            ));
+        }
         let inode = match (world.inode_at(path), mode) {
             (Ok(_), OpenMode::CreateNew) => return Err(ErrorKind::AlreadyExists.into()),
             (Ok(inode), _) => inode,

@@ -31,6 +31,8 @@ pub(super) struct Faults {
     pub(super) directory_syncs: u64,
     pub(super) writes: u64,
     pub(super) panics: u64,
+    /// No file can be opened.
+    pub(super) opens: bool,
 }
 
 /// Whether it is to fail this time.

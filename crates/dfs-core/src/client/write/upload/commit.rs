@@ -46,8 +46,12 @@ impl Upload {
             chunks,
             revision,
         };
-        let changed = self.client.change(Change::Commit(commit)).await?;
-        self.took(changed, length);
+        let changed = self.client.change(Change::Commit(commit)).await;
+        if changed.as_ref().is_err_and(is_too_few) {
+            // The policy has become stricter since it was asked for.
+            self.client.inner.policies.clear();
+        }
+        self.took(changed?, length);
         Ok(())
     }
 
@@ -207,7 +211,14 @@ impl Upload {
 
 /// Whether inline bytes were refused for their length.
 pub(in crate::client::write) fn is_too_large(error: &Error) -> bool {
-    error
-        .refusal()
-        .is_some_and(|r| r.kind == RefusalKind::TooLarge)
+    is_refused_as(error, RefusalKind::TooLarge)
+}
+
+/// Whether a commit was refused because chunks are on too few data nodes.
+pub(in crate::client) fn is_too_few(error: &Error) -> bool {
+    is_refused_as(error, RefusalKind::TooFewReplicas)
+}
+
+fn is_refused_as(error: &Error, kind: RefusalKind) -> bool {
+    error.refusal().is_some_and(|refusal| refusal.kind == kind)
 }

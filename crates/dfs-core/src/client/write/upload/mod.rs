@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tracing::debug;
 
+pub(in crate::client) use commit::is_too_few;
 pub(super) use commit::is_too_large;
 
 use super::super::{Client, SLICE_LEN};

@@ -216,7 +216,8 @@ fn begin(shared: &Shared, number: u64) -> Result<Active, StoreError> {
         number,
         salt: shared.env.random.next_u64(),
     };
-    let file = disk.open(&path, OpenMode::CreateNew).map_err(write)?;
+    let open = |e| StoreError::from_open(&e, &path);
+    let file = disk.open(&path, OpenMode::CreateNew).map_err(open)?;
     let prepared = file
         .set_len(PAGE_LEN)
         .and_then(|()| file.reserve(shared.config.segment_size))

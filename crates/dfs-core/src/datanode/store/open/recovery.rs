@@ -8,7 +8,7 @@ use super::RecoveryReport;
 use super::scan::{Found, scan_segment};
 use crate::datanode::store::Shared;
 use crate::datanode::store::commit::Removed;
-use crate::datanode::store::error::StoreError;
+use crate::datanode::store::error::{StoreError, is_shortage};
 use crate::datanode::store::index::{Entry, Intent, Place, Scanned};
 use crate::datanode::store::layout::{
     FAN_OUT, HEADER_LEN, PAGE_LEN, RecordState, ReplicaHeader, file_name, parse_name,
@@ -161,6 +161,7 @@ impl<'a> Recovery<'a> {
         let path = self.shared.paths.segment(number);
         let found = match scan_segment(&*self.shared.env.disk, &path, from) {
             Ok(found) => found,
+            Err(e @ StoreError::Busy(_)) => return Err(e),
             Err(e) if self.live.get(&number).is_some_and(|live| *live > 0) => {
                 self.report.noticed += 1;
                 self.report.find(file_name(&path), e.to_string());
@@ -211,6 +212,7 @@ impl<'a> Recovery<'a> {
             false => Ok(()),
         });
         let wrong = match (sound, known) {
+            (Err(e @ StoreError::Busy(_)), _) => return Err(e),
             (Err(e), _) => e.to_string(),
             (Ok(()), Some(_)) => "it is here twice".into(),
             (Ok(()), None) => {
@@ -338,13 +340,11 @@ impl<'a> Recovery<'a> {
             None => {}
         }
         let path = self.shared.paths.chunk(chunk);
-        let header = self
-            .shared
-            .env
-            .disk
-            .open(&path, OpenMode::Read)
-            .map_err(|e| e.to_string())
-            .and_then(|file| read_header(&*file, 0));
+        let file = match self.shared.env.disk.open(&path, OpenMode::Read) {
+            Err(e) if is_shortage(&e) => return Err(StoreError::Busy(e.to_string())),
+            opened => opened.map_err(|e| e.to_string()),
+        };
+        let header = file.and_then(|file| read_header(&*file, 0));
         let header = match header {
             Ok((header, _)) => header,
             Err(e) => return Ok(Err(e)),

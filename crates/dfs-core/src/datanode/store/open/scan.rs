@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::datanode::store::error::StoreError;
+use crate::datanode::store::error::{StoreError, is_shortage};
 use crate::datanode::store::layout::{HEADER_LEN, PAGE_LEN, ReplicaHeader, SegmentHeader};
 use crate::env::{Disk, DiskFile, OpenMode};
 
@@ -27,7 +27,7 @@ pub(in crate::datanode::store) enum Found {
 /// with a right header is looked for. Blocks.
 ///
 /// # Errors
-/// The file cannot be read at all, or is no segment.
+/// The file cannot be read at all, or is no segment; [`StoreError::Busy`] says nothing of it.
 pub(in crate::datanode::store) fn scan_segment(
     disk: &dyn Disk,
     path: &Path,
@@ -35,7 +35,10 @@ pub(in crate::datanode::store) fn scan_segment(
 ) -> Result<Vec<Found>, StoreError> {
     let invalid =
         |e: &dyn std::fmt::Display| StoreError::Invalid(format!("{}: {e}", path.display()));
-    let file = disk.open(path, OpenMode::Read).map_err(|e| invalid(&e))?;
+    let file = match disk.open(path, OpenMode::Read) {
+        Err(e) if is_shortage(&e) => return Err(StoreError::Busy(e.to_string())),
+        opened => opened.map_err(|e| invalid(&e))?,
+    };
     let length = file.len().map_err(|e| invalid(&e))?;
     let salt = find_salt(&*file).ok_or_else(|| invalid(&"not a segment"))?;
     let mut found = Vec::new();

@@ -3,6 +3,7 @@
 mod writer;
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use bytes::Bytes;
 pub use writer::ReplicaWriter;
 
 use super::Shared;
-use super::error::StoreError;
+use super::error::{StoreError, is_shortage};
 use super::index::{Entry, Place};
 use super::layout::{RecordState, ReplicaHeader, header_len};
 use crate::env::{DiskFile, OpenMode};
@@ -119,6 +120,23 @@ impl fmt::Debug for ReplicaReader {
     }
 }
 
+/// Why a file could not be opened, if that says nothing of the file itself.
+fn unopened(shared: &Shared, error: &io::Error) -> Option<StoreError> {
+    if is_shortage(error) {
+        return Some(StoreError::Busy(error.to_string()));
+    }
+    let (disk, stamp) = (&shared.env.disk, shared.paths.stamp());
+    if error.kind() == io::ErrorKind::NotFound && !disk.exists(&stamp).unwrap_or(true) {
+        // All of it is gone, not one replica: the disk is no longer mounted.
+        let reason = format!(
+            "{}: the stamp is gone; is the disk mounted?",
+            stamp.display()
+        );
+        return Some(shared.condition.note(StoreError::Failed(reason)));
+    }
+    None
+}
+
 /// A replica whose header was found right.
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -141,11 +159,12 @@ impl Opened {
         let corrupt = |what: &dyn fmt::Display| {
             StoreError::corrupt(chunk, format!("{} at {base}: {what}", path.display()))
         };
-        let file = shared
-            .env
-            .disk
-            .open(&path, OpenMode::Read)
-            .map_err(|e| corrupt(&e))?;
+        let file = shared.env.disk.open(&path, OpenMode::Read).map_err(|e| {
+            match unopened(shared, &e) {
+                Some(not_the_replica) => not_the_replica,
+                None => corrupt(&e),
+            }
+        })?;
         let (header, crcs) = read_header(&*file, base).map_err(|e| corrupt(&e))?;
         if header.state == RecordState::Deleted {
             return Err(StoreError::NotFound(chunk));

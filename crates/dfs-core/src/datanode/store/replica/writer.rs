@@ -268,7 +268,8 @@ impl Part {
             .env
             .run_blocking(move || {
                 let write = |e| StoreError::from_write(&e, &name);
-                let file = disk.open(&name, OpenMode::CreateNew).map_err(write)?;
+                let open = |e| StoreError::from_open(&e, &name);
+                let file = disk.open(&name, OpenMode::CreateNew).map_err(open)?;
                 if let Err(e) = file.reserve(data_offset + length_max) {
                     disk.remove_file(&name).map_err(write)?;
                     return Err(write(e));

@@ -1,6 +1,9 @@
 //! Disks that fail, fill up and rot.
 
+use std::path::Path;
+
 use super::*;
+use crate::env::Disk;
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_sync_fails_the_directory_and_reads_go_on() {
@@ -180,6 +183,64 @@ async fn a_flipped_bit_is_found_wherever_it_is_and_is_kept_as_evidence() {
         assert_has(&store, 1, length).await;
         assert_has(&store, 2, length).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shortage_of_file_handles_is_neither_damage_nor_a_failed_disk() {
+    let disk = MemoryDisk::new(1);
+    let (store, _) = open(&disk).await;
+    for chunk in [1, 2] {
+        put(&store, chunk, SMALL).await.unwrap();
+        put(&store, 10 + chunk, LARGE).await.unwrap();
+    }
+    disk.be_short_of_handles(true);
+    for chunk in [1, 11] {
+        let busy = store.open_replica(ChunkId(chunk)).await.unwrap_err();
+        assert!(matches!(busy, StoreError::Busy(_)), "{busy}");
+        let busy = store.verify(ChunkId(chunk)).await.unwrap_err();
+        assert!(matches!(busy, StoreError::Busy(_)), "{busy}");
+    }
+    let busy = put(&store, 3, LARGE).await.unwrap_err();
+    assert!(matches!(busy, StoreError::Busy(_)), "{busy}");
+    let busy = store
+        .quarantine(ChunkId(1), "so they say")
+        .await
+        .unwrap_err();
+    assert!(matches!(busy, StoreError::Busy(_)), "{busy}");
+
+    disk.be_short_of_handles(false);
+    assert_eq!(*store.failed().borrow(), None);
+    assert_eq!(quarantined(&disk), 0);
+    put(&store, 3, LARGE).await.unwrap();
+    assert_eq!(listed(&store).await, [1, 2, 3, 11, 12]);
+    assert_has(&store, 1, SMALL).await;
+    assert_has(&store, 11, LARGE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_its_stamp_a_disk_is_gone_and_its_replicas_are_not_corrupt() {
+    let disk = MemoryDisk::new(1);
+    let (store, _) = open(&disk).await;
+    put(&store, 1, LARGE).await.unwrap();
+    put(&store, 2, LARGE).await.unwrap();
+    // One file that is missing is that replica's loss.
+    disk.remove_file(Path::new(&chunk_path(1))).unwrap();
+    let gone = store.open_replica(ChunkId(1)).await.unwrap_err();
+    assert!(matches!(gone, StoreError::Corrupt { .. }), "{gone}");
+    assert_eq!(*store.failed().borrow(), None);
+
+    disk.remove_file(Path::new("/disk/stamp")).unwrap();
+    disk.remove_file(Path::new(&chunk_path(2))).unwrap();
+    let gone = store.open_replica(ChunkId(2)).await.unwrap_err();
+    assert!(matches!(gone, StoreError::Failed(_)), "{gone}");
+    assert!(
+        store
+            .failed()
+            .borrow()
+            .as_ref()
+            .unwrap()
+            .contains("mounted")
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -64,7 +64,10 @@ impl Driver {
         }
         self.chunk += 1;
         let first = self.below(3) as u32;
-        let count = 1 + self.below(3) as u32;
+        let count = match self.chance(5) {
+            true => 1,
+            false => 2 + self.below(2) as u32,
+        };
         let replicas = (0..count)
             .map(|index| NodeId(1 + (first + index) % 3))
             .collect();
@@ -113,9 +116,9 @@ impl Driver {
         &mut self,
         target: CommitTarget,
         offset: WriteOffset,
-    ) -> (Change, Vec<Piece>, Vec<ChunkId>) {
+    ) -> (Change, Vec<Piece>, Vec<NewChunk>) {
         let (pieces, chunks) = self.pieces();
-        let new = chunks.iter().map(|chunk| chunk.chunk).collect();
+        let new = chunks.clone();
         let commit = Commit {
             target,
             offset,

@@ -2,7 +2,7 @@
 
 use super::tree::{Byte, Item, Result, Slot, Tree, Where};
 use crate::types::change::Piece;
-use crate::types::{ChunkId, RefusalKind as Kind};
+use crate::types::{ChunkId, NewChunk, Policy, RefusalKind as Kind};
 
 impl Tree {
     fn bytes(&mut self, id: u64) -> &mut Vec<Byte> {
@@ -34,8 +34,12 @@ impl Tree {
         id: u64,
         offset: Option<u64>,
         pieces: &[Piece],
-        new: &[ChunkId],
+        new: &[NewChunk],
     ) -> Result<u64> {
+        let min = usize::from(Policy::DEFAULT.replicas_min.0);
+        if new.iter().any(|chunk| chunk.replicas.len() < min) {
+            return Err(Kind::TooFewReplicas);
+        }
         let size = self.bytes(id).len();
         let mut position = offset.map_or(size, |offset| offset as usize);
         let start = position;
@@ -52,7 +56,7 @@ impl Tree {
                 };
             }
             if let Piece::Chunk { chunk, .. } = piece
-                && !new.contains(chunk)
+                && !new.iter().any(|new| new.chunk == *chunk)
                 && !self.has(id, *chunk)
             {
                 return Err(Kind::NotFound);
@@ -76,7 +80,7 @@ impl Tree {
         at: &Where,
         offset: Option<u64>,
         pieces: &[Piece],
-        new: &[ChunkId],
+        new: &[NewChunk],
     ) -> Result<u64> {
         let id = self.find(at, true)?;
         self.require_file(id)?;
@@ -99,7 +103,7 @@ impl Tree {
         at: &Where,
         replace: bool,
         pieces: &[Piece],
-        new: &[ChunkId],
+        new: &[NewChunk],
     ) -> Result<u64> {
         let slot = self.replaceable(at, replace)?;
         let id = self.insert(Item::File(Vec::new()));
@@ -126,7 +130,7 @@ impl Tree {
         Ok(id)
     }
 
-    pub(super) fn upload(&mut self, id: u64, pieces: &[Piece], new: &[ChunkId]) -> Result<u64> {
+    pub(super) fn upload(&mut self, id: u64, pieces: &[Piece], new: &[NewChunk]) -> Result<u64> {
         self.require_upload(id)?;
         self.write(id, None, pieces, new)?;
         Ok(id)
