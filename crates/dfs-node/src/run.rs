@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dfs_core::datanode::store::StoreError;
 use dfs_core::datanode::{DataNode, DataNodeConfig, DataNodeError};
-use dfs_core::env::Env;
+use dfs_core::env::{Env, raise_handle_limit};
 use dfs_core::error::{Error, ErrorKind};
 use dfs_core::master::{Master, MasterConfig};
 use dfs_core::types::Topology;
@@ -144,7 +144,7 @@ fn say(line: &str) -> Result<(), Failure> {
 }
 
 fn start_log(log: &LogSettings) -> Result<(), Failure> {
-    let filter = log.filter.as_deref().unwrap_or("info");
+    let filter = log.filter.as_deref().unwrap_or("info,openraft=warn");
     let filter = EnvFilter::try_new(filter)
         .map_err(|e| Failure::new(USAGE, format!("the log filter `{filter}` is wrong: {e}")))?;
     let builder = tracing_subscriber::fmt()
@@ -183,10 +183,43 @@ fn master_config(settings: &MasterSettings) -> Result<MasterConfig, Failure> {
     if let Some(period) = settings.dead_after {
         config.liveness.dead_after = period.0;
     }
+    if let Some(mib) = settings.reserve_mib {
+        config.reserve = u64::from(mib) << 20;
+    }
     if let Some(mib) = settings.cache_mib {
         config.replica.state_cache_bytes = mib as usize * (1 << 20);
     }
+    if let Some(entries) = settings.log_entries {
+        config.replica.snapshot_entries = u64::from(entries);
+        config.replica.log_entries_kept = u64::from(entries);
+    }
+    config.connections_max = affordable(config.connections_max, 1, raise_handle_limit());
     Ok(config)
+}
+
+/// File handles that are kept for other things than connections.
+const HANDLES_KEPT: u64 = 256;
+/// However few handles there are, a node takes so many connections.
+const CONNECTIONS_MIN: usize = 16;
+
+/// How many connections a node takes that wants so many, each of which needs some file handles:
+/// who has none left could not open its own files any more.
+fn affordable(wanted: usize, handles_each: u64, handles: Option<u64>) -> usize {
+    let Some(handles) = handles else {
+        return wanted;
+    };
+    let most = handles.saturating_sub(HANDLES_KEPT) / handles_each.max(1);
+    let most = usize::try_from(most)
+        .unwrap_or(usize::MAX)
+        .max(CONNECTIONS_MIN);
+    if most < wanted {
+        tracing::warn!(
+            handles,
+            connections = most,
+            "few files may be open at a time, so fewer connections are taken; raise `ulimit -n`"
+        );
+    }
+    wanted.min(most)
 }
 
 /// Everybody who reaches the port has full access: say so where it is more than this machine.
@@ -261,9 +294,10 @@ async fn master(settings: MasterSettings) -> Result<(), Failure> {
     master.shutdown().await;
     match failure {
         None => Ok(()),
+        // With its cause, which may be that the disk is full.
         Some(reason) => Err(Failure::new(
             REFUSED,
-            format!("the master stopped: {reason}"),
+            format!("the master stopped: {reason:?}"),
         )),
     }
 }
@@ -280,11 +314,16 @@ async fn data(settings: DataSettings, new: bool) -> Result<(), Failure> {
         config.listen = listen;
     }
     config.advertise = settings.advertise;
+    if let Some(mib) = settings.reserve_mib {
+        config.store.reserve.bytes = u64::from(mib) << 20;
+    }
     config.topology = Topology {
         zone: settings.zone.unwrap_or_default(),
         rack: settings.rack.unwrap_or_default(),
         host: settings.host.unwrap_or_default(),
     };
+    // A connection may need a file, and a connection to the next data node.
+    config.limits.connections = affordable(config.limits.connections, 3, raise_handle_limit());
     warn_if_open(&config.listen);
     let stop = stop_signal()?;
     let node = DataNode::start(config, Env::real())
@@ -327,4 +366,19 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_file_handles_for_files() {
+        assert_eq!(affordable(4096, 3, None), 4096);
+        assert_eq!(affordable(4096, 3, Some(524_288)), 4096);
+        assert_eq!(affordable(4096, 3, Some(1024)), 256);
+        assert_eq!(affordable(4096, 1, Some(1024)), 768);
+        assert_eq!(affordable(4096, 3, Some(64)), CONNECTIONS_MIN);
+        assert_eq!(affordable(10, 3, Some(64)), 10);
+    }
 }

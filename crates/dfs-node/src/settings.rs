@@ -78,12 +78,20 @@ settings! {
         /// Masters of the cluster to join, where it has not joined yet
         #[arg(long, env = "DFS_JOIN", value_name = "HOST:PORT", value_delimiter = ',')]
         join: Vec<String> = None;
+        /// Kept free on the disk for the log and removals, in MiB; with less nothing new is made
+        #[arg(long, env = "DFS_RESERVE_MIB", value_name = "MIB")]
+        reserve_mib: u32 = Some(512);
         /// A data node silent for this long is dead, and its chunks are repaired
         #[arg(long, env = "DFS_DEAD_AFTER", value_name = "DURATION")]
         dead_after: Period = Some(Period(Duration::from_secs(120)));
         /// Memory for the metadata's cache, in MiB
         #[arg(long, env = "DFS_CACHE_MIB", value_name = "MIB")]
         cache_mib: u32 = Some(128);
+        /// Changes after which the log is cut, and as many kept for masters that were away
+        ///
+        /// A master that missed more gets a copy of all metadata instead.
+        #[arg(long, env = "DFS_LOG_ENTRIES", value_name = "COUNT")]
+        log_entries: u32 = Some(20_000);
     }
 }
 
@@ -102,6 +110,9 @@ settings! {
         /// Masters of the cluster, at least one
         #[arg(long, env = "DFS_MASTERS", value_name = "HOST:PORT", value_delimiter = ',')]
         masters: Vec<String> = None;
+        /// Kept free on the disk for repair and deletion, in MiB; never less than 2 % of it
+        #[arg(long, env = "DFS_RESERVE_MIB", value_name = "MIB")]
+        reserve_mib: u32 = Some(1024);
         /// The zone it is in
         #[arg(long, env = "DFS_ZONE")]
         zone: String = Some(String::new());
@@ -119,7 +130,7 @@ settings! {
     LogSettings {
         /// What to log: a level, or a filter such as `warn,dfs_core=debug`
         #[arg(long = "log", env = "DFS_LOG", value_name = "FILTER")]
-        filter: String = Some("info".to_owned());
+        filter: String = Some("info,openraft=warn".to_owned());
         /// How to log
         #[arg(long = "log-format", env = "DFS_LOG_FORMAT", value_name = "FORMAT")]
         format: LogFormat = Some(LogFormat::Text);

@@ -9,9 +9,13 @@
     reason = "these tests read and write files of their own"
 )]
 
+#[allow(dead_code, reason = "shared with `benches/faults`")]
+#[path = "../cluster/mod.rs"]
 mod cluster;
-mod process;
+mod directories;
+mod hostile;
 mod refusals;
+mod snapshots;
 mod survival;
 mod workload;
 

@@ -3,14 +3,19 @@
 use std::path::Path;
 use std::time::Duration;
 
+use dfs_core::client::Client;
+use dfs_core::env::Env;
+use dfs_core::error::ErrorKind;
 use tempfile::tempdir;
 use tokio::time::timeout;
 
 use crate::TestResult;
-use crate::process::{Process, command};
+use crate::cluster::{Process, command};
 
 /// Runs a daemon that must refuse to start; gives its exit code and last words.
-async fn refused(arguments: &[&str]) -> Result<(Option<i32>, String), Box<dyn std::error::Error>> {
+pub(crate) async fn refused(
+    arguments: &[&str],
+) -> Result<(Option<i32>, String), Box<dyn std::error::Error>> {
     let run = command(arguments).env("DFS_LOG", "off").output();
     let output = timeout(Duration::from_secs(60), run).await??;
     Ok((
@@ -102,6 +107,45 @@ async fn a_data_node_does_not_take_an_empty_directory_for_its_own_unless_told() 
     let (code, said) = refused(&arguments).await?;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("--new"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_master_whose_reserve_is_touched_makes_nothing_new_and_says_where_to_make_room()
+-> TestResult {
+    let directory = tempdir()?;
+    let master = text(&directory.path().join("m1"));
+    let log = directory.path().join("log");
+    let listen = ["--directory", &master, "--listen", "127.0.0.1:0"];
+    let init = [&["init"], &listen[..]].concat();
+    assert!(command(&init).output().await?.status.success());
+
+    // No disk has so much.
+    let short = [&["master"], &listen[..], &["--reserve-mib", "4000000000"]].concat();
+    let running = Process::start(&short, &log).await?;
+    let client = Client::connect(running.address().parse()?, Env::real()).await?;
+    let refusal = async {
+        let mut paths = (0..).map(|n| format!("/{n}"));
+        loop {
+            let path = paths.next().unwrap_or_default();
+            // It may be asked before it has asked its disk.
+            if let Err(error) = client.create_file(&path, true).await {
+                return error;
+            }
+        }
+    };
+    let refusal = timeout(Duration::from_secs(30), refusal).await?;
+    assert_eq!(refusal.kind(), ErrorKind::OutOfSpace, "{refusal}");
+    assert!(refusal.to_string().contains(&master), "{refusal}");
+    client.close().await;
+    assert_eq!(running.stop().await?, Some(0));
+
+    let none = [&["master"], &listen[..], &["--reserve-mib", "0"]].concat();
+    let running = Process::start(&none, &log).await?;
+    let client = Client::connect(running.address().parse()?, Env::real()).await?;
+    client.create_file("/made", true).await?;
+    client.close().await;
+    assert_eq!(running.stop().await?, Some(0));
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use tempfile::tempdir;
 use tokio::time::timeout;
 
 use crate::TestResult;
-use crate::cluster::{Cluster, DATA_NODES, MASTERS, name};
+use crate::cluster::{Cluster, name};
 use crate::workload::{Workload, progress, verify};
 
 /// Every process is killed in its turn while writers write; then all are killed at once. No
@@ -14,12 +14,12 @@ use crate::workload::{Workload, progress, verify};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_files_survive_the_kill_of_every_process_in_turn_and_of_all() -> TestResult {
     let directory = tempdir()?;
-    let mut cluster = Cluster::found(directory.path()).await?;
+    let mut cluster = Cluster::found(directory.path(), 3).await?;
     let client = cluster.client().await?;
     let workload = Workload::start(&client, 8).await?;
     progress(&workload, 40).await;
 
-    for place in 0..MASTERS + DATA_NODES {
+    for place in 0..cluster.places() {
         cluster.kill(place).await?;
         let went_on = timeout(Duration::from_secs(20), progress(&workload, 20)).await;
         assert!(

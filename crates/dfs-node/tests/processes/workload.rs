@@ -35,6 +35,23 @@ pub(crate) struct Workload {
 impl Workload {
     /// Starts `writers` that write file after file until they are told to stop.
     pub(crate) async fn start(client: &Client, writers: u64) -> dfs_core::error::Result<Workload> {
+        Workload::start_with(client, writers, 1).await
+    }
+
+    /// Starts `writers` that write only files small enough to be in the metadata.
+    pub(crate) async fn start_small(
+        client: &Client,
+        writers: u64,
+    ) -> dfs_core::error::Result<Workload> {
+        Workload::start_with(client, writers, LENGTHS.len() as u64).await
+    }
+
+    /// The numbers of files are multiples of `step`.
+    async fn start_with(
+        client: &Client,
+        writers: u64,
+        step: u64,
+    ) -> dfs_core::error::Result<Workload> {
         for directory in 0..10 {
             client.create_dir_all(&format!("/load/{directory}")).await?;
         }
@@ -45,7 +62,8 @@ impl Workload {
             let (client, stop, acknowledged) = (client.clone(), stop.clone(), acknowledged.clone());
             tasks.spawn(async move {
                 let mut failures = 0;
-                for number in (writer..).step_by(writers as usize) {
+                for turn in (writer..).step_by(writers as usize) {
+                    let number = turn * step;
                     if stop.load(Ordering::Relaxed) {
                         break;
                     }

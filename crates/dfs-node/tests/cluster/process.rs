@@ -65,22 +65,29 @@ impl Process {
         &self.address
     }
 
+    /// Its id, while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// SIGKILL: no goodbye, nothing flushed.
     pub(crate) async fn kill(mut self) -> std::io::Result<()> {
         self.child.kill().await
     }
 
+    /// Sends a signal by name: `STOP` hangs the process, `CONT` lets it go on.
+    pub(crate) async fn signal(&self, name: &str) -> std::io::Result<()> {
+        let id = self.pid();
+        let id = id.ok_or_else(|| std::io::Error::other("it has ended"))?;
+        let (signal, id) = (format!("-{name}"), id.to_string());
+        let sent = Command::new("kill").args([&signal, &id]).status().await?;
+        assert!(sent.success(), "kill {signal} {id}: {sent}");
+        Ok(())
+    }
+
     /// SIGTERM, and its exit code.
     pub(crate) async fn stop(mut self) -> std::io::Result<Option<i32>> {
-        let pid = self
-            .child
-            .id()
-            .ok_or_else(|| std::io::Error::other("it has ended"))?;
-        let sent = Command::new("kill")
-            .args(["-TERM", &pid.to_string()])
-            .status()
-            .await?;
-        assert!(sent.success());
+        self.signal("TERM").await?;
         Ok(timeout(READY_WITHIN, self.child.wait()).await??.code())
     }
 }

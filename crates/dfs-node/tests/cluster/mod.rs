@@ -1,0 +1,237 @@
+//! A cluster of processes on loopback: three masters, and data nodes.
+
+mod process;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dfs_core::client::{Client, ClientConfig};
+use dfs_core::env::Env;
+use dfs_core::master::{Master, MasterConfig};
+use futures::future::try_join_all;
+use tokio::time::{sleep, timeout};
+
+pub(crate) use process::{Process, command};
+
+pub(crate) const MASTERS: usize = 3;
+
+const EQUAL_WITHIN: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);
+
+/// Places are numbered: masters first, then data nodes.
+pub(crate) struct Cluster {
+    directory: PathBuf,
+    processes: Vec<Option<Process>>,
+    addresses: Vec<String>,
+    /// Arguments of every master besides those that all need.
+    master_arguments: &'static [&'static str],
+}
+
+impl Cluster {
+    /// Founds a cluster in `directory` and starts all of it.
+    pub(crate) async fn found(directory: &Path, data_nodes: usize) -> std::io::Result<Cluster> {
+        Cluster::found_with(directory, data_nodes, &[]).await
+    }
+
+    /// Founds a cluster whose masters have these arguments too.
+    pub(crate) async fn found_with(
+        directory: &Path,
+        data_nodes: usize,
+        master_arguments: &'static [&'static str],
+    ) -> std::io::Result<Cluster> {
+        let first = directory.join("m1");
+        let first = first.to_string_lossy();
+        let init = ["init", "--directory", &first, "--listen", "127.0.0.1:0"];
+        let output = command(&init).output().await?;
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let address = said
+            .trim_end()
+            .rsplit(' ')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        let places = MASTERS + data_nodes;
+        let mut cluster = Cluster {
+            directory: directory.to_owned(),
+            processes: (0..places).map(|_| None).collect(),
+            addresses: vec![String::from("127.0.0.1:0"); places],
+            master_arguments,
+        };
+        cluster.addresses[0] = address;
+        for place in 0..places {
+            cluster.start(place, true).await?;
+        }
+        Ok(cluster)
+    }
+
+    /// Masters and data nodes together.
+    pub(crate) fn places(&self) -> usize {
+        self.processes.len()
+    }
+
+    /// Starts the process at a place; `new` the first time.
+    pub(crate) async fn start(&mut self, place: usize, new: bool) -> std::io::Result<()> {
+        let process = self.spawn(place, new).await?;
+        self.addresses[place] = process.address().to_owned();
+        self.processes[place] = Some(process);
+        Ok(())
+    }
+
+    /// Starts the process at a place if it does not run.
+    pub(crate) async fn start_if_down(&mut self, place: usize) -> std::io::Result<()> {
+        match &self.processes[place] {
+            Some(_) => Ok(()),
+            None => self.start(place, false).await,
+        }
+    }
+
+    async fn spawn(&self, place: usize, new: bool) -> std::io::Result<Process> {
+        let name = name(place);
+        let directory = self.directory.join(&name);
+        let directory = directory.to_string_lossy();
+        let role = if place < MASTERS { "master" } else { "data" };
+        let mut arguments = vec![role, "--directory", &directory];
+        arguments.extend(["--listen", &self.addresses[place]]);
+        let masters = self.masters().join(",");
+        if role == "master" {
+            arguments.extend(self.master_arguments);
+        }
+        match role {
+            "master" if new && place > 0 => arguments.extend(["--join", &self.addresses[0]]),
+            "data" => {
+                arguments.extend(["--masters", &masters]);
+                if new {
+                    arguments.push("--new");
+                }
+            }
+            _ => {}
+        }
+        Process::start(&arguments, &self.directory.join(format!("{name}.log"))).await
+    }
+
+    /// The process at a place.
+    pub(crate) fn process(&self, place: usize) -> std::io::Result<&Process> {
+        let process = self.processes.get(place).and_then(Option::as_ref);
+        process.ok_or_else(|| std::io::Error::other(format!("{} does not run", name(place))))
+    }
+
+    /// The place of the process with this address.
+    pub(crate) fn place_of(&self, address: &str) -> Option<usize> {
+        self.addresses.iter().position(|a| a == address)
+    }
+
+    /// Kills the process at a place with SIGKILL.
+    pub(crate) async fn kill(&mut self, place: usize) -> std::io::Result<()> {
+        match self.processes[place].take() {
+            Some(process) => process.kill().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Where the process at a place has its files.
+    pub(crate) fn directory(&self, place: usize) -> PathBuf {
+        self.directory.join(name(place))
+    }
+
+    /// Kills everything, then starts everything.
+    pub(crate) async fn kill_and_restart_all(&mut self) -> std::io::Result<()> {
+        for place in 0..self.processes.len() {
+            self.kill(place).await?;
+        }
+        let starts = (0..self.processes.len()).map(|place| self.spawn(place, false));
+        let started = try_join_all(starts).await?;
+        self.processes = started.into_iter().map(Some).collect();
+        Ok(())
+    }
+
+    /// Stops everything with SIGTERM; every process must end well.
+    pub(crate) async fn stop(mut self) -> std::io::Result<()> {
+        for place in (0..self.processes.len()).rev() {
+            if let Some(process) = self.processes[place].take() {
+                assert_eq!(
+                    process.stop().await?,
+                    Some(0),
+                    "{} did not end well",
+                    name(place)
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The address of the process at a place.
+    pub(crate) fn address(&self, place: usize) -> &str {
+        &self.addresses[place]
+    }
+
+    /// The id of the process at a place, while it runs.
+    pub(crate) fn pid(&self, place: usize) -> Option<u32> {
+        self.processes[place].as_ref().and_then(Process::pid)
+    }
+
+    /// Stops everything and opens the masters' directories in this process: all must come to
+    /// the same state, in which no invariant is broken.
+    pub(crate) async fn stop_and_compare_states(self) -> Result<(), Box<dyn std::error::Error>> {
+        let directories: Vec<_> = (0..MASTERS).map(|place| self.directory(place)).collect();
+        let addresses = self.addresses[..MASTERS].to_vec();
+        self.stop().await?;
+        let mut masters = Vec::new();
+        for (directory, address) in directories.into_iter().zip(addresses) {
+            let mut config = MasterConfig::new(directory);
+            config.listen = address;
+            masters.push(Master::start(config, Env::real()).await?);
+        }
+        timeout(EQUAL_WITHIN, async {
+            while !are_equal(&masters)? {
+                sleep(POLL).await;
+            }
+            Ok::<_, dfs_core::error::Error>(())
+        })
+        .await??;
+        for master in masters {
+            assert_eq!(master.check().await?.violations, []);
+            master.shutdown().await;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn masters(&self) -> Vec<String> {
+        self.addresses[..MASTERS]
+            .iter()
+            .filter(|a| !a.ends_with(":0"))
+            .cloned()
+            .collect()
+    }
+
+    pub(crate) async fn client(&self) -> dfs_core::error::Result<Client> {
+        Client::connect(ClientConfig::new(self.masters()), Env::real()).await
+    }
+}
+
+/// Whether all have applied all of their logs, and that gave equal states.
+fn are_equal(masters: &[Master]) -> dfs_core::error::Result<bool> {
+    let mut states = Vec::new();
+    for master in masters {
+        if let Some(status) = master.status()? {
+            states.push((status.last_log, status.applied, status.digest));
+        }
+    }
+    let first = states.first().copied();
+    let equal = states.len() == masters.len() && states.iter().all(|s| Some(*s) == first);
+    let applied = |(last, applied, _): (_, dfs_core::types::Rev, _)| last == Some(applied.index);
+    Ok(equal && first.is_some_and(applied))
+}
+
+/// `m1 m2 m3 n1 n2 n3`.
+pub(crate) fn name(place: usize) -> String {
+    if place < MASTERS {
+        format!("m{}", place + 1)
+    } else {
+        format!("n{}", place - MASTERS + 1)
+    }
+}

@@ -1,0 +1,233 @@
+//! A data directory is one node's, of one cluster, and never taken for lost or for new.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dfs_core::client::{Client, ClientConfig};
+use dfs_core::env::Env;
+use dfs_core::proto::metadata::Liveness;
+use tempfile::{TempDir, tempdir};
+use tokio::time::{Instant, sleep};
+
+use crate::TestResult;
+use crate::cluster::{Process, command};
+use crate::refusals::refused;
+
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// A cluster of one master; data nodes are added as a test needs them.
+struct Small {
+    directory: TempDir,
+    master: Process,
+}
+
+impl Small {
+    async fn found() -> Result<Small, Box<dyn std::error::Error>> {
+        let directory = tempdir()?;
+        let home = directory.path().join("m1").display().to_string();
+        let place = ["--directory", &home, "--listen", "127.0.0.1:0"];
+        let init = [&["init"], &place[..]].concat();
+        assert!(command(&init).output().await?.status.success());
+        let run = [&["master"], &place[..]].concat();
+        let master = Process::start(&run, &directory.path().join("m1.log")).await?;
+        Ok(Small { directory, master })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The arguments of a data node in the directory `name`.
+    fn node(&self, name: &str, listen: &str) -> Vec<String> {
+        node(&self.path(name), listen, self.master.address())
+    }
+
+    async fn start(&self, name: &str, extra: &[&str]) -> std::io::Result<Process> {
+        let arguments = self.node(name, "127.0.0.1:0");
+        let arguments = strings(&arguments, extra);
+        Process::start(&arguments, &self.path(&format!("{name}.log"))).await
+    }
+
+    async fn client(&self) -> dfs_core::error::Result<Client> {
+        let masters = [self.master.address().to_owned()];
+        Client::connect(ClientConfig::new(masters), Env::real()).await
+    }
+}
+
+fn node(directory: &Path, listen: &str, master: &str) -> Vec<String> {
+    let directory = directory.display().to_string();
+    [
+        "data",
+        "--directory",
+        &directory,
+        "--listen",
+        listen,
+        "--masters",
+        master,
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+fn strings<'a>(arguments: &'a [String], extra: &[&'a str]) -> Vec<&'a str> {
+    let arguments = arguments.iter().map(String::as_str);
+    arguments.chain(extra.iter().copied()).collect()
+}
+
+#[tokio::test]
+async fn a_data_directory_and_its_port_are_one_process_s() -> TestResult {
+    let small = Small::found().await?;
+    let running = small.start("n1", &["--new"]).await?;
+
+    for extra in [&[][..], &["--new"]] {
+        let again = small.node("n1", "127.0.0.1:0");
+        let (code, said) = refused(&strings(&again, extra)).await?;
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("locked by another process"), "{said}");
+        assert!(
+            said.contains(&*small.path("n1").to_string_lossy()),
+            "{said}"
+        );
+    }
+    let taken = small.node("n2", running.address());
+    let (code, said) = refused(&strings(&taken, &["--new"])).await?;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains(running.address()),
+        "it names the address: {said}"
+    );
+
+    assert_eq!(running.stop().await?, Some(0));
+    assert_eq!(small.start("n1", &[]).await?.stop().await?, Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_data_node_whose_disk_is_not_mounted_refuses_to_start_and_loses_nothing() -> TestResult {
+    let small = Small::found().await?;
+    let first = small.start("n1", &["--new"]).await?;
+    let second = small.start("n2", &["--new"]).await?;
+    let client = small.client().await?;
+    client.write("/f", vec![5; 3 << 20]).await?;
+    assert_eq!(first.stop().await?, Some(0));
+    fs::rename(small.path("n1"), small.path("unmounted"))?;
+
+    for mounted in [false, true] {
+        if mounted {
+            fs::create_dir(small.path("n1"))?;
+        }
+        let (code, said) = refused(&strings(&small.node("n1", "127.0.0.1:0"), &[])).await?;
+        assert_eq!(code, Some(1), "{said}");
+        assert!(
+            said.contains(&*small.path("n1").to_string_lossy()),
+            "{said}"
+        );
+        assert!(
+            said.contains("hint: ") && said.contains("`--new`"),
+            "{said}"
+        );
+    }
+    assert_eq!(fs::read_dir(small.path("n1"))?.count(), 0, "it was touched");
+
+    fs::remove_dir(small.path("n1"))?;
+    fs::rename(small.path("unmounted"), small.path("n1"))?;
+    let first = small.start("n1", &[]).await?;
+    second.kill().await?;
+    assert_eq!(client.read("/f").await?, vec![5; 3 << 20]);
+    assert_eq!(first.stop().await?, Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_disk_that_goes_away_under_a_running_data_node_is_offline_and_not_empty() -> TestResult {
+    let small = Small::found().await?;
+    let first = small.start("n1", &["--new"]).await?;
+    let _second = small.start("n2", &["--new"]).await?;
+    let _third = small.start("n3", &["--new"]).await?;
+    let client = small.client().await?;
+    client.write("/f", vec![5; 3 << 20]).await?;
+    fs::rename(small.path("n1"), small.path("unmounted"))?;
+    fs::create_dir(small.path("n1"))?;
+
+    // Reads and writes go on with the other two, and the masters give the node up.
+    let end = Instant::now() + WITHIN;
+    let mut number = 0;
+    while client
+        .nodes()
+        .await?
+        .iter()
+        .filter(|node| node.liveness == Liveness::Dead)
+        .count()
+        != 1
+    {
+        assert!(Instant::now() < end, "it is not given up");
+        number += 1;
+        client
+            .write(format!("/{number}").as_str(), vec![6; 3 << 20])
+            .await?;
+        assert_eq!(client.read("/f").await?, vec![5; 3 << 20]);
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(fs::read_dir(small.path("n1"))?.count(), 0, "it was touched");
+
+    assert_eq!(first.stop().await?, Some(1), "its store has failed");
+    fs::remove_dir(small.path("n1"))?;
+    fs::rename(small.path("unmounted"), small.path("n1"))?;
+    let quarantine = small.path("n1").join("quarantine");
+    assert_eq!(
+        fs::read_dir(quarantine)?.count(),
+        0,
+        "a good replica was taken for corrupt"
+    );
+    let first = small.start("n1", &[]).await?;
+    assert_eq!(client.read("/f").await?, vec![5; 3 << 20]);
+    assert_eq!(first.stop().await?, Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_data_directory_of_another_cluster_is_refused_and_left_as_it_is() -> TestResult {
+    let (ours, theirs) = (Small::found().await?, Small::found().await?);
+    let running = theirs.start("n1", &["--new"]).await?;
+    assert_eq!(running.stop().await?, Some(0));
+
+    let arguments = node(&theirs.path("n1"), "127.0.0.1:0", ours.master.address());
+    for extra in [&[][..], &["--new"]] {
+        let (code, said) = refused(&strings(&arguments, extra)).await?;
+        assert_eq!(code, Some(1), "{said}");
+        let cluster = theirs.client().await?.cluster();
+        let names_it = said.contains(&format!("this directory belongs to {cluster}"));
+        assert!(names_it, "{cluster} is not named: {said}");
+    }
+
+    assert_eq!(theirs.start("n1", &[]).await?.stop().await?, Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_data_directory_of_a_newer_format_is_refused_and_left_as_it_is() -> TestResult {
+    let small = Small::found().await?;
+    let running = small.start("n1", &["--new"]).await?;
+    assert_eq!(running.stop().await?, Some(0));
+    let stamp = small.path("n1").join("stamp");
+    let (bytes, mut newer) = (fs::read(&stamp)?, fs::read(&stamp)?);
+    newer[8] = 99;
+    fs::write(&stamp, &newer)?;
+
+    for extra in [&[][..], &["--new"]] {
+        let arguments = small.node("n1", "127.0.0.1:0");
+        let (code, said) = refused(&strings(&arguments, extra)).await?;
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(&*stamp.to_string_lossy()), "{said}");
+        assert!(
+            said.contains("format 99") && said.contains("use the newer program"),
+            "{said}"
+        );
+    }
+    assert_eq!(fs::read(&stamp)?, newer);
+
+    fs::write(&stamp, bytes)?;
+    assert_eq!(small.start("n1", &[]).await?.stop().await?, Some(0));
+    Ok(())
+}
