@@ -48,7 +48,8 @@ fn main() -> ExitCode {
 
 fn run(command: Command, context: &Context) -> Result<()> {
     let level = match command {
-        Command::Up(_) => "warn",
+        // openraft warns of what happens whenever a cluster is founded.
+        Command::Up(_) => "warn,openraft=error",
         _ => "off",
     };
     let filter = std::env::var("DFS_LOG").unwrap_or_else(|_| level.to_owned());

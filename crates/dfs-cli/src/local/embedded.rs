@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use dfs_core::cluster::Cluster;
+use dfs_core::env::raise_handle_limit;
 
 use crate::error::{Doing, Result};
 use crate::local::home::Shape;
@@ -17,6 +18,7 @@ impl Embedded {
     /// # Errors
     /// Its directory cannot be used, or is damaged.
     pub(crate) async fn start(dir: &Path, shape: Shape) -> Result<Embedded> {
+        raise_handle_limit();
         let builder = Cluster::builder()
             .masters(shape.masters)
             .data_nodes(shape.data_nodes);

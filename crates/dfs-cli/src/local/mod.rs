@@ -13,6 +13,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use dfs_core::env::Env;
+
 /// Reads a small text file.
 ///
 /// # Errors
@@ -82,12 +84,15 @@ pub(crate) fn open_append(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
 }
 
-/// Opens something that is no regular file, such as a device or a pipe, to write into it.
+/// Opens something that is no regular file, such as a device or a pipe, to write into it. That
+/// of a pipe waits until someone reads from it.
 ///
 /// # Errors
 /// As the machine says.
-pub(crate) fn open_special(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).open(path)
+pub(crate) async fn open_special(path: &Path) -> io::Result<File> {
+    let path = path.to_owned();
+    let open = move || OpenOptions::new().write(true).open(path);
+    Env::real().run_blocking(open).await
 }
 
 /// Opens the lock file at `path`, made if missing.
@@ -104,12 +109,13 @@ pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Opens a file to read it.
+/// Opens a file to read it. That of a pipe waits until someone writes into it.
 ///
 /// # Errors
 /// As the machine says.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
-    File::open(path)
+pub(crate) async fn open(path: &Path) -> io::Result<File> {
+    let path = path.to_owned();
+    Env::real().run_blocking(move || File::open(path)).await
 }
 
 /// What is at `path`, itself or what it links to.

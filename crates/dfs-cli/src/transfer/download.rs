@@ -145,7 +145,9 @@ impl Download<'_> {
             return Err(Failure::refused(format!("`{shown}` exists already")));
         }
         if there.is_some_and(|meta| is_special(&meta)) {
-            let file = local::open_special(&item.local).doing("write", &shown)?;
+            let file = local::open_special(&item.local)
+                .await
+                .doing("write", &shown)?;
             return self.fetch(&item.remote, file, &shown).await.map(drop);
         }
         let mode = item.attr.mode.bits();

@@ -154,7 +154,7 @@ impl Upload<'_> {
 
     async fn put_file(&self, item: Item) -> Result<()> {
         let shown = item.local.display().to_string();
-        let file = local::open(&item.local).doing("read", &shown)?;
+        let file = local::open(&item.local).await.doing("read", &shown)?;
         let is_regular = item.meta.is_file();
         let options = PutOptions {
             attr: Some(self.new_attr(item.meta.mode())),

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -118,6 +119,33 @@ fn an_interrupted_command_exits_with_130_and_leaves_nothing() {
     );
     drop(stdin);
     assert_eq!(machine.ok(&["ls", "/"]), "");
+}
+
+#[test]
+fn a_pipe_that_nobody_writes_to_holds_up_neither_other_files_nor_the_end() {
+    let machine = Machine::new();
+    let _up = machine.up(&[]);
+    machine.write("a", "hello\n");
+    let pipe = machine.work().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(pipe).status();
+    assert!(made.unwrap().success());
+    machine.ok(&["mkdir", "/d"]);
+    let put = ["put", "a", "pipe", "/d"];
+    let child = machine.command(&put).spawn().unwrap();
+
+    let end = Instant::now() + Duration::from_secs(20);
+    while machine.ok(&["ls", "/d"]) != "a\n" {
+        assert!(Instant::now() < end, "the other file is not stored");
+    }
+    let pid = child.id().to_string();
+    let sent = std::process::Command::new("kill")
+        .args(["-s", "TERM", &pid])
+        .status();
+    assert!(sent.unwrap().success());
+    let run = machine.finish(&put, child);
+
+    assert_eq!(run.code, Some(130), "{}", machine.show(&run));
+    assert_eq!(machine.ok(&["ls", "/d"]), "a\n");
 }
 
 #[test]

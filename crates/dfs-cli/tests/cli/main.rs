@@ -15,6 +15,7 @@ mod machine;
 
 mod damage;
 mod files;
+mod full;
 mod local;
 mod reference;
 mod usage;

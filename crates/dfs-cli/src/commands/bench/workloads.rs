@@ -119,7 +119,7 @@ pub(crate) fn plan(scale: &Scale) -> Vec<Workload> {
     }
     if wanted(Area::Small) {
         for (len, label) in SMALL_LENS {
-            plan.extend([1, 16].map(|in_flight| small(scale, len, label, in_flight)));
+            plan.extend([1, 16, 64].map(|in_flight| small(scale, len, label, in_flight)));
         }
     }
     plan
