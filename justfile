@@ -27,3 +27,7 @@ deny:
 # The benchmark against an embedded cluster.
 bench *ARGS:
     cargo run --release -p dfs-cli -- bench {{ARGS}}
+
+# Failover, stalls and memory of real processes that are killed and hung; see `-- --help`.
+faults *ARGS:
+    cargo bench -p dfs-node --bench faults -- {{ARGS}}

@@ -1,4 +1,5 @@
-//! Tests that cross crates: the tree is tidy, the cluster keeps its promises.
+//! Tests that cross crates: the tree is tidy, the cluster keeps its promises, the power may go.
 
 mod cluster;
+mod power;
 mod tidy;
