@@ -32,11 +32,12 @@ pub struct ReplicaConfig {
     pub command_bytes_max: usize,
     /// Commands proposed and not answered yet, in bytes; more wait.
     pub proposal_bytes_in_flight_max: usize,
-    /// A snapshot replaces the log after this many entries.
+    /// Entries by which the log is cut at a time; a snapshot comes first.
     pub snapshot_entries: u64,
     /// Entries kept in the log behind a snapshot, for members that were away briefly.
     pub log_entries_kept: u64,
-    /// Size of the log from which it is cut earlier, in bytes of entries.
+    /// Bytes of entries of which fewer entries are kept. The log has twice as many at most, while
+    /// a member is being brought up to date.
     pub log_bytes_kept: u64,
     /// Recent entries held in memory, in bytes.
     pub log_cache_bytes: usize,

@@ -8,7 +8,6 @@ use std::time::Duration;
 use dfs_core::client::{Client, ClientConfig};
 use dfs_core::env::Env;
 use dfs_core::master::{Master, MasterConfig};
-use futures::future::try_join_all;
 use tokio::time::{sleep, timeout};
 
 pub(crate) use process::{Process, command};
@@ -76,9 +75,23 @@ impl Cluster {
 
     /// Starts the process at a place; `new` the first time.
     pub(crate) async fn start(&mut self, place: usize, new: bool) -> std::io::Result<()> {
-        let process = self.spawn(place, new).await?;
+        self.processes[place] = Some(self.launch(place, new)?);
+        self.ready(place).await
+    }
+
+    /// Starts the process at a place again, and does not wait until it is ready.
+    pub(crate) fn begin_start(&mut self, place: usize) -> std::io::Result<()> {
+        self.processes[place] = Some(self.launch(place, false)?);
+        Ok(())
+    }
+
+    /// Waits until the process at a place is ready.
+    pub(crate) async fn ready(&mut self, place: usize) -> std::io::Result<()> {
+        let process = self.processes[place].as_mut();
+        let process = process.ok_or_else(|| does_not_run(place))?;
+        let ready = process.ready().await;
+        ready.map_err(|e| std::io::Error::other(format!("{}: {e}", name(place))))?;
         self.addresses[place] = process.address().to_owned();
-        self.processes[place] = Some(process);
         Ok(())
     }
 
@@ -90,7 +103,7 @@ impl Cluster {
         }
     }
 
-    async fn spawn(&self, place: usize, new: bool) -> std::io::Result<Process> {
+    fn launch(&self, place: usize, new: bool) -> std::io::Result<Process> {
         let name = name(place);
         let directory = self.directory.join(&name);
         let directory = directory.to_string_lossy();
@@ -111,13 +124,13 @@ impl Cluster {
             }
             _ => {}
         }
-        Process::start(&arguments, &self.directory.join(format!("{name}.log"))).await
+        Process::launch(&arguments, &self.directory.join(format!("{name}.log")))
     }
 
     /// The process at a place.
     pub(crate) fn process(&self, place: usize) -> std::io::Result<&Process> {
         let process = self.processes.get(place).and_then(Option::as_ref);
-        process.ok_or_else(|| std::io::Error::other(format!("{} does not run", name(place))))
+        process.ok_or_else(|| does_not_run(place))
     }
 
     /// The place of the process with this address.
@@ -143,9 +156,12 @@ impl Cluster {
         for place in 0..self.processes.len() {
             self.kill(place).await?;
         }
-        let starts = (0..self.processes.len()).map(|place| self.spawn(place, false));
-        let started = try_join_all(starts).await?;
-        self.processes = started.into_iter().map(Some).collect();
+        for place in 0..self.processes.len() {
+            self.begin_start(place)?;
+        }
+        for place in 0..self.processes.len() {
+            self.ready(place).await?;
+        }
         Ok(())
     }
 
@@ -225,6 +241,10 @@ fn are_equal(masters: &[Master]) -> dfs_core::error::Result<bool> {
     let equal = states.len() == masters.len() && states.iter().all(|s| Some(*s) == first);
     let applied = |(last, applied, _): (_, dfs_core::types::Rev, _)| last == Some(applied.index);
     Ok(equal && first.is_some_and(applied))
+}
+
+fn does_not_run(place: usize) -> std::io::Error {
+    std::io::Error::other(format!("{} does not run", name(place)))
 }
 
 /// `m1 m2 m3 n1 n2 n3`.

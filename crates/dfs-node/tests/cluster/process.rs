@@ -14,21 +14,22 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 pub(crate) struct Process {
     child: Child,
     address: String,
-    _lines: Lines<BufReader<ChildStdout>>,
+    lines: Lines<BufReader<ChildStdout>>,
 }
 
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dfs-node"));
+    let log = std::env::var("DFS_LOG").unwrap_or_else(|_| String::from("warn"));
     command
         .args(arguments)
-        .env("DFS_LOG", "warn")
+        .env("DFS_LOG", log)
         .kill_on_drop(true);
     command
 }
 
 impl Process {
-    /// Starts a daemon and waits for its readiness line. Its log goes to `log`.
-    pub(crate) async fn start(arguments: &[&str], log: &Path) -> std::io::Result<Process> {
+    /// Starts a daemon. Its log goes to `log`.
+    pub(crate) fn launch(arguments: &[&str], log: &Path) -> std::io::Result<Process> {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -37,30 +38,36 @@ impl Process {
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()?;
-        let stdout = child
-            .stdout
-            .take()
-            .ok_or_else(|| std::io::Error::other("no stdout"))?;
-        let mut lines = BufReader::new(stdout).lines();
-        let ready = timeout(READY_WITHIN, lines.next_line())
-            .await
-            .map_err(|_| std::io::Error::other(format!("{arguments:?} is not ready in time")))??;
-        let address = ready.as_deref().filter(|line| line.starts_with("ready:"));
-        let address = address
-            .and_then(|line| line.rsplit_once(" at "))
-            .map(|(_, a)| a.to_owned());
-        let address = address.ok_or_else(|| {
-            std::io::Error::other(format!(
-                "{arguments:?} said {ready:?} and not that it is ready"
-            ))
-        })?;
+        let stdout = child.stdout.take();
+        let stdout = stdout.ok_or_else(|| std::io::Error::other("no stdout"))?;
         Ok(Process {
             child,
-            address,
-            _lines: lines,
+            address: String::new(),
+            lines: BufReader::new(stdout).lines(),
         })
     }
 
+    /// Starts a daemon and waits until it is ready.
+    pub(crate) async fn start(arguments: &[&str], log: &Path) -> std::io::Result<Process> {
+        let mut process = Process::launch(arguments, log)?;
+        process.ready().await?;
+        Ok(process)
+    }
+
+    /// Waits for its readiness line.
+    pub(crate) async fn ready(&mut self) -> std::io::Result<()> {
+        let line = timeout(READY_WITHIN, self.lines.next_line()).await;
+        let line = line.map_err(|_| std::io::Error::other("not ready in time"))??;
+        let ready = line.as_deref().filter(|line| line.starts_with("ready:"));
+        let Some((_, address)) = ready.and_then(|line| line.rsplit_once(" at ")) else {
+            let why = format!("it said {line:?} and not that it is ready");
+            return Err(std::io::Error::other(why));
+        };
+        self.address = address.to_owned();
+        Ok(())
+    }
+
+    /// Where it is reached, once it is ready.
     pub(crate) fn address(&self) -> &str {
         &self.address
     }

@@ -16,6 +16,9 @@ const SHORT_LOG: &[&str] = &["--log-entries", "100"];
 /// More writes than the log keeps.
 const BEYOND_THE_LOG: usize = 300;
 
+/// For so long the leader keeps the log for a member that does not answer any more, and more.
+const MISSED: Duration = Duration::from_secs(1);
+
 const WITHIN: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(2);
 
@@ -39,6 +42,12 @@ async fn until(what: &str, condition: impl AsyncFn() -> bool) {
         }
     });
     assert!(reached.await.is_ok(), "{what} did not come about");
+}
+
+/// Goes on writing until the log is cut behind a member that is gone.
+async fn leave_behind(workload: &Workload) {
+    sleep(MISSED).await;
+    progress(workload, BEYOND_THE_LOG).await;
 }
 
 /// How many masters vote and have nearly all of the log.
@@ -72,7 +81,7 @@ async fn masters_that_were_away_or_are_new_get_the_state_while_clients_write() -
     let (away, new) = (1, 2);
     cluster.kill(away).await?;
     let before = state_files(&cluster, away);
-    progress(&workload, BEYOND_THE_LOG).await;
+    leave_behind(&workload).await;
     cluster.start(away, false).await?;
     until("another state", async || {
         let now = state_files(&cluster, away);
@@ -84,7 +93,7 @@ async fn masters_that_were_away_or_are_new_get_the_state_while_clients_write() -
     // One that is new, in the place of one whose disk is lost: a learner first, then a voter.
     cluster.kill(new).await?;
     std::fs::remove_dir_all(cluster.directory(new))?;
-    progress(&workload, BEYOND_THE_LOG).await;
+    leave_behind(&workload).await;
     cluster.start(new, true).await?;
     whole_group(&client).await;
     assert_ne!(state_files(&cluster, new), ["state-0.redb"]);
@@ -113,8 +122,8 @@ async fn masters_killed_while_the_state_is_copied_come_to_the_same_state() -> Te
     let mut interrupted = 0;
     for round in 0..6 {
         cluster.kill(away).await?;
-        progress(&workload, BEYOND_THE_LOG).await;
-        cluster.start(away, false).await?;
+        leave_behind(&workload).await;
+        cluster.begin_start(away)?;
         // The receiver goes in mid-copy, as far as it can be caught at it.
         let caught = timeout(Duration::from_secs(3), async {
             while !is_installing(&cluster, away) {
@@ -129,6 +138,7 @@ async fn masters_killed_while_the_state_is_copied_come_to_the_same_state() -> Te
             let leader = leader(&cluster, &client).await?;
             cluster.kill(leader).await?;
             cluster.start(leader, false).await?;
+            cluster.ready(away).await?;
         }
         cluster.start_if_down(away).await?;
         whole_group(&client).await;

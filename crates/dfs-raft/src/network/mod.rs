@@ -11,6 +11,7 @@
 
 pub(crate) mod connections;
 pub(crate) mod message;
+pub(crate) mod outgoing;
 pub(crate) mod peers;
 pub(crate) mod service;
 pub(crate) mod snapshots;

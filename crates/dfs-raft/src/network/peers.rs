@@ -18,6 +18,7 @@ use tarpc::client::RpcError;
 use tokio::time::{Instant, timeout};
 
 use super::message::{Header, PROTOCOL, RaftRpcClient, Refusal};
+use super::outgoing::Outgoing;
 use super::{Client, Dial, client, snapshots};
 use crate::config::ReplicaConfig;
 use crate::env::Env;
@@ -52,6 +53,7 @@ struct Shared {
     /// Shared by requests for votes that are not answered yet: a candidate does not begin anew
     /// meanwhile, which would void the votes that slow disks are still writing.
     votes: tokio::sync::RwLock<()>,
+    outgoing: Outgoing,
 }
 
 /// Why a call has no answer.
@@ -78,8 +80,14 @@ impl Peers {
                 own,
                 connections,
                 votes: tokio::sync::RwLock::default(),
+                outgoing: Outgoing::default(),
             }),
         }
+    }
+
+    /// The snapshots that other members are sent.
+    pub(crate) fn outgoing(&self) -> &Outgoing {
+        &self.shared.outgoing
     }
 
     pub(crate) fn config(&self) -> &ReplicaConfig {
@@ -336,7 +344,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let Snapshot { snapshot, .. } = snapshot;
+        let Snapshot { snapshot, meta } = snapshot;
         let view = match snapshot {
             SnapshotData::View(view) => view,
             SnapshotData::Received(_) => {
@@ -344,9 +352,16 @@ impl RaftNetworkV2<TypeConfig> for Peer {
                 return Err(StreamingError::Unreachable(Unreachable::new(&e)));
             }
         };
+        let last = meta.last_log_id.map_or(0, |id| id.index);
+        let outgoing = self.peers.outgoing();
+        let sending = outgoing.begin(self.append.header.to, last);
         let send = snapshots::send(&self.peers, &self.append, vote, view);
         tokio::select! {
-            sent = send => sent.map(SnapshotResponse::new),
+            sent = send => {
+                let vote = sent?;
+                sending.done();
+                Ok(SnapshotResponse::new(vote))
+            }
             closed = cancel => Err(StreamingError::Closed(closed)),
         }
     }

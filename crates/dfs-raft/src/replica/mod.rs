@@ -11,6 +11,7 @@ pub(crate) mod leadership;
 mod membership;
 pub(crate) mod node;
 mod reads;
+mod retention;
 mod shutdown;
 pub(crate) mod status;
 mod upkeep;

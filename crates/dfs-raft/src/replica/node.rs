@@ -254,11 +254,11 @@ fn raft_config(config: &ReplicaConfig, identity: &Identity) -> Result<Config, Fa
         election_timeout_min: ms(config.election_timeout_min),
         election_timeout_max: election_max,
         install_snapshot_timeout: ms(config.snapshot_install_timeout),
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_entries),
-        max_in_snapshot_log_to_keep: config.log_entries_kept,
+        // What is kept of the log is decided in `retention`.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
         replication_lag_threshold: config.snapshot_entries + config.log_entries_kept,
         max_payload_entries: 1024,
-        purge_batch_size: (config.snapshot_entries / 4).clamp(1, 256),
         enable_pre_vote: Some(true),
         // A restarted leader would serve reads from a state it has not caught up to.
         enable_leader_restore: Some(false),

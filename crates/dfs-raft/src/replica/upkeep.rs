@@ -45,29 +45,6 @@ impl<M: StateMachine> Node<M> {
         let members: BTreeMap<_, _> = nodes.map(|(id, n)| (*id, n.addr.clone())).collect();
         self.peers.retain(&members);
     }
-
-    /// Cuts a log that became too large before it has too many entries.
-    async fn bound_log(&self) {
-        let (bytes, entries) = self.log.size();
-        let limit = self.config.log_bytes_kept;
-        if bytes <= limit.saturating_mul(2) || entries == 0 {
-            return;
-        }
-        let (snapshot, last) = {
-            let metrics = self.raft.metrics();
-            let now = metrics.borrow_watched();
-            (now.snapshot.map(|s| s.index), now.last_log_index)
-        };
-        let kept = limit / (bytes / entries).max(1);
-        let upto = last.unwrap_or(0).saturating_sub(kept);
-        let triggered = match snapshot.is_some_and(|index| index >= upto) {
-            true => self.raft.trigger().purge_log(upto).await,
-            false => self.raft.trigger().snapshot().await,
-        };
-        if let Err(e) = triggered {
-            tracing::debug!(error = %e, "the log was not cut");
-        }
-    }
 }
 
 /// A leader whose disk hardly moves hands leadership over: the others may do better, and if not

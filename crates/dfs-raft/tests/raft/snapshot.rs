@@ -57,6 +57,39 @@ async fn a_member_that_was_away_and_a_new_one_get_a_snapshot_under_load() -> Tes
     Ok(())
 }
 
+/// What is written while a snapshot is sent is more than the log keeps otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_catches_up_while_the_log_grows_faster_than_it_is_kept() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let mut cluster = cluster(3, &directory).await?;
+    let leader = cluster.leader().await;
+    let away = (leader + 1) % 3;
+    cluster.crash(away);
+    for n in 0..400 {
+        let line = format!("while away {n} {}", "x".repeat(16_000));
+        propose(&cluster, &line).await;
+    }
+    let load: Vec<_> = (0..16)
+        .map(|_| {
+            let replica = cluster.replica(leader).clone();
+            tokio::spawn(async move { while replica.propose("load".to_owned()).await.is_ok() {} })
+        })
+        .collect();
+    cluster.start_member(away).await?;
+    cluster
+        .eventually("it has nearly all of the log", async |c| {
+            let last = c.replica(leader).status().ok()??.last_log?;
+            let applied = c.replica(away).status().ok()??.applied;
+            (applied.index + 100 > last).then_some(())
+        })
+        .await;
+    for task in load {
+        task.abort();
+    }
+    cluster.converged().await;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_of_many_bytes_is_cut_before_it_has_many_entries() -> TestResult {
     let directory = tempfile::tempdir()?;
