@@ -22,6 +22,7 @@ use super::outgoing::Outgoing;
 use super::{Client, Dial, client, snapshots};
 use crate::config::ReplicaConfig;
 use crate::env::Env;
+use crate::replica::failure::Failure;
 use crate::storage::directory::Stamp;
 use crate::storage::snapshot::SnapshotData;
 use crate::types::{MemberId, TypeConfig, Vote};
@@ -49,6 +50,7 @@ struct Shared {
     dialer: Arc<dyn Dial>,
     config: ReplicaConfig,
     own: Stamp,
+    failure: Failure,
     connections: Mutex<BTreeMap<(MemberId, String, Purpose), Arc<Connection>>>,
     /// Shared by requests for votes that are not answered yet: a candidate does not begin anew
     /// meanwhile, which would void the votes that slow disks are still writing.
@@ -70,7 +72,13 @@ pub(crate) enum CallError {
 }
 
 impl Peers {
-    pub(crate) fn new(env: Env, dialer: Arc<dyn Dial>, config: ReplicaConfig, own: Stamp) -> Peers {
+    pub(crate) fn new(
+        env: Env,
+        dialer: Arc<dyn Dial>,
+        config: ReplicaConfig,
+        own: Stamp,
+        failure: Failure,
+    ) -> Peers {
         let connections = Mutex::new(BTreeMap::new());
         Peers {
             shared: Arc::new(Shared {
@@ -78,6 +86,7 @@ impl Peers {
                 dialer,
                 config,
                 own,
+                failure,
                 connections,
                 votes: tokio::sync::RwLock::default(),
                 outgoing: Outgoing::default(),
@@ -92,6 +101,10 @@ impl Peers {
 
     pub(crate) fn config(&self) -> &ReplicaConfig {
         &self.shared.config
+    }
+
+    pub(crate) fn failure(&self) -> &Failure {
+        &self.shared.failure
     }
 
     pub(crate) fn env(&self) -> &Env {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! leader ──begin(vote)──▶ follower             a new file
-//!        ──frame 0, 1, 2 …──▶                  verified, written
+//!        ──frame 0, 1, 2 …──▶                  verified by both, written
 //!        ──end(rows, digest, position)──▶      compared, fsynced, switched in
 //! ```
 //!
@@ -48,11 +48,14 @@ pub(crate) async fn send(
         };
         let (advanced, frame) = peers.env().run_blocking(next).await;
         cursor = advanced;
-        let Some(frame) = frame.map_err(|e| StreamingError::Unreachable(Unreachable::new(&e)))?
-        else {
-            break;
+        let frame = match frame {
+            Ok(Some(frame)) => frame.into(),
+            Ok(None) => break,
+            Err(fatal) => {
+                peers.failure().stop(fatal.clone());
+                return Err(StreamingError::Unreachable(Unreachable::new(&fatal)));
+            }
         };
-        let frame = frame.into();
         let part = Part {
             transfer,
             sequence,

@@ -84,7 +84,8 @@ impl<M: StateMachine> Node<M> {
         let cache = config.log_cache_bytes;
         let gate = purge_gate(state.clone());
         let log = LogStore::new(env.clone(), file, &contents, cache, failure.clone(), gate);
-        let peers = Peers::new(env.clone(), dialer, config.clone(), identity.stamp());
+        let (own, stops) = (identity.stamp(), failure.clone());
+        let peers = Peers::new(env.clone(), dialer, config.clone(), own, stops);
         let seed = env.random.next_u64();
         let start = Raft::new(
             identity.member,

@@ -232,13 +232,6 @@ impl<M: StateMachine> Node<M> {
                 sleep_until(started + Duration::from_micros(micros)).await;
             }
         }
-        let found = cursor.digest();
-        if found != snapshot.digest {
-            return Err(Fatal::new(format!(
-                "the rows of the state have digest {found}, not {} as kept: it is damaged",
-                snapshot.digest
-            )));
-        }
-        Ok(())
+        cursor.digest().check(snapshot.digest)
     }
 }

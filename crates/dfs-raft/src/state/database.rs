@@ -146,8 +146,7 @@ impl StateDb {
         self.names.iter().position(|n| *n == name)
     }
 
-    /// Writes rows of a snapshot as they were stored, each verified. `durable` as in
-    /// [`write`](StateDb::write).
+    /// Writes rows of a snapshot as they were stored. `durable` as in [`write`](StateDb::write).
     pub(crate) fn restore<'a>(
         &self,
         durable: bool,

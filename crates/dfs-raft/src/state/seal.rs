@@ -50,6 +50,16 @@ impl Digest {
         self.0 = self.0.wrapping_add(row_hash(table, key, sealed));
     }
 
+    /// Compares the digest of the rows that were read with the one kept.
+    pub(crate) fn check(self, kept: Digest) -> Result<(), Fatal> {
+        match self == kept {
+            true => Ok(()),
+            false => Err(Fatal::new(format!(
+                "the rows of the state have digest {self}, not {kept} as kept: it is damaged"
+            ))),
+        }
+    }
+
     /// Counts a row out.
     pub(crate) fn subtract(&mut self, table: &str, key: &[u8], sealed: &[u8]) {
         self.0 = self.0.wrapping_sub(row_hash(table, key, sealed));

@@ -4,8 +4,9 @@
 //! frame = postcard (table name, [(key, sealed row)]), CRC-32C over sequence number and bytes
 //! ```
 //!
-//! A frame holds at most about a mebibyte. The receiver verifies each row's own checksum too, and
-//! at the end the number of rows and the digest of all of them.
+//! A frame holds at most about a mebibyte. Both sides verify each row's own checksum, and at the end
+//! the digest of all rows, so that damage is found where it is: a sender stops over its own rows, a
+//! receiver refuses what others sent.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -56,10 +57,11 @@ pub(crate) struct Cursor {
     after: Option<Vec<u8>>,
     pub(crate) sequence: u64,
     pub(crate) rows: u64,
+    digest: Digest,
 }
 
 impl SnapshotView {
-    /// The next frame, `None` after the last. Blocks.
+    /// The next frame, `None` after the last. An error says that this state is damaged. Blocks.
     pub(crate) fn next_frame(&self, cursor: &mut Cursor) -> Result<Option<Vec<u8>>, Fatal> {
         while let Some(name) = self.view.names().get(cursor.table) {
             let start = match &cursor.after {
@@ -70,6 +72,8 @@ impl SnapshotView {
             let mut bytes = 0;
             for row in self.view.sealed_rows(cursor.table, start)? {
                 let (key, sealed) = row?;
+                unseal(name, &key, &sealed)?;
+                cursor.digest.add(name, &key, &sealed);
                 bytes += key.len() + sealed.len();
                 rows.push((Bytes::from(key), Bytes::from(sealed)));
                 if bytes >= FRAME_BYTES {
@@ -90,6 +94,7 @@ impl SnapshotView {
             cursor.sequence += 1;
             return Ok(Some(frame));
         }
+        cursor.digest.check(self.digest)?;
         Ok(None)
     }
 }
@@ -100,6 +105,8 @@ pub(crate) struct Receiver {
     number: u64,
     db: Arc<StateDb>,
     rows: u64,
+    /// The table and the key of the last row.
+    last: Option<(usize, Bytes)>,
     sequence: u64,
     unsynced: usize,
 }
@@ -129,6 +136,7 @@ impl Receiver {
             number,
             db,
             rows: 0,
+            last: None,
             sequence: 0,
             unsynced: 0,
         })
@@ -144,6 +152,15 @@ impl Receiver {
                 "the snapshot has a table `{table}` that this program does not know"
             )));
         };
+        for (key, sealed) in &rows {
+            unseal(&table, key, sealed).map_err(refused)?;
+            let row = Some((index, key.clone()));
+            if row <= self.last {
+                let why = format!("the rows of table `{table}` are out of order");
+                return Err(FrameError::Refused(why));
+            }
+            self.last = row;
+        }
         self.unsynced += frame.len();
         let durable = self.unsynced >= DURABLE_BYTES;
         let batch = rows
@@ -208,4 +225,62 @@ pub(crate) enum FrameError {
     Refused(String),
     /// This replica is at fault.
     Fatal(Fatal),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::Env;
+
+    const TABLES: &[&str] = &["first", "second"];
+
+    fn receive(rows: &[(&str, &str, &[u8])]) -> Result<(), Box<dyn std::error::Error>> {
+        let path = tempfile::tempdir()?;
+        let directory = Directory::open(Env::real().disk, path.path())?;
+        let mut receiver = Receiver::create(directory, 1, TABLES, 1 << 20)?;
+        for (sequence, (table, key, sealed)) in (0_u64..).zip(rows) {
+            let (key, sealed) = (key.as_bytes(), sealed);
+            let row = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(sealed));
+            let (table, rows) = ((*table).to_owned(), vec![row]);
+            let mut encoded = Vec::new();
+            encode_postcard(&Rows { table, rows }, &mut encoded)?;
+            match receiver.frame(&seal(FRAME, &sequence.to_be_bytes(), encoded)) {
+                Ok(()) => {}
+                Err(FrameError::Refused(why)) => return Err(why.into()),
+                Err(FrameError::Fatal(fatal)) => panic!("it takes it for its own: {fatal}"),
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn rows_that_were_sent_damaged_are_refused_and_not_taken_for_the_receivers_own() {
+        let row = |table, key: &str| seal(table, key.as_bytes(), b"value".to_vec());
+        let good = [
+            ("first", "a", &*row("first", "a")),
+            ("second", "a", &*row("second", "a")),
+        ];
+        assert!(receive(&good).is_ok());
+        let why = receive(&[("first", "b", &row("first", "a"))]).unwrap_err();
+        assert!(why.to_string().contains("checksum"), "{why}");
+        let why = receive(&[good[0], good[1], good[0]]).unwrap_err();
+        assert!(why.to_string().contains("out of order"), "{why}");
+    }
+
+    #[test]
+    fn a_sender_whose_rows_are_not_those_of_its_digest_says_so() -> Result<(), Fatal> {
+        let db = StateDb::in_memory(TABLES)?;
+        let sent = |digest| {
+            let (view, position) = (db.view()?, Position::default());
+            let view = SnapshotView {
+                view,
+                digest,
+                position,
+            };
+            view.next_frame(&mut Cursor::default())
+        };
+        assert_eq!(sent(db.digest()?)?, None);
+        assert!(sent(Digest(7)).is_err());
+        Ok(())
+    }
 }

@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use dfs_raft::env::Env;
 use dfs_raft::testing::Cluster;
 use dfs_raft::{Consistency, ReplicaConfig, Rev};
+use tokio::time::timeout;
 
 use crate::TestResult;
-use crate::journal::{Journal, cluster, count, eager, propose};
+use crate::crash::damage_state;
+use crate::journal::{Journal, WITHIN, cluster, count, eager, propose};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_was_away_and_a_new_one_get_a_snapshot_under_load() -> TestResult {
@@ -139,5 +141,32 @@ async fn a_state_that_came_as_a_snapshot_survives_a_restart() -> TestResult {
         .collect();
     assert_eq!(names.len(), 1, "{names:?}");
     assert_ne!(names[0], "state-0.redb");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_row_stops_the_leader_that_would_send_it_and_not_the_receiver() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let mut cluster = cluster(1, &directory).await?;
+    propose(&cluster, &"a line to be damaged ".repeat(20)).await;
+    for n in 0..200 {
+        propose(&cluster, &format!("{n}")).await;
+    }
+    cluster
+        .eventually("the log is cut", async |c| {
+            c.replica(0).status().ok()??.purged
+        })
+        .await;
+    cluster.stop(0).await;
+    damage_state(&cluster.directory(0), b"line to be damaged")?;
+    cluster.start_member(0).await?;
+    cluster.leader().await;
+
+    let new = cluster.add(false).await?;
+    let mut failed = cluster.replica(0).failed();
+    let reason = timeout(WITHIN, failed.wait_for(Option::is_some)).await??;
+    let reason = reason.as_ref().unwrap().to_string();
+    assert!(reason.contains("fails its checksum"), "{reason}");
+    assert!(cluster.replica(new).failed().borrow().is_none());
     Ok(())
 }
