@@ -1,5 +1,6 @@
 //! Two kinds of error: one that ends a replica, and one that a caller can act on.
 
+use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
@@ -34,6 +35,14 @@ impl Fatal {
             message: message.into(),
             source: Some(Arc::new(source)),
         }
+    }
+
+    /// A fault that was found by a panic, such as redb's where it meets a damaged page.
+    pub(crate) fn of_panic(panic: &(dyn Any + Send)) -> Fatal {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let why = text.unwrap_or("without a message");
+        Fatal::new(format!("the program panicked: {why}"))
     }
 }
 

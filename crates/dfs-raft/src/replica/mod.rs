@@ -175,9 +175,13 @@ impl<M: StateMachine> Inner<M> {
         };
         let (node, waiting) = Node::open(parts).await?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(reads::serve(node.clone(), waiting));
-        tasks.spawn(leadership::follow(node.clone(), self.leadership.clone()));
-        upkeep::start(&node, &mut tasks);
+        let leadership = self.leadership.clone();
+        let mut upkeep = upkeep::tasks(&node);
+        upkeep.push(Box::pin(reads::serve(node.clone(), waiting)));
+        upkeep.push(Box::pin(leadership::follow(node.clone(), leadership)));
+        for task in upkeep {
+            tasks.spawn(self.failure.clone().guard(task));
+        }
         *self.phase() = Phase::Member {
             node: node.clone(),
             directory,

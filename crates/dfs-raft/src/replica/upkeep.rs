@@ -3,23 +3,29 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal as RaftFatal;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, sleep_until, timeout};
+use openraft::type_config::alias::WatchReceiverOf;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::membership::Metrics;
 use super::node::{Node, raft_failed};
 use super::verify;
+use crate::error::Fatal;
 use crate::machine::StateMachine;
+use crate::types::TypeConfig;
 
-/// Starts the tasks of a member.
-pub(super) fn start<M: StateMachine>(node: &Arc<Node<M>>, tasks: &mut JoinSet<()>) {
-    tasks.spawn(keep_durable(node.clone()));
-    tasks.spawn(watch_own_disk(node.clone()));
-    tasks.spawn(watch_raft(node.clone()));
-    tasks.spawn(stop_on_failure(node.clone()));
-    tasks.spawn(verify::compare_digests(node.clone()));
-    tasks.spawn(verify::scrub(node.clone()));
+/// The tasks of a member.
+pub(super) fn tasks<M: StateMachine>(node: &Arc<Node<M>>) -> Vec<BoxFuture<'static, ()>> {
+    vec![
+        Box::pin(keep_durable(node.clone())),
+        Box::pin(watch_own_disk(node.clone())),
+        Box::pin(watch_raft(node.clone())),
+        Box::pin(stop_on_failure(node.clone())),
+        Box::pin(verify::compare_digests(node.clone())),
+        Box::pin(verify::scrub(node.clone())),
+    ]
 }
 
 /// Makes the state durable a while after something was applied, and tidies up behind it.
@@ -47,8 +53,8 @@ impl<M: StateMachine> Node<M> {
     }
 }
 
-/// A leader whose disk hardly moves hands leadership over: the others may do better, and if not
-/// nothing is lost.
+/// A leader whose disk hardly moves hands leadership over, again as long as it does not move: the
+/// others may do better, and if not nothing is lost.
 async fn watch_own_disk<M: StateMachine>(node: Arc<Node<M>>) {
     let limit = node.config.slow_append_max;
     let mut busy = node.log.writer().busy_since.clone();
@@ -57,34 +63,40 @@ async fn watch_own_disk<M: StateMachine>(node: Arc<Node<M>>) {
             return;
         };
         let Some(since) = since else { continue };
-        let done = busy.wait_for(|now| *now != Some(since));
-        tokio::select! {
-            done = done => match done {
-                Ok(_) => continue,
-                Err(_) => return,
-            },
-            () = sleep_until(since + limit) => {}
-        }
-        tracing::warn!(?limit, "an append to the log takes too long");
-        node.hand_over().await;
-        if busy.wait_for(|now| *now != Some(since)).await.is_err() {
-            return;
+        let mut end = since + limit;
+        loop {
+            let done = busy.wait_for(|now| *now != Some(since));
+            match timeout_at(end, done).await {
+                Ok(Ok(_)) => break,
+                Ok(Err(_)) => return,
+                Err(_) => {}
+            }
+            tracing::warn!(?limit, "an append to the log takes too long");
+            node.hand_over().await;
+            end = Instant::now() + limit;
         }
     }
 }
 
 /// Notes when openraft ends by itself.
 async fn watch_raft<M: StateMachine>(node: Arc<Node<M>>) {
-    let mut metrics = node.raft.metrics();
+    if let Some(fatal) = raft_end(node.raft.metrics()).await {
+        node.failure.stop(fatal);
+    }
+}
+
+/// Waits for the end of openraft; its reason, unless it was told to end.
+async fn raft_end(mut metrics: WatchReceiverOf<TypeConfig, Metrics>) -> Option<Fatal> {
     loop {
-        let running = metrics.borrow_watched().running_state.clone();
+        let running = metrics.borrow_and_update().running_state.clone();
         match running {
-            Err(RaftFatal::Stopped) => return,
-            Err(e) => return node.failure.stop(raft_failed(e)),
+            Err(RaftFatal::Stopped) => return None,
+            Err(e) => return Some(raft_failed(e)),
             Ok(()) => {}
         }
-        if metrics.changed().await.is_err() {
-            return;
+        let gone = metrics.changed().await.is_err();
+        if gone && metrics.borrow_watched().running_state.is_ok() {
+            return Some(Fatal::new("raft ended without saying why: it panicked"));
         }
     }
 }
@@ -97,5 +109,29 @@ async fn stop_on_failure<M: StateMachine>(node: Arc<Node<M>>) {
         if timeout(deadline, node.raft.shutdown()).await.is_err() {
             tracing::error!("raft did not end in time");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::async_runtime::WatchSender;
+    use openraft::type_config::TypeConfigExt;
+
+    use super::*;
+    use crate::types::MemberId;
+
+    #[tokio::test]
+    async fn raft_that_ends_without_a_reason_is_a_fault_and_one_that_was_told_to_is_not() {
+        let metrics = Metrics::new_initial(MemberId(1));
+        let (panicked, watched) = TypeConfig::watch_channel(metrics.clone());
+        drop(panicked);
+        assert!(raft_end(watched).await.is_some());
+
+        let (told, watched) = TypeConfig::watch_channel(metrics);
+        let mut last = watched.borrow_watched().clone();
+        last.running_state = Err(RaftFatal::Stopped);
+        assert!(told.send(last).is_ok());
+        drop(told);
+        assert!(raft_end(watched).await.is_none());
     }
 }

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
 
 use super::Table;
+use super::guard::guarded;
 use super::read::{Names, View, definition};
 use super::seal::{Digest, seal, unseal};
 use super::write::StateTxn;
@@ -50,16 +50,13 @@ impl StateDb {
         cache: usize,
         check: bool,
     ) -> Result<StateDb, Fatal> {
-        let open = || {
-            Database::builder()
+        guarded(|| {
+            let database = Database::builder()
                 .set_cache_size(cache)
                 .set_check_integrity_on_open(check)
-                .create_with_backend(DatabaseFile(file))
-        };
-        // A damaged file can make redb panic where it meets the damage.
-        let database = catch_unwind(AssertUnwindSafe(open))
-            .map_err(|_| Fatal::new("the state database is damaged: opening it panicked"))??;
-        StateDb::with_tables(database, names)
+                .create_with_backend(DatabaseFile(file))?;
+            StateDb::with_tables(database, names)
+        })
     }
 
     /// A database in memory, for tests of a state machine.
@@ -94,8 +91,16 @@ impl StateDb {
     /// a crash leaves all of a batch or none of it.
     ///
     /// # Errors
-    /// What `batch` returned, or the database failed. Nothing was changed.
+    /// What `batch` returned, or it panicked, or the database failed. Nothing was changed.
     pub fn write<T>(
+        &self,
+        durable: bool,
+        batch: impl FnOnce(&mut StateTxn<'_>, &mut LocalNotes<'_>) -> Result<T, Fatal>,
+    ) -> Result<T, Fatal> {
+        guarded(|| self.commit(durable, batch))
+    }
+
+    fn commit<T>(
         &self,
         durable: bool,
         batch: impl FnOnce(&mut StateTxn<'_>, &mut LocalNotes<'_>) -> Result<T, Fatal>,
@@ -176,10 +181,12 @@ impl StateDb {
     /// # Errors
     /// The database cannot be read.
     pub(crate) fn view_with_notes(&self) -> Result<(View, ReadNotes), Fatal> {
-        let txn = self.database.begin_read()?;
-        let view = View::open(&txn, self.names.clone(), self.database.clone())?;
-        let _database = self.database.clone();
-        Ok((view, ReadNotes { txn, _database }))
+        guarded(|| {
+            let txn = self.database.begin_read()?;
+            let view = View::open(&txn, self.names.clone(), self.database.clone())?;
+            let _database = self.database.clone();
+            Ok((view, ReadNotes { txn, _database }))
+        })
     }
 
     /// The digest as kept with every write.
@@ -258,7 +265,7 @@ pub(crate) struct ReadNotes {
 impl ReadNotes {
     /// Reads a note.
     pub(crate) fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Fatal> {
-        read_note(&self.txn.open_table(definition(LOCAL))?, name)
+        guarded(|| read_note(&self.txn.open_table(definition(LOCAL))?, name))
     }
 
     pub(crate) fn digest(&self) -> Result<Digest, Fatal> {

@@ -20,6 +20,7 @@
 //! Not done here: which entry is applied when (`storage::apply`), snapshots.
 
 mod database;
+mod guard;
 mod key;
 mod read;
 mod seal;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use redb::{Database, ReadOnlyTable, ReadTransaction, TableDefinition};
 
+use super::guard::{guarded, guarded_rows};
 use super::seal::{Digest, unseal};
 use super::{Key, Table, Value};
 use crate::error::Fatal;
@@ -28,7 +29,7 @@ pub enum Direction {
 
 /// Reads rows of the state.
 ///
-/// Every error is [`Fatal`]: the database cannot be read, or is damaged.
+/// Every error is [`Fatal`]: the database cannot be read, or is damaged. A scan ends with it.
 pub trait ReadState {
     /// The value at a key, as bytes.
     ///
@@ -246,23 +247,23 @@ impl View {
         start: Bound<&[u8]>,
     ) -> Result<impl Iterator<Item = Result<Row, Fatal>> + use<>, Fatal> {
         let (_, table) = self.table(index)?;
-        let rows = table.range::<&[u8]>((start, Bound::Unbounded))?;
+        let rows = guarded(|| Ok(table.range::<&[u8]>((start, Bound::Unbounded))?))?;
         let view = self.clone();
-        Ok(rows.map(move |row| {
+        Ok(guarded_rows(rows.map(move |row| {
             let _kept = &view;
             let (key, sealed) = row?;
             Ok((key.value().to_vec(), sealed.value().to_vec()))
-        }))
+        })))
     }
 }
 
 impl ReadState for View {
     fn get_raw(&self, index: usize, key: &[u8]) -> Result<Option<Vec<u8>>, Fatal> {
         let (name, table) = self.table(index)?;
-        match table.get(key)? {
+        guarded(|| match table.get(key)? {
             Some(sealed) => Ok(Some(unseal(name, key, sealed.value())?.to_vec())),
             None => Ok(None),
-        }
+        })
     }
 
     fn scan_raw(
@@ -275,11 +276,11 @@ impl ReadState for View {
             return Ok(Box::new(std::iter::empty()));
         }
         let (name, table) = self.table(index)?;
-        let rows = table.range::<&[u8]>(borrow_bounds(&bounds))?;
+        let rows = guarded(|| Ok(table.range::<&[u8]>(borrow_bounds(&bounds))?))?;
         let open = |row: Result<_, redb::StorageError>| unseal_row(name, row);
         Ok(match direction {
-            Direction::Forward => Box::new(rows.map(open)),
-            Direction::Backward => Box::new(rows.rev().map(open)),
+            Direction::Forward => Box::new(guarded_rows(rows.map(open))),
+            Direction::Backward => Box::new(guarded_rows(rows.rev().map(open))),
         })
     }
 }

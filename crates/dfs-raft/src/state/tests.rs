@@ -178,3 +178,54 @@ fn a_row_whose_bytes_changed_fails_its_checksum() {
         "too short"
     );
 }
+
+/// Reads all there is.
+fn read_all(path: &std::path::Path) -> Result<(), Fatal> {
+    let disk = crate::env::Env::real().disk;
+    let file = disk.open(path, crate::env::OpenMode::ReadWrite);
+    let file = file.map_err(|e| Fatal::with_source("the test's file", e))?;
+    let db = StateDb::open(file, NAMES, 0)?;
+    let view = db.view()?;
+    let results = [
+        view.get(NUMBERS, &77).map(drop),
+        rows(&view).map(drop),
+        view.scan_back(NUMBERS, ..).map(|rows| rows.for_each(drop)),
+        StateDb::recompute_digest(&view).map(drop),
+        db.digest().map(drop),
+    ];
+    results.into_iter().collect()
+}
+
+#[test]
+fn a_damaged_page_is_an_error_and_no_panic() -> Result<(), Box<dyn std::error::Error>> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("state");
+    let disk = crate::env::Env::real().disk;
+    let file = disk.open(&path, crate::env::OpenMode::CreateNew)?;
+    let db = StateDb::open(file, NAMES, 0)?;
+    db.write(true, |state, _| {
+        (0..2000).try_for_each(|n| state.put(NUMBERS, &n, &"x".repeat(100)))
+    })?;
+    drop(db);
+    #[allow(clippy::disallowed_methods, reason = "a file of this test")]
+    let whole = std::fs::read(&path)?;
+    // Of redb's pages, those with our rows and those that lead to them: damage to what redb keeps
+    // for itself may end the process when it closes the file.
+    let rows = |at: &usize| whole[*at..*at + 4096].windows(64).any(|w| w == [b'x'; 64]);
+    let ours = |at: &usize| whole[*at] == 2 || rows(at);
+    let pages = (1..whole.len() / 4096).map(|page| page * 4096);
+    let pages: Vec<_> = pages.filter(ours).collect();
+    let random = SeededRandom::new(5);
+    let mut failed = 0;
+    for _ in 0..60 {
+        let mut damaged = whole.clone();
+        let page = pages[random.below(pages.len() as u64) as usize];
+        // These bytes say what is where in it.
+        damaged[page + random.below(64) as usize] ^= 1 << random.below(8);
+        #[allow(clippy::disallowed_methods, reason = "a file of this test")]
+        std::fs::write(&path, damaged)?;
+        failed += u32::from(read_all(&path).is_err());
+    }
+    assert!(failed > 10, "{failed}");
+    Ok(())
+}

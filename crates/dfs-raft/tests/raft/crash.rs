@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dfs_raft::env::{Clock, Env, Timestamp};
+use dfs_raft::state::StateTxn;
 use dfs_raft::testing::Cluster;
-use dfs_raft::{Consistency, ProposeError, StartError};
+use dfs_raft::{ApplyContext, Consistency, Fatal, ProposeError, StartError, StateMachine};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 use crate::TestResult;
 use crate::faults::Faults;
-use crate::journal::{Journal, cluster, count, eager, propose};
+use crate::journal::{Journal, WITHIN, cluster, count, eager, propose};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_members_restart_at_once_after_a_crash_and_nothing_is_lost() -> TestResult {
@@ -183,6 +185,33 @@ async fn a_damaged_row_stops_the_replica_when_it_is_verified() -> TestResult {
     let replica = cluster.replica(0);
     assert!(replica.verify().await.is_err());
     replica.failed().wait_for(Option::is_some).await?;
+    Ok(())
+}
+
+/// A machine with a defect.
+struct Panics;
+
+impl StateMachine for Panics {
+    const TABLES: &'static [&'static str] = Journal::TABLES;
+    type Command = String;
+    type Reply = ();
+
+    fn apply(&self, _: &mut StateTxn<'_>, _: ApplyContext, line: String) -> Result<(), Fatal> {
+        panic!("a defect, found by `{line}`")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_machine_that_panics_stops_its_replica_which_says_why() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let cluster = Cluster::start(1, Env::real(), directory.path(), || Panics, eager).await?;
+    let replica = cluster.replica(0);
+    let lost = replica.propose("line".to_owned()).await;
+    assert!(matches!(lost, Err(ProposeError::Unknown(_))), "{lost:?}");
+    let mut failed = replica.failed();
+    let reason = timeout(WITHIN, failed.wait_for(Option::is_some)).await??;
+    let reason = reason.as_ref().unwrap().to_string();
+    assert!(reason.contains("found by `line`"), "{reason}");
     Ok(())
 }
 

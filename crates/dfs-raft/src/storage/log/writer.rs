@@ -75,13 +75,13 @@ impl Writer {
         let task = Task {
             env,
             file,
-            failure,
+            failure: failure.clone(),
             requests,
             busy,
             committed: None,
             flushed: Arc::new(flushed),
         };
-        tokio::spawn(task.run());
+        tokio::spawn(failure.guard(task.run()));
         Writer { queue, busy_since }
     }
 
