@@ -126,6 +126,25 @@ async fn what_was_flushed_is_there_after_a_crash() {
 }
 
 #[tokio::test]
+async fn a_tail_that_was_truncated_does_not_come_back_after_a_crash() {
+    let path = tempfile::tempdir().unwrap();
+    let directory = Directory::open(Env::real().disk, path.path()).unwrap();
+    let mut log = open_log(&directory, 0);
+    log.blocking_append((0..10).map(|i| blank(3, i)))
+        .await
+        .unwrap();
+    log.truncate_after(Some(types::log_id(Rev { term: 3, index: 5 })))
+        .await
+        .unwrap();
+
+    let crashed = copy(&path);
+    let directory = Directory::open(Env::real().disk, crashed.path()).unwrap();
+    let mut log = open_log(&directory, 0);
+    let last = log.get_log_state().await.unwrap().last_log_id;
+    assert_eq!(last.map(|id| id.index), Some(5));
+}
+
+#[tokio::test]
 async fn entries_for_one_message_end_soon_after_a_mebibyte() {
     for cache in [1 << 30, 0] {
         let path = tempfile::tempdir().unwrap();

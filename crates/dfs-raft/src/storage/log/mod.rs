@@ -388,9 +388,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let last = last.as_ref().map(types::rev);
         self.shared.recent().truncate(last);
         let from = last.map_or(0, |rev| rev.index + 1);
-        let changes = vec![Change::Truncate { from }];
-        let done = Done::Nothing;
-        self.writer.submit(Request { changes, done }).await
+        // What replaces the tail may be in the state before the next commit of the log, and a tail
+        // that conflicts with the state must not come back.
+        self.writer.write(vec![Change::Truncate { from }]).await
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
