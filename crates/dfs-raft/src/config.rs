@@ -20,7 +20,7 @@ pub struct ReplicaConfig {
     pub election_timeout_max: Duration,
     /// Deadline of a request between members, and of connecting to one.
     pub rpc_timeout: Duration,
-    /// Deadline of the last step of sending a snapshot, in which the receiver makes it durable.
+    /// Deadline of each step of sending a snapshot, in which the receiver may make it durable.
     pub snapshot_install_timeout: Duration,
     /// How long [`propose`](crate::Replica::propose) waits for its outcome.
     pub propose_timeout: Duration,

@@ -29,7 +29,8 @@ pub(crate) async fn send(
     vote: Vote,
     view: SnapshotView,
 ) -> Result<Vote, StreamingError<TypeConfig>> {
-    let deadline = peers.config().rpc_timeout;
+    // Each step may make something durable.
+    let deadline = peers.config().snapshot_install_timeout;
     let begin = (&vote).into();
     let begun = connection.call(deadline, async move |client, context, header| {
         client.begin_snapshot(context, header, begin).await
@@ -67,7 +68,6 @@ pub(crate) async fn send(
         sent.await.map_err(streaming_error)?;
     }
     let end = End::new(transfer, &vote, cursor.rows, view.digest.0, &view.position);
-    let deadline = peers.config().snapshot_install_timeout;
     let ended = connection.call(deadline, async move |client, context, header| {
         client.end_snapshot(context, header, end).await
     });

@@ -23,8 +23,9 @@ use crate::state::{Digest, StateDb, View, decode_postcard, encode_postcard, seal
 /// Rows in one frame, in bytes; one more row may follow.
 const FRAME_BYTES: usize = 512 << 10;
 
-/// Received bytes after which the new file is made durable, so that the end is quick.
-const DURABLE_BYTES: usize = 32 << 20;
+/// Received bytes after which the new file is made durable, so that no frame and not
+/// the end takes long.
+const DURABLE_BYTES: usize = 4 << 20;
 
 const FRAME: &str = "snapshot frame";
 

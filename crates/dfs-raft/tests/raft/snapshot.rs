@@ -1,6 +1,8 @@
 //! Members that are far behind get a snapshot.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use dfs_raft::env::Env;
 use dfs_raft::testing::Cluster;
@@ -9,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::TestResult;
 use crate::crash::damage_state;
+use crate::faults::Faults;
 use crate::journal::{Journal, WITHIN, cluster, count, eager, propose};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,7 +31,7 @@ async fn a_member_that_was_away_and_a_new_one_get_a_snapshot_under_load() -> Tes
         .await;
     assert!(purged.index > 50, "{purged}");
 
-    let stop = std::sync::Arc::new(AtomicBool::new(false));
+    let stop = Arc::new(AtomicBool::new(false));
     let load = {
         let (replica, stop) = (cluster.replica(leader).clone(), stop.clone());
         tokio::spawn(async move {
@@ -168,5 +171,38 @@ async fn a_damaged_row_stops_the_leader_that_would_send_it_and_not_the_receiver(
     let reason = reason.as_ref().unwrap().to_string();
     assert!(reason.contains("fails its checksum"), "{reason}");
     assert!(cluster.replica(new).failed().borrow().is_none());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_gets_through_to_a_disk_slower_than_the_deadline_of_requests() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let faults = Arc::new(Faults::default());
+    let settings = |config: &mut ReplicaConfig| {
+        eager(config);
+        config.rpc_timeout = Duration::from_millis(200);
+    };
+    let make = || Journal;
+    let mut cluster = Cluster::start(1, faults.env(), directory.path(), make, settings).await?;
+    let learner = cluster.add(false).await?;
+    cluster.crash(learner);
+    for n in 0..200 {
+        propose(&cluster, &format!("{n}")).await;
+    }
+    cluster
+        .eventually("the log is cut", async |c| {
+            let purged = c.replica(0).status().ok()??.purged?;
+            (purged.index > 100).then_some(())
+        })
+        .await;
+    faults.slow("member-1", Duration::from_millis(300));
+    cluster.start_member(learner).await?;
+    let target = cluster.replica(0).status()?.unwrap().applied;
+    cluster
+        .eventually("it has the snapshot", async |c| {
+            let applied = c.replica(learner).status().ok()??.applied;
+            (applied.index + 100 > target.index).then_some(())
+        })
+        .await;
     Ok(())
 }
