@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::ReadPolicy;
+use openraft::LinearizerOption;
 use openraft::errors::{LinearizableReadError, RaftError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
@@ -82,7 +82,10 @@ impl<M: StateMachine> Node<M> {
 
     /// The entry up to which a read must see, confirmed by a quorum after this was called.
     pub(crate) async fn read_index(&self) -> Result<Rev, ReadError> {
-        match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+        // Nothing that was heard before counts; a quorum on slow disks may take long to answer.
+        let option = LinearizerOption::new(Some(Duration::ZERO), true);
+        let option = option.with_wait_timeout(self.config.read_timeout);
+        match self.raft.get_read_linearizer(option).await {
             Ok(linearizer) => Ok(types::rev(linearizer.read_log_id().log_id())),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
                 Err(ReadError::NotLeader(self.hint(&forward)))

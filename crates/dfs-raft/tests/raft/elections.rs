@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dfs_raft::ReplicaConfig;
 use dfs_raft::testing::Cluster;
+use dfs_raft::{Consistency, ReplicaConfig};
 
 use crate::TestResult;
 use crate::faults::Faults;
@@ -55,5 +55,22 @@ async fn a_group_on_slow_disks_elects_a_leader() -> TestResult {
     cluster.crash(leader);
     let next = cluster.leader().await;
     cluster.replica(next).propose("after".to_owned()).await?;
+    Ok(())
+}
+
+/// A heartbeat is answered when the entries before it are on the follower's disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_confirms_reads_while_disks_are_slower_than_its_lease() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let faults = Arc::new(Faults::default());
+    let cluster = Cluster::start(3, faults.env(), directory.path(), || Journal, eager).await?;
+    propose(&cluster, "before").await;
+    let leader = cluster.replica(cluster.leader().await);
+    faults.slow("", Duration::from_millis(400));
+    for _ in 0..5 {
+        let line = leader.propose("slow".to_owned());
+        let (_, read) = tokio::join!(line, leader.read(Consistency::Linearizable));
+        read?;
+    }
     Ok(())
 }
