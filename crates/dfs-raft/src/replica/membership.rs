@@ -106,6 +106,8 @@ impl<M: StateMachine> Node<M> {
         }
         let deadline = Instant::now() + self.config.promotion_timeout;
         self.wait_caught_up(member, deadline).await?;
+        let with = self.voters().into_iter().chain([member]).collect();
+        self.require_majority(&with, &format!("with {member}"))?;
         let voters = ChangeMembers::AddVoterIds(BTreeSet::from([member]));
         let change = self.raft.change_membership(voters, true);
         self.finish_change(change).await
@@ -119,10 +121,9 @@ impl<M: StateMachine> Node<M> {
                 if now.state != ServerState::Leader {
                     return Err(ChangeError::NotLeader(None));
                 }
-                let replication = now.replication.as_ref();
-                let matched = replication.and_then(|r| r.get(&member)?.as_ref());
-                let last = now.last_log_index.unwrap_or(0);
-                matched.map(|m| last.saturating_sub(m.index))
+                // What it had when it answered last says nothing of whether it still does.
+                let answers = self.answered_lately(&now, member);
+                lag(&now, member).filter(|_| answers)
             };
             if lag.is_some_and(|lag| lag <= self.config.promotion_lag_max) {
                 return Ok(());
@@ -133,7 +134,7 @@ impl<M: StateMachine> Node<M> {
                 Err(_) => {
                     let why = match lag {
                         Some(lag) => format!("{member} is {lag} entries behind"),
-                        None => format!("{member} has not answered"),
+                        None => format!("{member} does not answer"),
                     };
                     return Err(ChangeError::Refused(why));
                 }
@@ -154,31 +155,43 @@ impl<M: StateMachine> Node<M> {
                 .await;
         }
         let left: BTreeSet<_> = voters.into_iter().filter(|v| *v != member).collect();
-        let reachable = left.iter().filter(|v| self.is_reachable(**v)).count();
-        if left.is_empty() || reachable * 2 <= left.len() {
-            return Err(ChangeError::Refused(format!(
-                "without {member}, {reachable} of {} voters answer, which is no majority",
-                left.len()
-            )));
-        }
+        self.require_majority(&left, &format!("without {member}"))?;
         let voters = ChangeMembers::RemoveVoters(BTreeSet::from([member]));
         self.finish_change(self.raft.change_membership(voters, false))
             .await
     }
 
+    /// Refuses voters of which no majority answers.
+    fn require_majority(&self, voters: &BTreeSet<MemberId>, when: &str) -> Result<(), ChangeError> {
+        let answering = voters.iter().filter(|v| self.is_reachable(**v)).count();
+        match answering * 2 > voters.len() {
+            true => Ok(()),
+            false => Err(ChangeError::Refused(format!(
+                "{when}, {answering} of {} voters answer, which is no majority",
+                voters.len()
+            ))),
+        }
+    }
+
     pub(super) async fn transfer(&self, to: MemberId) -> Result<(), ChangeError> {
         let mut metrics = self.raft.metrics();
-        {
+        let lag = {
             let now = metrics.borrow_watched();
             if now.state != ServerState::Leader {
                 return Err(ChangeError::NotLeader(None));
             }
-        }
+            lag(&now, to)
+        };
         if to == self.identity.member {
             return Ok(());
         }
         if !self.voters().contains(&to) {
             return Err(ChangeError::Refused(format!("{to} is not a voter")));
+        }
+        // Once it was told, this leader takes no more commands, whether the other comes to lead
+        // or not.
+        if lag.is_none_or(|lag| lag > self.config.promotion_lag_max) {
+            return Err(ChangeError::Refused(format!("{to} is too far behind")));
         }
         let triggered = self.scoped(async { self.raft.trigger().transfer_leader(to).await });
         triggered.await.map_err(|e| self.change_stopped(&e))?;
@@ -191,15 +204,15 @@ impl<M: StateMachine> Node<M> {
         };
         match timeout(self.config.rpc_timeout, gone).await {
             Ok(()) => Ok(()),
-            Err(_) => Err(ChangeError::Unavailable(format!("{to} did not take over"))),
+            Err(_) => Err(ChangeError::Unknown(format!("{to} did not take over yet"))),
         }
     }
 
     /// Hands leadership, if this is the leader, to the voter with most of the log among those
-    /// that answer now. If none does, as when all members stop, nobody is waited for.
+    /// that have nearly all of it and answer now. If none does, as when all members stop, nobody
+    /// is waited for.
     pub(super) async fn hand_over(&self) {
-        let mut others = self.others_by_log();
-        while let Some((_, to)) = others.pop() {
+        for (_, to) in self.others_by_log() {
             if !self.answers(to).await {
                 continue;
             }
@@ -210,20 +223,18 @@ impl<M: StateMachine> Node<M> {
         }
     }
 
-    /// The other voters and what each has of the log, the one with most last; none if this is
-    /// not the leader.
+    /// The other voters that have nearly all of the log and how much each is behind, the one with
+    /// most first; none if this is not the leader.
     fn others_by_log(&self) -> Vec<(u64, MemberId)> {
         let metrics = self.raft.metrics();
         let now = metrics.borrow_watched();
-        let Some(replication) = now.replication.as_ref() else {
-            return Vec::new();
-        };
-        let matched = |v: MemberId| Some((replication.get(&v)?.as_ref()?.index, v));
         let others = now.membership_config.voter_ids();
         let others = others.filter(|v| *v != self.identity.member);
-        let mut others: Vec<_> = others.filter_map(matched).collect();
-        others.sort_unstable();
-        others
+        let others = others.filter_map(|v| Some((lag(&now, v)?, v)));
+        let close = others.filter(|(lag, _)| *lag <= self.config.promotion_lag_max);
+        let mut close: Vec<_> = close.collect();
+        close.sort_unstable();
+        close
     }
 
     async fn answers(&self, member: MemberId) -> bool {
@@ -325,6 +336,12 @@ impl<M: StateMachine> Node<M> {
         let last = heartbeats.and_then(|h| h.get(&member)?.as_ref());
         last.is_some_and(|at| openraft::Instant::elapsed(&**at) < lately)
     }
+}
+
+/// How many entries a member is behind, if this is the leader and the member ever answered.
+fn lag(now: &Metrics, member: MemberId) -> Option<u64> {
+    let matched = now.replication.as_ref()?.get(&member)?.as_ref()?;
+    Some(now.last_log_index?.saturating_sub(matched.index))
 }
 
 fn not_leader(leader: Option<LeaderHint>) -> Refusal {

@@ -1,11 +1,13 @@
 //! Founding, joining, leaving.
 
+use std::time::Duration;
+
 use dfs_raft::env::Env;
 use dfs_raft::testing::Cluster;
 use dfs_raft::{ChangeError, Replica, ReplicaConfig, Role, StartError};
 
 use crate::TestResult;
-use crate::journal::{Journal, cluster, propose};
+use crate::journal::{Journal, cluster, eager, propose};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_is_founded_once() -> TestResult {
@@ -123,6 +125,35 @@ async fn a_removal_that_would_leave_no_majority_is_refused() -> TestResult {
         panic!("{refused:?}");
     };
     assert!(why.contains("no majority"), "{why}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_learner_that_does_not_answer_gets_no_vote() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let settings = |config: &mut ReplicaConfig| {
+        eager(config);
+        config.promotion_timeout = Duration::from_millis(300);
+    };
+    let make = || Journal;
+    let mut cluster = Cluster::start(1, Env::real(), directory.path(), make, settings).await?;
+    let learner = cluster.add(false).await?;
+    cluster.converged().await;
+    let id = cluster.replica(learner).status()?.unwrap().member;
+    cluster.crash(learner);
+    cluster
+        .eventually("the loss is noticed", async |cluster: &Cluster<Journal>| {
+            let members = cluster.replica(0).status().ok()??.members;
+            let gone = members.into_iter().find(|m| m.id == id)?;
+            (gone.answers == Some(false)).then_some(())
+        })
+        .await;
+    let refused = cluster.replica(0).promote(id).await;
+    let Err(ChangeError::Refused(why)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(why.contains("does not answer"), "{why}");
+    cluster.replica(0).propose("after".to_owned()).await?;
     Ok(())
 }
 
