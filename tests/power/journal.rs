@@ -33,7 +33,7 @@ pub(crate) fn count(view: &View) -> Result<u64, Fatal> {
 
 /// Settings that make rare things frequent.
 pub(crate) fn eager(config: &mut ReplicaConfig) {
-    config.snapshot_entries = 10;
+    config.log_cut_entries = 10;
     config.log_entries_kept = 5;
     config.durable_interval = Duration::from_millis(10);
     config.state_cache_bytes = 4 << 20;

@@ -190,7 +190,7 @@ fn master_config(settings: &MasterSettings) -> Result<MasterConfig, Failure> {
         config.replica.state_cache_bytes = mib as usize * (1 << 20);
     }
     if let Some(entries) = settings.log_entries {
-        config.replica.snapshot_entries = u64::from(entries);
+        config.replica.log_cut_entries = u64::from(entries);
         config.replica.log_entries_kept = u64::from(entries);
     }
     config.connections_max = affordable(config.connections_max, 1, raise_handle_limit());

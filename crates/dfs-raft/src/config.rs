@@ -32,12 +32,13 @@ pub struct ReplicaConfig {
     pub command_bytes_max: usize,
     /// Commands proposed and not answered yet, in bytes; more wait.
     pub proposal_bytes_in_flight_max: usize,
-    /// Entries by which the log is cut at a time; a snapshot comes first.
-    pub snapshot_entries: u64,
-    /// Entries kept in the log behind a snapshot, for members that were away briefly.
+    /// Entries by which the log is cut at a time.
+    pub log_cut_entries: u64,
+    /// Applied entries kept in the log, for members that were away briefly.
     pub log_entries_kept: u64,
-    /// Bytes of entries of which fewer entries are kept. The log has twice as many at most, while
-    /// a member is being brought up to date.
+    /// Bytes of entries; if as many entries as above have more, fewer are kept. For a member that
+    /// follows slowly or is being brought up to date all that it needs is kept as long as the log
+    /// has at most twice as many bytes and four million entries.
     pub log_bytes_kept: u64,
     /// Recent entries held in memory, in bytes.
     pub log_cache_bytes: usize,
@@ -92,7 +93,7 @@ impl ReplicaConfig {
             join_timeout: Duration::from_secs(20),
             command_bytes_max: MIB,
             proposal_bytes_in_flight_max: 32 * MIB,
-            snapshot_entries: 20_000,
+            log_cut_entries: 20_000,
             log_entries_kept: 20_000,
             log_bytes_kept: 256 << 20,
             log_cache_bytes: 8 * MIB,
@@ -150,7 +151,7 @@ impl ReplicaConfig {
                 self.proposal_bytes_in_flight_max < self.command_bytes_max,
                 "proposal_bytes_in_flight_max is below command_bytes_max",
             ),
-            (self.snapshot_entries == 0, "snapshot_entries is 0"),
+            (self.log_cut_entries == 0, "log_cut_entries is 0"),
             (
                 self.log_segment_bytes < 4096 || self.log_segment_bytes > 64 << 20,
                 "log_segment_bytes is not between 4 KiB and 64 MiB",

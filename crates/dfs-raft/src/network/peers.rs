@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ struct Shared {
     /// meanwhile, which would void the votes that slow disks are still writing.
     votes: tokio::sync::RwLock<()>,
     outgoing: Outgoing,
+    /// Entries up to this index are not sent any more.
+    cut: AtomicU64,
 }
 
 /// Why a call has no answer.
@@ -90,6 +93,7 @@ impl Peers {
                 connections,
                 votes: tokio::sync::RwLock::default(),
                 outgoing: Outgoing::default(),
+                cut: AtomicU64::new(0),
             }),
         }
     }
@@ -97,6 +101,12 @@ impl Peers {
     /// The snapshots that other members are sent.
     pub(crate) fn outgoing(&self) -> &Outgoing {
         &self.shared.outgoing
+    }
+
+    /// Lets members that still need entries up to an index, which are about to be cut, have a
+    /// snapshot instead: sending them those entries fails.
+    pub(crate) fn send_nothing_up_to(&self, index: u64) {
+        self.shared.cut.fetch_max(index, Ordering::Relaxed);
     }
 
     pub(crate) fn config(&self) -> &ReplicaConfig {
@@ -263,6 +273,7 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
 impl Peers {
     fn peer(&self, target: MemberId, node: &BasicNode, purpose: Purpose) -> Peer {
         Peer {
+            purpose,
             append: self.connection(target, &node.addr, purpose),
             control: self.connection(target, &node.addr, Purpose::Control),
             peers: self.clone(),
@@ -272,6 +283,7 @@ impl Peers {
 
 /// openraft's client of one member.
 pub(crate) struct Peer {
+    purpose: Purpose,
     append: Arc<Connection>,
     control: Arc<Connection>,
     peers: Peers,
@@ -296,6 +308,12 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         request: AppendEntriesRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let from = request.prev_log_id.map_or(0, |id| id.index);
+        let cut = self.peers.shared.cut.load(Ordering::Relaxed);
+        if self.purpose == Purpose::Entries && from < cut {
+            let e = io::Error::other("it is too far behind to be sent entries");
+            return Err(RPCError::Unreachable(Unreachable::new(&e)));
+        }
         // openraft proposes one heartbeat interval, which a slow disk exceeds.
         let deadline = self.peers.config().rpc_timeout;
         let answer = self

@@ -258,7 +258,7 @@ fn raft_config(config: &ReplicaConfig, identity: &Identity) -> Result<Config, Fa
         // What is kept of the log is decided in `retention`.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
-        replication_lag_threshold: config.snapshot_entries + config.log_entries_kept,
+        replication_lag_threshold: config.log_cut_entries + config.log_entries_kept,
         max_payload_entries: 1024,
         enable_pre_vote: Some(true),
         // A restarted leader would serve reads from a state it has not caught up to.

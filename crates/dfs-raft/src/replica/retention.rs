@@ -9,6 +9,9 @@
 //! A member that was away briefly is sent entries, one that was away for long a snapshot. What
 //! comes after that snapshot is kept until the member has it: otherwise it would be too far behind
 //! again by the time it has the snapshot, and under steady load would never catch up.
+//!
+//! Nobody is waited for without bound. A member that follows too slowly is sent no more entries of
+//! those that are to be cut, and so a snapshot.
 
 use std::time::Duration;
 
@@ -19,6 +22,10 @@ use super::node::Node;
 use crate::config::ReplicaConfig;
 use crate::machine::StateMachine;
 use crate::types::MemberId;
+
+/// Entries of which the log has no more for the sake of a member. The place of each is held in
+/// memory, in 24 bytes.
+const ENTRIES_MAX: u64 = 4 << 20;
 
 /// How long a cut waits for the snapshot before it.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(5);
@@ -41,15 +48,15 @@ impl Log {
     fn cut(&self, config: &ReplicaConfig) -> Option<u64> {
         let entry_bytes = (self.bytes / self.entries.max(1)).max(1);
         let by_bytes = config.log_bytes_kept / entry_bytes;
-        let kept = config.log_entries_kept.min(by_bytes);
+        let kept = config.log_entries_kept.min(by_bytes).min(ENTRIES_MAX / 2);
         let spare = self.applied.saturating_sub(kept);
-        // Nobody is waited for without bound.
-        let bearable = self.bytes <= config.log_bytes_kept.saturating_mul(2);
+        let bearable =
+            self.bytes <= config.log_bytes_kept.saturating_mul(2) && self.entries <= ENTRIES_MAX;
         let upto = match self.needed {
             Some(needed) if bearable => spare.min(needed),
             _ => spare,
         };
-        let step = config.snapshot_entries.min(by_bytes).max(1);
+        let step = config.log_cut_entries.min(by_bytes).max(1);
         (upto >= self.purged.saturating_add(step)).then_some(upto)
     }
 }
@@ -74,7 +81,7 @@ impl<M: StateMachine> Node<M> {
             Some(replication.get(&member)?.as_ref()?.index)
         };
         let went_on = |member: MemberId, last| {
-            !self.answered_lately(&now, member) || matched(member).is_some_and(|m| m >= last)
+            self.answered_lately(&now, member) && matched(member).is_some_and(|m| m >= last)
         };
         let receiving = self.peers.outgoing().oldest(went_on);
         let members = now.replication.iter().flat_map(|r| r.keys());
@@ -104,6 +111,8 @@ impl<M: StateMachine> Node<M> {
             timeout(SNAPSHOT_WITHIN, wait).await??;
         }
         self.raft.trigger().purge_log(upto).await?;
+        // openraft cuts nothing that it is sending.
+        self.peers.send_nothing_up_to(upto);
         Ok(())
     }
 }
@@ -114,7 +123,7 @@ mod tests {
 
     fn config() -> ReplicaConfig {
         let mut config = ReplicaConfig::new("x");
-        config.snapshot_entries = 100;
+        config.log_cut_entries = 100;
         config.log_entries_kept = 50;
         config.log_bytes_kept = 10_000;
         config
@@ -144,6 +153,13 @@ mod tests {
         assert_eq!(log(400, Some(1200)).cut(&config()), Some(1200));
         assert_eq!(log(400, Some(1399)).cut(&config()), Some(1350));
         assert_eq!(log(2001, Some(1000)).cut(&config()), Some(2951));
+    }
+
+    #[test]
+    fn a_log_of_many_small_entries_is_not_kept_for_anyone() {
+        let mut log = log(ENTRIES_MAX + 1, Some(1000));
+        log.bytes = 10_000;
+        assert_eq!(log.cut(&config()), Some(1000 + ENTRIES_MAX + 1 - 50));
     }
 
     #[test]

@@ -51,7 +51,7 @@ async fn cluster(
     // would make those who are wrong the majority.
     let settings = |config: &mut ReplicaConfig| {
         eager(config);
-        config.snapshot_entries = 10_000;
+        config.log_cut_entries = 10_000;
         config.log_entries_kept = 10_000;
     };
     let cluster = Cluster::start(3, Env::real(), directory.path(), make, settings).await?;

@@ -50,7 +50,7 @@ pub(crate) fn count(view: &View) -> u64 {
 
 /// Settings that make rare things frequent.
 pub(crate) fn eager(config: &mut ReplicaConfig) {
-    config.snapshot_entries = 50;
+    config.log_cut_entries = 50;
     config.log_entries_kept = 10;
     config.durable_interval = Duration::from_millis(20);
     config.digest_interval = 16;

@@ -100,7 +100,7 @@ async fn a_log_of_many_bytes_is_cut_before_it_has_many_entries() -> TestResult {
     let directory = tempfile::tempdir()?;
     let settings = |config: &mut ReplicaConfig| {
         eager(config);
-        config.snapshot_entries = 1_000_000;
+        config.log_cut_entries = 1_000_000;
         config.log_bytes_kept = 100_000;
     };
     let make = || Journal;
@@ -204,5 +204,42 @@ async fn a_snapshot_gets_through_to_a_disk_slower_than_the_deadline_of_requests(
             (applied.index + 100 > target.index).then_some(())
         })
         .await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_cut_though_a_member_follows_too_slowly() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let faults = Arc::new(Faults::default());
+    let settings = |config: &mut ReplicaConfig| {
+        eager(config);
+        config.log_bytes_kept = 100_000;
+        // No request fails by itself.
+        config.rpc_timeout = WITHIN * 10;
+    };
+    let make = || Journal;
+    let cluster = Cluster::start(3, faults.env(), directory.path(), make, settings).await?;
+    let leader = cluster.leader().await;
+    let slow = (leader + 1) % 3;
+    let id = cluster.replica(slow).status()?.unwrap().member;
+    faults.slow(&format!("member-{slow}"), Duration::from_secs(1));
+    let load: Vec<_> = (0..16)
+        .map(|_| {
+            let (replica, line) = (cluster.replica(leader).clone(), "x".repeat(20_000));
+            tokio::spawn(async move { while replica.propose(line.clone()).await.is_ok() {} })
+        })
+        .collect();
+    cluster
+        .eventually("the log is cut past what it has", async |c| {
+            let status = c.replica(leader).status().ok()??;
+            let member = status.members.iter().find(|m| m.id == id)?;
+            (status.purged?.index > member.matched?).then_some(())
+        })
+        .await;
+    for task in load {
+        task.abort();
+    }
+    faults.slow("", Duration::ZERO);
+    cluster.converged().await;
     Ok(())
 }
