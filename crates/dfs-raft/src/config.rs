@@ -151,6 +151,10 @@ impl ReplicaConfig {
                 self.proposal_bytes_in_flight_max < self.command_bytes_max,
                 "proposal_bytes_in_flight_max is below command_bytes_max",
             ),
+            (
+                self.proposal_bytes_in_flight_max > 1 << 30,
+                "proposal_bytes_in_flight_max is above 1 GiB",
+            ),
             (self.log_cut_entries == 0, "log_cut_entries is 0"),
             (
                 self.log_segment_bytes < 4096 || self.log_segment_bytes > 64 << 20,
@@ -206,6 +210,13 @@ mod tests {
     #[test]
     fn the_defaults_are_valid() {
         assert_eq!(ReplicaConfig::new("x").validate(), Ok(()));
+    }
+
+    #[test]
+    fn no_more_bytes_in_flight_are_allowed_than_can_be_counted() {
+        let mut config = ReplicaConfig::new("x");
+        config.proposal_bytes_in_flight_max = usize::MAX;
+        assert!(config.validate().is_err());
     }
 
     #[test]

@@ -105,9 +105,7 @@ impl<M: StateMachine> Incoming<M> {
         let old = transfer.receiver.take();
         let state = self.state.clone();
         let create = move || {
-            if let Some(old) = old {
-                state.discard_snapshot(old.close());
-            }
+            drop(old);
             state.receive_snapshot()
         };
         transfer.receiver = Some(self.state.env().run_blocking(create).await?);
@@ -122,19 +120,10 @@ impl<M: StateMachine> Incoming<M> {
             return Ok(Err(unknown_transfer()));
         };
         if receiver.sequence() != part.sequence {
-            let state = self.state.clone();
-            let discard = move || state.discard_snapshot(receiver.close());
-            self.state.env().run_blocking(discard).await;
+            self.state.env().run_blocking(move || drop(receiver)).await;
             return Ok(Err(Refusal::Invalid("a frame is missing".to_owned())));
         }
-        let state = self.state.clone();
-        let write = move || match receiver.frame(&part.frame) {
-            Ok(()) => Ok(receiver),
-            Err(e) => {
-                state.discard_snapshot(receiver.close());
-                Err(e)
-            }
-        };
+        let write = move || receiver.frame(&part.frame).map(|()| receiver);
         match self.state.env().run_blocking(write).await {
             Ok(receiver) => {
                 transfer.receiver = Some(receiver);
@@ -154,15 +143,7 @@ impl<M: StateMachine> Incoming<M> {
             Ok(position) => position,
             Err(e) => return Ok(Err(Refusal::Invalid(e.to_string()))),
         };
-        let state = self.state.clone();
-        let finish = move || {
-            let number = receiver.number();
-            let finished = receiver.finish(end.rows, Digest(end.digest), position);
-            if finished.is_err() {
-                state.discard_snapshot(number);
-            }
-            finished
-        };
+        let finish = move || receiver.finish(end.rows, Digest(end.digest), position);
         match self.state.env().run_blocking(finish).await {
             Ok(received) => Ok(Ok(received)),
             Err(e) => refused(e).map(Err),

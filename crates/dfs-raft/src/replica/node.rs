@@ -211,6 +211,13 @@ fn open_files<M: StateMachine>(
             identity.member
         )));
     }
+    if identity.phase == Phase::Member && directory.current_state()?.is_none() {
+        return Err(Fatal::new(format!(
+            "`CURRENT` is gone, which says what the state of {} is: clear the directory and join \
+             as a new member",
+            identity.member
+        )));
+    }
     let random = env.random.clone();
     let (log, contents) = LogFile::open(directory.clone(), random, config.log_segment_bytes)?;
     match contents.notes.stamp {

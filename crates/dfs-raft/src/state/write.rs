@@ -48,7 +48,8 @@ impl<'txn> StateTxn<'txn> {
         })
     }
 
-    /// Sets the value at a key.
+    /// Sets the value at a key. Key and value must stay below three mebibytes together: a snapshot
+    /// with a larger row cannot be sent.
     ///
     /// # Errors
     /// The value cannot be encoded; this is a defect of the program.

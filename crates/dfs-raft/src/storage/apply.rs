@@ -68,7 +68,7 @@ pub(crate) fn may_be_member(db: &StateDb, member: MemberId) -> Result<bool, Fata
     let view = db.view()?;
     let next = view.get(system, &NEXT_MEMBER)?.unwrap_or(FIRST_JOINER);
     let removed = view.get(system, &(REMOVED, member.0))?.is_some();
-    Ok(member.0 < next && !removed)
+    Ok((1..next).contains(&member.0) && !removed)
 }
 
 /// Applies entries and returns their outcomes, one each.

@@ -249,6 +249,41 @@ pub(crate) fn disk_failed(name: &str, error: io::Error) -> Fatal {
     )
 }
 
+/// The file of a state that does not count: removed when this is dropped, unless it is kept.
+#[derive(Debug)]
+pub(crate) struct Uncounted {
+    directory: Arc<Directory>,
+    number: u64,
+    kept: bool,
+}
+
+impl Uncounted {
+    pub(crate) fn new(directory: Arc<Directory>, number: u64) -> Uncounted {
+        Uncounted {
+            directory,
+            number,
+            kept: false,
+        }
+    }
+
+    /// Keeps the file, because it is about to count, and returns its number.
+    pub(crate) fn keep(mut self) -> u64 {
+        self.kept = true;
+        self.number
+    }
+}
+
+impl Drop for Uncounted {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        if let Err(e) = self.directory.remove(&state_name(self.number)) {
+            tracing::warn!(error = %e, "a state that does not count cannot be removed");
+        }
+    }
+}
+
 /// A file of the log or a state: as long as it is open the directory is locked.
 #[derive(Debug)]
 struct LockedFile {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::apply::Position;
-use super::directory::{Directory, disk_failed, state_name};
+use super::directory::{Directory, Uncounted, disk_failed, state_name};
 use crate::env::OpenMode;
 use crate::error::Fatal;
 use crate::state::{Digest, StateDb, View, decode_postcard, encode_postcard, seal, unseal};
@@ -100,11 +100,11 @@ impl SnapshotView {
     }
 }
 
-/// A snapshot while it arrives. All its methods block.
+/// A snapshot while it arrives. All its methods block, and dropping it does.
 pub(crate) struct Receiver {
     directory: Arc<Directory>,
-    number: u64,
     db: Arc<StateDb>,
+    file: Uncounted,
     rows: u64,
     /// The table and the key of the last row.
     last: Option<(usize, Bytes)>,
@@ -112,10 +112,10 @@ pub(crate) struct Receiver {
     unsynced: usize,
 }
 
-/// A snapshot that arrived.
+/// A snapshot that arrived. If it is not installed nothing of it stays.
 pub(crate) struct Received {
-    pub(crate) number: u64,
     pub(crate) db: Arc<StateDb>,
+    pub(crate) file: Uncounted,
     pub(crate) position: Position,
 }
 
@@ -131,11 +131,11 @@ impl Receiver {
         let file = directory
             .open_file(&name, OpenMode::CreateNew)
             .map_err(|e| disk_failed(&name, e))?;
-        let db = Arc::new(StateDb::open(file, tables, cache)?);
+        let uncounted = Uncounted::new(directory.clone(), number);
         Ok(Receiver {
             directory,
-            number,
-            db,
+            db: Arc::new(StateDb::open(file, tables, cache)?),
+            file: uncounted,
             rows: 0,
             last: None,
             sequence: 0,
@@ -176,16 +176,6 @@ impl Receiver {
         Ok(())
     }
 
-    /// Closes the file, which is not needed any more, and returns its number.
-    pub(crate) fn close(self) -> u64 {
-        self.number
-    }
-
-    /// The number of its file.
-    pub(crate) fn number(&self) -> u64 {
-        self.number
-    }
-
     /// The number of the next frame.
     pub(crate) fn sequence(&self) -> u64 {
         self.sequence
@@ -208,12 +198,12 @@ impl Receiver {
         let finish = || {
             self.db.write(true, |_, notes| position.write(notes))?;
             let sync = self.directory.sync();
-            sync.map_err(|e| disk_failed(&state_name(self.number), e))
+            sync.map_err(|e| disk_failed("directory", e))
         };
         finish().map_err(FrameError::Fatal)?;
         Ok(Received {
-            number: self.number,
             db: self.db,
+            file: self.file,
             position,
         })
     }

@@ -13,7 +13,7 @@ use openraft::{EntryPayload, SnapshotMeta as Meta};
 use tokio::sync::watch;
 
 use super::apply::{Position, apply_batch, may_be_member};
-use super::directory::{Directory, disk_failed, state_name};
+use super::directory::{Directory, Uncounted, disk_failed, state_name};
 use super::snapshot::{Cursor, FrameError, Received, Receiver, SnapshotData, SnapshotView};
 use crate::config::ReplicaConfig;
 use crate::env::{Env, OpenMode};
@@ -206,34 +206,26 @@ impl<M: StateMachine> State<M> {
         Receiver::create(directory, number, M::TABLES, self.config.state_cache_bytes)
     }
 
-    /// Removes what arrived of a snapshot that will not be installed. Blocks.
-    pub(crate) fn discard_snapshot(&self, number: u64) {
-        if let Err(e) = self.directory.remove(&state_name(number)) {
-            tracing::warn!(error = %e, "the file of an unfinished snapshot cannot be removed");
-        }
-    }
-
     /// Makes a received state the one that counts. Blocks.
     fn install(&self, received: Received) -> Result<(), Fatal> {
-        let Received {
-            number,
-            db,
-            position,
-        } = received;
+        let Received { db, file, position } = received;
+        let number = file.keep();
         self.directory.set_current_state(number)?;
-        let old = {
+        // The old state is closed when nobody waits for the lock.
+        let (closed, old) = {
             let mut current = lock(&self.current);
-            let old = current.number;
-            current.db = db;
-            current.number = number;
-            old
+            (
+                std::mem::replace(&mut current.db, db),
+                std::mem::replace(&mut current.number, number),
+            )
         };
         *lock(&self.view) = None;
         lock(&self.digests).clear();
         self.unsynced.store(0, Ordering::Relaxed);
         self.applied.send_replace(position.applied);
         self.durable.send_replace(position.applied);
-        self.discard_snapshot(old);
+        drop(closed);
+        drop(Uncounted::new(self.directory.clone(), old));
         Ok(())
     }
 

@@ -231,6 +231,27 @@ async fn a_crash_while_a_snapshot_is_installed_leaves_the_old_state_or_the_new()
     assert_eq!(state.digest().unwrap().1, source.digest().unwrap().1);
 }
 
+fn states(path: &TempDir) -> Vec<String> {
+    let files = std::fs::read_dir(path.path()).unwrap();
+    let names = files.map(|e| e.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("state-")).collect()
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_not_installed_leaves_nothing() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let source = open_state(&from);
+    apply(&source, 0..10).await;
+    let view = source.snapshot().unwrap();
+    let state = open_state(&to);
+    drop(state.receive_snapshot().unwrap());
+    let receiver = state.receive_snapshot().unwrap();
+    let received = receiver.finish(0, view.digest, view.position.clone());
+    assert_eq!(states(&to).len(), 2);
+    drop(received.unwrap());
+    assert_eq!(states(&to), ["state-0.redb"]);
+}
+
 #[tokio::test]
 async fn a_frame_that_is_damaged_or_out_of_turn_or_missing_is_refused() {
     let path = tempfile::tempdir().unwrap();

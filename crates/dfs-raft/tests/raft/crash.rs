@@ -109,6 +109,18 @@ async fn a_member_without_its_log_does_not_start() -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_does_not_know_its_state_does_not_start_and_removes_nothing() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let mut cluster = cluster(1, &directory).await?;
+    cluster.stop(0).await;
+    std::fs::remove_file(cluster.directory(0).join("CURRENT"))?;
+    let started = cluster.start_member(0).await;
+    assert!(matches!(started, Err(StartError::Fatal(_))), "{started:?}");
+    assert!(cluster.directory(0).join("state-0.redb").exists());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_of_the_former_format_is_refused_by_name() -> TestResult {
     let directory = tempfile::tempdir()?;
     let mut cluster = cluster(1, &directory).await?;
