@@ -48,7 +48,46 @@ impl<T, F> Ask<T> for F where
 }
 
 impl<M: StateMachine> Inner<M> {
-    pub(super) async fn bootstrap(&self, address: &str) -> Result<ClusterId, ChangeError> {
+    /// Runs a step into membership to its end even if whoever asked for it went away, unless the
+    /// replica is abandoned. A fault stops the replica: what is on disk then is unknown.
+    async fn enter<T: Send + 'static>(
+        self: Arc<Self>,
+        step: impl Future<Output = Result<T, ChangeError>> + Send + 'static,
+    ) -> Result<T, ChangeError> {
+        let stopping = || ChangeError::Unavailable("it is stopping".to_owned());
+        let entered = tokio::spawn(async move {
+            tokio::select! {
+                result = step => result,
+                () = self.stopping.cancelled() => Err(stopping()),
+            }
+        });
+        entered.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    fn stop(&self, fatal: Fatal) -> ChangeError {
+        self.failure.stop(fatal.clone());
+        ChangeError::Stopped(fatal)
+    }
+
+    pub(super) async fn bootstrap(
+        self: Arc<Self>,
+        address: String,
+    ) -> Result<ClusterId, ChangeError> {
+        let inner = self.clone();
+        self.enter(async move { inner.found(address).await }).await
+    }
+
+    pub(super) async fn join(
+        self: Arc<Self>,
+        seeds: Vec<String>,
+        own_address: String,
+    ) -> Result<MemberId, ChangeError> {
+        let inner = self.clone();
+        let join = async move { inner.enter_cluster(&seeds, &own_address).await };
+        self.enter(join).await
+    }
+
+    async fn found(&self, address: String) -> Result<ClusterId, ChangeError> {
         let _setup = self.setup.lock().await;
         let empty = self.take_empty().await?;
         let cluster = ClusterId(self.env.random.next_u128());
@@ -56,17 +95,20 @@ impl<M: StateMachine> Inner<M> {
             cluster,
             member: FOUNDER,
             phase: directory::Phase::Starting {
-                founder_address: Some(address.to_owned()),
+                founder_address: Some(address),
             },
         };
         self.write_identity(&empty, &identity).await?;
         let resumed = self.resume(empty, identity).await;
-        resumed.map_err(ChangeError::Stopped)?;
+        resumed.map_err(|fatal| self.stop(fatal))?;
         Ok(cluster)
     }
 
     /// Takes the replica as it is before it becomes a member, if the directory is empty.
     async fn take_empty(&self) -> Result<Empty<M>, ChangeError> {
+        if let Some(fatal) = self.failure.reason() {
+            return Err(ChangeError::Stopped(fatal));
+        }
         let empty = {
             let mut phase = self.phase();
             match std::mem::replace(&mut *phase, Phase::Starting) {
@@ -82,14 +124,11 @@ impl<M: StateMachine> Inner<M> {
         match found.await {
             Ok(false) => Ok(empty),
             Ok(true) => {
-                *self.phase() = Phase::Empty(empty);
+                self.settle(Phase::Empty(empty));
                 let why = "the directory has remains of a replica";
                 Err(ChangeError::Refused(why.to_owned()))
             }
-            Err(e) => {
-                *self.phase() = Phase::Empty(empty);
-                Err(ChangeError::Stopped(disk_failed("directory", e)))
-            }
+            Err(e) => Err(self.stop(disk_failed("directory", e))),
         }
     }
 
@@ -101,8 +140,7 @@ impl<M: StateMachine> Inner<M> {
         let (directory, identity) = (empty.directory.clone(), identity.clone());
         let write = move || directory.set_identity(&identity);
         let written = self.env.run_blocking(write).await;
-        // What is on disk now is unknown, so this run goes no further.
-        written.map_err(ChangeError::Stopped)
+        written.map_err(|fatal| self.stop(fatal))
     }
 
     /// Goes on from an identity to being a member.
@@ -124,7 +162,7 @@ impl<M: StateMachine> Inner<M> {
         self.env.run_blocking(write).await
     }
 
-    pub(super) async fn join(
+    async fn enter_cluster(
         &self,
         seeds: &[String],
         own_address: &str,
@@ -136,7 +174,7 @@ impl<M: StateMachine> Inner<M> {
             let welcome = match self.ask_welcome(seeds, deadline).await {
                 Ok(welcome) => welcome,
                 Err(e) => {
-                    *self.phase() = Phase::Empty(empty);
+                    self.settle(Phase::Empty(empty));
                     return Err(e);
                 }
             };
@@ -149,7 +187,7 @@ impl<M: StateMachine> Inner<M> {
             };
             self.write_identity(&empty, &identity).await?;
             let resumed = self.resume(empty, identity).await;
-            resumed.map_err(ChangeError::Stopped)?;
+            resumed.map_err(|fatal| self.stop(fatal))?;
         }
         let Some(node) = self.node() else {
             return Err(ChangeError::Unavailable("it is stopping".to_owned()));

@@ -122,7 +122,7 @@ pub(crate) struct Inner<M: StateMachine> {
 
 enum Phase<M: StateMachine> {
     Empty(Empty<M>),
-    /// Between the two; nobody looks meanwhile.
+    /// Between the two; nobody looks meanwhile. If that fails it stays so, and the reason is told.
     Starting,
     Member {
         node: Arc<Node<M>>,
@@ -148,6 +148,14 @@ impl<M: StateMachine> Inner<M> {
         match &*self.phase() {
             Phase::Member { node, .. } => Some(node.clone()),
             _ => None,
+        }
+    }
+
+    /// Ends a start, unless the replica was stopped meanwhile.
+    fn settle(&self, phase: Phase<M>) {
+        let mut now = self.phase();
+        if matches!(*now, Phase::Starting) {
+            *now = phase;
         }
     }
 
@@ -182,11 +190,11 @@ impl<M: StateMachine> Inner<M> {
         for task in upkeep {
             tasks.spawn(self.failure.clone().guard(task));
         }
-        *self.phase() = Phase::Member {
+        self.settle(Phase::Member {
             node: node.clone(),
             directory,
             tasks,
-        };
+        });
         Ok(node)
     }
 }
@@ -236,7 +244,7 @@ impl<M: StateMachine> Replica<M> {
         };
         match identity {
             Some(identity) => inner.resume(empty, identity).await?,
-            None => *inner.phase() = Phase::Empty(empty),
+            None => inner.settle(Phase::Empty(empty)),
         }
         let handle = Arc::new(Handle { inner });
         Ok(Replica { handle })
@@ -283,23 +291,30 @@ impl<M: StateMachine> Replica<M> {
         }
     }
 
-    /// Founds a cluster with this replica, reached at `address`, as its only member.
+    /// Founds a cluster with this replica, reached at `address`, as its only member. Dropping the
+    /// future does not interrupt it.
     ///
     /// # Errors
-    /// There is a replica in the directory already, whole or not: a cluster is founded once.
+    /// There is a replica in the directory already, whole or not: a cluster is founded once. Or
+    /// the directory cannot be written: the replica has stopped, and goes on where it was when it
+    /// is started again.
     pub async fn bootstrap(&self, address: &str) -> Result<ClusterId, ChangeError> {
-        self.inner().bootstrap(address).await
+        self.inner().clone().bootstrap(address.to_owned()).await
     }
 
     /// Joins the cluster that some of `seeds` belong to, as a learner reached at `own_address`.
-    /// Connections must be served meanwhile.
+    /// Connections must be served meanwhile. Dropping the future does not interrupt it.
     ///
-    /// After an error it may be called again and goes on where it stopped.
+    /// After [`Unavailable`](ChangeError::Unavailable) it may be called again and goes on where it
+    /// was.
     ///
     /// # Errors
     /// It is a member already, there is something in the directory, or no seed leads to a leader.
+    /// Or the directory cannot be written: the replica has stopped, and goes on where it was when
+    /// it is started and joins again.
     pub async fn join(&self, seeds: &[String], own_address: &str) -> Result<MemberId, ChangeError> {
-        self.inner().join(seeds, own_address).await
+        let (inner, seeds) = (self.inner().clone(), seeds.to_vec());
+        inner.join(seeds, own_address.to_owned()).await
     }
 
     /// Carries out a command on all members, and returns once it is on the disks of a majority

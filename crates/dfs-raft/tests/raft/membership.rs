@@ -1,13 +1,17 @@
 //! Founding, joining, leaving.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dfs_raft::env::Env;
-use dfs_raft::testing::Cluster;
+use dfs_raft::testing::{Cluster, Loopback};
 use dfs_raft::{ChangeError, Replica, ReplicaConfig, Role, StartError};
+use tokio::time::timeout;
 
 use crate::TestResult;
-use crate::journal::{Journal, cluster, eager, propose};
+use crate::faults::Faults;
+use crate::journal::{Journal, WITHIN, cluster, eager, propose};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_is_founded_once() -> TestResult {
@@ -173,5 +177,64 @@ async fn a_member_of_another_cluster_is_refused() -> TestResult {
     assert!(stuck.is_err(), "{stuck:?}");
     assert_eq!(stranger.status()?.unwrap().members.len(), 1);
     assert_eq!(members.len(), 2);
+    Ok(())
+}
+
+/// A replica at `member-new` in an empty directory.
+async fn newcomer(
+    directory: &tempfile::TempDir,
+    env: Env,
+    network: &Loopback,
+) -> Result<Replica<Journal>, StartError> {
+    let mut config = ReplicaConfig::new(directory.path());
+    eager(&mut config);
+    Replica::start(config, env, network.dialer("member-new"), Journal).await
+}
+
+/// Begins something and gives up at once.
+async fn begin<T>(work: impl Future<Output = T>) {
+    assert!(timeout(Duration::ZERO, work).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_founding_goes_on_when_nobody_waits_for_it() -> TestResult {
+    let (directory, network) = (tempfile::tempdir()?, Loopback::new());
+    let replica = newcomer(&directory, Env::real(), &network).await?;
+    begin(replica.bootstrap("member-new")).await;
+    let mut leadership = replica.leadership();
+    timeout(WITHIN, leadership.wait_for(|now| now.is_ready)).await??;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_goes_on_when_nobody_waits_for_it() -> TestResult {
+    let (ours, theirs) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let cluster = cluster(1, &ours).await?;
+    let replica = newcomer(&theirs, Env::real(), &cluster.network).await?;
+    let _served = cluster.network.serve("member-new", &replica);
+    begin(replica.join(&["member-0".to_owned()], "member-new")).await;
+    cluster
+        .eventually("it is a member", async |cluster: &Cluster<Journal>| {
+            let members = cluster.replica(0).status().ok()??.members;
+            (members.len() == 2).then_some(())
+        })
+        .await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_cannot_write_what_it_is_stops_and_says_why() -> TestResult {
+    let (directory, network) = (tempfile::tempdir()?, Loopback::new());
+    let faults = Arc::new(Faults::default());
+    let replica = newcomer(&directory, faults.env(), &network).await?;
+    faults.fails.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        let founded = replica.bootstrap("member-new").await;
+        assert!(
+            matches!(founded, Err(ChangeError::Stopped(_))),
+            "{founded:?}"
+        );
+    }
+    assert!(replica.failed().borrow().is_some());
     Ok(())
 }
