@@ -275,3 +275,6 @@ async fn finish<T: Send + 'static>(
         Err(_) => Err(Refusal::Stopped),
     }
 }
+
+#[cfg(test)]
+mod tests;

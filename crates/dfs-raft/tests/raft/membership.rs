@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use dfs_raft::env::Env;
 use dfs_raft::testing::{Cluster, Loopback};
-use dfs_raft::{ChangeError, Replica, ReplicaConfig, Role, StartError};
+use dfs_raft::{ChangeError, Consistency, Replica, ReplicaConfig, Role, StartError};
 use tokio::time::timeout;
 
 use crate::TestResult;
 use crate::faults::Faults;
-use crate::journal::{Journal, WITHIN, cluster, eager, propose};
+use crate::journal::{Journal, WITHIN, cluster, count, eager, propose};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_is_founded_once() -> TestResult {
@@ -167,16 +167,19 @@ async fn a_learner_that_does_not_answer_gets_no_vote() -> TestResult {
 async fn a_member_of_another_cluster_is_refused() -> TestResult {
     let (a, b) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let mut ours = cluster(2, &a).await?;
-    let theirs = cluster(1, &b).await?;
-    let stranger = theirs.replica(0).clone();
-    let members = ours.replica(0).status()?.unwrap().members;
+    let mut theirs = cluster(2, &b).await?;
+    let stranger = theirs.replica(1).clone();
+    let theirs_id = stranger.status()?.unwrap().member;
+    assert_eq!(ours.replica(1).status()?.unwrap().member, theirs_id);
     ours.stop(1).await;
-    // The other cluster's founder answers where our second member was.
+    // It hears of no leader of its own that would keep it from listening to another.
+    theirs.crash(0);
+    // The other cluster's second member answers where ours was.
     let _impostor = ours.network.serve("member-1", &stranger);
     let stuck = ours.replica(0).propose("line".to_owned()).await;
     assert!(stuck.is_err(), "{stuck:?}");
-    assert_eq!(stranger.status()?.unwrap().members.len(), 1);
-    assert_eq!(members.len(), 2);
+    let reading = stranger.read(Consistency::Stale).await?;
+    assert_eq!(count(&reading.view), 0);
     Ok(())
 }
 
