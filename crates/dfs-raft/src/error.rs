@@ -103,11 +103,13 @@ pub enum StartError {
 /// Why a command was not, or perhaps was, carried out.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ProposeError {
-    /// This replica is not the leader; nothing happened. Ask the leader.
+    /// This replica is not the leader, or is and has not heard of a majority lately; nothing
+    /// happened. Ask the leader, or again.
     #[error("not the leader; the leader is {}", at(.0))]
     NotLeader(Option<LeaderHint>),
-    /// It may have happened, now or later. Repeat it only if the state machine recognises
-    /// repetitions.
+    /// It may have happened, or may yet. Repeat it only if the state machine recognises
+    /// repetitions, by a number in the command; a read tells whether it happened, but not that it
+    /// will not.
     #[error("the outcome is unknown: {0}")]
     Unknown(String),
     /// Nothing happened; try again later.

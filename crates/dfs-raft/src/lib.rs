@@ -9,8 +9,20 @@
 //! propose ──▶ leader ──▶ log of a majority, fsynced ──▶ apply, on every member ──▶ reply
 //! ```
 //!
-//! Underneath are openraft for consensus, [redb] for log and state and tarpc for messages. None
-//! of their types is needed to use this, and what is stored and sent is in forms of our own.
+//! Underneath are openraft for consensus, [redb] for the state, segment files for the log and tarpc
+//! for messages. None of their types is needed to use this, and what is stored and sent is in forms
+//! of our own.
+//!
+//! The life of a group:
+//!
+//! - One replica founds the cluster ([`Replica::bootstrap`]); others [`join`](Replica::join) as
+//!   learners, which receive the log, and get a vote by [`promote`](Replica::promote).
+//! - Commands and rows are types with a version. What serde knows becomes one in a line,
+//!   `dfs_raft::postcard_values!(1: Command, Row);`; anything else implements [`state::Value`].
+//! - A proposal whose outcome is [`Unknown`](ProposeError::Unknown) may have happened. To repeat it
+//!   put a number into the command, by which the state machine knows what it has done already.
+//! - Watch [`failed`](Replica::failed): a replica that meets a fault of its disk or an impossible
+//!   state stops, says why there, and does nothing any more.
 //!
 #![doc = "```\n"]
 #![doc = include_str!("../examples/counter.rs")]

@@ -109,8 +109,7 @@ impl<M: StateMachine> Node<M> {
         let with = self.voters().into_iter().chain([member]).collect();
         self.require_majority(&with, &format!("with {member}"))?;
         let voters = ChangeMembers::AddVoterIds(BTreeSet::from([member]));
-        let change = self.raft.change_membership(voters, true);
-        self.finish_change(change).await
+        self.change_voters(voters, true).await
     }
 
     async fn wait_caught_up(&self, member: MemberId, deadline: Instant) -> Result<(), ChangeError> {
@@ -157,8 +156,23 @@ impl<M: StateMachine> Node<M> {
         let left: BTreeSet<_> = voters.into_iter().filter(|v| *v != member).collect();
         self.require_majority(&left, &format!("without {member}"))?;
         let voters = ChangeMembers::RemoveVoters(BTreeSet::from([member]));
-        self.finish_change(self.raft.change_membership(voters, false))
-            .await
+        self.change_voters(voters, false).await
+    }
+
+    /// Changes who votes, in two steps: when leadership is lost the first may be done.
+    async fn change_voters(
+        &self,
+        voters: ChangeMembers<MemberId, BasicNode>,
+        retain: bool,
+    ) -> Result<(), ChangeError> {
+        let change = self.raft.change_membership(voters, retain);
+        match self.finish_change(change).await {
+            Err(ChangeError::NotLeader(_)) => {
+                let why = "leadership was lost meanwhile";
+                Err(ChangeError::Unknown(why.to_owned()))
+            }
+            result => result,
+        }
     }
 
     /// Refuses voters of which no majority answers.
@@ -193,6 +207,9 @@ impl<M: StateMachine> Node<M> {
         if lag.is_none_or(|lag| lag > self.config.promotion_lag_max) {
             return Err(ChangeError::Refused(format!("{to} is too far behind")));
         }
+        if !self.answers(to).await {
+            return Err(ChangeError::Refused(format!("{to} does not answer")));
+        }
         let triggered = self.scoped(async { self.raft.trigger().transfer_leader(to).await });
         triggered.await.map_err(|e| self.change_stopped(&e))?;
         let gone = async {
@@ -213,11 +230,10 @@ impl<M: StateMachine> Node<M> {
     /// is waited for.
     pub(super) async fn hand_over(&self) {
         for (_, to) in self.others_by_log() {
-            if !self.answers(to).await {
-                continue;
-            }
-            if let Err(e) = self.transfer(to).await {
-                tracing::info!(%to, error = %e, "leadership was not handed over");
+            match self.transfer(to).await {
+                Err(ChangeError::Refused(_)) => continue,
+                Err(e) => tracing::info!(%to, error = %e, "leadership was not handed over"),
+                Ok(()) => {}
             }
             return;
         }

@@ -416,7 +416,8 @@ impl<M: StateMachine> Replica<M> {
     /// Gives a learner a vote, once it has nearly all of the log. Only the leader can.
     ///
     /// # Errors
-    /// See [`ChangeError`]; [`Refused`](ChangeError::Refused) if it does not catch up in time.
+    /// See [`ChangeError`]; [`Refused`](ChangeError::Refused) if it does not answer, does not catch
+    /// up in time, or no majority of the voters would answer with it.
     pub async fn promote(&self, member: MemberId) -> Result<(), ChangeError> {
         self.changer()?.promote(member).await
     }
@@ -433,7 +434,8 @@ impl<M: StateMachine> Replica<M> {
     /// Hands leadership to another voter and waits until this replica no longer leads.
     ///
     /// # Errors
-    /// See [`ChangeError`].
+    /// See [`ChangeError`]; [`Refused`](ChangeError::Refused) if the other does not answer or is
+    /// far behind.
     pub async fn transfer(&self, to: MemberId) -> Result<(), ChangeError> {
         self.changer()?.transfer(to).await
     }
@@ -456,7 +458,7 @@ impl<M: StateMachine> Replica<M> {
         elect.await.map_err(|e| node.change_stopped(&e))
     }
 
-    /// Takes a snapshot now, and cuts the log behind it as the settings say.
+    /// Takes a snapshot soon, and makes durable what it includes. It cuts nothing from the log.
     ///
     /// # Errors
     /// It is not a member, or has stopped.
@@ -466,8 +468,9 @@ impl<M: StateMachine> Replica<M> {
         snapshot.map_err(|e| node.change_stopped(&e))
     }
 
-    /// Cuts the log up to an index that a snapshot includes, keeping nothing for members that
-    /// are behind.
+    /// Cuts the log soon, up to an index or where the last snapshot ends if that is before it.
+    /// Members that need what is gone are sent a snapshot; entries that are being sent are cut when
+    /// they have arrived.
     ///
     /// # Errors
     /// It is not a member, or has stopped.

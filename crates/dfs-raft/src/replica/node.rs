@@ -261,11 +261,9 @@ fn raft_config(config: &ReplicaConfig, identity: &Identity) -> Result<Config, Fa
         heartbeat_interval: ms(config.heartbeat_interval),
         election_timeout_min: ms(config.election_timeout_min),
         election_timeout_max: election_max,
-        install_snapshot_timeout: ms(config.snapshot_install_timeout),
         // What is kept of the log is decided in `retention`.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
-        replication_lag_threshold: config.log_cut_entries + config.log_entries_kept,
         max_payload_entries: 1024,
         enable_pre_vote: Some(true),
         // A restarted leader would serve reads from a state it has not caught up to.

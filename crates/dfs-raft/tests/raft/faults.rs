@@ -17,6 +17,8 @@ pub(crate) struct Faults {
     pub(crate) sync_millis: AtomicU64,
     /// … in files whose path has this in it.
     pub(crate) slow_below: std::sync::Mutex<String>,
+    /// How many syncs took longer.
+    pub(crate) slow_syncs: AtomicU64,
 }
 
 impl Faults {
@@ -121,6 +123,7 @@ impl DiskFile for FaultyFile {
     fn sync(&self) -> io::Result<()> {
         let millis = self.faults.sync_millis.load(Ordering::SeqCst);
         if millis > 0 && self.path.contains(&*self.faults.slow_below.lock().unwrap()) {
+            self.faults.slow_syncs.fetch_add(1, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(millis));
         }
         match self.faults.fails.load(Ordering::SeqCst) {

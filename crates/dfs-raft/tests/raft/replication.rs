@@ -1,13 +1,16 @@
 //! Commands reach all members once, and reads see them.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dfs_raft::env::Env;
 use dfs_raft::testing::Cluster;
-use dfs_raft::{Consistency, ProposeError, ReplicaConfig};
+use dfs_raft::{ChangeError, Consistency, ProposeError, ReplicaConfig};
 
 use crate::TestResult;
-use crate::journal::{Journal, cluster, count, lines, propose};
+use crate::faults::Faults;
+use crate::journal::{Journal, cluster, count, eager, lines, propose};
 
 /// Far more than stopping takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -135,6 +138,49 @@ async fn leadership_moves_when_asked() -> TestResult {
             ready.then_some(())
         })
         .await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_is_handed_to_nobody_who_is_behind_or_does_not_answer() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let settings = |config: &mut ReplicaConfig| {
+        eager(config);
+        config.promotion_lag_max = 20;
+    };
+    let make = || Journal;
+    let mut cluster = Cluster::start(3, Env::real(), directory.path(), make, settings).await?;
+    propose(&cluster, "before").await;
+    let leader = cluster.leader().await;
+    let gone = (leader + 1) % 3;
+    let to = cluster.replica(gone).status()?.unwrap().member;
+    cluster.crash(gone);
+    for (lines, reason) in [(1, "does not answer"), (30, "too far behind")] {
+        for _ in 0..lines {
+            cluster.replica(leader).propose("line".to_owned()).await?;
+        }
+        let refused = cluster.replica(leader).transfer(to).await;
+        let Err(ChangeError::Refused(why)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(why.contains(reason), "{why}");
+    }
+    cluster.replica(leader).propose("after".to_owned()).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_proposed_together_share_their_syncs() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let faults = Arc::new(Faults::default());
+    let cluster = Cluster::start(1, faults.env(), directory.path(), || Journal, eager).await?;
+    let replica = cluster.replica(0);
+    faults.slow("log-", Duration::from_millis(20));
+    let before = faults.slow_syncs.load(Ordering::SeqCst);
+    let proposals = (0..64).map(|n| replica.propose(format!("{n}")));
+    futures::future::try_join_all(proposals).await?;
+    let syncs = faults.slow_syncs.load(Ordering::SeqCst) - before;
+    assert!((1..=8).contains(&syncs), "{syncs}");
     Ok(())
 }
 
