@@ -1,10 +1,12 @@
 //! What all parts of a master share.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use dfs_raft::{
     Consistency, Dial, Fatal, LeaderHint, ProposeError, ReadError, Reading, ReplicaStatus,
 };
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -141,6 +143,18 @@ impl Shared {
         let work = move || look(&reading.view);
         self.env.run_blocking(work).await.map_err(internal)
     }
+}
+
+/// Runs a part that a master cannot do without. If it ends, by a panic as a rule, the master
+/// leads no longer and its replica stops.
+pub(crate) async fn vital(shared: Arc<Shared>, part: impl Future<Output = ()>) {
+    let ended = AssertUnwindSafe(part).catch_unwind().await;
+    shared.set_leading(None);
+    let why = match ended {
+        Ok(()) => "a part of the master has ended",
+        Err(_) => "a part of the master has panicked",
+    };
+    shared.replica.fail(Fatal::new(why));
 }
 
 /// A fault of this master.

@@ -218,6 +218,26 @@ async fn a_cluster_is_founded_once() {
 }
 
 #[tokio::test]
+#[allow(clippy::panic, reason = "the panic is what is tested")]
+async fn a_master_of_which_a_part_panics_stops_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let master = leader(&directory).await;
+    let mut failed = master.failed();
+    let shared = std::sync::Arc::clone(&master.shared);
+    super::shared::vital(shared, async { panic!("a defect") }).await;
+    assert!(!master.leads());
+    let reason = timeout(PATIENCE, failed.wait_for(Option::is_some)).await;
+    let reason = reason.unwrap().unwrap().clone().unwrap().to_string();
+    assert!(reason.contains("has panicked"), "{reason}");
+    let stopped = async {
+        while master.leadership().borrow().is_leader {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, stopped).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_node_keeps_its_id_and_its_older_incarnations_are_fenced() {
     let directory = tempfile::tempdir().unwrap();
     let master = leader(&directory).await;
