@@ -121,6 +121,12 @@ impl NodeView {
         self.heard && self.liveness == Liveness::Live && self.row.admin == AdminState::InService
     }
 
+    /// Whether it is given up because its directory failed, and yet is heard: it takes no writes
+    /// and serves what it can read.
+    pub fn serves_in_spite(&self) -> bool {
+        self.heard && self.liveness == Liveness::Dead && self.failed.is_some()
+    }
+
     /// Where it listens.
     pub fn address(&self) -> NodeAddress {
         NodeAddress {

@@ -20,20 +20,26 @@ pub(crate) fn row(id: u32) -> NodeRow {
     }
 }
 
+/// What such a node says.
+pub(crate) fn heartbeat(id: u32) -> Heartbeat {
+    let row = row(id);
+    Heartbeat {
+        node: row.node,
+        epoch: row.epoch,
+        space: row.space,
+        replicas: 0,
+        streams: 0,
+        failed: None,
+    }
+}
+
 /// A view of nodes `1..=count`, all live, heard and reported.
 pub(crate) fn view(count: u32) -> ClusterView {
     let mut view = ClusterView::default();
     for id in 1..=count {
         let row = row(id);
         view.know(row.clone());
-        view.heard(&Heartbeat {
-            node: row.node,
-            epoch: row.epoch,
-            space: row.space,
-            replicas: 0,
-            streams: 0,
-            failed: None,
-        });
+        view.heard(&heartbeat(id));
         view.begin_part(Duration::ZERO, row.node, ChunkId(0), None);
     }
     view

@@ -10,14 +10,15 @@ use super::*;
 use crate::env::SeededRandom;
 use crate::master::planners::report::Finding;
 use crate::master::view::Fault;
+use crate::master::view::tests::heartbeat;
 use crate::meta::command::ReplicaDrop;
 use crate::meta::query;
 use crate::meta::tests::fixture::{ATTR, Machine, at, serial};
 use crate::meta::{Command, Reply};
-use crate::proto::cluster::{Heartbeat, TaskResult};
+use crate::proto::cluster::TaskResult;
 use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::limits::RECLAIM_GRACE;
-use crate::types::{Change, NewChunk, NodeEpoch};
+use crate::types::{Change, NewChunk};
 
 const C: ChunkId = ChunkId(1);
 
@@ -60,14 +61,7 @@ impl World {
     fn heartbeats(&mut self) {
         for row in map::nodes(&self.machine.view()).unwrap() {
             if !self.silent.contains(&row.node) {
-                self.leading.heartbeat(&Heartbeat {
-                    node: row.node,
-                    epoch: NodeEpoch(1),
-                    space: crate::master::view::tests::row(1).space,
-                    replicas: 0,
-                    streams: 0,
-                    failed: None,
-                });
+                assert!(self.leading.heartbeat(&heartbeat(row.node.0)));
             }
         }
     }
