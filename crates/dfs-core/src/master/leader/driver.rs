@@ -25,6 +25,7 @@ use crate::master::planners::surplus::{self, Verdict};
 use crate::master::shared::{Pace, Shared};
 use crate::master::tasks::Purpose;
 use crate::master::view::NodeView;
+use crate::meta::Command;
 use crate::proto::cluster::Task;
 use crate::proto::error::RpcError;
 use crate::proto::metadata::Liveness;
@@ -63,6 +64,10 @@ async fn lead(shared: &Shared, term: u64) -> Result<(), RpcError> {
     let nodes = shared.look(reading, look).await?;
     shared.set_leading(Some(Leading::new(term, &shared.config, nodes)));
     tracing::info!(term, address = shared.address, "leads");
+    // The first command says what log time is.
+    if let Err(error) = shared.propose(Command::Housekeeping).await {
+        tracing::debug!(%error, "the first command failed");
+    }
     let mut leadership = shared.replica.leadership();
     let mut pace = Pace::new(shared.config.tick);
     let mut ticks = interval(shared.config.tick);
@@ -92,7 +97,7 @@ async fn step(shared: &Shared, elapsed: Duration) -> Result<(), RpcError> {
         ask(leading, &shared.config)
     })?;
     let reading = shared.read(Consistency::Stale).await?;
-    let now = shared.env.clock.now();
+    let now = shared.now();
     let look = move |view: &dfs_raft::state::View| map::look_up(view, now, question);
     let answers = shared.look(reading, look).await?;
     let housekeeping = answers.housekeeping;
