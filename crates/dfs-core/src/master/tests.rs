@@ -223,6 +223,32 @@ async fn garbage_after_a_hello_ends_that_connection_alone() {
 }
 
 #[tokio::test]
+async fn clients_leave_room_for_data_nodes_and_masters() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = MasterConfig::new(directory.path().join("m"));
+    config.connections_max = 8;
+    let master = founded(Master::start(config, Env::real()).await.unwrap()).await;
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        clients.push(call(&master, Service::Metadata, None).await.unwrap());
+    }
+    let refused = call(&master, Service::Metadata, None).await.err();
+    let refused = refused.map(|e| e.kind());
+    assert_eq!(refused, Some(std::io::ErrorKind::ConnectionRefused));
+    let client = cluster(&master).await;
+    let node = client.register(context::current(), registration(1));
+    assert!(node.await.unwrap().is_ok());
+    assert!(call(&master, Service::Raft, None).await.is_ok());
+    drop(clients);
+    let freed = async {
+        while call(&master, Service::Metadata, None).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, freed).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_cluster_is_founded_once() {
     let directory = tempfile::tempdir().unwrap();
     let master = leader(&directory).await;
