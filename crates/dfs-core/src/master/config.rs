@@ -38,7 +38,7 @@ pub struct MasterConfig {
     pub report_interval: Duration,
     /// Chunk ids set aside by one command.
     pub chunk_ids_per_range: u32,
-    /// Connections served at a time; more wait.
+    /// Connections served at a time; more wait. Clients may have three in four of them.
     pub connections_max: usize,
     /// Requests of one connection served at a time; more are refused.
     pub requests_per_connection_max: usize,

@@ -28,7 +28,7 @@ pub(crate) async fn grant(
     validate(request)?;
     // What is written could not be committed.
     room::require(shared)?;
-    let now = shared.env.clock.now();
+    let now = shared.now();
     let ids = match take(shared, request.chunks, now)? {
         Some(ids) => ids,
         None => {

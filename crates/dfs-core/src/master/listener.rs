@@ -1,4 +1,8 @@
 //! One port for everything: a hello says what each connection is for.
+//!
+//! Clients may have most of the connections and not all: some are left for data nodes and
+//! masters, without whom the cluster fails. A client that finds no room is refused and turns to
+//! another master, or comes again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,9 +29,14 @@ use crate::proto::transport::messages;
 /// The pause after a connection could not be accepted: files may be short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// One in so many connections is not for clients.
+const LEFT_FOR_OTHERS: usize = 4;
+
 /// Accepts and serves connections, for ever. Dropping the future cuts them all off.
 pub(super) async fn run(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
-    let room = Arc::new(Semaphore::new(shared.config.connections_max));
+    let most = shared.config.connections_max;
+    let room = Arc::new(Semaphore::new(most));
+    let clients = Arc::new(Semaphore::new(most - most / LEFT_FOR_OTHERS));
     let mut connections = JoinSet::new();
     loop {
         // Without room nobody is accepted: the backlog of the port is the queue.
@@ -40,9 +49,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
         };
         match connection {
             Ok(connection) => {
-                let shared = Arc::clone(&shared);
+                let (shared, clients) = (Arc::clone(&shared), Arc::clone(&clients));
                 connections.spawn(async move {
-                    serve(shared, connection.stream, &connection.peer).await;
+                    serve(shared, &clients, connection.stream, &connection.peer).await;
                     drop(permit);
                 });
             }
@@ -54,7 +63,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
     }
 }
 
-async fn serve(shared: Arc<Shared>, mut stream: BoxStream, peer: &str) {
+async fn serve(shared: Arc<Shared>, clients: &Semaphore, mut stream: BoxStream, peer: &str) {
     let hello = match hello::hear(&mut stream).await {
         Ok(hello) => hello,
         Err(error) => {
@@ -62,7 +71,12 @@ async fn serve(shared: Arc<Shared>, mut stream: BoxStream, peer: &str) {
             return;
         }
     };
-    let reply = judge(&shared, hello);
+    let is_client = hello.service == Service::Metadata;
+    let permit = is_client.then(|| clients.try_acquire());
+    let reply = match permit {
+        Some(Err(_)) => HelloReply::Refused("this master has too many clients".to_owned()),
+        Some(Ok(_)) | None => judge(&shared, hello),
+    };
     if let Err(error) = hello::answer(&mut stream, &reply).await {
         tracing::debug!(peer, %error, "a caller went away");
         return;

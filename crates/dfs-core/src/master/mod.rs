@@ -86,9 +86,12 @@ impl Master {
         // Known to the dialer from the first connection on.
         shared.cluster();
         let mut tasks = JoinSet::new();
-        tasks.spawn(listener::run(Arc::clone(&shared), listener));
-        tasks.spawn(driver::run(Arc::clone(&shared)));
-        tasks.spawn(group::run(Arc::clone(&shared)));
+        let serving = listener::run(Arc::clone(&shared), listener);
+        tasks.spawn(shared::vital(Arc::clone(&shared), serving));
+        let leading = driver::run(Arc::clone(&shared));
+        tasks.spawn(shared::vital(Arc::clone(&shared), leading));
+        let grouping = group::run(Arc::clone(&shared));
+        tasks.spawn(shared::vital(Arc::clone(&shared), grouping));
         Ok(Master { shared, tasks })
     }
 

@@ -1,10 +1,13 @@
 //! What all parts of a master share.
 
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use dfs_raft::{
     Consistency, Dial, Fatal, LeaderHint, ProposeError, ReadError, Reading, ReplicaStatus,
 };
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -16,7 +19,7 @@ use crate::meta::{Command, MetaMachine, Reply};
 use crate::proto::error::RpcError;
 use crate::proto::hello::{self, HELLO_TIMEOUT, Hello, Service};
 use crate::proto::metadata::Stamped;
-use crate::types::{ClusterId, Refusal, RefusalKind};
+use crate::types::{ClusterId, Refusal, RefusalKind, Timestamp};
 
 pub(crate) type Replica = dfs_raft::Replica<MetaMachine>;
 
@@ -33,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) reserving: tokio::sync::Mutex<()>,
     /// Results came that the driver is to record.
     pub(crate) results: Notify,
+    /// The log time of the last command that this master proposed.
+    log_time: AtomicU64,
 }
 
 impl Shared {
@@ -52,6 +57,7 @@ impl Shared {
             leading: Mutex::new(None),
             reserving: tokio::sync::Mutex::new(()),
             results: Notify::new(),
+            log_time: AtomicU64::new(0),
         }
     }
 
@@ -111,16 +117,26 @@ impl Shared {
     /// Proposes a command and waits until it is carried out.
     pub(crate) async fn propose(&self, command: Command) -> Result<Stamped<Reply>, RpcError> {
         match self.replica.propose(command).await {
-            Ok(applied) => Ok(Stamped {
-                rev: applied.rev,
-                value: applied.reply,
-            }),
+            Ok(applied) => {
+                self.log_time.fetch_max(applied.time.0, Ordering::Relaxed);
+                Ok(Stamped {
+                    rev: applied.rev,
+                    value: applied.reply,
+                })
+            }
             Err(ProposeError::NotLeader(leader)) => Err(not_leader(leader)),
             Err(ProposeError::Unknown(why)) => Err(RpcError::Unknown(why)),
             Err(ProposeError::Unavailable(why)) => Err(RpcError::Unavailable(why)),
             Err(ProposeError::Invalid(why)) => Err(Refusal::new(RefusalKind::TooLarge, why).into()),
             Err(ProposeError::Stopped(fatal)) => Err(internal(fatal)),
         }
+    }
+
+    /// The time that a command would be given now, as far as is known: log time never goes back,
+    /// so it may be ahead of the clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        let logged = Timestamp(self.log_time.load(Ordering::Relaxed));
+        logged.max(self.env.clock.now())
     }
 
     /// A state to read from.
@@ -141,6 +157,18 @@ impl Shared {
         let work = move || look(&reading.view);
         self.env.run_blocking(work).await.map_err(internal)
     }
+}
+
+/// Runs a part that a master cannot do without. If it ends, by a panic as a rule, the master
+/// leads no longer and its replica stops.
+pub(crate) async fn vital(shared: Arc<Shared>, part: impl Future<Output = ()>) {
+    let ended = AssertUnwindSafe(part).catch_unwind().await;
+    shared.set_leading(None);
+    let why = match ended {
+        Ok(()) => "a part of the master has ended",
+        Err(_) => "a part of the master has panicked",
+    };
+    shared.replica.fail(Fatal::new(why));
 }
 
 /// A fault of this master.

@@ -4,7 +4,7 @@
 //! restart of the node loses it. It ends by itself after a deadline; then the planners decide
 //! anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::proto::cluster::Task;
@@ -16,7 +16,7 @@ pub const TASKS_PER_HEARTBEAT_MAX: usize = 64;
 pub const TASK_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// Why a task was given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purpose {
     /// A copy that lacks; it stands in for another node's replica, or for none.
     Repair {
@@ -25,8 +25,11 @@ pub enum Purpose {
     },
     /// Someone doubts a replica, or it is a witness for another's deletion.
     Doubt,
-    /// The map has given it up.
-    Reclaim,
+    /// The map has given them up.
+    Reclaim {
+        /// Those of chunks that files still have.
+        live: BTreeSet<ChunkId>,
+    },
 }
 
 /// What makes two tasks of a node the same.
@@ -153,6 +156,22 @@ impl Tasks {
         if let Some(&(node, _)) = self.copies.get(&chunk) {
             self.end((node, TaskKey::Copy(chunk)));
         }
+    }
+
+    /// Ends the deletion of a node: not all of it is wanted any more.
+    pub fn cancel_deletion(&mut self, node: NodeId) {
+        self.end((node, TaskKey::Delete));
+    }
+
+    /// The replicas being deleted now of chunks that files still have.
+    pub fn deletions_of_live(&self) -> impl Iterator<Item = (NodeId, ChunkId)> {
+        self.running.iter().flat_map(|(&(node, _), running)| {
+            let live = match &running.purpose {
+                Purpose::Reclaim { live } => Some(live),
+                Purpose::Repair { .. } | Purpose::Doubt => None,
+            };
+            live.into_iter().flatten().map(move |&chunk| (node, chunk))
+        })
     }
 
     /// Chunks being copied now.

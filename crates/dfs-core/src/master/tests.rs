@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::leader::room::Room;
 use super::{Master, MasterConfig};
-use crate::env::{BoxStream, Env};
+use crate::env::{BoxStream, Clock, Env};
 use crate::proto::cluster::{ClusterRpcClient, Heartbeat, Registration};
 use crate::proto::error::RpcError;
 use crate::proto::hello::{self, Hello, Service};
@@ -24,17 +24,30 @@ use crate::testing::MemoryDisk;
 use crate::types::change::{NewAttr, Removal};
 use crate::types::{
     Change, Changed, ClientId, ClusterId, DfsPath, GroupId, Location, Mode, NodeEpoch, NodeId,
-    NodeKey, ReplicationTarget, RequestId, Space, Topology, UserId,
+    NodeKey, ReplicationTarget, RequestId, Space, Timestamp, Topology, UserId,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A clock at a fixed time.
+struct Stopped(Timestamp);
+
+impl Clock for Stopped {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+}
+
 /// A master; what is left of its former life may hold the directory for a moment.
 async fn start(directory: &TempDir) -> Master {
+    start_in(directory, Env::real()).await
+}
+
+async fn start_in(directory: &TempDir, env: Env) -> Master {
     let config = MasterConfig::new(directory.path().join("m"));
     let start = async {
         loop {
-            match Master::start(config.clone(), Env::real()).await {
+            match Master::start(config.clone(), env.clone()).await {
                 Ok(master) => return master,
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
@@ -50,13 +63,17 @@ async fn leader(directory: &TempDir) -> Master {
 
 async fn founded(master: Master) -> Master {
     master.found().await.unwrap();
+    elected(&master).await;
+    master
+}
+
+async fn elected(master: &Master) {
     let leads = async {
         while !master.leads() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     timeout(PATIENCE, leads).await.unwrap();
-    master
 }
 
 async fn call(
@@ -206,6 +223,32 @@ async fn garbage_after_a_hello_ends_that_connection_alone() {
 }
 
 #[tokio::test]
+async fn clients_leave_room_for_data_nodes_and_masters() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = MasterConfig::new(directory.path().join("m"));
+    config.connections_max = 8;
+    let master = founded(Master::start(config, Env::real()).await.unwrap()).await;
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        clients.push(call(&master, Service::Metadata, None).await.unwrap());
+    }
+    let refused = call(&master, Service::Metadata, None).await.err();
+    let refused = refused.map(|e| e.kind());
+    assert_eq!(refused, Some(std::io::ErrorKind::ConnectionRefused));
+    let client = cluster(&master).await;
+    let node = client.register(context::current(), registration(1));
+    assert!(node.await.unwrap().is_ok());
+    assert!(call(&master, Service::Raft, None).await.is_ok());
+    drop(clients);
+    let freed = async {
+        while call(&master, Service::Metadata, None).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, freed).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_cluster_is_founded_once() {
     let directory = tempfile::tempdir().unwrap();
     let master = leader(&directory).await;
@@ -215,6 +258,46 @@ async fn a_cluster_is_founded_once() {
     let master = start(&directory).await;
     assert!(master.found().await.is_err());
     assert_eq!(master.cluster(), id);
+}
+
+#[tokio::test]
+#[allow(clippy::panic, reason = "the panic is what is tested")]
+async fn a_master_of_which_a_part_panics_stops_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let master = leader(&directory).await;
+    let mut failed = master.failed();
+    let shared = std::sync::Arc::clone(&master.shared);
+    super::shared::vital(shared, async { panic!("a defect") }).await;
+    assert!(!master.leads());
+    let reason = timeout(PATIENCE, failed.wait_for(Option::is_some)).await;
+    let reason = reason.unwrap().unwrap().clone().unwrap().to_string();
+    assert!(reason.contains("has panicked"), "{reason}");
+    let stopped = async {
+        while master.leadership().borrow().is_leader {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, stopped).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_leader_whose_clock_is_behind_the_log_goes_by_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let (early, late) = (Timestamp(1 << 40), Timestamp(1 << 50));
+    let at = |time| Env {
+        clock: std::sync::Arc::new(Stopped(time)),
+        ..Env::real()
+    };
+    let master = founded(start_in(&directory, at(late)).await).await;
+    master.crash().await;
+    let master = start_in(&directory, at(early)).await;
+    elected(&master).await;
+    let knows = async {
+        while master.shared.now() != late {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, knows).await.unwrap();
 }
 
 #[tokio::test]

@@ -67,7 +67,7 @@ impl StateMachine for MetaMachine {
                 Reply::Adopted(settle(state, adopted)?)
             }
             Command::ReplaceReplica { chunk, remove, add } => {
-                let replaced = replicas::replace(state, now, chunk, remove, add);
+                let replaced = replicas::replace(state, chunk, remove, add);
                 Reply::Replaced(settle(state, replaced)?)
             }
             Command::DropReplicas { node, drops } => {

@@ -324,18 +324,23 @@ pub struct DueReclaim {
     pub live: bool,
 }
 
-/// The first `limit` replicas of a data node whose grace is over, oldest first.
+/// The next `limit` replicas of a data node whose grace is over, oldest first, after one that was
+/// given up at a time.
 ///
 /// # Errors
 /// The state cannot be read.
 pub fn reclaim_due(
     state: &impl ReadState,
     node: NodeId,
+    after: Option<(Timestamp, ChunkId)>,
     now: Timestamp,
     limit: usize,
 ) -> Result<Vec<DueReclaim>, Fatal> {
+    let (since, chunk) = after.unwrap_or((Timestamp(0), ChunkId(0)));
+    let from = (node, Moment(since), following(after.map(|_| chunk)));
+    let to = (node, Moment(Timestamp(u64::MAX)), ChunkId(u64::MAX));
     let mut due = Vec::new();
-    for row in state.scan_prefix(NODE_RECLAIM, &node)?.take(limit) {
+    for row in state.scan(NODE_RECLAIM, from..=to)?.take(limit) {
         let ((_, Moment(since), chunk), ()) = row?;
         if since.saturating_add(RECLAIM_GRACE) > now {
             break;
@@ -346,7 +351,7 @@ pub fn reclaim_due(
     Ok(due)
 }
 
-/// Whether a replica waits for its deletion; a data node that has it cannot be made to keep it.
+/// Whether a replica waits for its deletion.
 ///
 /// # Errors
 /// The state cannot be read.

@@ -72,7 +72,7 @@ pub struct Heartbeat {
     pub replicas: u64,
     /// Streams being served now.
     pub streams: u32,
-    /// The directory failed, and why: it is served no more.
+    /// The directory failed, and why: it takes no writes, and what can be read is served.
     pub failed: Option<String>,
 }
 

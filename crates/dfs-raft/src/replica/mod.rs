@@ -393,6 +393,11 @@ impl<M: StateMachine> Replica<M> {
         self.inner().failure.watch()
     }
 
+    /// Stops the replica for a fault of what is built on it; [`failed`](Self::failed) says why.
+    pub fn fail(&self, reason: Fatal) {
+        self.inner().failure.stop(reason);
+    }
+
     /// What there is to know of this replica; `None` if it is not a member.
     ///
     /// # Errors

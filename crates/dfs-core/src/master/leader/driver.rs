@@ -25,6 +25,7 @@ use crate::master::planners::surplus::{self, Verdict};
 use crate::master::shared::{Pace, Shared};
 use crate::master::tasks::Purpose;
 use crate::master::view::NodeView;
+use crate::meta::Command;
 use crate::proto::cluster::Task;
 use crate::proto::error::RpcError;
 use crate::proto::metadata::Liveness;
@@ -63,6 +64,10 @@ async fn lead(shared: &Shared, term: u64) -> Result<(), RpcError> {
     let nodes = shared.look(reading, look).await?;
     shared.set_leading(Some(Leading::new(term, &shared.config, nodes)));
     tracing::info!(term, address = shared.address, "leads");
+    // The first command says what log time is.
+    if let Err(error) = shared.propose(Command::Housekeeping).await {
+        tracing::debug!(%error, "the first command failed");
+    }
     let mut leadership = shared.replica.leadership();
     let mut pace = Pace::new(shared.config.tick);
     let mut ticks = interval(shared.config.tick);
@@ -92,7 +97,7 @@ async fn step(shared: &Shared, elapsed: Duration) -> Result<(), RpcError> {
         ask(leading, &shared.config)
     })?;
     let reading = shared.read(Consistency::Stale).await?;
-    let now = shared.env.clock.now();
+    let now = shared.now();
     let look = move |view: &dfs_raft::state::View| map::look_up(view, now, question);
     let answers = shared.look(reading, look).await?;
     let housekeeping = answers.housekeeping;
@@ -115,13 +120,10 @@ fn ask(leading: &mut Leading, config: &MasterConfig) -> Question {
         .first(budget.lookups_per_tick, leading.clock);
     chunks.extend(urgent);
     chunks.extend(leading.tasks.copied_chunks());
-    let mut queued = BTreeSet::new();
-    for node in leading.view.nodes() {
-        for chunk in node.surplus().take(SURPLUS_PER_TICK) {
-            chunks.insert(chunk);
-            queued.insert((chunk, node.row.node));
-        }
-    }
+    chunks.extend(leading.tasks.deletions_of_live().map(|(_, chunk)| chunk));
+    let mut copies: BTreeSet<_> = leading.trials.copies().collect();
+    copies.extend(next_surplus(leading));
+    chunks.extend(copies.iter().map(|(chunk, _)| *chunk));
     if leading.endangered.is_empty() && leading.endangered.take_overflowed() {
         leading.searches.pass_again = leading.clock;
     }
@@ -132,15 +134,36 @@ fn ask(leading: &mut Leading, config: &MasterConfig) -> Question {
     };
     let searches = leading.searches.nodes.iter().take(SEARCHES_PER_TICK);
     let deleters = leading.view.nodes().filter(can_delete);
+    let deleters = deleters.map(|node| {
+        let after = leading.searches.deletions.get(&node.row.node);
+        (node.row.node, after.copied().flatten())
+    });
     Question {
         chunks,
         ranges: searches.map(|(&node, &after)| (node, after)).collect(),
         pass: pass_is_due.then_some(leading.searches.pass),
         rows: config.pass_rows_per_tick,
-        deleters: deleters.map(|node| node.row.node).collect(),
+        deleters: deleters.collect(),
         deletions: CHUNKS_PER_DELETE_MAX,
-        queued,
+        copies,
     }
+}
+
+/// The next surplus copies to look at, of each node.
+fn next_surplus(leading: &mut Leading) -> Vec<(ChunkId, NodeId)> {
+    let mut next = Vec::new();
+    for node in leading.view.nodes() {
+        let after = leading.searches.surplus.entry(node.row.node).or_default();
+        let from = ChunkId(after.0.saturating_add(1));
+        let chunks = node.surplus_from(from).take(SURPLUS_PER_TICK);
+        let chunks: Vec<_> = chunks.collect();
+        *after = match chunks.last() {
+            Some(last) if chunks.len() == SURPLUS_PER_TICK => *last,
+            Some(_) | None => ChunkId(0),
+        };
+        next.extend(chunks.into_iter().map(|chunk| (chunk, node.row.node)));
+    }
+    next
 }
 
 /// Asks nodes for full reports, each once in a long while.
@@ -176,6 +199,7 @@ fn decide(leading: &mut Leading, config: &MasterConfig, answers: Answers, random
         }
     }
     plan_repairs(leading, config, &answers, random);
+    withdraw_deletions(leading, &answers);
     consider_surplus(leading, &answers);
     consider_excess(leading, &answers);
     plan_deletions(leading, &answers);
@@ -188,6 +212,7 @@ fn advance_searches(leading: &mut Leading, config: &MasterConfig, answers: &Answ
             None => leading.searches.nodes.remove(&node),
         };
     }
+    leading.searches.deletions.extend(&answers.deleters);
     if let Some(after) = answers.pass {
         leading.searches.pass = after;
         if after.is_none() {
@@ -251,18 +276,11 @@ fn begin_copy(leading: &mut Leading, copy: &PlannedCopy) {
 
 /// Puts surplus copies on trial, and gives up those that passed.
 fn consider_surplus(leading: &mut Leading, answers: &Answers) {
-    let nodes = leading.view.nodes();
-    let copies: Vec<(ChunkId, NodeId)> = nodes
-        .flat_map(|node| {
-            let chunks = node.surplus().take(SURPLUS_PER_TICK);
-            chunks.map(|chunk| (chunk, node.row.node))
-        })
-        .collect();
-    for (id, node) in copies {
+    for (&(id, node), &queued) in &answers.copies {
         let Some(chunk) = answers.chunks.get(&id) else {
             continue;
         };
-        if answers.queued.contains(&(id, node)) {
+        if queued || !leading.view.is_surplus(node, id) {
             continue;
         }
         match surplus::consider(&leading.view, node, id, chunk.as_ref()) {
@@ -308,13 +326,32 @@ fn try_surplus(leading: &mut Leading, id: ChunkId, node: NodeId, witnesses: &[No
     false
 }
 
+/// Takes back the deletions of nodes that have one in hand of a replica which is needed by now.
+fn withdraw_deletions(leading: &mut Leading, answers: &Answers) {
+    let in_hand = leading.tasks.deletions_of_live().collect::<Vec<_>>();
+    for (node, id) in in_hand {
+        let Some(Some(chunk)) = answers.chunks.get(&id) else {
+            continue;
+        };
+        let verdict = surplus::consider(&leading.view, node, id, Some(chunk));
+        if !matches!(verdict, Verdict::Try(_)) {
+            tracing::warn!(chunk = %id, %node, ?verdict, "a deletion is taken back");
+            leading.tasks.cancel_deletion(node);
+        }
+    }
+}
+
 /// Orders deletions that the log has decided. A replica of a chunk that a file still has goes
 /// only if the others are right at this time.
 fn plan_deletions(leading: &mut Leading, answers: &Answers) {
     leading.reclaiming = answers.due.len() as u64;
+    let on_trial = answers.copies.iter().filter(|(_, queued)| **queued);
+    let on_trial = on_trial.map(|(&(id, node), _)| (id, node, true));
+    let on_trial = on_trial.filter(|&(id, node, _)| leading.trials.knows(id, node));
+    let all: BTreeSet<_> = on_trial.chain(answers.due.iter().copied()).collect();
     let mut due = Vec::new();
-    for &(id, node, live) in &answers.due {
-        if leading.outbox.deleted.contains_key(&node) {
+    for (id, node, live) in all {
+        if leading.outbox.deleted.contains_key(&node) || leading.tasks.is_deleting(node) {
             continue;
         }
         if live {
@@ -329,9 +366,13 @@ fn plan_deletions(leading: &mut Leading, answers: &Answers) {
     }
     for (node, chunks) in reclaim::plan(&leading.view, &leading.tasks, due) {
         tracing::info!(%node, chunks = chunks.len(), "replicas are to be deleted");
+        let live = |id: &&ChunkId| matches!(answers.chunks.get(*id), Some(Some(_)));
+        let live = chunks.iter().filter(live).copied().collect();
+        let purpose = Purpose::Reclaim { live };
         let task = Task::Delete { chunks };
-        leading
-            .tasks
-            .start(node, task, Purpose::Reclaim, leading.clock);
+        leading.tasks.start(node, task, purpose, leading.clock);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use crate::master::shared::Shared;
 /// What is to be changed next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// A member whose address another, later one has now: its files are gone.
+    /// A member at whose address another, later one answers now: its files are gone.
     Remove(MemberId),
     /// A learner that gets a vote.
     Promote(MemberId),
@@ -43,22 +43,27 @@ pub(in crate::master) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// The next change, if one is wanted. A learner is promoted only when no member it succeeds is
+/// The next change, if one is wanted. Of two members with one address the older is removed only
+/// if the later one answers there and it does not: a stranger that names the address of a
+/// member by mistake removes nobody. A learner is promoted only when no member it succeeds is
 /// left, so a group never counts one machine twice.
 fn next(members: &[Member], group_size: usize) -> Option<Step> {
-    let succeeded = |old: &&Member| {
-        let newer = |m: &&Member| m.address == old.address && m.id > old.id;
-        members.iter().any(|m| newer(&m))
+    let succeeds = |new: &Member, old: &Member| new.address == old.address && new.id > old.id;
+    let answers = |member: &Member| member.answers == Some(true);
+    let is_gone = |old: &&Member| {
+        let mut successors = members.iter().filter(|new| succeeds(new, old));
+        !answers(old) && successors.any(answers)
     };
-    if let Some(old) = members.iter().find(succeeded) {
+    if let Some(old) = members.iter().find(is_gone) {
         return Some(Step::Remove(old.id));
     }
     let voters = members.iter().filter(|m| m.role == Role::Voter).count();
     if voters >= group_size {
         return None;
     }
-    let learner = members.iter().find(|m| m.role == Role::Learner)?;
-    Some(Step::Promote(learner.id))
+    let alone = |new: &&Member| !members.iter().any(|old| succeeds(new, old));
+    let mut learners = members.iter().filter(|m| m.role == Role::Learner);
+    Some(Step::Promote(learners.find(alone)?.id))
 }
 
 #[cfg(test)]
@@ -71,7 +76,7 @@ mod tests {
             address: address.to_owned(),
             role,
             matched: None,
-            answers: None,
+            answers: Some(true),
         }
     }
 
@@ -95,8 +100,22 @@ mod tests {
             member(3, "c", v),
             member(4, "b", l),
         ];
+        members[1].answers = Some(false);
         assert_eq!(next(&members, 3), Some(Step::Remove(MemberId(2))));
         members.remove(1);
+        assert_eq!(next(&members, 3), Some(Step::Promote(MemberId(4))));
+    }
+
+    #[test]
+    fn a_learner_that_names_the_address_of_a_member_by_mistake_removes_nobody() {
+        let (v, l) = (Role::Voter, Role::Learner);
+        let mut members = vec![member(1, "a", v), member(2, "b", v), member(3, "b", l)];
+        // Who is called at the address is the member.
+        members[2].answers = Some(false);
+        assert_eq!(next(&members, 3), None);
+        members[1].answers = Some(false);
+        assert_eq!(next(&members, 3), None);
+        members.push(member(4, "c", l));
         assert_eq!(next(&members, 3), Some(Step::Promote(MemberId(4))));
     }
 }

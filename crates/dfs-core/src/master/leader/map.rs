@@ -76,12 +76,12 @@ pub(crate) struct Question {
     pub(crate) pass: Option<Option<ChunkId>>,
     /// Most rows of a range or a pass.
     pub(crate) rows: usize,
-    /// Nodes that can delete.
-    pub(crate) deleters: BTreeSet<NodeId>,
+    /// Nodes that can delete, and after which replica to go on with theirs.
+    pub(crate) deleters: BTreeMap<NodeId, Option<(Timestamp, ChunkId)>>,
     /// Most deletions of one node.
     pub(crate) deletions: usize,
-    /// Whether to look for replicas that wait for deletion.
-    pub(crate) queued: BTreeSet<(ChunkId, NodeId)>,
+    /// Copies that may wait for their deletion.
+    pub(crate) copies: BTreeSet<(ChunkId, NodeId)>,
 }
 
 /// What the map says.
@@ -97,8 +97,10 @@ pub(crate) struct Answers {
     pub(crate) pass: Option<Option<ChunkId>>,
     /// Replicas to delete, and whether their chunk is still part of a file.
     pub(crate) due: Vec<(ChunkId, NodeId, bool)>,
-    /// Which of the replicas asked about wait for their deletion.
-    pub(crate) queued: BTreeSet<(ChunkId, NodeId)>,
+    /// How far the deletions of nodes were read; none is to the end.
+    pub(crate) deleters: BTreeMap<NodeId, Option<(Timestamp, ChunkId)>>,
+    /// Every copy asked about, and whether it waits for its deletion.
+    pub(crate) copies: BTreeMap<(ChunkId, NodeId), bool>,
     /// Whether time or earlier commands have made work due.
     pub(crate) housekeeping: bool,
 }
@@ -138,18 +140,21 @@ pub(crate) fn look_up(
             answers.chunks.insert(id, Some(chunk.into()));
         }
     }
-    for node in question.deleters {
-        for due in query::reclaim_due(state, node, now, question.deletions)? {
+    for (node, after) in question.deleters {
+        let all = query::reclaim_due(state, node, after, now, question.deletions)?;
+        let more = all.len() >= question.deletions;
+        let last = all.last().map(|due| (due.since, due.chunk));
+        answers.deleters.insert(node, last.filter(|_| more));
+        for due in all {
             answers.due.push((due.chunk, node, due.live));
             if due.live {
                 answers.chunks.insert(due.chunk, chunk(state, due.chunk)?);
             }
         }
     }
-    for (chunk, node) in question.queued {
-        if query::is_reclaimed(state, chunk, node)? {
-            answers.queued.insert((chunk, node));
-        }
+    for (chunk, node) in question.copies {
+        let queued = query::is_reclaimed(state, chunk, node)?;
+        answers.copies.insert((chunk, node), queued);
     }
     Ok(answers)
 }

@@ -28,7 +28,7 @@ use super::view::{ClusterView, Fault, NodeRow};
 use crate::proto::cluster::{Heartbeat, Task, TaskResult};
 use crate::proto::metadata::Liveness;
 use crate::types::topology::AdminState;
-use crate::types::{ChunkId, NodeEpoch, NodeId};
+use crate::types::{ChunkId, NodeEpoch, NodeId, Timestamp};
 
 /// Most chunks that wait to be looked at because of a hint.
 const HINTS_MAX: usize = 4096;
@@ -73,6 +73,10 @@ pub(crate) struct Searches {
     pub(crate) pass: Option<ChunkId>,
     /// When the next pass begins.
     pub(crate) pass_again: Duration,
+    /// The surplus replicas of nodes: after which id to go on.
+    pub(crate) surplus: BTreeMap<NodeId, ChunkId>,
+    /// The replicas of nodes that wait for their deletion: after which to go on.
+    pub(crate) deletions: BTreeMap<NodeId, Option<(Timestamp, ChunkId)>>,
 }
 
 /// What a leader knows and is about to do.
@@ -274,7 +278,7 @@ impl Leading {
             }
             (Task::Delete { chunks }, Ok(())) => {
                 for &chunk in chunks {
-                    self.view.settle(node, chunk);
+                    self.view.gone(node, chunk);
                 }
                 let deleted = self.outbox.deleted.entry(node).or_default();
                 deleted.extend(chunks);
@@ -418,6 +422,20 @@ mod tests {
         let fault = leading.view.node(NodeId(1)).and_then(|n| n.fault(C));
         assert_eq!(fault, Some(Fault::Corrupt));
         assert!(leading.hints.contains(&C));
+    }
+
+    #[test]
+    fn a_late_deletion_of_what_is_wanted_again_stays_a_fault() {
+        let mut leading = leading();
+        leading.note(NodeId(1), C, Finding::Fault(Fault::Missing));
+        let ended = TaskResult {
+            task: Task::Delete { chunks: vec![C] },
+            result: Ok(()),
+        };
+        leading.finished(NodeId(1), &ended, None);
+        assert!(!leading.view.confirmed(NodeId(1), C));
+        let fault = leading.view.node(NodeId(1)).and_then(|n| n.fault(C));
+        assert_eq!(fault, Some(Fault::Missing));
     }
 
     #[test]

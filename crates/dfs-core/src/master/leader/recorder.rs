@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::{Leading, Made};
+use crate::master::planners::repair;
 use crate::master::planners::report::Finding;
 use crate::master::shared::{Shared, unexpected};
 use crate::meta::command::ReplicaDrop;
@@ -67,6 +68,10 @@ async fn record_copies(shared: &Shared) -> Result<(), RpcError> {
                 Ok(()) => {
                     tracing::info!(%chunk, node = %by, ?replaces, "a copy was recorded");
                     leading.view.settle(by, chunk);
+                    let left = replaces.filter(|&old| repair::is_good(&leading.view, chunk, old));
+                    if let Some(old) = left {
+                        leading.note(old, chunk, Finding::Surplus);
+                    }
                 }
                 Err(refusal) => {
                     tracing::info!(%chunk, node = %by, %refusal, "a copy was not recorded");

@@ -37,6 +37,7 @@ pub fn plan(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use super::*;
@@ -52,7 +53,8 @@ mod tests {
         let busy = Task::Delete {
             chunks: vec![ChunkId(9)],
         };
-        tasks.start(NodeId(3), busy, Purpose::Reclaim, Duration::ZERO);
+        let live = BTreeSet::new();
+        tasks.start(NodeId(3), busy, Purpose::Reclaim { live }, Duration::ZERO);
         let due = (1..=3).map(|node| (ChunkId(1), NodeId(node)));
         assert_eq!(
             plan(&view, &tasks, due),

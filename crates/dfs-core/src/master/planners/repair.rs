@@ -68,6 +68,8 @@ pub struct Assessment {
     pub faulty: Vec<NodeId>,
     /// On nodes that are dead or unknown.
     pub dead: Vec<NodeId>,
+    /// Of these, on nodes that are heard: their directory failed, and may still be read.
+    pub failing: Vec<NodeId>,
     /// On nodes that are not meant to have one; they may be good.
     pub stray: Vec<NodeId>,
     /// Copies to make.
@@ -77,7 +79,7 @@ pub struct Assessment {
 impl Assessment {
     /// Copies that can be read now.
     pub fn readable(&self) -> usize {
-        self.good.len() + self.leaving.len() + self.stray.len()
+        self.good.len() + self.leaving.len() + self.stray.len() + self.failing.len()
     }
 
     /// Whether copies are to be made and can be.
@@ -110,6 +112,9 @@ pub fn assess(view: &ClusterView, chunk: ChunkId, intended: &Intended) -> Assess
             _ => &mut found.good,
         };
         list.push(id);
+        if node.serves_in_spite() && node.fault(chunk).is_none() {
+            found.failing.push(id);
+        }
     }
     found.stray.extend(view.strays(chunk));
     let have = found.good.len() + found.resting.len();
@@ -259,7 +264,7 @@ pub fn plan_copy(
     }
     let mut sources: Vec<NodeId> = found.good.iter().chain(&found.leaving).copied().collect();
     view.sort_for_reading(chunk, &mut sources);
-    sources.extend(&found.stray);
+    sources.extend(found.stray.iter().chain(&found.failing));
     let plan = |to, replaces| PlannedCopy {
         chunk,
         length: intended.length,
@@ -307,8 +312,9 @@ pub fn affordable(budget: &RepairBudget, tasks: &Tasks, copy: &PlannedCopy) -> b
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::master::view::tests::{row, view};
+    use crate::master::view::tests::{heartbeat, row, view};
     use crate::master::view::{Fault, NodeRow};
+    use crate::proto::cluster::Heartbeat;
     use crate::types::ReplicationTarget;
 
     const C: ChunkId = ChunkId(1);
@@ -400,6 +406,24 @@ mod tests {
         assert!(matches!(copy, Err(PlacementError::TooFewNodes { .. })));
         let copy = plan(&view, &[1]);
         assert_eq!(copy.map(|copy| copy.sources), Some(vec![NodeId(2)]));
+    }
+
+    #[test]
+    fn a_node_whose_directory_failed_is_the_last_source() {
+        let mut view = view(4);
+        for node in [1, 2] {
+            view.set_liveness(NodeId(node), Liveness::Dead);
+        }
+        view.heard(&Heartbeat {
+            failed: Some("EIO".to_owned()),
+            ..heartbeat(1)
+        });
+        let sources = |nodes| plan(&view, nodes).map(|copy| (copy.to, copy.sources));
+        let both = [NodeId(3), NodeId(1)].to_vec();
+        assert_eq!(sources(&[1, 2, 3]), Some((NodeId(4), both)));
+        let nodes = intended(&[1, 2]);
+        assert_eq!(assess(&view, C, &nodes).readable(), 1);
+        assert_eq!(sources(&[2]), None);
     }
 
     #[test]

@@ -106,6 +106,11 @@ impl Trials {
         self.trials.contains_key(&(chunk, node))
     }
 
+    /// The copies on trial.
+    pub fn copies(&self) -> impl Iterator<Item = (ChunkId, NodeId)> {
+        self.trials.keys().copied()
+    }
+
     /// Begins the trial of the copy of `chunk` on `node`.
     pub fn begin(&mut self, chunk: ChunkId, node: NodeId, witnesses: &[NodeId], now: Duration) {
         let trial = Trial {

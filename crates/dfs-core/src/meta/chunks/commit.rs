@@ -300,6 +300,7 @@ fn acquire(state: &mut StateTxn<'_>, id: InodeId, piece: &Piece) -> Result<(), S
         let subject = format!("a piece reaches beyond the end of {chunk}");
         return refuse(RefusalKind::Invalid, subject);
     }
+    references::require_room(*chunk, &row)?;
     references::acquire(state, *chunk)?;
     Ok(())
 }

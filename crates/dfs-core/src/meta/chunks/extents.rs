@@ -17,7 +17,7 @@ use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 use serde::{Deserialize, Serialize};
 
-use super::references::{acquire, release};
+use super::references::{self, acquire, release};
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::namespace::inode::{self, Body};
 use crate::meta::namespace::purge::Budget;
@@ -208,10 +208,18 @@ pub(crate) fn replace(
     from: u64,
     to: u64,
 ) -> Result<u64, Stop> {
-    let (_, more) = touching(state, inode, from, to, EXTENTS_REPLACED_MAX)?;
+    let (found, more) = touching(state, inode, from, to, EXTENTS_REPLACED_MAX)?;
     if more {
         let subject = format!("{inode}: more than {EXTENTS_REPLACED_MAX} extents at once");
         return refuse(RefusalKind::TooLarge, subject);
+    }
+    // What is cut out of the middle of an extent makes two of it.
+    if let [(offset, extent)] = found.as_slice()
+        && *offset < from
+        && to < offset + extent.length
+        && let Source::Chunk { chunk, .. } = extent.source
+    {
+        references::require_room(chunk, &references::require(state, chunk)?)?;
     }
     Ok(cut(state, now, inode, (from, to), EXTENTS_REPLACED_MAX)?.inline)
 }

@@ -1,8 +1,10 @@
 //! Replicas to delete: each waits for the grace to end, is ordered deleted, and is forgotten
 //! when its data node confirms, however long that takes.
 //!
-//! A row is made only here, by a command that re-checked that the replica is not needed, and
-//! while it is there the same data node cannot become an intended holder of the chunk again.
+//! A row is made only here, by a command that re-checked that the replica is not needed. If the
+//! chunk is part of a file, the replica may come to be needed while it waits: the commands that
+//! make its data node an intended holder again take the row back. An order that is under way at
+//! that moment makes it a missing replica, which its data node reports and repair makes again.
 
 use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
@@ -10,7 +12,7 @@ use dfs_raft::state::{ReadState, StateTxn};
 use super::grant::{RangeState, range_state};
 use super::replicas::require_node_and_count;
 use crate::meta::machine::Stop;
-use crate::meta::tables::{CHUNKS, Moment, NODE_RECLAIM, RECLAIM};
+use crate::meta::tables::{CHUNKS, Moment, NODE_RECLAIM, RECLAIM, SPENT};
 use crate::types::{ChunkId, NodeId, Timestamp};
 
 /// Queues a replica for deletion.
@@ -20,25 +22,25 @@ pub(crate) fn queue(
     chunk: ChunkId,
     node: NodeId,
 ) -> Result<(), Fatal> {
-    if is_queued(state, chunk, node)? {
+    if state.get(RECLAIM, &(chunk, node))?.is_some() {
         return Ok(());
     }
     state.put(RECLAIM, &(chunk, node), &Moment(now))?;
     state.put(NODE_RECLAIM, &(node, Moment(now), chunk), &())
 }
 
-/// Whether a replica is queued for deletion.
-pub(crate) fn is_queued(
-    state: &impl ReadState,
-    chunk: ChunkId,
-    node: NodeId,
-) -> Result<bool, Fatal> {
-    Ok(state.get(RECLAIM, &(chunk, node))?.is_some())
+/// Takes a replica off the queue: it is deleted, or wanted again.
+pub(crate) fn forget(state: &mut StateTxn<'_>, chunk: ChunkId, node: NodeId) -> Result<(), Fatal> {
+    if let Some(since) = state.get(RECLAIM, &(chunk, node))? {
+        state.remove(RECLAIM, &(chunk, node))?;
+        state.remove(NODE_RECLAIM, &(node, since, chunk))?;
+    }
+    Ok(())
 }
 
-/// Gives up replicas of chunks that no file has: those whose range has expired, so that no
-/// commit can name them any more. Ids never reserved here are left alone: what is foreign is for
-/// a person to judge.
+/// Gives up replicas of chunks that no file has and no commit can name any more: those that were
+/// freed, and those whose range has expired. Ids never reserved here are left alone: what is
+/// foreign is for a person to judge.
 pub(crate) fn drop_orphans(
     state: &mut StateTxn<'_>,
     now: Timestamp,
@@ -48,8 +50,9 @@ pub(crate) fn drop_orphans(
     require_node_and_count(state, node, chunks.len())?;
     let mut dropped = Vec::new();
     for chunk in chunks {
-        let expired = range_state(state, *chunk, now)? == RangeState::Expired;
-        if expired && state.get(CHUNKS, chunk)?.is_none() {
+        let is_over = state.get(SPENT, chunk)?.is_some()
+            || range_state(state, *chunk, now)? == RangeState::Expired;
+        if is_over && state.get(CHUNKS, chunk)?.is_none() {
             queue(state, now, *chunk, node)?;
             dropped.push(*chunk);
         }
@@ -65,10 +68,7 @@ pub(crate) fn reclaimed(
 ) -> Result<(), Stop> {
     require_node_and_count(state, node, chunks.len())?;
     for chunk in chunks {
-        if let Some(since) = state.get(RECLAIM, &(*chunk, node))? {
-            state.remove(RECLAIM, &(*chunk, node))?;
-            state.remove(NODE_RECLAIM, &(node, since, *chunk))?;
-        }
+        forget(state, *chunk, node)?;
     }
     Ok(())
 }

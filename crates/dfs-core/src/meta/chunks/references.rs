@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::grant::range_of;
 use super::{reclaim, replicas};
 use crate::meta::counters;
+use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::{CHUNKS, Meta, SPENT};
-use crate::types::{ChunkId, InodeId, NodeId, ReplicationTarget, Timestamp};
+use crate::types::{ChunkId, InodeId, NodeId, RefusalKind, ReplicationTarget, Timestamp};
 
 /// A row of CHUNKS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +50,15 @@ pub(crate) fn insert(state: &mut StateTxn<'_>, id: ChunkId, chunk: &Chunk) -> Re
     counters::add(state, Meta::ChunkBytes, chunk.length)
 }
 
-/// Notes one more extent that names a chunk.
+/// Refuses a chunk that as many extents name as can be counted.
+pub(crate) fn require_room(id: ChunkId, chunk: &Chunk) -> Result<(), Stop> {
+    match chunk.references {
+        u32::MAX => refuse(RefusalKind::TooLarge, format!("{id} with more extents")),
+        _ => Ok(()),
+    }
+}
+
+/// Notes one more extent that names a chunk, which has room for it.
 pub(crate) fn acquire(state: &mut StateTxn<'_>, id: ChunkId) -> Result<(), Fatal> {
     let mut chunk = require(state, id)?;
     chunk.references = chunk

@@ -62,8 +62,8 @@ pub(crate) fn require_node_and_count(
     Ok(())
 }
 
-/// Makes confirmed replicas intended ones where there are fewer than the target. A replica that
-/// waits for its deletion is not taken back: the order may be on its way.
+/// Makes confirmed replicas intended ones where there are fewer than the target. One that waited
+/// for its deletion waits no longer.
 pub(crate) fn adopt(
     state: &mut StateTxn<'_>,
     node: NodeId,
@@ -79,10 +79,10 @@ pub(crate) fn adopt(
             adopted.push(*id);
             continue;
         }
-        let enough = chunk.replicas.len() >= usize::from(chunk.target.0);
-        if enough || reclaim::is_queued(state, *id, node)? {
+        if chunk.replicas.len() >= usize::from(chunk.target.0) {
             continue;
         }
+        reclaim::forget(state, *id, node)?;
         chunk.replicas.push(node);
         state.put(CHUNKS, id, &chunk)?;
         list(state, node, *id, chunk.length)?;
@@ -91,10 +91,10 @@ pub(crate) fn adopt(
     Ok(adopted)
 }
 
-/// Records a verified new replica on `add`, in the place of that on `remove` or as one more.
+/// Records a verified new replica on `add`, in the place of that on `remove` or as one more. What
+/// `remove` has is not given up by this: if it is there, it is surplus, and may be needed again.
 pub(crate) fn replace(
     state: &mut StateTxn<'_>,
-    now: Timestamp,
     id: ChunkId,
     remove: Option<NodeId>,
     add: NodeId,
@@ -106,12 +106,6 @@ pub(crate) fn replace(
     if chunk.replicas.contains(&add) {
         return refuse(RefusalKind::Exists, format!("{id} on {add}"));
     }
-    if reclaim::is_queued(state, id, add)? {
-        return refuse(
-            RefusalKind::Conflict,
-            format!("{id} on {add} waits for its deletion"),
-        );
-    }
     match remove {
         Some(remove) => {
             let Some(slot) = chunk.replicas.iter_mut().find(|node| **node == remove) else {
@@ -122,7 +116,6 @@ pub(crate) fn replace(
             };
             *slot = add;
             unlist(state, remove, id, chunk.length)?;
-            reclaim::queue(state, now, id, remove)?;
         }
         None if chunk.replicas.len() >= usize::from(REPLICAS_MAX) => {
             return refuse(
@@ -134,6 +127,7 @@ pub(crate) fn replace(
     }
     state.put(CHUNKS, &id, &chunk)?;
     list(state, add, id, chunk.length)?;
+    reclaim::forget(state, id, add)?;
     Ok(())
 }
 

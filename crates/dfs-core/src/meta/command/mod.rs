@@ -63,7 +63,7 @@ pub enum Command {
     ReplaceReplica {
         /// Of which chunk.
         chunk: ChunkId,
-        /// The data node whose replica is intended no longer; what it has is deleted.
+        /// The data node whose replica is intended no longer; what it has is surplus.
         remove: Option<NodeId>,
         /// The data node that has the new replica on stable storage, verified.
         add: NodeId,

@@ -158,10 +158,6 @@ impl World {
         if self.confirmed(chunk).is_empty() || !self.up.contains(&add) {
             return;
         }
-        // The leader does not copy to where a deletion may be under way.
-        if query::is_reclaimed(&self.machine.view(), chunk, add).unwrap() {
-            return;
-        }
         self.good.insert((chunk, add));
         let pick = self.below(row.replicas.len() + 1);
         let remove = row.replicas.get(pick).copied();
@@ -207,7 +203,7 @@ impl World {
         }
         let view = self.machine.view();
         let mut chunks = Vec::new();
-        for due in query::reclaim_due(&view, node, self.machine.now, 100).unwrap() {
+        for due in query::reclaim_due(&view, node, None, self.machine.now, 100).unwrap() {
             let wanted = query::chunk(&view, due.chunk).unwrap().is_some_and(|row| {
                 let confirmed = self.confirmed(due.chunk);
                 let sure = row

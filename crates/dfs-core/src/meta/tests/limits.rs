@@ -1,13 +1,14 @@
 //! Limits hold exactly, and work is cut where it would be without a bound.
 
 use super::fixture::{ATTR, Machine, START, at, serial as serial_request};
+use crate::meta::chunks::references;
 use crate::meta::namespace::inode;
-use crate::meta::tables::{INODES, META, Meta};
+use crate::meta::tables::{CHUNKS, INODES, META, Meta};
 use crate::meta::{Command, Reply, counters, query};
-use crate::types::change::Removal;
+use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::limits::{LINKS_MAX, PATH_DEPTH_MAX, REPLICAS_PER_COMMAND_MAX};
 use crate::types::{
-    AttrChange, Change, ChunkId, ClientId, InodeId, Location, Outcome, RefusalKind,
+    AttrChange, Change, ChunkId, ClientId, InodeId, Location, NewChunk, Outcome, RefusalKind,
 };
 
 struct Serial {
@@ -177,6 +178,64 @@ fn a_command_about_too_many_replicas_is_refused() {
     match machine.apply(Command::AdoptReplicas { node, chunks }) {
         Reply::Adopted(Err(refusal)) => assert_eq!(refusal.kind, RefusalKind::TooLarge),
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_chunk_that_as_many_extents_name_as_can_be_counted_is_named_no_more() {
+    let mut serial = Serial::new();
+    serial.machine = Machine::lenient();
+    serial.client = serial.machine.open_session();
+    let node = serial.machine.register(1);
+    serial.machine.apply(Command::ReserveChunkIds { count: 1 });
+    let (chunk, length) = (ChunkId(1), 100);
+    let piece = |offset, length| Piece::Chunk {
+        chunk,
+        offset,
+        length,
+    };
+    let commit = |target, offset, piece, chunks| {
+        Change::Commit(Commit {
+            target,
+            offset: WriteOffset::At(offset),
+            pieces: vec![piece],
+            chunks,
+            revision: None,
+        })
+    };
+    let new = CommitTarget::New {
+        at: at("f"),
+        attr: ATTR,
+        replace: false,
+    };
+    let replicas = vec![node];
+    let row = NewChunk {
+        chunk,
+        length,
+        checksum: 0,
+        replicas,
+    };
+    serial
+        .change(commit(new, 0, piece(0, length), vec![row]))
+        .unwrap();
+    serial.machine.edit(|state| {
+        let mut row = references::require(state, chunk)?;
+        row.references = u32::MAX;
+        state.put(CHUNKS, &chunk, &row)
+    });
+    let file = || CommitTarget::File(at("f"));
+    let inline = || Piece::Inline(bytes::Bytes::from_static(b"x"));
+    for refused in [
+        commit(file(), length, piece(0, 1), vec![]),
+        commit(file(), length / 2, inline(), vec![]),
+    ] {
+        let refused = serial.change(refused);
+        assert_eq!(kind(&refused), Some(RefusalKind::TooLarge));
+    }
+    for taken in [0, length - 1, length] {
+        serial
+            .change(commit(file(), taken, inline(), vec![]))
+            .unwrap();
     }
 }
 

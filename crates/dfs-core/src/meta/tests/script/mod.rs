@@ -135,7 +135,7 @@ impl Runner {
             "is-due" => Ok(format!("{}\n", query::housekeeping_due(&view, now)?)),
             "many" => self.many(args),
             "due" => {
-                let due = query::reclaim_due(&view, node(text(args)?)?, now, 100)?;
+                let due = query::reclaim_due(&view, node(text(args)?)?, None, now, 100)?;
                 let show = |d: &query::DueReclaim| {
                     format!("{}{}\n", d.chunk, if d.live { " live" } else { "" })
                 };

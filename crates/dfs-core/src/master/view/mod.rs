@@ -6,7 +6,8 @@
 //! the limit is found again by the full report that is asked for once there is room.
 //!
 //! An intended replica is **confirmed** when its node has reported in full to this leader in its
-//! present incarnation, is not dead, and the replica is not among the differences. That is good
+//! present incarnation, is not dead, and the replica is not among the differences, of which none
+//! were beyond the limit. That is good
 //! enough to choose sources and to count copies. It is not good enough to delete: a surplus copy
 //! goes only after the others were read through (see `planners::surplus`).
 
@@ -84,6 +85,9 @@ pub struct NodeView {
     faults: BTreeMap<ChunkId, Fault>,
     surplus: BTreeSet<ChunkId>,
     orphans: BTreeSet<ChunkId>,
+    /// More is wrong than is kept.
+    faults_overflowed: bool,
+    /// More is there beyond what is wanted than is kept.
     overflowed: bool,
 }
 
@@ -102,6 +106,7 @@ impl NodeView {
             faults: BTreeMap::new(),
             surplus: BTreeSet::new(),
             orphans: BTreeSet::new(),
+            faults_overflowed: false,
             overflowed: false,
         }
     }
@@ -114,6 +119,12 @@ impl NodeView {
     /// Whether it may be given new replicas.
     pub fn takes_replicas(&self) -> bool {
         self.heard && self.liveness == Liveness::Live && self.row.admin == AdminState::InService
+    }
+
+    /// Whether it is given up because its directory failed, and yet is heard: it takes no writes
+    /// and serves what it can read.
+    pub fn serves_in_spite(&self) -> bool {
+        self.heard && self.liveness == Liveness::Dead && self.failed.is_some()
     }
 
     /// Where it listens.
@@ -134,6 +145,11 @@ impl NodeView {
         self.surplus.iter().copied()
     }
 
+    /// The same, from an id on.
+    pub fn surplus_from(&self, from: ChunkId) -> impl Iterator<Item = ChunkId> {
+        self.surplus.range(from..).copied()
+    }
+
     /// Chunks it has that the map does not know.
     pub fn orphans(&self) -> impl Iterator<Item = ChunkId> {
         self.orphans.iter().copied()
@@ -151,12 +167,9 @@ impl NodeView {
             .len()
             .max(self.surplus.len())
             .max(self.orphans.len());
+        let overflowed = self.overflowed || self.faults_overflowed;
         self.reported == Reported::No
-            || (self.overflowed && self.reported == Reported::Full && room < DIFFERENCES_MAX / 2)
-    }
-
-    fn differences(&self) -> usize {
-        self.faults.len() + self.surplus.len() + self.orphans.len()
+            || (overflowed && self.reported == Reported::Full && room < DIFFERENCES_MAX / 2)
     }
 }
 
@@ -242,7 +255,7 @@ impl ClusterView {
             return false;
         };
         if from == ChunkId(0) {
-            node.overflowed = false;
+            (node.overflowed, node.faults_overflowed) = (false, false);
         } else if node.reported != Reported::Below(from) {
             node.reported = Reported::No;
             return false;
@@ -258,26 +271,35 @@ impl ClusterView {
 
     /// Notes that an intended replica is not there or not right.
     pub fn add_fault(&mut self, node: NodeId, chunk: ChunkId, fault: Fault) {
-        self.add(node, |node| node.faults.insert(chunk, fault));
+        if let Some(node) = self.nodes.get_mut(&node) {
+            if node.faults.len() < DIFFERENCES_MAX || node.faults.contains_key(&chunk) {
+                node.faults.insert(chunk, fault);
+            } else {
+                node.faults_overflowed = true;
+            }
+        }
     }
 
     /// Notes a replica beyond what is wanted.
     pub fn add_surplus(&mut self, node: NodeId, chunk: ChunkId) {
-        self.add(node, |node| node.surplus.insert(chunk));
+        if let Some(node) = self.nodes.get_mut(&node) {
+            node.overflowed |= !keep(&mut node.surplus, chunk);
+        }
     }
 
     /// Notes a replica of a chunk that the map does not know.
     pub fn add_orphan(&mut self, node: NodeId, chunk: ChunkId) {
-        self.add(node, |node| node.orphans.insert(chunk));
+        if let Some(node) = self.nodes.get_mut(&node) {
+            node.overflowed |= !keep(&mut node.orphans, chunk);
+        }
     }
 
-    fn add<T>(&mut self, node: NodeId, add: impl FnOnce(&mut NodeView) -> T) {
+    /// Forgets a replica that nobody wanted: it is deleted. If it is wanted by now, its node
+    /// reports it missing.
+    pub fn gone(&mut self, node: NodeId, chunk: ChunkId) {
         if let Some(node) = self.nodes.get_mut(&node) {
-            if node.differences() < DIFFERENCES_MAX {
-                add(node);
-            } else {
-                node.overflowed = true;
-            }
+            node.surplus.remove(&chunk);
+            node.orphans.remove(&chunk);
         }
     }
 
@@ -294,9 +316,17 @@ impl ClusterView {
     pub fn confirmed(&self, node: NodeId, chunk: ChunkId) -> bool {
         self.nodes.get(&node).is_some_and(|node| {
             node.reported == Reported::Full
+                && !node.faults_overflowed
                 && node.liveness != Liveness::Dead
                 && node.fault(chunk).is_none()
         })
+    }
+
+    /// Whether a node has a copy of a chunk beyond what is wanted.
+    pub fn is_surplus(&self, node: NodeId, chunk: ChunkId) -> bool {
+        self.nodes
+            .get(&node)
+            .is_some_and(|node| node.surplus.contains(&chunk))
     }
 
     /// Nodes with a copy of a chunk that they are not meant to have.
@@ -341,121 +371,13 @@ impl ClusterView {
     }
 }
 
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    /// A row of a node with a terabyte free, each in a rack of its own.
-    pub(crate) fn row(id: u32) -> NodeRow {
-        NodeRow {
-            node: NodeId(id),
-            address: format!("n{id}:1"),
-            topology: Topology {
-                rack: format!("r{id}"),
-                ..Topology::default()
-            },
-            admin: AdminState::InService,
-            epoch: NodeEpoch(1),
-            space: Space {
-                total: 1 << 40,
-                used: 0,
-                available: 1 << 40,
-            },
-            replicas: 0,
-        }
+/// Adds a chunk to differences of one kind, if there is room.
+fn keep(differences: &mut BTreeSet<ChunkId>, chunk: ChunkId) -> bool {
+    if differences.len() < DIFFERENCES_MAX {
+        differences.insert(chunk);
     }
-
-    /// A view of nodes `1..=count`, all live, heard and reported.
-    pub(crate) fn view(count: u32) -> ClusterView {
-        let mut view = ClusterView::default();
-        for id in 1..=count {
-            let row = row(id);
-            view.know(row.clone());
-            view.heard(&Heartbeat {
-                node: row.node,
-                epoch: row.epoch,
-                space: row.space,
-                replicas: 0,
-                streams: 0,
-                failed: None,
-            });
-            view.begin_part(Duration::ZERO, row.node, ChunkId(0), None);
-        }
-        view
-    }
-
-    #[test]
-    fn a_full_report_with_a_lost_part_is_asked_for_again() {
-        let mut view = view(1);
-        let n = NodeId(1);
-        assert!(view.begin_part(Duration::ZERO, n, ChunkId(0), Some(ChunkId(10))));
-        assert!(!view.confirmed(n, ChunkId(3)));
-        assert!(!view.begin_part(Duration::ZERO, n, ChunkId(20), None));
-        assert!(view.node(n).is_some_and(NodeView::wants_report));
-    }
-
-    #[test]
-    fn a_part_replaces_what_was_known_of_its_range_alone() {
-        let mut view = view(1);
-        let n = NodeId(1);
-        view.add_fault(n, ChunkId(5), Fault::Missing);
-        view.add_fault(n, ChunkId(15), Fault::Corrupt);
-        view.begin_part(Duration::ZERO, n, ChunkId(0), Some(ChunkId(10)));
-        let faults: Vec<_> = view
-            .node(n)
-            .into_iter()
-            .flat_map(NodeView::faults)
-            .collect();
-        assert_eq!(faults, [(ChunkId(15), Fault::Corrupt)]);
-    }
-
-    #[test]
-    fn a_new_incarnation_confirms_nothing_before_it_reports() {
-        let mut view = view(1);
-        let n = NodeId(1);
-        assert!(view.confirmed(n, ChunkId(1)));
-        view.know(NodeRow {
-            epoch: NodeEpoch(2),
-            ..row(1)
-        });
-        assert!(!view.confirmed(n, ChunkId(1)));
-    }
-
-    #[test]
-    fn a_row_from_before_a_registration_is_ignored() {
-        let mut view = view(1);
-        let new = NodeRow {
-            epoch: NodeEpoch(2),
-            ..row(1)
-        };
-        view.know(new.clone());
-        view.know(row(1));
-        assert_eq!(view.node(NodeId(1)).map(|node| &node.row), Some(&new));
-    }
-
-    #[test]
-    fn differences_are_bounded_and_the_rest_is_asked_for_later() {
-        let mut view = view(1);
-        let n = NodeId(1);
-        for id in 0..=DIFFERENCES_MAX as u64 {
-            view.add_surplus(n, ChunkId(id));
-        }
-        let kept = |view: &ClusterView| view.node(n).map_or(0, |node| node.surplus().count());
-        assert_eq!(kept(&view), DIFFERENCES_MAX);
-        assert!(!view.node(n).is_some_and(NodeView::wants_report));
-        for id in 0..=DIFFERENCES_MAX as u64 / 2 {
-            view.settle(n, ChunkId(id));
-        }
-        assert!(view.node(n).is_some_and(NodeView::wants_report));
-    }
-
-    #[test]
-    fn a_reader_is_sent_to_live_idle_nodes_with_right_replicas_first() {
-        let mut view = view(4);
-        view.set_liveness(NodeId(1), Liveness::Suspect);
-        view.add_fault(NodeId(2), ChunkId(1), Fault::Corrupt);
-        let mut replicas = [1, 2, 3, 4].map(NodeId);
-        view.sort_for_reading(ChunkId(1), &mut replicas);
-        assert_eq!(replicas, [3, 4, 1, 2].map(NodeId));
-    }
+    differences.contains(&chunk)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,274 @@
+//! The loop of a leader, without its sockets: the state is a machine in memory, and data nodes
+//! do at once what they are told.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+use super::*;
+use crate::env::SeededRandom;
+use crate::master::planners::report::Finding;
+use crate::master::view::Fault;
+use crate::master::view::tests::heartbeat;
+use crate::meta::Reply;
+use crate::meta::command::ReplicaDrop;
+use crate::meta::query;
+use crate::meta::tests::fixture::{ATTR, Machine, at, serial};
+use crate::proto::cluster::TaskResult;
+use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
+use crate::types::limits::RECLAIM_GRACE;
+use crate::types::{Change, NewChunk};
+
+const C: ChunkId = ChunkId(1);
+
+struct World {
+    machine: Machine,
+    leading: Leading,
+    config: MasterConfig,
+    /// Nodes that say nothing.
+    silent: BTreeSet<NodeId>,
+}
+
+impl World {
+    /// Data nodes that have reported, and chunks that files have on the first three.
+    fn new(nodes: u32, chunks: u64) -> World {
+        let mut machine = Machine::lenient();
+        for key in 1..=nodes {
+            machine.register(u128::from(key));
+        }
+        machine.apply(Command::ReserveChunkIds { count: 10_000 });
+        for chunk in 1..=chunks {
+            put(&mut machine, ChunkId(chunk));
+        }
+        let config = MasterConfig::new("x");
+        let known = map::nodes(&machine.view()).unwrap();
+        let mut world = World {
+            leading: Leading::new(1, &config, known),
+            machine,
+            config,
+            silent: BTreeSet::new(),
+        };
+        world.heartbeats();
+        for node in 1..=nodes {
+            let now = world.leading.clock;
+            let view = &mut world.leading.view;
+            assert!(view.begin_part(now, NodeId(node), ChunkId(0), None));
+        }
+        world
+    }
+
+    fn heartbeats(&mut self) {
+        for row in map::nodes(&self.machine.view()).unwrap() {
+            if !self.silent.contains(&row.node) {
+                assert!(self.leading.heartbeat(&heartbeat(row.node.0)));
+            }
+        }
+    }
+
+    fn die(&mut self, node: u32) {
+        self.silent.insert(NodeId(node));
+        for _ in 0..self.config.liveness.dead_after.as_secs() {
+            self.leading.advance(Duration::from_secs(1));
+            self.heartbeats();
+        }
+    }
+
+    fn come_back(&mut self, node: u32, chunk: ChunkId) {
+        self.silent.remove(&NodeId(node));
+        self.heartbeats();
+        let now = self.leading.clock;
+        let view = &mut self.leading.view;
+        assert!(view.begin_part(now, NodeId(node), ChunkId(0), None));
+        self.leading.note(NodeId(node), chunk, Finding::Surplus);
+    }
+
+    fn tick(&mut self) {
+        self.leading.advance(self.config.tick);
+        let question = ask(&mut self.leading, &self.config);
+        let view = self.machine.view();
+        let answers = map::look_up(&view, self.machine.now, question).unwrap();
+        let random = SeededRandom::new(1);
+        decide(&mut self.leading, &self.config, answers, &random);
+        let surplus = std::mem::take(&mut self.leading.outbox.surplus);
+        for ((node, chunk), confirmed) in surplus {
+            let drops = vec![ReplicaDrop { chunk, confirmed }];
+            self.machine.apply(Command::DropReplicas { node, drops });
+        }
+    }
+
+    /// Every node that speaks has done what it was told, but for deletions.
+    fn work(&mut self) {
+        for node in (1..=9).map(NodeId).filter(|n| !self.silent.contains(n)) {
+            for task in self.leading.tasks.of_node(node) {
+                let (Task::Copy { chunk, .. } | Task::Verify { chunk }) = task else {
+                    continue;
+                };
+                let row = map::chunk(&self.machine.view(), chunk).unwrap();
+                let result = Ok(());
+                let ended = TaskResult { task, result };
+                self.leading.finished(node, &ended, row.as_ref());
+            }
+        }
+        let made = std::mem::take(&mut self.leading.outbox.made);
+        for (chunk, made) in made {
+            let (remove, add) = (made.replaces, made.by);
+            let command = Command::ReplaceReplica { chunk, remove, add };
+            let reply = self.machine.apply(command);
+            assert_eq!(reply, Reply::Replaced(Ok(())));
+            self.leading.view.settle(add, chunk);
+        }
+    }
+
+    fn ticks(&mut self, count: usize) {
+        for _ in 0..count {
+            self.tick();
+            self.work();
+        }
+    }
+
+    fn holders(&self, chunk: ChunkId) -> Vec<NodeId> {
+        let row = query::chunk(&self.machine.view(), chunk).unwrap().unwrap();
+        let mut replicas = row.replicas;
+        replicas.sort_unstable();
+        replicas
+    }
+
+    fn is_queued(&self, chunk: ChunkId, node: u32) -> bool {
+        query::is_reclaimed(&self.machine.view(), chunk, NodeId(node)).unwrap()
+    }
+
+    fn give_up(&mut self, chunk: ChunkId, node: u32) {
+        let confirmed = [1, 2, 3].map(NodeId).to_vec();
+        let drops = vec![ReplicaDrop { chunk, confirmed }];
+        let node = NodeId(node);
+        self.machine.apply(Command::DropReplicas { node, drops });
+        assert!(query::is_reclaimed(&self.machine.view(), chunk, node).unwrap());
+    }
+
+    fn deletions(&self, node: u32) -> Vec<ChunkId> {
+        let tasks = self.leading.tasks.of_node(NodeId(node)).into_iter();
+        tasks
+            .flat_map(|task| match task {
+                Task::Delete { chunks } => chunks,
+                _ => Vec::new(),
+            })
+            .collect()
+    }
+}
+
+/// A file of one chunk, named as it, on the first three nodes.
+fn put(machine: &mut Machine, chunk: ChunkId) {
+    let client = machine.open_session();
+    let commit = Commit {
+        target: CommitTarget::New {
+            at: at(&chunk.to_string()),
+            attr: ATTR,
+            replace: false,
+        },
+        offset: WriteOffset::At(0),
+        pieces: vec![Piece::Chunk {
+            chunk,
+            offset: 0,
+            length: 10,
+        }],
+        chunks: vec![NewChunk {
+            chunk,
+            length: 10,
+            checksum: 7,
+            replicas: [1, 2, 3].map(NodeId).to_vec(),
+        }],
+        revision: None,
+    };
+    let put = machine.request(serial(client, 1), Change::Commit(commit));
+    assert!(put.is_ok(), "{put:?}");
+}
+
+fn remove(machine: &mut Machine, chunk: ChunkId) {
+    let client = machine.open_session();
+    let removal = Change::Remove {
+        at: at(&chunk.to_string()),
+        what: Removal::File,
+        skip_trash: true,
+    };
+    let removed = machine.request(serial(client, 1), removal);
+    assert!(removed.is_ok(), "{removed:?}");
+    machine.housekeep();
+}
+
+#[test]
+fn a_copy_that_waits_for_its_deletion_is_taken_back_when_another_is_lost_for_good() {
+    let mut world = World::new(4, 1);
+    world.die(1);
+    world.ticks(3);
+    assert_eq!(world.holders(C), [2, 3, 4].map(NodeId));
+    world.come_back(1, C);
+    world.ticks(3);
+    assert!(world.is_queued(C, 1));
+    world.die(2);
+    world.ticks(3);
+    assert_eq!(world.holders(C), [1, 3, 4].map(NodeId));
+    assert!(!world.is_queued(C, 1));
+    world.machine.check();
+}
+
+#[test]
+fn a_copy_that_comes_back_is_not_given_up_before_the_others_were_read() {
+    let mut world = World::new(4, 1);
+    world.die(1);
+    world.ticks(3);
+    world.come_back(1, C);
+    assert!(!world.is_queued(C, 1));
+    world.tick();
+    assert!(!world.is_queued(C, 1));
+}
+
+#[test]
+fn a_deletion_in_hand_is_taken_back_when_another_copy_is_lost() {
+    let mut world = World::new(4, 1);
+    world.give_up(C, 4);
+    world.machine.advance(RECLAIM_GRACE);
+    world.ticks(3);
+    assert_eq!(world.deletions(4), [C]);
+    world
+        .leading
+        .note(NodeId(1), C, Finding::Fault(Fault::Corrupt));
+    world.tick();
+    assert_eq!(world.deletions(4), []);
+}
+
+#[test]
+fn replicas_of_dead_chunks_go_though_many_of_live_ones_wait_before_them() {
+    const LIVE: u64 = CHUNKS_PER_DELETE_MAX as u64;
+    let mut world = World::new(4, LIVE + 1);
+    for chunk in 1..=LIVE {
+        world.give_up(ChunkId(chunk), 4);
+    }
+    world.machine.advance(RECLAIM_GRACE);
+    let dead = ChunkId(LIVE + 1);
+    world.give_up(dead, 4);
+    remove(&mut world.machine, dead);
+    world.machine.advance(RECLAIM_GRACE);
+    // Nobody is read through, so no live one may go.
+    world.silent.extend([1, 2, 3].map(NodeId));
+    for _ in 0..3 {
+        world.tick();
+    }
+    assert_eq!(world.deletions(4), [dead]);
+}
+
+#[test]
+fn surplus_copies_get_their_turn_behind_those_that_are_given_up_already() {
+    let many = 2 * SURPLUS_PER_TICK as u64;
+    let mut world = World::new(4, many + 1);
+    for chunk in 1..=many {
+        world
+            .leading
+            .note(NodeId(4), ChunkId(chunk), Finding::Surplus);
+        world.give_up(ChunkId(chunk), 4);
+    }
+    let last = ChunkId(many + 1);
+    world.leading.note(NodeId(4), last, Finding::Surplus);
+    world.ticks(4);
+    assert!(world.is_queued(last, 4));
+}
