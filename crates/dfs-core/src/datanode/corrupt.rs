@@ -1,7 +1,8 @@
 //! Replicas that failed a checksum while they were read, and are still in their place.
 //!
-//! They are reported and not served. What becomes of them the masters decide: a new copy, which
-//! puts them in quarantine, or a second look.
+//! They are reported, and their good blocks served: no other replica may have those. What becomes
+//! of them the masters decide: a new copy, which puts them in quarantine once it is complete, or
+//! a second look.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

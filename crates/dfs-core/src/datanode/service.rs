@@ -259,10 +259,6 @@ async fn serve_read(
 
 async fn open(shared: &Arc<Shared>, request: &ReadRequest) -> Result<ReplicaReader, StreamError> {
     let ReadRequest { node, chunk, range } = *request;
-    if shared.corrupt.contains(chunk) {
-        let message = format!("{chunk} was found corrupt");
-        return Err(StreamError::new(node, StreamErrorKind::Corrupt, message));
-    }
     let replica = shared.store.open_replica(chunk).await.map_err(|error| {
         note_corrupt(shared, chunk, &error);
         to_stream_error(node, &error)
@@ -340,16 +336,80 @@ async fn send_blocks(
     }
 }
 
-/// Reads blocks, and does not let a bad one out.
+/// Reads blocks, and does not let a bad one out: the good ones before it come first.
 async fn read_verified(replica: &ReplicaReader, range: ByteRange) -> Result<BlockRun, StoreError> {
-    let run = replica.read(range).await?;
+    let block_len = BLOCK_LEN as u64;
+    let mut run = match replica.read(range).await {
+        // The disk may have no more to say of one block than that it cannot read all of them.
+        Err(StoreError::Corrupt { .. }) if range.length > block_len => {
+            let to_next_block = block_len - range.offset % block_len;
+            let first = ByteRange::new(range.offset, to_next_block);
+            replica.read(first).await?
+        }
+        run => run?,
+    };
     match verify_blocks(&run.bytes, &run.crcs) {
         Ok(()) if !run.bytes.is_empty() => Ok(run),
         Ok(()) => Err(StoreError::Invalid(format!("no bytes at {range}"))),
-        Err(index) => Err(StoreError::Corrupt {
+        Err(0) => Err(StoreError::Corrupt {
             chunk: replica.chunk(),
-            block: Some(run.offset / BLOCK_LEN as u64 + index as u64),
+            block: Some(run.offset / block_len),
             reason: "the block fails its checksum".to_owned(),
         }),
+        Err(good) => {
+            run.bytes.truncate(good * BLOCK_LEN);
+            run.crcs.truncate(good);
+            Ok(run)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that is surprised fails")]
+
+    use bytes::Bytes;
+
+    use super::super::store::{ChunkStore, Purpose, StoreConfig};
+    use super::*;
+    use crate::testing::{MemoryDisk, test_env};
+    use crate::types::checksum::block_crcs;
+
+    const BLOCKS: u64 = 20;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_block_that_the_disk_cannot_read_holds_no_other_back() {
+        let disk = MemoryDisk::new(1);
+        let mut config = StoreConfig::new("/disk");
+        (config.initialize, config.small_chunk_max) = (true, 0);
+        config.reserve.bytes = 0;
+        let (store, _) = ChunkStore::open(config, test_env(1, &disk)).await.unwrap();
+        let (chunk, length) = (ChunkId(1), BLOCKS * BLOCK_LEN as u64);
+        let bytes = Bytes::from(vec![7; BLOCKS as usize * BLOCK_LEN]);
+        let mut writer = store.create(chunk, length, Purpose::Write).await.unwrap();
+        writer
+            .write(bytes.clone(), &block_crcs(&bytes))
+            .await
+            .unwrap();
+        writer.finish().await.unwrap();
+        let bad = 4096 + 3 * BLOCK_LEN as u64;
+        disk.fail_reads_at("/disk/chunks/00/0000000000000001.chunk", bad..bad + 512);
+
+        let replica = store.open_replica(chunk).await.unwrap();
+        let (mut offset, mut unread) = (0, Vec::new());
+        while offset < length {
+            match read_verified(&replica, ByteRange::new(offset, length - offset)).await {
+                Ok(run) => offset = run.offset + run.bytes.len() as u64,
+                Err(error) => {
+                    unread.push(error);
+                    offset += BLOCK_LEN as u64;
+                }
+            }
+        }
+
+        assert!(
+            matches!(&unread[..], [StoreError::Corrupt { block: Some(3), .. }]),
+            "{unread:?}"
+        );
     }
 }

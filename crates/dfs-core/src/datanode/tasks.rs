@@ -14,8 +14,8 @@ use tokio::sync::{Notify, Semaphore};
 use tracing::{info, warn};
 
 use super::Shared;
-use super::store::{Purpose, StoreError};
-use crate::proto::chunk_stream::{ChunkReader, StreamError};
+use super::store::{Purpose, ReplicaWriter, StoreError};
+use crate::proto::chunk_stream::{StreamError, StreamErrorKind};
 use crate::proto::cluster::{Task, TaskResult};
 use crate::proto::metadata::NodeAddress;
 use crate::types::checksum::combine_blocks;
@@ -152,19 +152,8 @@ impl Tasks {
         let verified = self.shared.store.verify(chunk).await;
         match &verified {
             Ok(()) => self.shared.corrupt.clear(chunk),
-            Err(StoreError::Corrupt { .. }) => {
-                let reason = verified
-                    .as_ref()
-                    .err()
-                    .map(ToString::to_string)
-                    .unwrap_or_default();
-                self.shared.corrupt.mark(chunk);
-                self.shared
-                    .store
-                    .quarantine(chunk, &reason)
-                    .await
-                    .map_err(|e| e.to_string())?;
-            }
+            // It stays where it is until there is a better one: most of its blocks are good.
+            Err(StoreError::Corrupt { .. }) => self.shared.corrupt.mark(chunk),
             Err(_) => {}
         }
         verified.map_err(|e| e.to_string())
@@ -184,7 +173,11 @@ fn weight_of(task: &Task) -> usize {
     }
 }
 
-/// A replica to get from another data node.
+/// A replica to get from other data nodes.
+///
+/// A source that has a bad block is left at that block for the next one, which may have it and
+/// lack another. The replica that is here, if it is no good as a whole, is one of the sources,
+/// and goes only when the new one is complete.
 struct Copy<'a> {
     shared: &'a Shared,
     chunk: ChunkId,
@@ -192,17 +185,27 @@ struct Copy<'a> {
     checksum: u32,
 }
 
-/// Why one attempt to copy failed.
+/// What is here of a chunk that is to be copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Here {
+    Nothing,
+    Sound,
+    Corrupt,
+    /// Not what the masters know.
+    Other,
+}
+
+/// Why a source gave no more.
 enum Failed {
     /// Another source may do.
-    Source(String),
+    Source(StreamError),
     /// It is this node's fault.
     Here(StoreError),
 }
 
 impl From<StreamError> for Failed {
     fn from(error: StreamError) -> Failed {
-        Failed::Source(error.to_string())
+        Failed::Source(error)
     }
 }
 
@@ -212,83 +215,115 @@ impl From<StoreError> for Failed {
     }
 }
 
+/// Blocks that have been copied.
+struct Copied {
+    replica: ReplicaWriter,
+    checksums: Vec<u32>,
+}
+
 impl Copy<'_> {
     async fn run(&self, sources: &[NodeAddress]) -> Result<(), String> {
-        if self.is_here().await.map_err(|e| e.to_string())? {
-            return Ok(());
-        }
-        let us = self.shared.node_or_zero();
-        let mut reasons = Vec::new();
-        for source in sources.iter().filter(|s| s.node != us) {
-            match self.copy_from(source).await {
-                Ok(()) => {
-                    self.shared.corrupt.clear(self.chunk);
-                    info!(chunk = %self.chunk, source = %source.node, "replica copied");
-                    return Ok(());
-                }
-                Err(Failed::Source(reason)) => reasons.push(reason),
-                Err(Failed::Here(error)) => return Err(error.to_string()),
+        let here = self.look().await.map_err(|e| e.to_string())?;
+        if here != Here::Sound {
+            let us = NodeAddress {
+                node: self.shared.node_or_zero(),
+                address: self.shared.address.clone(),
+            };
+            let others = sources.iter().filter(|source| source.node != us.node);
+            let mut sources: Vec<NodeAddress> = others.cloned().collect();
+            if here == Here::Corrupt {
+                sources.push(us);
             }
+            let replica = self.collect(sources).await?;
+            self.replace(here, replica)
+                .await
+                .map_err(|e| e.to_string())?;
+            info!(chunk = %self.chunk, "replica copied");
         }
-        Err(format!("no source has it: {}", reasons.join("; ")))
+        self.shared.corrupt.clear(self.chunk);
+        Ok(())
     }
 
-    /// Whether a sound replica is here. One that is not goes to quarantine.
-    async fn is_here(&self) -> Result<bool, StoreError> {
-        let store = &self.shared.store;
-        let reason = match store.open_replica(self.chunk).await {
+    /// What is here.
+    async fn look(&self) -> Result<Here, StoreError> {
+        let verified = match self.shared.store.open_replica(self.chunk).await {
             Ok(replica)
                 if (replica.length(), replica.checksum()) != (self.length, self.checksum) =>
             {
-                "it is not what the masters know".to_owned()
+                return Ok(Here::Other);
             }
-            Ok(_) => match store.verify(self.chunk).await {
-                Ok(()) => {
-                    self.shared.corrupt.clear(self.chunk);
-                    return Ok(true);
-                }
-                Err(error @ StoreError::Corrupt { .. }) => error.to_string(),
-                Err(StoreError::NotFound(_)) => return Ok(false),
-                Err(error) => return Err(error),
-            },
-            Err(error @ StoreError::Corrupt { .. }) => error.to_string(),
-            Err(StoreError::NotFound(_)) => return Ok(false),
-            Err(error) => return Err(error),
+            Ok(replica) => replica.verify().await,
+            Err(error) => Err(error),
         };
-        store.quarantine(self.chunk, &reason).await?;
-        Ok(false)
-    }
-
-    async fn copy_from(&self, source: &NodeAddress) -> Result<(), Failed> {
-        let pool = self.shared.pool();
-        let pool = pool.ok_or_else(|| Failed::Source("not in a cluster yet".to_owned()))?;
-        let all = ByteRange::new(0, self.length);
-        let reader: ChunkReader = pool.read(source, self.chunk, all).await?;
-        if (reader.length(), reader.checksum()) != (self.length, self.checksum) {
-            return Err(Failed::Source(format!(
-                "{}: not what the masters know",
-                source.node
-            )));
+        match verified {
+            Ok(()) => Ok(Here::Sound),
+            Err(StoreError::Corrupt { .. }) => Ok(Here::Corrupt),
+            Err(StoreError::NotFound(_)) => Ok(Here::Nothing),
+            Err(error) => Err(error),
         }
-        self.keep(reader, source).await
     }
 
-    async fn keep(&self, mut reader: ChunkReader, source: &NodeAddress) -> Result<(), Failed> {
+    /// Gets all blocks, each from a source that has it.
+    async fn collect(&self, mut sources: Vec<NodeAddress>) -> Result<ReplicaWriter, String> {
         let store = &self.shared.store;
-        let mut replica = store
-            .create(self.chunk, self.length, Purpose::Repair)
-            .await?;
-        let mut checksums = Vec::new();
-        while let Some(blocks) = reader.next_blocks().await? {
-            replica.write(blocks.bytes, &blocks.checksums).await?;
-            checksums.extend(blocks.checksums);
+        let replica = store.create(self.chunk, self.length, Purpose::Repair);
+        let mut copied = Copied {
+            replica: replica.await.map_err(|e| e.to_string())?,
+            checksums: Vec::new(),
+        };
+        while copied.replica.length() < self.length {
+            let before = copied.replica.length();
+            let mut reasons = Vec::new();
+            let mut damaged = Vec::new();
+            for source in sources {
+                match self.copy_from(&source, &mut copied).await {
+                    Ok(()) => break,
+                    Err(Failed::Source(error)) => {
+                        if error.kind == StreamErrorKind::Corrupt {
+                            damaged.push(source);
+                        }
+                        reasons.push(error.to_string());
+                    }
+                    Err(Failed::Here(error)) => return Err(error.to_string()),
+                }
+            }
+            if copied.replica.length() == before {
+                return Err(format!("no source has it: {}", reasons.join("; ")));
+            }
+            // What comes after the bad block they may have.
+            sources = damaged;
         }
         // Each block is right by its checksum; this says that they are the right blocks.
-        if combine_blocks(&checksums, self.length) != self.checksum {
-            return Err(Failed::Source(format!(
-                "{}: other bytes than it says",
-                source.node
-            )));
+        if combine_blocks(&copied.checksums, self.length) != self.checksum {
+            return Err("the sources have other bytes than they say".to_owned());
+        }
+        Ok(copied.replica)
+    }
+
+    /// Copies what is missing, as far as the source has it.
+    async fn copy_from(&self, source: &NodeAddress, copied: &mut Copied) -> Result<(), Failed> {
+        let wrong = |what| StreamError::new(source.node, StreamErrorKind::NotFound, what);
+        let pool = self.shared.pool();
+        let pool = pool.ok_or_else(|| wrong("not in a cluster yet"))?;
+        let offset = copied.replica.length();
+        let missing = ByteRange::new(offset, self.length - offset);
+        let mut reader = pool.read(source, self.chunk, missing).await?;
+        if (reader.length(), reader.checksum()) != (self.length, self.checksum) {
+            return Err(wrong("not what the masters know").into());
+        }
+        while let Some(blocks) = reader.next_blocks().await? {
+            copied.checksums.extend(&blocks.checksums);
+            let written = copied.replica.write(blocks.bytes, &blocks.checksums);
+            written.await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the new replica durable; what is here goes to quarantine.
+    async fn replace(&self, here: Here, replica: ReplicaWriter) -> Result<(), StoreError> {
+        if here == Here::Other {
+            let reason = "it is not what the masters know";
+            self.shared.store.quarantine(self.chunk, reason).await?;
         }
         replica.finish().await?;
         Ok(())

@@ -158,16 +158,24 @@ pub(super) async fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<
 
 /// Flips a bit in the middle of every file of a directory that is at least `length` long.
 pub(super) fn rot(directory: &Path, length: u64) {
+    rot_at(directory, length, |length| length / 2);
+}
+
+/// Flips a bit of every such file at a place that depends on its length.
+pub(super) fn rot_at(directory: &Path, length: u64, place: fn(u64) -> u64) {
     let disk = Env::real().disk;
     for entry in disk.list(directory).unwrap() {
         let path = directory.join(&entry.name);
         if entry.is_directory {
-            rot(&path, length);
+            rot_at(&path, length, place);
         } else if entry.length >= length && !entry.name.contains("index") {
-            let file = disk.open(&path, OpenMode::ReadWrite).unwrap();
+            let (file, place) = (
+                disk.open(&path, OpenMode::ReadWrite).unwrap(),
+                place(entry.length),
+            );
             let mut byte = [0];
-            file.read_at(&mut byte, entry.length / 2).unwrap();
-            file.write_at(&[byte[0] ^ 1], entry.length / 2).unwrap();
+            file.read_at(&mut byte, place).unwrap();
+            file.write_at(&[byte[0] ^ 1], place).unwrap();
         }
     }
 }

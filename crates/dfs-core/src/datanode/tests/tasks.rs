@@ -1,6 +1,6 @@
 //! What masters have nodes do.
 
-use super::fixture::{Cluster, bytes, eventually, read, rot, write};
+use super::fixture::{Cluster, bytes, eventually, read, rot, rot_at, write};
 use crate::proto::cluster::Task;
 use crate::proto::metadata::NodeAddress;
 use crate::types::checksum::crc32c;
@@ -74,6 +74,51 @@ async fn a_copy_replaces_a_corrupt_replica_and_it_is_served_again() {
     assert!(read(&cluster.pool, &first, CHUNK, ALL).await.unwrap() == bytes(CHUNK, LENGTH));
 }
 
+/// The end of the first block and the beginning of the last one.
+const EARLY: fn(u64) -> u64 = |length| length - LENGTH as u64 + 65_535;
+const LATE: fn(u64) -> u64 = |length| length - 1;
+
+#[tokio::test]
+async fn a_copy_takes_every_block_from_a_source_in_which_it_is_good() {
+    let (mut cluster, first, second) = cluster().await;
+    let third = cluster.add(|_| {}).await;
+    assert_eq!(done(&cluster, &second, copy_from(&[&first])).await, Ok(()));
+    cluster.master.state().finished.clear();
+    for (node, place) in [(0, EARLY), (0, LATE), (1, |length| length / 2)] {
+        rot_at(&cluster.directory(node), LENGTH as u64, place);
+    }
+
+    let copied = done(&cluster, &third, copy_from(&[&first, &second])).await;
+
+    assert_eq!(copied, Ok(()));
+    assert!(read(&cluster.pool, &third, CHUNK, ALL).await.unwrap() == bytes(CHUNK, LENGTH));
+}
+
+#[tokio::test]
+async fn a_damaged_replica_gives_its_good_blocks_to_the_one_that_replaces_it() {
+    let (cluster, first, second) = cluster().await;
+    assert_eq!(done(&cluster, &second, copy_from(&[&first])).await, Ok(()));
+    rot_at(&cluster.directory(0), LENGTH as u64, EARLY);
+    rot_at(&cluster.directory(1), LENGTH as u64, LATE);
+
+    assert_eq!(done(&cluster, &first, copy_from(&[&second])).await, Ok(()));
+
+    assert!(read(&cluster.pool, &first, CHUNK, ALL).await.unwrap() == bytes(CHUNK, LENGTH));
+}
+
+#[tokio::test]
+async fn a_damaged_replica_stays_when_no_better_one_can_be_had() {
+    let (cluster, first, second) = cluster().await;
+    rot_at(&cluster.directory(0), LENGTH as u64, EARLY);
+
+    let failed = done(&cluster, &first, copy_from(&[&second])).await;
+
+    assert!(failed.unwrap_err().contains("corrupt"));
+    let end = ByteRange::new(65_536, LENGTH as u64 - 65_536);
+    let good = read(&cluster.pool, &first, CHUNK, end).await.unwrap();
+    assert!(good == bytes(CHUNK, LENGTH)[65_536..]);
+}
+
 #[tokio::test]
 async fn a_deletion_deletes_and_is_reported_even_if_the_first_report_is_lost() {
     let (cluster, first, _) = cluster().await;
@@ -103,7 +148,7 @@ async fn a_deletion_deletes_and_is_reported_even_if_the_first_report_is_lost() {
 }
 
 #[tokio::test]
-async fn a_replica_that_fails_its_verification_goes_to_quarantine() {
+async fn a_replica_that_fails_its_verification_is_reported_and_stays() {
     let (cluster, first, _) = cluster().await;
     let verify = Task::Verify { chunk: CHUNK };
     assert_eq!(done(&cluster, &first, verify.clone()).await, Ok(()));
@@ -117,7 +162,7 @@ async fn a_replica_that_fails_its_verification_goes_to_quarantine() {
             .contains("corrupt")
     );
 
-    assert_eq!(cluster.nodes[0].shared.store.replicas(), 0);
+    assert_eq!(cluster.nodes[0].shared.store.replicas(), 1);
     eventually("the master hears of it", || {
         cluster
             .master

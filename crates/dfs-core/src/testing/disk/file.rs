@@ -45,7 +45,8 @@ impl DiskFile for MemoryFile {
             unreadable,
             ..
         } = &world.inodes[&self.inode];
-        if *unreadable {
+        let end = offset + buffer.len() as u64;
+        if offset < unreadable.end && unreadable.start < end {
             return Err(io::Error::other("the disk failed to read"));
         }
         let range = offset as usize..offset as usize + buffer.len();

@@ -1,6 +1,7 @@
 //! What a file holds, what of it is durable, and what a loss of power leaves.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use super::PAGE;
 use crate::env::{Random, SeededRandom};
@@ -13,7 +14,7 @@ pub(super) struct Inode {
     pub(super) durable: Vec<u8>,
     pub(super) unsynced: Vec<Change>,
     pub(super) pages: BTreeSet<u64>,
-    pub(super) unreadable: bool,
+    pub(super) unreadable: Range<u64>,
 }
 
 #[derive(Debug, Clone)]

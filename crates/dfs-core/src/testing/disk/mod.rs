@@ -6,6 +6,7 @@ mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -85,9 +86,14 @@ impl MemoryDisk {
 
     /// No byte of this file can be read, or all can again.
     pub fn fail_reads_of(&self, path: impl AsRef<Path>, failing: bool) {
+        self.fail_reads_at(path, if failing { 0..u64::MAX } else { 0..0 });
+    }
+
+    /// These bytes of the file, and only these, cannot be read.
+    pub fn fail_reads_at(&self, path: impl AsRef<Path>, range: Range<u64>) {
         let mut world = self.world();
         let inode = world.inode_at(path.as_ref()).unwrap();
-        world.inodes.get_mut(&inode).unwrap().unreadable = failing;
+        world.inodes.get_mut(&inode).unwrap().unreadable = range;
     }
 
     /// Whether no file can be opened, because too many are.

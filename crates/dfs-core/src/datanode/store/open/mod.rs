@@ -5,6 +5,7 @@
 //! headers of files, and the records appended since its last commit with all their bytes, as
 //! those may be torn. Without an index every header is read and a new index built.
 
+mod adopted;
 mod claim;
 mod recovery;
 mod scan;

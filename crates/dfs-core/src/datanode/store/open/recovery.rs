@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::RecoveryReport;
+use super::adopted::Adopted;
 use super::scan::{Found, scan_segment};
 use crate::datanode::store::Shared;
 use crate::datanode::store::commit::Removed;
@@ -27,6 +28,8 @@ pub(super) struct Recovery<'a> {
     report: RecoveryReport,
     /// Records in use, by segment.
     live: BTreeMap<u64, u64>,
+    /// Replicas that may not be on the disk yet.
+    adopted: Adopted,
 }
 
 impl<'a> Recovery<'a> {
@@ -39,6 +42,7 @@ impl<'a> Recovery<'a> {
             shared,
             report,
             live,
+            adopted: Adopted::default(),
         }
     }
 
@@ -55,6 +59,7 @@ impl<'a> Recovery<'a> {
         if !self.report.clean {
             self.chunks()?;
         }
+        self.adopted.make_durable(self.shared)?;
         // From now on the index is not clean, and has all that there is.
         let everything = Scanned {
             segment: last,
@@ -144,10 +149,10 @@ impl<'a> Recovery<'a> {
                 std::cmp::Ordering::Equal => scanned.offset,
                 std::cmp::Ordering::Greater => PAGE_LEN,
             };
-            // Only what was being written when the power went can be torn.
-            let read_all = !self.report.index_rebuilt || number == last;
+            // Only what was being written when it stopped can be torn, or not on the disk.
+            let fresh = !self.report.index_rebuilt || number == last;
             if from != u64::MAX {
-                moved |= self.segment(number, from, read_all)?;
+                moved |= self.segment(number, from, fresh)?;
             }
         }
         if moved {
@@ -157,7 +162,7 @@ impl<'a> Recovery<'a> {
     }
 
     /// Adopts the records of a segment. Returns whether the file was moved away.
-    fn segment(&mut self, number: u64, from: u64, read_all: bool) -> Result<bool, StoreError> {
+    fn segment(&mut self, number: u64, from: u64, fresh: bool) -> Result<bool, StoreError> {
         let path = self.shared.paths.segment(number);
         let found = match scan_segment(&*self.shared.env.disk, &path, from) {
             Ok(found) => found,
@@ -177,7 +182,7 @@ impl<'a> Recovery<'a> {
             match found {
                 Found::Record { header, .. } if header.state == RecordState::Deleted => {}
                 Found::Record { offset, header } => {
-                    self.record(number, offset, &header, read_all)?;
+                    self.record(number, offset, &header, fresh)?;
                 }
                 Found::Damage { offset, length } => {
                     self.report.noticed += 1;
@@ -194,7 +199,7 @@ impl<'a> Recovery<'a> {
         segment: u64,
         offset: u64,
         header: &ReplicaHeader,
-        read_all: bool,
+        fresh: bool,
     ) -> Result<(), StoreError> {
         let chunk = header.chunk;
         let entry = Entry {
@@ -207,7 +212,7 @@ impl<'a> Recovery<'a> {
         if known == Some(entry) {
             return Ok(());
         }
-        let sound = Opened::open(self.shared, chunk, entry).and_then(|opened| match read_all {
+        let sound = Opened::open(self.shared, chunk, entry).and_then(|opened| match fresh {
             true => opened.verify_at_rest(chunk),
             false => Ok(()),
         });
@@ -216,15 +221,19 @@ impl<'a> Recovery<'a> {
             (Err(e), _) => e.to_string(),
             (Ok(()), Some(_)) => "it is here twice".into(),
             (Ok(()), None) => {
-                self.adopt(chunk, entry);
+                self.adopt(chunk, entry, fresh);
                 return Ok(());
             }
         };
         self.set_record_aside(chunk, entry, &wrong)
     }
 
-    fn adopt(&mut self, chunk: ChunkId, entry: Entry) {
+    /// Takes a replica into the index; a fresh one may not be on the disk yet.
+    fn adopt(&mut self, chunk: ChunkId, entry: Entry, fresh: bool) {
         self.shared.index.insert(chunk, entry, None);
+        if fresh {
+            self.adopted.add(self.shared, chunk, &entry);
+        }
         if let Place::Small { segment, .. } = entry.place {
             *self.live.entry(segment).or_default() += 1;
         }
@@ -354,15 +363,13 @@ impl<'a> Recovery<'a> {
                 "its header does not agree with its name or length".into()
             ));
         }
-        self.adopt(
-            chunk,
-            Entry {
-                place: Place::Large,
-                length: header.length,
-                checksum: header.checksum,
-                data_offset: header.data_offset,
-            },
-        );
+        let entry = Entry {
+            place: Place::Large,
+            length: header.length,
+            checksum: header.checksum,
+            data_offset: header.data_offset,
+        };
+        self.adopt(chunk, entry, true);
         Ok(Ok(()))
     }
 

@@ -202,10 +202,9 @@ impl Opened {
         range: ByteRange,
     ) -> Result<BlockRun, StoreError> {
         let run = self.read_at_rest(chunk, range);
-        // A deletion takes the index row away before it makes a hole of the bytes.
-        if matches!(self.entry.place, Place::Small { .. })
-            && shared.index.get(chunk)?.map(|e| e.place) != Some(self.entry.place)
-        {
+        // A deletion takes the index row away before it makes a hole of the bytes, and a file is
+        // readable while it is open even if it is gone.
+        if shared.index.get(chunk)? != Some(self.entry) {
             return Err(StoreError::NotFound(chunk));
         }
         run

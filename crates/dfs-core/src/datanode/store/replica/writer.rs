@@ -159,6 +159,10 @@ impl ReplicaWriter {
             length: self.length,
             checksum: combine_blocks(&self.crcs, self.length),
         };
+        // First, so that what is here goes only when this can take its place.
+        if let Target::File(part) = &mut self.target {
+            part.seal(&self.shared, summary, &self.crcs).await?;
+        }
         if self.keep_existing(summary).await? {
             self.abandon();
             return Ok(summary);
@@ -174,21 +178,17 @@ impl ReplicaWriter {
                 },
                 reply,
             },
-            Target::File(mut part) => {
-                let data_offset = part.data_offset;
-                part.seal(&self.shared, summary, &self.crcs).await?;
-                Op::Publish {
-                    part: part.hand_on(),
-                    chunk: self.chunk,
-                    entry: Entry {
-                        place: Place::Large,
-                        length: self.length,
-                        checksum: summary.checksum,
-                        data_offset,
-                    },
-                    reply,
-                }
-            }
+            Target::File(part) => Op::Publish {
+                chunk: self.chunk,
+                entry: Entry {
+                    place: Place::Large,
+                    length: self.length,
+                    checksum: summary.checksum,
+                    data_offset: part.data_offset,
+                },
+                part: part.hand_on(),
+                reply,
+            },
             Target::Done => {
                 return Err(StoreError::Invalid(format!(
                     "{}: the writer is done",

@@ -195,6 +195,10 @@ impl Life {
         }
         self.store = Some(open(&self.disk).await.0);
         self.check().await;
+        // What it reports from now on it has to keep.
+        for row in self.store().list(ChunkId(0), 10_000).await.unwrap() {
+            self.chunks.get_mut(&row.chunk.0).unwrap().1 = Expected::There;
+        }
     }
 
     async fn check(&self) {

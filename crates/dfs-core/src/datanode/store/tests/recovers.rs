@@ -123,6 +123,45 @@ async fn a_killed_process_loses_nothing_it_finished() {
     drop(half);
 }
 
+/// What is reported after the process was killed must be there when the power goes next.
+async fn assert_reported_is_kept(disk: &MemoryDisk, length: usize) {
+    let (store, _) = open(disk).await;
+    let reported = listed(&store).await;
+    disk.cut_power();
+    let (store, _) = open(disk).await;
+    assert_eq!(listed(&store).await, reported);
+    for chunk in reported {
+        assert_has(&store, chunk, length).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_killed_process_had_not_synced_is_kept_once_it_is_reported() {
+    for length in [SMALL, LARGE] {
+        for (seed, stops_after) in (0..20).flat_map(|s| (0..12).map(move |n| (s, n + 1))) {
+            let disk = MemoryDisk::new(seed);
+            let (store, _) = open(&disk).await;
+            disk.lose_power_after(stops_after);
+            // It may be done before it is stopped.
+            let _ = put(&store, 1, length).await;
+            disk.kill_process();
+            assert_reported_is_kept(&disk, length).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_failed_sync_lost_is_written_again_before_it_is_reported() {
+    let disk = MemoryDisk::new(1);
+    let (store, _) = open(&disk).await;
+    put(&store, 1, SMALL).await.unwrap();
+    disk.fail_syncs(1);
+    let failed = put(&store, 2, SMALL).await.unwrap_err();
+    assert!(matches!(failed, StoreError::Failed(_)), "{failed}");
+    disk.kill_process();
+    assert_reported_is_kept(&disk, SMALL).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_its_index_a_store_builds_a_new_one() {
     let disk = MemoryDisk::new(1);

@@ -171,15 +171,19 @@ async fn a_segment_without_replicas_is_removed_once_it_is_sealed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_of_a_deleted_replica_gets_no_zeroes() {
-    let disk = MemoryDisk::new(1);
-    let (store, _) = open(&disk).await;
-    put(&store, 1, SMALL).await.unwrap();
-    put(&store, 2, SMALL).await.unwrap();
-    let reader = store.open_replica(ChunkId(1)).await.unwrap();
-    store.delete(&[ChunkId(1)]).await.unwrap();
-    let read = reader.read(ByteRange::new(0, 10)).await;
-    assert_eq!(read, Err(StoreError::NotFound(ChunkId(1))));
+async fn a_reader_of_a_deleted_replica_gets_neither_zeroes_nor_what_was_there() {
+    for length in [SMALL, LARGE] {
+        let disk = MemoryDisk::new(1);
+        let (store, _) = open(&disk).await;
+        put(&store, 1, length).await.unwrap();
+        put(&store, 2, length).await.unwrap();
+        let reader = store.open_replica(ChunkId(1)).await.unwrap();
+        store.delete(&[ChunkId(1)]).await.unwrap();
+        let gone = StoreError::NotFound(ChunkId(1));
+        let read = reader.read(ByteRange::new(0, 10)).await;
+        assert_eq!(read, Err(gone.clone()));
+        assert_eq!(reader.verify().await, Err(gone));
+    }
 }
 
 #[tokio::test(start_paused = true)]
