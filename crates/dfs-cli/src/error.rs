@@ -1,7 +1,9 @@
 //! What went wrong, for people (message and hints) and for scripts (exit status).
 
+use std::error::Error as _;
 use std::fmt::Display;
 use std::io;
+use std::iter::successors;
 
 use dfs_core::error::{Error, ErrorKind};
 use dfs_core::types::RefusalKind;
@@ -172,6 +174,9 @@ fn hints(verb: &str, subject: &str, error: &Error) -> Vec<String> {
             "it may have been done: look with `dfs stat {subject}` before trying again"
         ));
     }
+    if is_port_taken(error) {
+        return one("masters keep their ports: stop the program that took this one".to_owned());
+    }
     match (error.kind(), error.refusal().map(|r| r.kind), verb) {
         (_, Some(RefusalKind::NotEmpty), "remove") => {
             one(format!("`dfs rm -r {subject}` moves it to the trash"))
@@ -201,6 +206,12 @@ fn hints(verb: &str, subject: &str, error: &Error) -> Vec<String> {
         }
         _ => Vec::new(),
     }
+}
+
+fn is_port_taken(error: &Error) -> bool {
+    let causes = successors(error.source(), |&cause| cause.source());
+    let mut causes = causes.filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.kind() == io::ErrorKind::AddrInUse)
 }
 
 /// A failure of a file of this machine.

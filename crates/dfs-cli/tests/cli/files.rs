@@ -1,5 +1,7 @@
 //! Files in, files out, and what is said about them.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use serde_json::Value;
@@ -232,4 +234,26 @@ fn what_cannot_be_done_is_said_with_its_reason_and_a_hint() {
         "a refused get left a file"
     );
     assert_eq!(machine.read("a"), b"hello\n");
+}
+
+#[test]
+fn what_cannot_be_stored_is_named_and_the_rest_is_stored() {
+    let machine = Machine::new();
+    let _up = machine.up(&[]);
+    machine.write("tree/a", "hello\n");
+    machine.write("tree/z", "bye\n");
+    let unnameable = machine
+        .work()
+        .join("tree")
+        .join(OsStr::from_bytes(b"b\xff"));
+    std::fs::write(unnameable, "lost\n").unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(machine.work().join("tree/s")).unwrap();
+    // Its first page is mapped nowhere.
+    let unreadable = "/proc/self/mem";
+    let shown = machine.script(&[
+        &["put", unreadable, "/x"],
+        &["put", "-r", "tree", unreadable, "/"],
+        &["ls", "-R", "/"],
+    ]);
+    insta::assert_snapshot!(shown);
 }
