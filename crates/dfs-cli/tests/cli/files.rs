@@ -189,7 +189,7 @@ fn what_cannot_be_done_is_said_with_its_reason_and_a_hint() {
     let _up = machine.up(&[]);
     machine.write("a", "hello\n");
     machine.write("dir/x", "x\n");
-    machine.ok(&["mkdir", "-p", "/d/sub"]);
+    machine.ok(&["mkdir", "-p", "/d/sub", "/full/d/sub"]);
     machine.ok(&["put", "a", "/file"]);
     let shown = machine.script(&[
         &["cat", "/missing"],
@@ -217,6 +217,7 @@ fn what_cannot_be_done_is_said_with_its_reason_and_a_hint() {
         &["rm", "/d"],
         &["rm", "-r", "/"],
         &["mv", "/d", "/d/sub/d"],
+        &["mv", "/d", "/full"],
         &["mv", "/missing", "/x"],
         &["mv", "/file", "/file"],
         &["cp", "/d", "/e"],
