@@ -1,7 +1,9 @@
 //! What went wrong, for people (message and hints) and for scripts (exit status).
 
+use std::error::Error as _;
 use std::fmt::Display;
 use std::io;
+use std::iter::successors;
 
 use dfs_core::error::{Error, ErrorKind};
 use dfs_core::types::RefusalKind;
@@ -137,14 +139,19 @@ fn reason(subject: &str, error: &Error) -> String {
     let Some(refusal) = error.refusal() else {
         return error.to_string();
     };
-    let about = refusal.subject.strip_prefix(subject);
-    match about.map(|rest| rest.trim_start_matches([':', ' '])) {
-        Some("") => refusal.kind.to_string(),
-        Some(rest) if rest.starts_with('(') => format!("{} {rest}", refusal.kind),
-        Some(rest) if !rest.starts_with('/') => format!("{}: {rest}", refusal.kind),
-        _ if refusal.subject.is_empty() => refusal.kind.to_string(),
-        _ => format!("{}: {}", refusal.kind, refusal.subject),
+    let kind = refusal.kind;
+    if refusal.subject == subject || refusal.subject.is_empty() {
+        return kind.to_string();
     }
+    match refusal.subject.strip_prefix(last(subject)) {
+        Some(count) if count.starts_with(" (") => format!("{kind}{count}"),
+        _ => format!("{kind}: {}", refusal.subject),
+    }
+}
+
+/// Of `a` to `b` the second.
+fn last(subject: &str) -> &str {
+    subject.rsplit('`').next().unwrap_or(subject)
 }
 
 /// The exit status for an error of the cluster.
@@ -163,8 +170,8 @@ pub(crate) fn exit_of(error: &Error) -> Exit {
 }
 
 fn hints(verb: &str, subject: &str, error: &Error) -> Vec<String> {
-    // Of `a` to `b` it is the second that cannot be made.
-    let subject = subject.rsplit('`').next().unwrap_or(subject);
+    // Of two it is the second that cannot be made.
+    let subject = last(subject);
     let parent = subject.rsplit_once('/').map_or("/", |(parent, _)| parent);
     let one = |hint: String| vec![hint];
     if error.is_outcome_unknown() {
@@ -172,10 +179,10 @@ fn hints(verb: &str, subject: &str, error: &Error) -> Vec<String> {
             "it may have been done: look with `dfs stat {subject}` before trying again"
         ));
     }
+    if is_port_taken(error) {
+        return one("masters keep their ports: stop the program that took this one".to_owned());
+    }
     match (error.kind(), error.refusal().map(|r| r.kind), verb) {
-        (_, Some(RefusalKind::NotEmpty), "remove") => {
-            one(format!("`dfs rm -r {subject}` moves it to the trash"))
-        }
         (_, Some(RefusalKind::IsADirectory), "remove") => one(format!(
             "`dfs rm -r {subject}` removes it with its contents"
         )),
@@ -201,6 +208,12 @@ fn hints(verb: &str, subject: &str, error: &Error) -> Vec<String> {
         }
         _ => Vec::new(),
     }
+}
+
+fn is_port_taken(error: &Error) -> bool {
+    let causes = successors(error.source(), |&cause| cause.source());
+    let mut causes = causes.filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.kind() == io::ErrorKind::AddrInUse)
 }
 
 /// A failure of a file of this machine.
@@ -259,14 +272,6 @@ mod tests {
 
     #[test]
     fn a_message_names_its_subject_once() {
-        let result = refused(RefusalKind::NotEmpty, "/a (312 entries)").doing("remove", "/a");
-        let said = message(result.unwrap_err());
-        assert_eq!(
-            said.text,
-            "cannot remove `/a`: directory not empty (312 entries)"
-        );
-        assert_eq!(said.hints, ["`dfs rm -r /a` moves it to the trash"]);
-
         let result = refused(RefusalKind::NotFound, "/a").doing("read", "/a");
         assert_eq!(
             message(result.unwrap_err()).text,

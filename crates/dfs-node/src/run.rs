@@ -11,7 +11,8 @@ use dfs_core::datanode::{DataNode, DataNodeConfig, DataNodeError};
 use dfs_core::env::{Env, raise_handle_limit};
 use dfs_core::error::{Error, ErrorKind};
 use dfs_core::master::{Master, MasterConfig};
-use dfs_core::types::Topology;
+use dfs_core::proto::hello::{self, Hello, Service};
+use dfs_core::types::{ClusterId, Topology};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -24,6 +25,9 @@ pub(crate) struct Failure {
     hint: Option<String>,
     code: u8,
 }
+
+/// How long a seed is asked whose it is.
+const SEED_TIMEOUT: Duration = Duration::from_secs(1);
 
 const REFUSED: u8 = 1;
 const USAGE: u8 = 2;
@@ -222,7 +226,12 @@ fn affordable(wanted: usize, handles_each: u64, handles: Option<u64>) -> usize {
     wanted.min(most)
 }
 
-/// Everybody who reaches the port has full access: say so where it is more than this machine.
+/// Everybody who reaches the port has full access: says so where it is more than this machine,
+/// whatever the log is for.
+#[allow(
+    clippy::print_stderr,
+    reason = "for a person, and not to be filtered away"
+)]
 fn warn_if_open(listen: &str) {
     let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
     let loopback = host == "localhost"
@@ -233,10 +242,9 @@ fn warn_if_open(listen: &str) {
     if loopback {
         tracing::info!(%listen, "listening on loopback only; there is no encryption or login yet");
     } else {
-        tracing::warn!(
-            %listen,
-            "NO ENCRYPTION AND NO LOGIN YET: whoever reaches this port can read, change and \
-             delete everything; keep it inside a network you trust"
+        eprintln!(
+            "warning: {listen}: NO ENCRYPTION AND NO LOGIN YET: whoever reaches this port can \
+             read, change and delete everything; keep it inside a network you trust"
         );
     }
 }
@@ -244,6 +252,7 @@ fn warn_if_open(listen: &str) {
 async fn init(settings: MasterSettings) -> Result<(), Failure> {
     let config = master_config(&settings)?;
     let directory = config.replica.directory.display().to_string();
+    warn_if_open(&config.listen);
     let master = Master::start(config, Env::real()).await?;
     if master.is_member() {
         master.shutdown().await;
@@ -268,14 +277,20 @@ async fn master(settings: MasterSettings) -> Result<(), Failure> {
     warn_if_open(&config.listen);
     let stop = stop_signal()?;
     let master = Master::start(config, Env::real()).await?;
-    if !master.is_member() {
-        let Some(seeds) = settings.join.filter(|seeds| !seeds.is_empty()) else {
+    let seeds = settings.join.unwrap_or_default();
+    if let Some(ours) = master.cluster() {
+        if let Err(refused) = refuse_another_cluster(&directory, ours, &seeds).await {
+            master.shutdown().await;
+            return Err(refused);
+        }
+    } else {
+        if seeds.is_empty() {
             master.shutdown().await;
             return Err(
                 Failure::new(REFUSED, format!("{directory} belongs to no cluster yet"))
                     .hint("found one with `dfs-node init`, or join one with `--join HOST:PORT`"),
             );
-        };
+        }
         master.join(&seeds).await?;
     }
     if let Some(status) = master.status()? {
@@ -300,6 +315,29 @@ async fn master(settings: MasterSettings) -> Result<(), Failure> {
             format!("the master stopped: {reason:?}"),
         )),
     }
+}
+
+/// A member that is told to join is where it should be, unless a seed is of another cluster.
+async fn refuse_another_cluster(
+    directory: &str,
+    ours: ClusterId,
+    seeds: &[String],
+) -> Result<(), Failure> {
+    let (service, cluster) = (Service::Metadata, None);
+    for seed in seeds {
+        let hello = Hello { service, cluster };
+        let network = Env::real().network;
+        let called = hello::call(&*network, seed, hello, SEED_TIMEOUT).await;
+        // One that does not answer is not needed any more.
+        if let Ok((_, Some(theirs))) = called
+            && theirs != ours
+        {
+            let what = format!("{directory} belongs to cluster {ours}, {seed} to {theirs}");
+            return Err(Failure::new(REFUSED, what)
+                .hint("join from an empty directory, or leave out `--join`"));
+        }
+    }
+    Ok(())
 }
 
 async fn data(settings: DataSettings, new: bool) -> Result<(), Failure> {

@@ -5,14 +5,17 @@ use dfs_core::types::FileKind;
 
 use crate::context::{ClusterArgs, Context};
 use crate::error::{Doing, Result};
+use crate::output::Output;
+use crate::text::attr::AttrDocument;
 use crate::text::remote::RemotePath;
 use crate::text::size::count;
-use crate::walk::{Step, Walk};
+use crate::walk::{Found, Step, Walk};
 
 const EXAMPLES: &str = "\
 Examples:
   dfs tree /
-  dfs tree --level 2 /backup";
+  dfs tree --level 2 /backup
+  dfs tree --json / | jq '.entries[] | select(.kind == \"file\") | .path'";
 
 /// Draw a directory with all below it.
 #[derive(Debug, Args)]
@@ -30,6 +33,10 @@ pub(crate) struct TreeArgs {
     #[arg(long, short)]
     all: bool,
 
+    /// A JSON document: `path`, `entries`.
+    #[arg(long)]
+    json: bool,
+
     #[command(flatten)]
     cluster: ClusterArgs,
 }
@@ -43,26 +50,22 @@ pub(crate) async fn run(args: TreeArgs, context: &Context) -> Result<()> {
     // What is drawn before names, by level: a line where more is to come.
     let mut rails: Vec<&str> = Vec::new();
     let mut next = walk.next().await?;
-    output.line(&args.path)?;
+    let mut json = match args.json {
+        true => {
+            let head = serde_json::json!({ "path": args.path.to_string() });
+            Some(output.json_list(&head, "entries")?)
+        }
+        false => output.line(&args.path).map(|()| None)?,
+    };
     while let Some(step) = next {
         if let Step::At(found) = step {
-            rails.truncate(found.depth - 1);
-            let branch = if found.is_last {
-                "└── "
-            } else {
-                "├── "
-            };
-            let link = match found.attr.kind {
+            let target = match found.attr.kind {
                 FileKind::Symlink => {
                     let target = client.read_link(&found.path).await;
-                    let target = target.doing("read", &found.path)?;
-                    format!(" -> {}", output.name(&target))
+                    Some(target.doing("read", &found.path)?)
                 }
-                FileKind::File | FileKind::Directory => String::new(),
+                FileKind::File | FileKind::Directory => None,
             };
-            let name = output.name(&found.name);
-            output.line(format_args!("{}{branch}{name}{link}", rails.concat()))?;
-            rails.push(if found.is_last { "    " } else { "│   " });
             match found.is_directory() {
                 true => directories += 1,
                 false => files += 1,
@@ -70,12 +73,37 @@ pub(crate) async fn run(args: TreeArgs, context: &Context) -> Result<()> {
             if args.level.is_some_and(|level| found.depth >= level.into()) {
                 walk.stay_out();
             }
+            if let Some(json) = &mut json {
+                json.item(&AttrDocument::new(
+                    found.path.to_string(),
+                    &found.attr,
+                    target,
+                ))?;
+            } else {
+                rails.truncate(found.depth - 1);
+                output.line(drawn(&rails, &found, target.as_deref(), output))?;
+                rails.push(if found.is_last { "    " } else { "│   " });
+            }
         }
         next = walk.next().await?;
+    }
+    if let Some(json) = json {
+        return json.end();
     }
     let directories = count(directories, "directory", "directories");
     output.line(format_args!(
         "\n{directories}, {}",
         count(files, "file", "files")
     ))
+}
+
+fn drawn(rails: &[&str], found: &Found, target: Option<&str>, output: &Output) -> String {
+    let branch = if found.is_last {
+        "└── "
+    } else {
+        "├── "
+    };
+    let name = output.name(&found.name);
+    let link = target.map_or_else(String::new, |target| format!(" -> {}", output.name(target)));
+    format!("{}{branch}{name}{link}", rails.concat())
 }

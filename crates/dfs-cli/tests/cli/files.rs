@@ -1,5 +1,7 @@
 //! Files in, files out, and what is said about them.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use serde_json::Value;
@@ -187,7 +189,7 @@ fn what_cannot_be_done_is_said_with_its_reason_and_a_hint() {
     let _up = machine.up(&[]);
     machine.write("a", "hello\n");
     machine.write("dir/x", "x\n");
-    machine.ok(&["mkdir", "-p", "/d/sub"]);
+    machine.ok(&["mkdir", "-p", "/d/sub", "/full/d/sub"]);
     machine.ok(&["put", "a", "/file"]);
     let shown = machine.script(&[
         &["cat", "/missing"],
@@ -215,6 +217,7 @@ fn what_cannot_be_done_is_said_with_its_reason_and_a_hint() {
         &["rm", "/d"],
         &["rm", "-r", "/"],
         &["mv", "/d", "/d/sub/d"],
+        &["mv", "/d", "/full"],
         &["mv", "/missing", "/x"],
         &["mv", "/file", "/file"],
         &["cp", "/d", "/e"],
@@ -232,4 +235,26 @@ fn what_cannot_be_done_is_said_with_its_reason_and_a_hint() {
         "a refused get left a file"
     );
     assert_eq!(machine.read("a"), b"hello\n");
+}
+
+#[test]
+fn what_cannot_be_stored_is_named_and_the_rest_is_stored() {
+    let machine = Machine::new();
+    let _up = machine.up(&[]);
+    machine.write("tree/a", "hello\n");
+    machine.write("tree/z", "bye\n");
+    let unnameable = machine
+        .work()
+        .join("tree")
+        .join(OsStr::from_bytes(b"b\xff"));
+    std::fs::write(unnameable, "lost\n").unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(machine.work().join("tree/s")).unwrap();
+    // Its first page is mapped nowhere.
+    let unreadable = "/proc/self/mem";
+    let shown = machine.script(&[
+        &["put", unreadable, "/x"],
+        &["put", "-r", "tree", unreadable, "/"],
+        &["ls", "-R", "/"],
+    ]);
+    insta::assert_snapshot!(shown);
 }

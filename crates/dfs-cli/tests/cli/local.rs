@@ -160,3 +160,27 @@ fn a_reader_that_stops_reading_is_no_error() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), &*said), (Some(0), ""));
 }
+
+#[test]
+fn a_port_that_another_program_took_is_named_at_once_if_it_cannot_be_done_without() {
+    let mut machine = Machine::new();
+    machine.ok(&["mkdir", "/d"]);
+    let roster = std::fs::read_to_string(machine.home().join("cluster/cluster")).unwrap();
+    let address = |what: &str| {
+        let mut lines = roster.lines();
+        lines.find_map(|line| Some(line.strip_prefix(what)?.trim().to_owned()))
+    };
+    let node = std::net::TcpListener::bind(address("node").unwrap()).unwrap();
+    assert_eq!(machine.ok(&["ls", "/"]), "d\n");
+    drop(node);
+
+    let address = address("master").unwrap();
+    let master = std::net::TcpListener::bind(&address).unwrap();
+    machine.hide(address, "[ADDRESS]");
+    let began = Instant::now();
+    let refused = machine.dfs(&["ls", "/"]);
+    insta::assert_snapshot!(machine.show(&refused));
+    assert!(began.elapsed() < Duration::from_secs(15));
+    drop(master);
+    assert_eq!(machine.ok(&["ls", "/"]), "d\n");
+}

@@ -16,6 +16,7 @@ mod machine;
 mod damage;
 mod files;
 mod full;
+mod json;
 mod local;
 mod reference;
 mod usage;

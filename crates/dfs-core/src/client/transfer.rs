@@ -122,7 +122,7 @@ impl Client {
     {
         let mut upload = self.begin_put(path.into_location()?, &options).await?;
         let fed = async {
-            while let Some(slice) = read_slice(&mut source).await? {
+            while let Some(slice) = upload.wait(read_slice(&mut source)).await?? {
                 upload.write(slice).await?;
                 report(&options.progress, upload.bytes());
             }
@@ -181,7 +181,7 @@ impl Client {
         options.size_hint = Some(reader.left());
         let mut upload = self.begin_put(to, &options).await?;
         let fed = async {
-            while let Some(bytes) = reader.next().await? {
+            while let Some(bytes) = upload.wait(reader.next()).await?? {
                 upload.write(bytes).await?;
                 report(&options.progress, upload.bytes());
             }

@@ -33,7 +33,7 @@ pub(crate) struct Config {
     nodes: usize,
     tune_master: TuneMaster,
     tune_node: TuneNode,
-    /// How long parts may take to start, and a leader to be elected.
+    /// How long parts may take to find each other, and a leader to be elected.
     pub(crate) patience: Duration,
 }
 
@@ -145,7 +145,7 @@ impl ClusterBuilder {
         self
     }
 
-    /// Sets how long parts may take to start, and a leader to be elected.
+    /// Sets how long parts may take to find each other, and a leader to be elected.
     pub fn patience(mut self, patience: Duration) -> ClusterBuilder {
         self.config.patience = patience;
         self
@@ -229,18 +229,24 @@ async fn start_parts(
     directory: &Path,
     before: &Roster,
 ) -> Result<(Vec<Master>, Vec<DataNode>)> {
-    let limit = config.patience;
     let masters = (0..config.masters).map(|index| {
         let master = config.master(directory, index, before.masters.get(index));
-        start_master(config, master, limit)
+        start_master(config, master)
     });
     let masters = try_join_all(masters).await?;
     let addresses: Vec<String> = masters.iter().map(|m| m.address().to_owned()).collect();
-    let nodes = (0..config.nodes).map(|index| {
-        let node = config.node(directory, index, before.nodes.get(index), &addresses);
-        start_node(config, node, limit)
+    let addresses = &addresses;
+    let nodes = (0..config.nodes).map(|index| async move {
+        let address = if_free(&config.env, before.nodes.get(index)).await;
+        start_node(config, config.node(directory, index, address, addresses)).await
     });
     Ok((masters, try_join_all(nodes).await?))
+}
+
+/// The address, unless another program has taken it.
+async fn if_free<'a>(env: &Env, address: Option<&'a String>) -> Option<&'a String> {
+    let address = address?;
+    env.network.listen(address).await.ok().map(|_| address)
 }
 
 /// Makes the masters one group; true if it was founded now.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 
@@ -11,6 +12,12 @@ use super::roster::Roster;
 use crate::datanode::{DataNode, DataNodeConfig, DataNodeError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::master::{Master, MasterConfig};
+
+/// What is left of a part's former life may hold its directory or port for so long.
+const FORMER_LIFE: Duration = Duration::from_secs(5);
+/// Masters keep their ports for good: these are below those that systems hand out to programs
+/// that ask for any.
+const PORTS: std::ops::Range<u64> = 20_000..32_000;
 
 /// A master or a data node of the cluster, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,10 +87,8 @@ impl Parts {
         }
     }
 
-    /// Starts a part that is down, at its address. What is left of its former life may hold
-    /// its directory or port for a moment.
+    /// Starts a part that is down, at its address.
     pub(crate) async fn restart(&self, part: Part) -> Result<()> {
-        let limit = self.config.patience;
         match part {
             Part::Master(index) => {
                 let Some(slot) = self.masters.get(index) else {
@@ -93,11 +98,11 @@ impl Parts {
                 if slot.is_none() {
                     let address = self.roster.masters.get(index);
                     let config = self.config.master(&self.directory, index, address);
-                    let master = start_master(&self.config, config, limit).await?;
+                    let master = start_master(&self.config, config).await?;
                     if !master.is_member() {
                         // Its disk was wiped: it comes back as somebody new.
                         let seeds = &self.roster.masters;
-                        retry(limit, || master.join(seeds)).await?;
+                        retry(self.config.patience, || master.join(seeds)).await?;
                     }
                     *slot = Some(master);
                 }
@@ -111,7 +116,7 @@ impl Parts {
                     let address = self.roster.nodes.get(index);
                     let masters = &self.roster.masters;
                     let config = self.config.node(&self.directory, index, address, masters);
-                    *slot = Some(start_node(&self.config, config, limit).await?);
+                    *slot = Some(start_node(&self.config, config).await?);
                 }
             }
         }
@@ -142,27 +147,27 @@ impl Parts {
     }
 }
 
-/// Starts a master, again and again until the deadline passes.
-pub(crate) async fn start_master(
-    cluster: &Config,
-    config: MasterConfig,
-    limit: std::time::Duration,
-) -> Result<Master> {
-    retry(limit, || Master::start(config.clone(), cluster.env.clone())).await
+/// Starts a master. Where it may choose its port, it chooses one that it can keep.
+pub(crate) async fn start_master(cluster: &Config, config: MasterConfig) -> Result<Master> {
+    retry(FORMER_LIFE, || {
+        let mut config = config.clone();
+        if let Some(host) = config.listen.strip_suffix(":0") {
+            let port = PORTS.start + cluster.env.random.below(PORTS.end - PORTS.start);
+            config.listen = format!("{host}:{port}");
+        }
+        Master::start(config, cluster.env.clone())
+    })
+    .await
 }
 
-/// Starts a data node, again and again until the deadline passes.
-pub(crate) async fn start_node(
-    cluster: &Config,
-    mut config: DataNodeConfig,
-    limit: std::time::Duration,
-) -> Result<DataNode> {
+/// Starts a data node.
+pub(crate) async fn start_node(cluster: &Config, mut config: DataNodeConfig) -> Result<DataNode> {
     let (disk, directory) = (cluster.env.disk.clone(), config.store.directory.clone());
     let exists = move || disk.exists(&directory);
     let exists = cluster.env.run_blocking(exists).await;
     // What exists must be a store: an empty directory would be a lost disk.
     config.store.initialize = !exists.unwrap_or(true);
-    retry(limit, || async {
+    retry(FORMER_LIFE, || async {
         let started = DataNode::start(config.clone(), cluster.env.clone()).await;
         started.map_err(node_error)
     })

@@ -12,13 +12,11 @@ use crate::env::Random;
 use crate::meta::{Command, Reply};
 use crate::proto::error::RpcError;
 use crate::proto::metadata::{GrantRequest, GrantedChunk, NodeAddress, WriteGrant};
-use crate::types::limits::{CHUNK_SIZE_MAX, CHUNKS_PER_GRANT_MAX, REPLICAS_MAX};
+use crate::types::limits::{CHUNK_SIZE_MAX, CHUNKS_PER_GRANT_MAX, NODES_AVOIDED_MAX, REPLICAS_MAX};
 use crate::types::{ChunkId, NodeId, Refusal, RefusalKind, Timestamp};
 
 /// Data nodes to turn to when one of the chosen fails.
 const SPARES: usize = 3;
-/// Most nodes a writer can name that failed it.
-const AVOID_MAX: usize = 256;
 
 /// Answers a writer.
 pub(crate) async fn grant(
@@ -62,7 +60,7 @@ fn validate(request: &GrantRequest) -> Result<(), Refusal> {
     if !(1..=REPLICAS_MAX).contains(&replicas) || !(1..=replicas).contains(&min) {
         return invalid(format!("{replicas} copies, at least {min}"));
     }
-    if request.avoid.len() > AVOID_MAX {
+    if request.avoid.len() > NODES_AVOIDED_MAX {
         return invalid(format!("{} nodes to avoid", request.avoid.len()));
     }
     Ok(())

@@ -33,6 +33,7 @@ pub mod view;
 mod tests;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use dfs_raft::{ChangeError, Consistency, Fatal, Leadership, ReplicaStatus, Role, StartError};
@@ -81,7 +82,8 @@ impl Master {
         };
         let replica = config.replica.clone();
         let replica = Replica::start(replica, env.clone(), Arc::new(dialer), MetaMachine);
-        let replica = replica.await.map_err(start_error)?;
+        let directory = &config.replica.directory;
+        let replica = replica.await.map_err(|e| start_error(directory, e))?;
         let shared = Arc::new(Shared::new(config, env, replica, address, cluster));
         // Known to the dialer from the first connection on.
         shared.cluster();
@@ -261,15 +263,13 @@ pub struct Checked {
     pub violations: Vec<Violation>,
 }
 
-fn start_error(error: StartError) -> Error {
-    match error {
-        StartError::Config(_) | StartError::Directory(_) => {
-            Error::with_source(ErrorKind::Invalid, "the master cannot start", error)
-        }
-        StartError::Fatal(_) => {
-            Error::with_source(ErrorKind::Internal, "the master must not run", error)
-        }
-    }
+fn start_error(directory: &Path, error: StartError) -> Error {
+    let (kind, what) = match error {
+        StartError::Config(_) | StartError::Directory(_) => (ErrorKind::Invalid, "cannot start"),
+        StartError::Fatal(_) => (ErrorKind::Internal, "must not run"),
+    };
+    let message = format!("the master in {} {what}", directory.display());
+    Error::with_source(kind, message, error)
 }
 
 fn change_error(error: ChangeError) -> Error {

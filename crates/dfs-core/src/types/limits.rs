@@ -53,6 +53,8 @@ pub const CHUNK_RANGE_LEN_MAX: u32 = 65_536;
 pub const LABEL_LEN_MAX: usize = 255;
 /// Most chunk ids in one write grant.
 pub const CHUNKS_PER_GRANT_MAX: u32 = 64;
+/// Most data nodes that a request for a write grant may ask to avoid.
+pub const NODES_AVOIDED_MAX: usize = 256;
 /// Most requests of one client whose answers are remembered at a time.
 pub const REQUESTS_PER_CLIENT_MAX: u64 = 1024;
 

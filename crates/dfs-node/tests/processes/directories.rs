@@ -7,6 +7,7 @@ use std::time::Duration;
 use dfs_core::client::{Client, ClientConfig};
 use dfs_core::env::Env;
 use dfs_core::proto::metadata::Liveness;
+use dfs_core::types::checksum::crc32c;
 use tempfile::{TempDir, tempdir};
 use tokio::time::{Instant, sleep};
 
@@ -229,5 +230,58 @@ async fn a_data_directory_of_a_newer_format_is_refused_and_left_as_it_is() -> Te
 
     fs::write(&stamp, bytes)?;
     assert_eq!(small.start("n1", &[]).await?.stop().await?, Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_master_told_to_join_another_cluster_than_its_own_refuses_and_names_both() -> TestResult {
+    let (ours, theirs) = (Small::found().await?, Small::found().await?);
+    let clusters = [ours.client().await?, theirs.client().await?].map(|c| c.cluster());
+    let home = ours.path("m1").display().to_string();
+    let run = ["master", "--directory", &home, "--listen", "127.0.0.1:0"];
+    assert_eq!(ours.master.stop().await?, Some(0));
+
+    let seeds = format!("127.0.0.1:1,{}", theirs.master.address());
+    let join = [&run[..], &["--join", &seeds]].concat();
+    let (code, said) = refused(&join).await?;
+    assert_eq!(code, Some(1), "{said}");
+    for name in clusters.map(|c| c.to_string()).iter().chain([&home]) {
+        assert!(said.contains(name), "{name} is not named: {said}");
+    }
+
+    // One that is told to join its own again is where it should be.
+    let log = theirs.path("m1.log");
+    let again = [&run[..], &["--join", "127.0.0.1:1"]].concat();
+    assert_eq!(Process::start(&again, &log).await?.stop().await?, Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_master_s_directory_of_a_newer_format_is_refused_and_named() -> TestResult {
+    let small = Small::found().await?;
+    let home = small.path("m1");
+    assert_eq!(small.master.stop().await?, Some(0));
+    let identity = home.join("identity");
+    let bytes = fs::read(&identity)?;
+    // The checksum is over the name as well, and stands at the end.
+    let newer = [b"identity\x63", &bytes[1..bytes.len() - 4]].concat();
+    let crc = crc32c(&newer).to_le_bytes();
+    let newer = [&newer[8..], &crc].concat();
+    fs::write(&identity, &newer)?;
+
+    let home = home.display().to_string();
+    let run = ["master", "--directory", &home, "--listen", "127.0.0.1:0"];
+    let (code, said) = refused(&run).await?;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&home), "{home} is not named: {said}");
+    assert!(
+        said.contains("version 99") && said.contains("use the newer program"),
+        "{said}"
+    );
+    assert_eq!(fs::read(&identity)?, newer);
+
+    fs::write(&identity, bytes)?;
+    let log = small.directory.path().join("m1.log");
+    assert_eq!(Process::start(&run, &log).await?.stop().await?, Some(0));
     Ok(())
 }

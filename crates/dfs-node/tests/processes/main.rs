@@ -14,6 +14,7 @@
 mod cluster;
 mod directories;
 mod hostile;
+mod reference;
 mod refusals;
 mod snapshots;
 mod survival;

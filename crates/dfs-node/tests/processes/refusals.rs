@@ -194,5 +194,60 @@ async fn the_printed_settings_show_flag_before_environment_before_file() -> Test
     ] {
         assert!(printed.contains(line), "no {line} in {printed}");
     }
+    let output = command(&["data", "--masters", "a:1,b:2", "--rack", "r7"])
+        .arg("--print-config")
+        .output()
+        .await?;
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    for line in ["[data]", "masters = [\"a:1\", \"b:2\"]", "rack = \"r7\""] {
+        assert!(printed.contains(line), "no {line} in {printed}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_port_open_to_others_is_warned_of_whatever_the_log_is_for() -> TestResult {
+    let directory = tempdir()?;
+    let home = text(&directory.path().join("m1"));
+    let warned = |arguments: &[&str], log: &str| {
+        let mut command = command(arguments);
+        let run = command.env("DFS_LOG", log).output();
+        async move {
+            let said = timeout(Duration::from_secs(60), run).await??.stderr;
+            let said = String::from_utf8_lossy(&said).into_owned();
+            Ok::<_, Box<dyn std::error::Error>>(said.contains("NO ENCRYPTION AND NO LOGIN"))
+        }
+    };
+    let at = |verb, host| [verb, "--directory", &home, "--listen", host];
+    // None of them gets further than its first steps.
+    for log in ["off", "error", "info"] {
+        assert!(warned(&at("master", "0.0.0.0:0"), log).await?, "{log}");
+        assert!(!warned(&at("master", "127.0.0.1:0"), log).await?, "{log}");
+    }
+    let data = [&at("data", "[::]:0")[..], &["--masters", "127.0.0.1:1"]].concat();
+    assert!(warned(&data, "off").await?);
+    assert!(warned(&at("init", "0.0.0.0:0"), "off").await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_log_in_json_is_one_object_a_line() -> TestResult {
+    let directory = tempdir()?;
+    let home = text(&directory.path().join("m1"));
+    let init = ["init", "--directory", &home, "--listen", "127.0.0.1:0"];
+    let output = command(&[&init[..], &["--log-format", "json"]].concat())
+        .env("DFS_LOG", "info")
+        .output()
+        .await?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let first = said.lines().next().unwrap_or_default();
+    let line: serde_json::Value = serde_json::from_str(first)?;
+    assert_eq!(
+        (&line["level"], &line["listen"]),
+        (&"INFO".into(), &"127.0.0.1:0".into())
+    );
+    for line in said.lines() {
+        serde_json::from_str::<serde_json::Value>(line)?;
+    }
     Ok(())
 }

@@ -23,6 +23,7 @@ use crate::local::embedded::Embedded;
 use crate::text::size::{human, parse_size};
 
 use floors::Floor;
+use measure::Measured;
 use runner::Runner;
 use table::{Row, lines};
 use workloads::{Scale, plan};
@@ -130,7 +131,12 @@ pub(crate) async fn run(args: BenchArgs, context: &Context) -> Result<()> {
         args.rounds,
         human(bytes)
     ));
-    let (mut rows, rates) = measure_floors(&args, &scratch.0, bytes, context)?;
+    let floors = measure_floors(&args, &scratch.0, bytes, context)?;
+    let floor_rows = floors.iter().map(|(floor, measured)| {
+        let name = floor.name().to_owned();
+        Row::new("floor", name, 1, measured, None, &floors)
+    });
+    let mut rows: Vec<Row> = floor_rows.collect();
     let scale = Scale {
         areas: args.only.clone(),
         bulk_len: bytes,
@@ -143,17 +149,10 @@ pub(crate) async fn run(args: BenchArgs, context: &Context) -> Result<()> {
     for workload in plan(&scale) {
         match runner.run(&workload).await {
             Ok(measured) => rows.extend(measured.into_iter().map(|(step, measured)| {
-                let floor = step.floor(&workload);
-                let rate = rates.get(&floor).copied();
-                let floor = rate.map(|rate| (floor.name(), rate));
+                let (area, in_flight) = (workload.area.name(), workload.in_flight);
                 let name = format!("{}{}", step.name(), workload.label);
-                Row::new(
-                    workload.area.name(),
-                    name,
-                    workload.in_flight,
-                    &measured,
-                    floor,
-                )
+                let floor = Some(step.floor(&workload));
+                Row::new(area, name, in_flight, &measured, floor, &floors)
             })),
             Err(failure) => {
                 // What was measured until then is still worth seeing.
@@ -192,23 +191,14 @@ fn measure_floors(
     dir: &Path,
     bytes: u64,
     context: &Context,
-) -> Result<(Vec<Row>, BTreeMap<Floor, f64>)> {
-    let mut rows = Vec::new();
-    let mut rates = BTreeMap::new();
+) -> Result<BTreeMap<Floor, Measured>> {
+    let mut floors = BTreeMap::new();
     for floor in Floor::ALL {
         context.output.note(format_args!("floor: {}", floor.name()));
         let measured = floor.measure(dir, bytes, args.rounds);
-        let measured = measured.doing("measure in", dir.display())?;
-        rates.insert(floor, measured.median());
-        rows.push(Row::new(
-            "floor",
-            floor.name().to_owned(),
-            1,
-            &measured,
-            None,
-        ));
+        floors.insert(floor, measured.doing("measure in", dir.display())?);
     }
-    Ok((rows, rates))
+    Ok(floors)
 }
 
 /// The cluster to measure: a fresh one in `dir`, or the one that is configured.

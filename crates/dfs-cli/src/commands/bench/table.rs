@@ -1,9 +1,11 @@
 //! What a bench found, for people and for scripts.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::floors::Floor;
 use super::measure::{Measured, Unit};
 use crate::text::size::human;
 use crate::text::table::{Align, Table};
@@ -33,19 +35,54 @@ pub(crate) struct Row {
     pub(crate) floor: Option<&'static str>,
     /// Its rate in rates of the floor.
     pub(crate) ratio: Option<f64>,
+    /// The same for every floor that counts the same.
+    pub(crate) ratios: Vec<Ratio>,
+}
+
+/// A row held against a floor.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Ratio {
+    /// The floor.
+    pub(crate) floor: &'static str,
+    /// The rate in rates of the floor.
+    pub(crate) rate: f64,
+    /// How long half of the operations took at most, in such times of the floor. Of bytes there
+    /// is none: their operations are of any length.
+    pub(crate) p50: Option<f64>,
+}
+
+impl Ratio {
+    fn new(measured: &Measured, floor: Floor, of: &Measured) -> Ratio {
+        let p50 = |measured: &Measured| measured.quantile(0.5).as_secs_f64();
+        Ratio {
+            floor: floor.name(),
+            rate: measured.median() / of.median().max(f64::MIN_POSITIVE),
+            p50: match measured.unit {
+                Unit::Operations => Some(p50(measured) / p50(of).max(f64::MIN_POSITIVE)),
+                Unit::Bytes => None,
+            },
+        }
+    }
 }
 
 impl Row {
-    /// The row of `measured`, held against a floor and its rate.
+    /// The row of `measured`, held against `floors` and one of them above all.
     pub(crate) fn new(
         area: &'static str,
         name: String,
         in_flight: usize,
         measured: &Measured,
-        floor: Option<(&'static str, f64)>,
+        floor: Option<Floor>,
+        floors: &BTreeMap<Floor, Measured>,
     ) -> Row {
         let rate = measured.median();
         let (rate_min, rate_max) = measured.spread();
+        let alike = floors.iter().filter(|(_, of)| of.unit == measured.unit);
+        let ratios: Vec<Ratio> = alike
+            .map(|(floor, of)| Ratio::new(measured, *floor, of))
+            .collect();
+        let floor = floor.map(Floor::name);
+        let ratio = ratios.iter().find(|ratio| floor == Some(ratio.floor));
         let micros = |share| u64::try_from(measured.quantile(share).as_micros());
         Row {
             area,
@@ -60,8 +97,9 @@ impl Row {
             rate_max,
             p50_us: micros(0.5).unwrap_or(u64::MAX),
             p99_us: micros(0.99).unwrap_or(u64::MAX),
-            floor: floor.map(|(name, _)| name),
-            ratio: floor.map(|(_, floor)| rate / floor.max(f64::MIN_POSITIVE)),
+            floor,
+            ratio: ratio.map(|ratio| ratio.rate),
+            ratios,
         }
     }
 
@@ -75,6 +113,9 @@ impl Row {
 
     fn cells(&self) -> Vec<String> {
         let micros = |us| latency(Duration::from_micros(us));
+        let mut ratios = self.ratios.iter();
+        let ratio = ratios.find(|ratio| self.floor == Some(ratio.floor));
+        let p50 = ratio.and_then(|ratio| ratio.p50);
         vec![
             self.area.to_owned(),
             self.name.clone(),
@@ -87,10 +128,9 @@ impl Row {
             ),
             micros(self.p50_us),
             micros(self.p99_us),
-            match (self.ratio, self.floor) {
-                (Some(ratio), Some(floor)) => format!("{ratio:.2} × {floor}"),
-                _ => String::new(),
-            },
+            p50.map_or_else(String::new, |p50| format!("{p50:.1}")),
+            ratio.map_or_else(String::new, |ratio| format!("{:.2}", ratio.rate)),
+            self.floor.unwrap_or_default().to_owned(),
         ]
     }
 }
@@ -105,7 +145,9 @@ pub(crate) fn lines(rows: &[Row]) -> Vec<String> {
         ("min – max of the rounds", Align::Right),
         ("p50", Align::Right),
         ("p99", Align::Right),
-        ("rate / floor", Align::Left),
+        ("p50 / floor", Align::Right),
+        ("rate / floor", Align::Right),
+        ("floor", Align::Left),
     ]);
     for row in rows {
         table.row(row.cells());
@@ -125,7 +167,41 @@ fn latency(latency: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::measure::{Latencies, Round};
     use super::*;
+
+    fn measured(unit: Unit, micros: u64) -> Measured {
+        let mut latencies = Latencies::new().unwrap();
+        latencies.record(Duration::from_micros(micros));
+        let round = Round {
+            amount: 1,
+            elapsed: Duration::from_micros(micros),
+            latencies,
+        };
+        Measured::new(unit, &[round]).unwrap()
+    }
+
+    #[test]
+    fn an_operation_is_held_against_its_floor_and_all_that_count_operations() {
+        let floors = BTreeMap::from([
+            (Floor::Fdatasync, measured(Unit::Operations, 250)),
+            (Floor::RoundTrip, measured(Unit::Operations, 50)),
+            (Floor::MemoryCopy, measured(Unit::Bytes, 1)),
+        ]);
+        let create = measured(Unit::Operations, 1000);
+        let floor = Some(Floor::Fdatasync);
+        let row = Row::new("metadata", "create".to_owned(), 1, &create, floor, &floors);
+        assert_eq!(
+            row.cells()[5..],
+            ["1.0 ms", "1.0 ms", "4.0", "0.25", "fdatasync of 4 KiB"]
+        );
+        let against: Vec<_> = row.ratios.iter().map(|r| (r.floor, r.p50)).collect();
+        let all = [
+            ("fdatasync of 4 KiB", Some(4.0)),
+            ("loopback round trip", Some(20.0)),
+        ];
+        assert_eq!(against, all);
+    }
 
     #[test]
     fn latencies_are_shown_in_the_unit_that_suits_them() {

@@ -11,6 +11,7 @@ use super::node::Mood;
 use super::{Client, World, pattern};
 use crate::client::{Budgets, GetOptions, OpenOptions, Progress, PutOptions};
 use crate::error::ErrorKind;
+use crate::proto::chunk_stream::{StreamError, StreamErrorKind};
 use crate::types::limits::CHUNK_SIZE_MIN;
 use crate::types::{Change, ChunkId, NodeId, Policy, Query, ReplicationTarget};
 
@@ -123,6 +124,17 @@ async fn a_pipeline_is_formed_again_around_a_node_that_fails() {
         }
         assert!(get(&client, "/a").await.unwrap() == bytes, "{mood:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_many_data_nodes_failed_still_gets_a_grant() {
+    let world = World::start().await;
+    let client = world.client().await;
+    for node in 5..=500 {
+        let error = StreamError::new(NodeId(node), StreamErrorKind::Unreachable, "down");
+        client.inner.nodes.failed(&error);
+    }
+    client.write("/a", pattern(MIB)).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -376,6 +388,9 @@ async fn a_writer_publishes_when_it_is_shut_down_and_not_when_it_is_dropped() {
     assert!(!client.exists("/a").await.unwrap());
     writer.shutdown().await.unwrap();
     assert!(client.read("/a").await.unwrap() == bytes);
+    let late = writer.write_all(b"late").await.map_err(|e| e.kind());
+    assert_eq!(late, Err(std::io::ErrorKind::BrokenPipe));
+    writer.flush().await.unwrap();
 
     world.group().policy.chunk_size = CHUNK_SIZE_MIN;
     tokio::time::sleep(Duration::from_secs(10)).await;

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::attr;
 use crate::proto::error::RpcError;
 use crate::proto::metadata::{GrantRequest, GrantedChunk, NodeAddress, WriteGrant};
 use crate::types::change::{Commit, CommitTarget, Piece, WriteOffset};
+use crate::types::limits::{GRANT_TTL, NODES_AVOIDED_MAX, SESSION_TTL};
 use crate::types::query::{Answer, Entry, EntryPage, Layout, LayoutExtent, LayoutSource, StatFs};
 use crate::types::{
     Attr, ByteRange, Change, Changed, ChunkId, ClientId, FileKind, InodeId, Location, Name,
@@ -24,12 +26,15 @@ pub(super) struct Group {
     pub(super) queries: Vec<Query>,
     pub(super) grants: Vec<GrantRequest>,
     pub(super) corrupt: Vec<(ChunkId, NodeId)>,
-    pub(super) sessions: BTreeSet<ClientId>,
+    /// Sessions, and when they were last active.
+    pub(super) sessions: BTreeMap<ClientId, Instant>,
     pub(super) chunks: BTreeMap<ChunkId, NewChunk>,
     pub(super) extents_per_reply: usize,
     replies: BTreeMap<(ClientId, u64), Outcome>,
     names: BTreeMap<String, InodeId>,
     files: BTreeMap<InodeId, (Attr, Vec<LayoutExtent>)>,
+    uploads: BTreeSet<InodeId>,
+    granted: BTreeMap<ChunkId, Instant>,
     next: u64,
 }
 
@@ -44,12 +49,14 @@ impl Group {
             queries: Vec::new(),
             grants: Vec::new(),
             corrupt: Vec::new(),
-            sessions: BTreeSet::new(),
+            sessions: BTreeMap::new(),
             chunks: BTreeMap::new(),
             extents_per_reply: 1000,
             replies: BTreeMap::new(),
             names: BTreeMap::new(),
             files: BTreeMap::new(),
+            uploads: BTreeSet::new(),
+            granted: BTreeMap::new(),
             next: 100,
         }
     }
@@ -61,16 +68,20 @@ impl Group {
 
     pub(super) fn open_session(&mut self) -> ClientId {
         let client = ClientId(self.id());
-        self.sessions.insert(client);
+        self.sessions.insert(client, Instant::now());
         client
     }
 
     pub(super) fn change(&mut self, request: RequestId, change: Change) -> Outcome {
         self.asked.push(request);
         let refuse = |kind| Err(Refusal::new(kind, request));
-        if !self.sessions.contains(&request.client) {
+        let silent = |active: &Instant| active.elapsed() >= SESSION_TTL;
+        if self.sessions.get(&request.client).is_none_or(silent) {
+            // The only session of a test goes with all uploads.
+            self.uploads.clear();
             return refuse(RefusalKind::SessionExpired);
         }
+        self.sessions.insert(request.client, Instant::now());
         if let Some(reply) = self.replies.get(&(request.client, request.sequence)) {
             return reply.clone();
         }
@@ -96,9 +107,11 @@ impl Group {
             }
             Change::BeginUpload { .. } => {
                 let inode = self.new_file();
+                self.uploads.insert(inode);
                 Ok(self.changed(inode))
             }
             Change::AbandonUpload { upload } => {
+                self.uploads.remove(upload);
                 self.files.remove(upload);
                 Ok(Changed::default())
             }
@@ -150,7 +163,12 @@ impl Group {
     fn commit(&mut self, commit: &Commit) -> Outcome {
         let inode = match &commit.target {
             CommitTarget::File(at) => self.find(at)?,
-            CommitTarget::Upload(upload) | CommitTarget::Publish { upload, .. } => *upload,
+            CommitTarget::Upload(upload) | CommitTarget::Publish { upload, .. } => {
+                if !self.uploads.contains(upload) {
+                    return Err(Refusal::new(RefusalKind::NotFound, upload));
+                }
+                *upload
+            }
             CommitTarget::New { at, replace, .. } => {
                 if !replace && self.find(at).is_ok() {
                     return Err(Refusal::new(RefusalKind::Exists, at));
@@ -178,6 +196,10 @@ impl Group {
         for chunk in &commit.chunks {
             if chunk.replicas.len() < usize::from(self.policy.replicas_min.0) {
                 return Err(Refusal::new(RefusalKind::TooFewReplicas, chunk.chunk));
+            }
+            let granted = self.granted.get(&chunk.chunk);
+            if granted.is_none_or(|granted| granted.elapsed() >= GRANT_TTL) {
+                return Err(Refusal::new(RefusalKind::GrantExpired, chunk.chunk));
             }
             let earlier = self.chunks.insert(chunk.chunk, chunk.clone());
             assert_eq!(earlier, None, "a chunk id is used for one chunk");
@@ -303,6 +325,9 @@ impl Group {
 
     pub(super) fn grant(&mut self, request: GrantRequest) -> Result<WriteGrant, RpcError> {
         self.grants.push(request.clone());
+        if request.avoid.len() > NODES_AVOIDED_MAX {
+            return Err(Refusal::new(RefusalKind::Invalid, "nodes to avoid").into());
+        }
         let good = self
             .nodes
             .iter()
@@ -312,12 +337,14 @@ impl Group {
             return Err(RpcError::Unavailable("too few data nodes".to_owned()));
         }
         let (pipeline, spares) = good.split_at(good.len().min(usize::from(request.replicas.0)));
-        let chunks = (0..request.chunks)
+        let chunks: Vec<_> = (0..request.chunks)
             .map(|_| GrantedChunk {
                 chunk: ChunkId(self.id()),
                 pipeline: pipeline.to_vec(),
             })
             .collect();
+        let granted = chunks.iter().map(|new| (new.chunk, Instant::now()));
+        self.granted.extend(granted);
         Ok(WriteGrant {
             chunks,
             spares: spares.to_vec(),

@@ -11,6 +11,7 @@ mod group;
 mod master;
 mod network;
 mod node;
+mod slow;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -44,7 +44,6 @@ pub(super) struct StoredChunk {
     pub(super) chunk: NewChunk,
     /// Whether fewer nodes have it than the policy wants.
     pub(super) degraded: bool,
-    pub(super) since: Instant,
 }
 
 impl ChunkJob {
@@ -67,6 +66,7 @@ impl ChunkJob {
             kept: Vec::new(),
             complete: false,
             hold,
+            failing: None,
         };
         ChunkJob {
             input: Some(sender),
@@ -119,12 +119,26 @@ struct Store {
     /// Whether there are no more.
     complete: bool,
     hold: Option<Hold>,
+    failing: Option<Failing>,
+}
+
+/// Tries that failed, one after the other.
+struct Failing {
+    since: Instant,
+    tries: u32,
+}
+
+impl Failing {
+    fn begin() -> Failing {
+        Failing {
+            since: Instant::now(),
+            tries: 0,
+        }
+    }
 }
 
 impl Store {
     async fn run(mut self) -> Result<StoredChunk> {
-        let mut failing_since = None;
-        let mut tries = 0;
         loop {
             let assignment = self.grants.next().await?;
             let min = self.policy.replicas_min;
@@ -141,11 +155,12 @@ impl Store {
                     (0, vec![error])
                 }
             };
-            tries += 1;
-            let since: Instant = *failing_since.get_or_insert_with(Instant::now);
+            let failing = self.failing.get_or_insert_with(Failing::begin);
+            failing.tries += 1;
+            let tries = failing.tries;
             let chunk = assignment.chunk;
             debug!(%chunk, tries, ?errors, "a chunk is stored on too few data nodes");
-            let late = since.elapsed() >= self.client.config().deadlines.operation;
+            let late = failing.since.elapsed() >= self.client.config().deadlines.operation;
             if tries >= TRIES_MAX || (late && tries >= TRIES_MIN) {
                 return Err(verdict(chunk, held, min, &errors));
             }
@@ -157,11 +172,12 @@ impl Store {
     }
 
     /// Sends the bytes through one pipeline: those kept first, then those that come. Who writes
-    /// does not stand still while bytes are sent again: more are taken in meanwhile.
+    /// does not stand still while bytes are sent again: more are taken in meanwhile. A pipeline
+    /// that took all, and then more, has ended the failure of those before.
     async fn attempt(&mut self, to: &Assignment) -> std::result::Result<Stored, StreamError> {
         let pool = &self.client.inner.pool;
         let mut writer = pool.write(&to.pipeline, to.chunk, self.length_max).await?;
-        let mut sent = 0;
+        let (kept, mut sent) = (self.kept.len(), 0);
         while let Some(bytes) = self.piece(sent).await {
             sent += 1;
             let behind = sent < self.kept.len();
@@ -172,6 +188,9 @@ impl Store {
                     result = &mut sending => break result?,
                     more = self.input.recv(), if behind && !self.complete => self.take(more),
                 }
+            }
+            if sent > kept && !behind {
+                self.failing = None;
             }
         }
         writer.finish().await
@@ -229,7 +248,6 @@ impl Store {
                 checksum: stored.checksum,
                 replicas,
             },
-            since: Instant::now(),
         })
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::super::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::metadata::{GrantRequest, GrantedChunk, NodeAddress};
-use crate::types::limits::CHUNKS_PER_GRANT_MAX;
+use crate::types::limits::{CHUNKS_PER_GRANT_MAX, NODES_AVOIDED_MAX};
 use crate::types::{ChunkId, NodeId, Policy};
 
 /// Grants are asked for so many chunks at a time where the length is not known.
@@ -103,12 +103,14 @@ impl Grants {
             Ok(expected) => expected.min(CHUNKS_PER_GRANT_MAX),
             Err(_) => CHUNKS_PER_GRANT_MAX,
         };
+        let mut avoid = self.client.inner.nodes.suspects();
+        avoid.truncate(NODES_AVOIDED_MAX);
         let mut request = GrantRequest {
             chunks,
             chunk_size: self.policy.chunk_size,
             replicas: self.policy.replicas,
             replicas_min: self.policy.replicas_min,
-            avoid: self.client.inner.nodes.suspects(),
+            avoid,
         };
         let metadata = &self.client.inner.metadata;
         if !request.avoid.is_empty() {

@@ -12,6 +12,8 @@
 //!   on, and the commit names those nodes and no others.
 //! - Bytes are kept until then; what is kept is bounded by the budget. Who gets nothing of it,
 //!   because files that stand still hold it all, goes on with one slice at a time.
+//! - What has come is committed every few minutes, however slowly more comes: grants expire, and
+//!   sessions take their uploads with them.
 //! - A chunk id is used for one try only. What a try leaves on data nodes is never committed,
 //!   and reclaimed when the grant has expired.
 //!

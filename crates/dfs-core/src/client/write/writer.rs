@@ -74,7 +74,7 @@ impl FileWriter {
         debug_assert!(self.to_upload.get_ref().is_some());
         match self.to_upload.send_item(message) {
             Ok(()) => Poll::Ready(Ok(())),
-            Err(_) => self.poll_failure(cx),
+            Err(_) => self.poll_failure(cx).map(Err),
         }
     }
 
@@ -82,19 +82,16 @@ impl FileWriter {
     fn poll_reserve(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match ready!(self.to_upload.poll_reserve(cx)) {
             Ok(()) => Poll::Ready(Ok(())),
-            Err(_) => self.poll_failure(cx),
+            Err(_) => self.poll_failure(cx).map(Err),
         }
     }
 
     /// The upload takes no more: why?
-    fn poll_failure(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match ready!(self.poll_result(cx)) {
-            Ok(_) => Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::BrokenPipe,
-                "the file is closed already",
-            ))),
-            Err(error) => Poll::Ready(Err(error.into())),
-        }
+    fn poll_failure(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        Poll::Ready(match ready!(self.poll_result(cx)) {
+            Ok(_) => io::Error::new(io::ErrorKind::BrokenPipe, "the file is closed already"),
+            Err(error) => error.into(),
+        })
     }
 
     fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<Written>> {
@@ -132,8 +129,10 @@ impl AsyncWrite for FileWriter {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if !matches!(self.state, State::Open(_)) {
-            ready!(self.as_mut().poll_flush(cx))?;
+        match self.state {
+            State::Open(_) => {}
+            State::Flushing(..) => ready!(self.as_mut().poll_flush(cx))?,
+            State::Finishing(_) | State::Done(_) => return self.poll_failure(cx).map(Err),
         }
         if self.slice.len() >= SLICE_LEN {
             ready!(self.poll_send_slice(cx))?;
@@ -162,7 +161,7 @@ impl AsyncWrite for FileWriter {
                 State::Flushing(_, flushed) => {
                     let flushed = ready!(Pin::new(flushed).poll(cx));
                     if flushed.is_err() {
-                        return self.poll_failure(cx);
+                        return self.poll_failure(cx).map(Err);
                     }
                     let this = &mut *self;
                     let stopped = State::Done(Err(closed()));
@@ -213,7 +212,7 @@ async fn drive(mut upload: Upload, mut messages: mpsc::Receiver<Message>) -> Res
 }
 
 async fn feed(upload: &mut Upload, messages: &mut mpsc::Receiver<Message>) -> Result<Written> {
-    while let Some(message) = messages.recv().await {
+    while let Some(message) = upload.wait(messages.recv()).await? {
         match message {
             Message::Bytes(bytes) => upload.write(bytes).await?,
             Message::Flush(done) => {

@@ -4,7 +4,7 @@
 use dfs_raft::state::{ReadState, StateTxn};
 
 use super::dirent;
-use super::inode::{self, Body, Inode};
+use super::inode::{self, Body, Directory, Inode};
 use super::purge::{Budget, drop_link};
 use super::resolve::{Place, place};
 use super::trash;
@@ -53,10 +53,17 @@ fn require_removable(inode: &Inode, what: Removal, at: &Location) -> Result<(), 
         (Removal::EmptyDirectory, Body::File { .. } | Body::Symlink { .. }) => {
             refuse(RefusalKind::NotADirectory, at)
         }
-        (Removal::EmptyDirectory, Body::Directory(directory)) if directory.entries > 0 => refuse(
-            RefusalKind::NotEmpty,
-            format!("{at}: {}", directory.entries),
-        ),
+        (Removal::EmptyDirectory, Body::Directory(directory)) => require_empty(directory, at),
         _ => Ok(()),
     }
+}
+
+/// Refuses a directory that has entries, and says how many.
+pub(crate) fn require_empty(directory: &Directory, at: &Location) -> Result<(), Stop> {
+    let count = match directory.entries {
+        0 => return Ok(()),
+        1 => "1 entry".to_owned(),
+        entries => format!("{entries} entries"),
+    };
+    refuse(RefusalKind::NotEmpty, format!("{at} ({count})"))
 }

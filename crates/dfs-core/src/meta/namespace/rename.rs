@@ -14,6 +14,7 @@ use super::create::put_name;
 use super::dirent;
 use super::inode::{self, Body};
 use super::purge::{Budget, drop_link};
+use super::remove::require_empty;
 use super::resolve::{Above, Place, above, place};
 use crate::meta::machine::{Stop, refuse};
 use crate::types::{Changed, FileKind, InodeId, Location, RefusalKind, Timestamp};
@@ -70,13 +71,8 @@ pub(crate) fn replace(
     };
     match (by, there.kind) {
         (FileKind::Directory, FileKind::Directory) => {
-            if let Body::Directory(directory) = inode::require(state, there.inode)?.body
-                && directory.entries > 0
-            {
-                return refuse(
-                    RefusalKind::NotEmpty,
-                    format!("{at}: {}", directory.entries),
-                );
+            if let Body::Directory(directory) = inode::require(state, there.inode)?.body {
+                require_empty(&directory, at)?;
             }
         }
         (FileKind::Directory, _) => return refuse(RefusalKind::NotADirectory, at),

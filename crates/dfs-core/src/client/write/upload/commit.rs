@@ -1,6 +1,7 @@
 //! How stored bytes become part of a file: the end of an upload, or of a part of it.
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{Target, Upload, Written};
 use crate::client::changed_attr;
@@ -57,6 +58,7 @@ impl Upload {
 
     fn took(&mut self, changed: Changed, length: u64) {
         self.committed += length;
+        self.secured = Instant::now();
         let offset = self.first.take().map_or(changed.offset, |f| f.offset);
         self.first = Some(Changed { offset, ..changed });
     }

@@ -9,10 +9,12 @@
 mod commit;
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 pub(in crate::client) use commit::is_too_few;
@@ -30,7 +32,7 @@ use crate::types::{Attr, Change, FileKind, InodeId, Location, Policy, Refusal, R
 const FLYING_MAX: usize = 8;
 /// Chunks of one commit, at most.
 const COMMIT_CHUNKS_MAX: usize = 64;
-/// A chunk is committed this long after it was stored at the latest: its grant expires.
+/// Longest time between commits: grants expire, and so do sessions with their uploads.
 const COMMIT_AGE_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Where the bytes go.
@@ -76,6 +78,8 @@ pub(in crate::client) struct Upload {
     unpublished: Option<InodeId>,
     /// What the first commit to a file gave.
     first: Option<Changed>,
+    /// When all that was stored was in a commit.
+    secured: Instant,
     bytes: u64,
     /// Bytes that were given to chunks.
     chunked: u64,
@@ -111,6 +115,7 @@ impl Upload {
             stored: Vec::new(),
             unpublished: None,
             first: None,
+            secured: Instant::now(),
             bytes: 0,
             chunked: 0,
             committed: 0,
@@ -122,6 +127,36 @@ impl Upload {
     /// How many bytes were given to it.
     pub(in crate::client) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Waits for `more` bytes, however long; what was written meanwhile expires with no grant
+    /// and no session.
+    ///
+    /// # Errors
+    /// As [`Upload::write`].
+    pub(in crate::client) async fn wait<T>(&mut self, more: impl Future<Output = T>) -> Result<T> {
+        let mut more = pin!(more);
+        loop {
+            tokio::select! {
+                biased;
+                () = sleep_until(self.secured + COMMIT_AGE_MAX) => self.secure().await?,
+                more = &mut more => return Ok(more),
+            }
+        }
+    }
+
+    /// Commits what is in chunks. If nothing is, an upload under way is named all the same, so
+    /// that its session lives on.
+    async fn secure(&mut self) -> Result<()> {
+        self.secured = Instant::now();
+        if let Some(filling) = self.filling.take() {
+            self.let_fly(filling).await?;
+        }
+        self.land(0).await?;
+        match self.stored.is_empty() && self.unpublished.is_none() {
+            true => Ok(()),
+            false => self.commit_part().await,
+        }
     }
 
     /// Adds bytes. Waits while too many are on their way.
@@ -234,8 +269,7 @@ impl Upload {
                 self.commit_part().await?;
             }
         }
-        let oldest = self.stored.first();
-        if oldest.is_some_and(|stored| stored.since.elapsed() >= COMMIT_AGE_MAX) {
+        if !self.stored.is_empty() && self.secured.elapsed() >= COMMIT_AGE_MAX {
             self.commit_part().await?;
         }
         Ok(())
