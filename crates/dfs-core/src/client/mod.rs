@@ -182,11 +182,12 @@ impl Client {
     }
 
     async fn ask(&self, query: Query) -> Result<Answer> {
-        Ok(self.inner.metadata.query(query).await?.value)
+        // In boxes, or the futures of programs that use a client are too deep for the compiler.
+        Ok(Box::pin(self.inner.metadata.query(query)).await?.value)
     }
 
     async fn change(&self, change: Change) -> Result<Changed> {
-        Ok(self.inner.metadata.change(change).await?.value)
+        Ok(Box::pin(self.inner.metadata.change(change)).await?.value)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Starting a cluster: founding it the first time, finding it again later.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -157,52 +157,8 @@ impl ClusterBuilder {
     /// The settings or the directory cannot be used, a port of a master is taken, or the cluster
     /// does not get ready in time.
     pub async fn start(self, directory: impl AsRef<Path>) -> Result<Cluster> {
-        let mut config = self.config;
-        let directory = directory.as_ref().to_owned();
-        make_directory(&config, &directory).await?;
-        let known = Roster::read(&config.env, &directory).await?;
-        if let Some(known) = &known {
-            config.masters = known.masters.len();
-            config.nodes = config.nodes.max(known.nodes.len());
-        }
-        let allowed = 1..=PARTS_MAX;
-        if !allowed.contains(&config.masters) || !allowed.contains(&config.nodes) {
-            let what = format!("{} masters, {} data nodes", config.masters, config.nodes);
-            return Err(Error::invalid(format!("{what}: 1 to {PARTS_MAX} of each")));
-        }
-        let before = known.unwrap_or_default();
-        let (masters, nodes) = start_parts(&config, &directory, &before).await?;
-        let mut roster = Roster {
-            cluster: before.cluster,
-            masters: masters.iter().map(|m| m.address().to_owned()).collect(),
-            nodes: nodes.iter().map(|n| n.address().to_owned()).collect(),
-        };
-        if roster != before {
-            // Before anything is founded: what was founded must be found again.
-            roster.write(&config.env, &directory).await?;
-        }
-        let founded = gather(&config, &masters, &roster).await?;
-        if roster.cluster.is_none() {
-            roster.cluster = masters.iter().find_map(Master::cluster);
-            roster.write(&config.env, &directory).await?;
-        }
-        for node in &nodes {
-            node.joined().await.map_err(node_error)?;
-        }
-        let cluster = Cluster {
-            parts: Arc::new(Parts {
-                directory,
-                roster,
-                masters: masters.into_iter().map(|m| Mutex::new(Some(m))).collect(),
-                nodes: nodes.into_iter().map(|n| Mutex::new(Some(n))).collect(),
-                config,
-            }),
-        };
-        cluster.wait_until_ready().await?;
-        if founded {
-            cluster.fit_policy().await?;
-        }
-        Ok(cluster)
+        // In a box, or the futures of programs that embed it are too deep for the compiler.
+        Box::pin(start(self.config, directory.as_ref().to_owned())).await
     }
 }
 
@@ -213,6 +169,53 @@ impl fmt::Debug for ClusterBuilder {
             .field("data_nodes", &self.config.nodes)
             .finish_non_exhaustive()
     }
+}
+
+async fn start(mut config: Config, directory: PathBuf) -> Result<Cluster> {
+    make_directory(&config, &directory).await?;
+    let known = Roster::read(&config.env, &directory).await?;
+    if let Some(known) = &known {
+        config.masters = known.masters.len();
+        config.nodes = config.nodes.max(known.nodes.len());
+    }
+    let allowed = 1..=PARTS_MAX;
+    if !allowed.contains(&config.masters) || !allowed.contains(&config.nodes) {
+        let what = format!("{} masters, {} data nodes", config.masters, config.nodes);
+        return Err(Error::invalid(format!("{what}: 1 to {PARTS_MAX} of each")));
+    }
+    let before = known.unwrap_or_default();
+    let (masters, nodes) = start_parts(&config, &directory, &before).await?;
+    let mut roster = Roster {
+        cluster: before.cluster,
+        masters: masters.iter().map(|m| m.address().to_owned()).collect(),
+        nodes: nodes.iter().map(|n| n.address().to_owned()).collect(),
+    };
+    if roster != before {
+        // Before anything is founded: what was founded must be found again.
+        roster.write(&config.env, &directory).await?;
+    }
+    let founded = gather(&config, &masters, &roster).await?;
+    if roster.cluster.is_none() {
+        roster.cluster = masters.iter().find_map(Master::cluster);
+        roster.write(&config.env, &directory).await?;
+    }
+    for node in &nodes {
+        node.joined().await.map_err(node_error)?;
+    }
+    let cluster = Cluster {
+        parts: Arc::new(Parts {
+            directory,
+            roster,
+            masters: masters.into_iter().map(|m| Mutex::new(Some(m))).collect(),
+            nodes: nodes.into_iter().map(|n| Mutex::new(Some(n))).collect(),
+            config,
+        }),
+    };
+    cluster.wait_until_ready().await?;
+    if founded {
+        cluster.fit_policy().await?;
+    }
+    Ok(cluster)
 }
 
 async fn make_directory(config: &Config, directory: &Path) -> Result<()> {

@@ -43,7 +43,7 @@ impl Cluster {
         }
         for slot in &self.parts.masters {
             if let Some(master) = slot.lock().await.as_ref() {
-                let checked = master.check().await?;
+                let checked = Box::pin(master.check()).await?;
                 let what = checked.violations.iter();
                 last.extend(what.map(|v| format!("{}: {v}", master.address())));
             }

@@ -21,7 +21,7 @@ impl Faults {
     ///
     /// It starts again when the guard is dropped, or [`restart`](Down::restart)ed.
     pub async fn crash(&self, part: Part) -> Down {
-        self.parts.crash(part).await;
+        Box::pin(self.parts.crash(part)).await;
         tracing::info!(%part, "crashed");
         Down {
             parts: Some(Arc::clone(&self.parts)),
@@ -55,7 +55,7 @@ impl Down {
     /// It does not start.
     pub async fn restart(mut self) -> Result<()> {
         match self.parts.take() {
-            Some(parts) => parts.restart(self.part).await,
+            Some(parts) => Box::pin(parts.restart(self.part)).await,
             None => Ok(()),
         }
     }

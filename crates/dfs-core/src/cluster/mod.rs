@@ -192,7 +192,7 @@ impl Cluster {
     /// # Errors
     /// A part did not stop cleanly; nothing acknowledged is lost.
     pub async fn shutdown(self) -> Result<()> {
-        self.parts.shutdown().await
+        Box::pin(self.parts.shutdown()).await
     }
 
     fn env(&self) -> &Env {
