@@ -34,7 +34,8 @@ pub struct ApplyContext {
     /// The entry being applied.
     pub rev: Rev,
     /// When the leader proposed it, by the leader's clock, and never before the time of an
-    /// earlier entry.
+    /// earlier entry. Nothing bounds it from above: nobody can tell a clock that is a year ahead
+    /// from a cluster that was off for a year. Members warn of a leader that is ahead of them.
     pub time: Timestamp,
 }
 

@@ -52,7 +52,7 @@ impl<M: StateMachine> Inner<M> {
     /// replica is abandoned. A fault stops the replica: what is on disk then is unknown.
     async fn enter<T: Send + 'static>(
         self: Arc<Self>,
-        step: impl Future<Output = Result<T, ChangeError>> + Send + 'static,
+        step: BoxFuture<'static, Result<T, ChangeError>>,
     ) -> Result<T, ChangeError> {
         let stopping = || ChangeError::Unavailable("it is stopping".to_owned());
         let entered = tokio::spawn(async move {
@@ -74,7 +74,8 @@ impl<M: StateMachine> Inner<M> {
         address: String,
     ) -> Result<ClusterId, ChangeError> {
         let inner = self.clone();
-        self.enter(async move { inner.found(address).await }).await
+        let found = async move { inner.found(address).await };
+        self.enter(Box::pin(found)).await
     }
 
     pub(super) async fn join(
@@ -84,7 +85,7 @@ impl<M: StateMachine> Inner<M> {
     ) -> Result<MemberId, ChangeError> {
         let inner = self.clone();
         let join = async move { inner.enter_cluster(&seeds, &own_address).await };
-        self.enter(join).await
+        self.enter(Box::pin(join)).await
     }
 
     async fn found(&self, address: String) -> Result<ClusterId, ChangeError> {

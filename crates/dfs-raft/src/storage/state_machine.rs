@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use openraft::storage::{
@@ -16,7 +17,7 @@ use super::apply::{Position, apply_batch, may_be_member};
 use super::directory::{Directory, Uncounted, disk_failed, state_name};
 use super::snapshot::{Cursor, FrameError, Received, Receiver, SnapshotData, SnapshotView};
 use crate::config::ReplicaConfig;
-use crate::env::{Env, OpenMode};
+use crate::env::{Env, OpenMode, Timestamp};
 use crate::error::Fatal;
 use crate::machine::{Rev, StateMachine};
 use crate::replica::failure::Failure;
@@ -25,6 +26,9 @@ use crate::types::{self, Entry, LogId, MemberId, SnapshotMeta, StoredMembership,
 
 /// Digests kept, one for each of the last multiples of the interval.
 const DIGESTS_KEPT: usize = 8;
+
+/// How far the leader's clock may be ahead of a member's before the member warns.
+const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(60);
 
 /// The replicated state of one replica.
 pub(crate) struct State<M> {
@@ -41,6 +45,8 @@ pub(crate) struct State<M> {
     /// The view of the last applied entry, while nothing was applied since.
     view: Mutex<Option<(Option<Rev>, View)>>,
     digests: Mutex<VecDeque<(Rev, Digest)>>,
+    /// Whether time in the log was too far ahead of the clock here when it was compared last.
+    clocks_differ: AtomicBool,
 }
 
 struct Current {
@@ -100,6 +106,7 @@ impl<M: StateMachine> State<M> {
             unsynced: AtomicUsize::new(0),
             view: Mutex::new(None),
             digests: Mutex::new(VecDeque::new()),
+            clocks_differ: AtomicBool::new(false),
         })
     }
 
@@ -258,6 +265,9 @@ impl<M: StateMachine> State<M> {
         let work = move || {
             let db = state.db();
             let outcomes = apply_batch(&db, &state.machine, entries, durable)?;
+            if let Some(last) = outcomes.last() {
+                state.compare_clock(last.time);
+            }
             if keep_digest {
                 state.keep_digest(last, db.digest()?);
             }
@@ -274,6 +284,19 @@ impl<M: StateMachine> State<M> {
             Ok(())
         };
         self.env.run_blocking(work).await
+    }
+
+    /// Warns, once, when time in the log is ahead of the clock here.
+    fn compare_clock(&self, time: Timestamp) {
+        let ahead = time.since(self.env.clock.now());
+        let differ = ahead > CLOCK_AHEAD_MAX;
+        if differ && !self.clocks_differ.load(Ordering::Relaxed) {
+            tracing::warn!(
+                ?ahead,
+                "a leader's clock is ahead of the one here; one is wrong"
+            );
+        }
+        self.clocks_differ.store(differ, Ordering::Relaxed);
     }
 
     fn keep_digest(&self, rev: Rev, digest: Digest) {
