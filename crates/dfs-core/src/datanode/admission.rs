@@ -1,11 +1,11 @@
 //! How much a node takes on: connections, writes, memory.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::config::{DataNodeLimits, READ_BUFFER, WRITE_BUFFER};
@@ -23,14 +23,20 @@ pub(super) struct Admission {
     writes: Arc<Semaphore>,
     memory: Arc<Semaphore>,
     patience: Duration,
-    idle: Mutex<IdleConnections>,
+    idle: Idle,
+    idle_writes: Idle,
+    write_idle: Duration,
 }
 
+/// Those who have a place and wait for the other side.
 #[derive(Debug, Default)]
-struct IdleConnections {
+struct Idle(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
     next: u64,
-    /// In the order in which they became idle.
-    waiting: BTreeMap<u64, CancellationToken>,
+    /// In the order in which they began to wait.
+    all: BTreeMap<u64, (Instant, CancellationToken)>,
 }
 
 /// Leave to do something, until dropped.
@@ -47,21 +53,28 @@ impl Admission {
             writes: semaphore(limits.writes),
             memory: semaphore(limits.buffer_bytes / PERMIT_LEN),
             patience: limits.admission,
-            idle: Mutex::default(),
+            idle: Idle::default(),
+            idle_writes: Idle::default(),
+            write_idle: limits.write_idle,
         }
     }
 
     /// Leave to have one more connection; for it the one idle longest is closed if need be.
     pub(super) async fn connection(&self) -> Option<Permit> {
         if self.connections.available_permits() == 0 {
-            self.close_idle()?;
+            self.idle.close_longest(Duration::ZERO)?;
         }
         self.acquire(&[(&self.connections, 1)]).await
     }
 
-    /// Leave to receive a chunk.
+    /// Leave to receive a chunk; for it the write that has been without bytes longest is cut off
+    /// if need be.
     pub(super) async fn write(&self) -> Option<Permit> {
-        self.acquire(&[(&self.writes, 1), (&self.memory, WRITE_BUFFER / PERMIT_LEN)])
+        let memory = WRITE_BUFFER / PERMIT_LEN;
+        if self.writes.available_permits() == 0 || self.memory.available_permits() < memory {
+            self.idle_writes.close_longest(self.write_idle);
+        }
+        self.acquire(&[(&self.writes, 1), (&self.memory, memory)])
             .await
     }
 
@@ -85,30 +98,50 @@ impl Admission {
 
     /// Says that a connection waits for its next request, until the guard is dropped.
     pub(super) fn idle(&self) -> IdleGuard<'_> {
+        self.idle.wait()
+    }
+
+    /// Says that a write waits for its next bytes, until the guard is dropped.
+    pub(super) fn idle_write(&self) -> IdleGuard<'_> {
+        self.idle_writes.wait()
+    }
+}
+
+impl Idle {
+    fn wait(&self) -> IdleGuard<'_> {
         let closed = CancellationToken::new();
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = idle.next;
-        idle.next += 1;
-        idle.waiting.insert(number, closed.clone());
+        let mut waiting = self.waiting();
+        let number = waiting.next;
+        waiting.next += 1;
+        waiting.all.insert(number, (Instant::now(), closed.clone()));
         IdleGuard {
-            admission: self,
+            idle: self,
             number,
             closed,
         }
     }
 
-    fn close_idle(&self) -> Option<()> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let (_, longest) = idle.waiting.pop_first()?;
+    /// Closes the one that has waited longest, if that is long enough.
+    fn close_longest(&self, at_least: Duration) -> Option<()> {
+        let mut waiting = self.waiting();
+        let first = waiting.all.first_entry()?;
+        if first.get().0.elapsed() < at_least {
+            return None;
+        }
+        let (_, longest) = first.remove();
         longest.cancel();
         Some(())
     }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// A connection that waits for a request.
+/// One who waits for the other side.
 #[derive(Debug)]
 pub(super) struct IdleGuard<'a> {
-    admission: &'a Admission,
+    idle: &'a Idle,
     number: u64,
     /// Cancelled when its place is needed.
     pub(super) closed: CancellationToken,
@@ -116,12 +149,7 @@ pub(super) struct IdleGuard<'a> {
 
 impl Drop for IdleGuard<'_> {
     fn drop(&mut self) {
-        let mut idle = self
-            .admission
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        idle.waiting.remove(&self.number);
+        self.idle.waiting().all.remove(&self.number);
     }
 }
 
@@ -167,5 +195,23 @@ mod tests {
         let admission = Admission::new(&limits());
         let _both = (admission.connection().await, admission.connection().await);
         assert!(admission.connection().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_write_that_was_without_bytes_longest_makes_room_if_that_is_long() {
+        let admission = Admission::new(&limits());
+        let first = admission.write().await;
+        let waits = admission.idle_write();
+        assert!(admission.write().await.is_none());
+        assert!(!waits.closed.is_cancelled(), "it may only be slow");
+
+        tokio::time::sleep(limits().write_idle).await;
+        let cut_off = async {
+            let cut_off = timeout(Duration::from_secs(1), waits.closed.cancelled());
+            cut_off.await.map(|()| drop(first))
+        };
+        let (second, cut_off) = tokio::join!(admission.write(), cut_off);
+
+        assert!(second.is_some() && cut_off.is_ok());
     }
 }

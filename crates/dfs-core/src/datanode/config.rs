@@ -38,6 +38,8 @@ pub struct DataNodeLimits {
     pub buffer_bytes: usize,
     /// How long a request waits for its turn before it is told that the node is busy.
     pub admission: Duration,
+    /// How long a write may bring no bytes before it is cut off when its place is needed.
+    pub write_idle: Duration,
     /// Replicas being copied from other nodes.
     pub copies: usize,
     /// Replicas being verified or deleted.
@@ -60,6 +62,7 @@ impl Default for DataNodeLimits {
             writes: 64,
             buffer_bytes: 1 << 30,
             admission: Duration::from_millis(500),
+            write_idle: Duration::from_secs(5),
             copies: 4,
             chores: 2,
             tasks: 1024,

@@ -192,11 +192,19 @@ impl Intake<'_> {
             length: 0,
             checksum: 0,
         };
+        let mut idle = self.shared.admission.idle_write();
         loop {
             let gone = || Cut::Gone(io::ErrorKind::UnexpectedEof.into());
-            let frame = match read_frame(from, patience).await {
-                Ok(frame) => frame.ok_or_else(gone)?,
-                Err(error) => return Err(self.stream_error(error)),
+            let frame = tokio::select! {
+                biased;
+                () = idle.closed.cancelled() => {
+                    let what = "no bytes came and others wait";
+                    return Err(self.refused(StreamErrorKind::Busy, what));
+                }
+                frame = read_frame(from, patience) => match frame {
+                    Ok(frame) => frame.ok_or_else(gone)?,
+                    Err(error) => return Err(self.stream_error(error)),
+                },
             };
             match frame.kind {
                 FrameKind::Alive => {}
@@ -208,7 +216,9 @@ impl Intake<'_> {
                     let checksum = combine_blocks(&blocks.checksums, length);
                     taken.checksum = combine(taken.checksum, checksum, length);
                     taken.length = blocks.end();
+                    drop(idle);
                     self.hand_on(Piece::Blocks(blocks)).await;
+                    idle = self.shared.admission.idle_write();
                 }
                 _ => {
                     let finish: Finish =
@@ -217,6 +227,7 @@ impl Intake<'_> {
                         let what = format!("{finish:?} was announced, {taken:?} came");
                         return Err(self.refused(StreamErrorKind::Corrupt, what));
                     }
+                    drop(idle);
                     self.hand_on(Piece::Finish(finish)).await;
                     return Ok(finish);
                 }

@@ -395,6 +395,34 @@ async fn a_node_with_enough_to_do_says_that_it_is_busy() {
 }
 
 #[tokio::test]
+async fn writers_that_send_nothing_do_not_lock_others_out() {
+    let mut cluster = Cluster::start(0).await;
+    let node = cluster
+        .add(|c| {
+            c.limits.writes = 1;
+            c.limits.write_idle = Duration::from_millis(200);
+        })
+        .await;
+    let targets = std::slice::from_ref(&node);
+    let mut idle = cluster.pool.write(targets, ChunkId(1), 100).await.unwrap();
+    idle.send(bytes(ChunkId(1), 50)).await.unwrap();
+    eventually("the first write runs", || {
+        (cluster.nodes[0].shared.streams_running() == 1).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+
+    let second = write(&cluster.pool, targets, ChunkId(2), &bytes(ChunkId(2), 100)).await;
+
+    assert_eq!(second.unwrap().nodes, [node.node]);
+    let cut_off = idle.finish().await.unwrap_err();
+    assert_eq!(
+        (cut_off.node, cut_off.kind),
+        (node.node, StreamErrorKind::Busy)
+    );
+}
+
+#[tokio::test]
 async fn a_shutdown_does_not_wait_long_for_a_stream_that_does_not_end() {
     let mut cluster = Cluster::start(0).await;
     let node = cluster
