@@ -17,3 +17,6 @@ pub mod error;
 pub mod hello;
 pub mod metadata;
 pub mod transport;
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ mod copies;
 pub(crate) mod fixture;
 mod limits;
 mod model;
+mod rows;
 mod script;
 mod show;
 mod speed;

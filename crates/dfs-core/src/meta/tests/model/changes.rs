@@ -23,7 +23,7 @@ impl Driver {
     }
 
     /// Mostly a name in a directory that exists, seen from the root or from there.
-    fn place(&mut self) -> Where {
+    pub(super) fn place(&mut self) -> Where {
         if self.chance(20) {
             let base = if self.chance(50) { 1 } else { self.any_inode() };
             let depth = self.below(4);
@@ -342,7 +342,7 @@ impl Driver {
     }
 }
 
-fn location(place: &Where) -> Location {
+pub(super) fn location(place: &Where) -> Location {
     let names = place
         .names
         .iter()

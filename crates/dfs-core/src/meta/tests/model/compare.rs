@@ -2,6 +2,7 @@
 
 use dfs_raft::state::ReadState;
 
+use super::attributes::Facts;
 use super::tree::{Byte, Item, Tree};
 use crate::meta::query::answer;
 use crate::types::query::{LayoutSource, Query};
@@ -52,6 +53,13 @@ fn compare_item(tree: &Tree, state: &impl ReadState, id: u64, item: &Item) {
     let Answer::Attr(attr) = ask(state, &stat) else {
         panic!()
     };
+    let found = Facts {
+        mode: attr.mode,
+        owner: attr.owner,
+        group: attr.group,
+        policy: attr.policy,
+    };
+    assert_eq!(found, tree.facts[&id], "i{id}");
     match item {
         Item::Directory(names) => {
             let list = Query::List {

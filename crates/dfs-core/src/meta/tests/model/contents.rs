@@ -2,7 +2,7 @@
 
 use super::tree::{Byte, Item, Result, Slot, Tree, Where};
 use crate::types::change::Piece;
-use crate::types::{ChunkId, NewChunk, Policy, RefusalKind as Kind};
+use crate::types::{ChunkId, NewChunk, RefusalKind as Kind};
 
 impl Tree {
     fn bytes(&mut self, id: u64) -> &mut Vec<Byte> {
@@ -36,7 +36,8 @@ impl Tree {
         pieces: &[Piece],
         new: &[NewChunk],
     ) -> Result<u64> {
-        let min = usize::from(Policy::DEFAULT.replicas_min.0);
+        let policy = self.policy(id);
+        let min = usize::from(policy.replicas_min.0);
         if new.iter().any(|chunk| chunk.replicas.len() < min) {
             return Err(Kind::TooFewReplicas);
         }
@@ -68,7 +69,7 @@ impl Tree {
             .filter(|byte| matches!(byte, Byte::Inline(_)))
             .count();
         let adds = pieces.iter().any(|piece| matches!(piece, Piece::Inline(_)));
-        if adds && inline > self.inline_max {
+        if adds && inline > policy.inline_max as usize {
             return Err(Kind::TooLarge);
         }
         *self.bytes(id) = bytes;
@@ -106,7 +107,7 @@ impl Tree {
         new: &[NewChunk],
     ) -> Result<u64> {
         let slot = self.replaceable(at, replace)?;
-        let id = self.insert(Item::File(Vec::new()));
+        let id = self.insert(slot.dir, Item::File(Vec::new()));
         if let Err(kind) = self.write(id, Some(0), pieces, new) {
             self.items.remove(&id);
             self.next_inode -= 1;
@@ -124,8 +125,8 @@ impl Tree {
     }
 
     pub(super) fn begin_upload(&mut self, at: &Where) -> Result<u64> {
-        self.replaceable(at, true)?;
-        let id = self.insert(Item::File(Vec::new()));
+        let slot = self.replaceable(at, true)?;
+        let id = self.insert(slot.dir, Item::File(Vec::new()));
         self.uploads.push(id);
         Ok(id)
     }

@@ -2,6 +2,7 @@
 //! same answers, same trees, same bytes. A second machine gets the same log in other batches and
 //! must have the same digest; requests are repeated and must change nothing.
 
+mod attributes;
 mod changes;
 mod compare;
 mod contents;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use dfs_raft::env::{Random, SeededRandom};
 
-use self::tree::{Item, Tree};
+use self::tree::{Item, Tree, Where};
 use super::fixture::{Machine, register};
 use crate::meta::{Command, Reply};
 use crate::types::{
@@ -60,6 +61,11 @@ impl Driver {
             inline_max: Some(64),
             ..PolicyChange::default()
         };
+        let root = Where {
+            base: InodeId::ROOT.0,
+            names: Vec::new(),
+        };
+        driver.tree.set_policy(&root, &change).unwrap();
         let at = Location::from(InodeId::ROOT);
         driver.request(Change::SetPolicy { at, change }).unwrap();
         driver
@@ -152,10 +158,11 @@ impl Driver {
 
     /// One random change, on both sides.
     fn change(&mut self) {
-        let (change, expected) = match self.below(24) {
+        let (change, expected) = match self.below(26) {
             0..=9 => self.contents(),
             10..=12 => self.removal(),
             13 | 14 => self.uploads(),
+            15 | 16 => self.attributes(),
             _ => self.names(),
         };
         let shown = format!("{change:?}");

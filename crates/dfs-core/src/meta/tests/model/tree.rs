@@ -1,10 +1,10 @@
 //! A file system as simple as can be: maps, vectors, no steps, no limits.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
+use super::attributes::Facts;
 use crate::types::change::Removal;
-use crate::types::{ChunkId, Policy, RefusalKind, RefusalKind as Kind, Timestamp};
+use crate::types::{ChunkId, RefusalKind, RefusalKind as Kind, Timestamp};
 
 pub(super) type Result<T> = std::result::Result<T, RefusalKind>;
 
@@ -54,8 +54,8 @@ pub(super) struct Tree {
     pub(super) items: BTreeMap<u64, Item>,
     pub(super) trash: BTreeMap<u64, Trashed>,
     pub(super) uploads: Vec<u64>,
-    pub(super) inline_max: usize,
-    pub(super) trash_ttl: Duration,
+    /// By inode, those of items that are gone as well.
+    pub(super) facts: BTreeMap<u64, Facts>,
     pub(super) next_inode: u64,
     next_trash: u64,
 }
@@ -67,8 +67,7 @@ impl Tree {
             items: BTreeMap::from([(1, root)]),
             trash: BTreeMap::new(),
             uploads: Vec::new(),
-            inline_max: 64,
-            trash_ttl: Policy::DEFAULT.trash,
+            facts: BTreeMap::from([(1, Facts::ROOT)]),
             next_inode: 2,
             next_trash: 1,
         }
@@ -222,7 +221,9 @@ impl Tree {
         }
     }
 
-    pub(super) fn insert(&mut self, item: Item) -> u64 {
+    pub(super) fn insert(&mut self, dir: u64, item: Item) -> u64 {
+        let facts = self.facts[&dir].of_new();
+        self.facts.insert(self.next_inode, facts);
         self.next_inode += 1;
         self.items.insert(self.next_inode - 1, item);
         self.next_inode - 1
@@ -250,7 +251,7 @@ impl Tree {
 
     pub(super) fn make_directory(&mut self, at: &Where) -> Result<u64> {
         let slot = self.free(at)?;
-        let id = self.insert(Item::Directory(BTreeMap::new()));
+        let id = self.insert(slot.dir, Item::Directory(BTreeMap::new()));
         self.name(&slot, id);
         Ok(id)
     }
@@ -298,7 +299,7 @@ impl Tree {
             Some(id) => self.require_file(id),
             None if self.path_of(slot.dir).is_none() => Err(Kind::NotFound),
             None => {
-                let id = self.insert(Item::File(Vec::new()));
+                let id = self.insert(slot.dir, Item::File(Vec::new()));
                 self.name(&slot, id);
                 Ok(id)
             }
@@ -315,7 +316,7 @@ impl Tree {
 
     pub(super) fn symlink(&mut self, at: &Where, target: &str) -> Result<u64> {
         let slot = self.free(at)?;
-        let id = self.insert(Item::Link(target.to_owned()));
+        let id = self.insert(slot.dir, Item::Link(target.to_owned()));
         self.name(&slot, id);
         Ok(id)
     }
@@ -383,12 +384,13 @@ impl Tree {
         }
         let above = self.path_of(slot.dir).unwrap();
         self.unname(&slot);
-        if skip_trash {
+        let kept = self.policy(id).trash;
+        if skip_trash || kept.is_zero() {
             self.sweep(id);
             return Ok(());
         }
         let path = [above, vec![slot.name]].concat().join("/");
-        let expires = now.saturating_add(self.trash_ttl);
+        let expires = now.saturating_add(kept);
         let entry = Trashed {
             inode: id,
             path: format!("/{path}"),

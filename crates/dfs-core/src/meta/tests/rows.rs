@@ -1,0 +1,393 @@
+//! Rows are stored as the first version stored them: key and value of every table, byte by byte.
+//! Append-only, like the forms.
+#![allow(clippy::too_many_lines, reason = "one table of cases")]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dfs_raft::state::{Key, Table, Value};
+
+use crate::meta::chunks::extents::{Extent, Source};
+use crate::meta::chunks::grant::ChunkRange;
+use crate::meta::namespace::dirent::Dirent;
+use crate::meta::namespace::inode::{Body, Directory};
+use crate::meta::namespace::purge::Purge;
+use crate::meta::namespace::trash::TrashEntry;
+use crate::meta::sessions::{Remembered, Session};
+use crate::meta::tables::*;
+use crate::meta::{Chunk, Inode, Node, NodeLoad};
+use crate::types::{
+    AdminState, Attr, Changed, ChunkId, ClientId, FileKind, GroupId, InodeId, Mode, Name,
+    NodeEpoch, NodeId, NodeKey, Policy, Refusal, RefusalKind, ReplicationTarget, Space, Timestamp,
+    Topology, TrashId, UserId,
+};
+
+const T: Timestamp = Timestamp(300);
+const LATER: Timestamp = Timestamp(70_000);
+
+#[derive(Default)]
+struct Rows {
+    seen: BTreeSet<&'static str>,
+    wrong: Vec<String>,
+}
+
+impl Rows {
+    fn row<K: Key, V: Value>(
+        &mut self,
+        (name, _): (&'static str, Table<K, V>),
+        (key, value): (K, V),
+        golden: (&str, &str),
+    ) {
+        self.seen.insert(name);
+        let (key, value) = (Key::to_bytes(&key), value.to_bytes().unwrap());
+        let stored = (hex(&key), hex(&value));
+        if stored != (golden.0.to_owned(), golden.1.to_owned()) {
+            self.wrong.push(format!("{name} {} {}", stored.0, stored.1));
+        }
+        assert_eq!(Key::to_bytes(&K::from_bytes(&key).unwrap()), key, "{name}");
+        let again = V::from_bytes(&value).unwrap().to_bytes().unwrap();
+        assert_eq!(again, value, "{name}");
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn inode(body: Body) -> Inode {
+    Inode {
+        mode: Mode::FILE,
+        owner: UserId(7),
+        group: GroupId(8),
+        links: 2,
+        accessed: Timestamp(1),
+        modified: Timestamp(2),
+        changed: Timestamp(3),
+        created: Timestamp(4),
+        policy: Policy {
+            replicas: ReplicationTarget(3),
+            replicas_min: ReplicationTarget(2),
+            chunk_size: 1 << 20,
+            inline_max: 4096,
+            trash: Duration::new(60, 5),
+        },
+        revision: 9,
+        body,
+    }
+}
+
+fn attr() -> Attr {
+    let body = Body::File {
+        size: 10,
+        inline_bytes: 3,
+    };
+    inode(body).attr(InodeId(5))
+}
+
+fn topology() -> Topology {
+    Topology {
+        zone: "z".to_owned(),
+        rack: "r".to_owned(),
+        host: "h".to_owned(),
+    }
+}
+
+macro_rules! table {
+    ($name:ident) => {
+        (stringify!($name), $name)
+    };
+}
+
+fn names(rows: &mut Rows) {
+    for (key, golden) in [
+        (Meta::Format, "666f726d6174"),
+        (Meta::NextInode, "6e6578745f696e6f6465"),
+        (Meta::NextChunk, "6e6578745f6368756e6b"),
+        (Meta::NextNode, "6e6578745f6e6f6465"),
+        (Meta::NextClient, "6e6578745f636c69656e74"),
+        (Meta::NextTrash, "6e6578745f7472617368"),
+        (Meta::Inodes, "696e6f646573"),
+        (Meta::Chunks, "6368756e6b73"),
+        (Meta::ChunkBytes, "6368756e6b5f6279746573"),
+    ] {
+        rows.row(table!(META), (key, 300), (golden, "01ac02"));
+    }
+    let file = Body::File {
+        size: 300,
+        inline_bytes: 5,
+    };
+    let directory = |place| {
+        Body::Directory(Directory {
+            place,
+            entries: 3,
+            subdirectories: 1,
+        })
+    };
+    let target = "/a".to_owned();
+    for (body, golden) in [
+        (file, "01a40307080201020304030280804080203c050900ac0205"),
+        (
+            directory(None),
+            "01a40307080201020304030280804080203c050901000301",
+        ),
+        (
+            directory(Some((InodeId(1), name("d")))),
+            "01a40307080201020304030280804080203c050901010101640301",
+        ),
+        (
+            Body::Symlink { target },
+            "01a40307080201020304030280804080203c050902022f61",
+        ),
+    ] {
+        rows.row(
+            table!(INODES),
+            (InodeId(258), inode(body)),
+            ("0000000000000102", golden),
+        );
+    }
+    for (kind, golden) in [
+        (FileKind::File, "01ac0200"),
+        (FileKind::Directory, "01ac0201"),
+        (FileKind::Symlink, "01ac0202"),
+    ] {
+        let inode = InodeId(300);
+        let row = ((InodeId(258), name("a")), Dirent { inode, kind });
+        rows.row(table!(DIRENTS), row, ("000000000000010261", golden));
+    }
+    let entry = TrashEntry {
+        inode: InodeId(300),
+        kind: FileKind::File,
+        path: "/d/a".to_owned(),
+        removed: T,
+        expires: LATER,
+    };
+    rows.row(
+        table!(TRASH),
+        (TrashId(258), entry),
+        ("0000000000000102", "01ac0200042f642f61ac02f0a204"),
+    );
+    let expiry = ((Moment(T), TrashId(258)), ());
+    rows.row(
+        table!(TRASH_EXPIRY),
+        expiry,
+        ("000000000000012c0000000000000102", "01"),
+    );
+    let upload = ((ClientId(258), InodeId(5)), ());
+    rows.row(
+        table!(UPLOADS),
+        upload,
+        ("00000000000001020000000000000005", "01"),
+    );
+    rows.row(
+        table!(PURGE),
+        (InodeId(258), Purge::Tree),
+        ("0000000000000102", "0100"),
+    );
+    rows.row(
+        table!(PURGE),
+        (InodeId(258), Purge::Data),
+        ("0000000000000102", "0101"),
+    );
+}
+
+fn contents(rows: &mut Rows) {
+    let chunk = ChunkId(300);
+    for (source, golden) in [
+        (Source::Chunk { chunk, offset: 5 }, "010200ac0205"),
+        (Source::Inline(Bytes::from_static(b"hi")), "010201026869"),
+    ] {
+        let extent = Extent { length: 2, source };
+        rows.row(
+            table!(EXTENTS),
+            ((InodeId(258), 300), extent),
+            ("0000000000000102000000000000012c", golden),
+        );
+    }
+    rows.row(
+        table!(TRIMS),
+        (InodeId(258), 300),
+        ("0000000000000102", "01ac02"),
+    );
+    let row = Chunk {
+        inode: InodeId(300),
+        length: 1 << 20,
+        checksum: 0xdead_beef,
+        references: 2,
+        target: ReplicationTarget(3),
+        replicas: [1, 2, 300].map(NodeId).to_vec(),
+    };
+    rows.row(
+        table!(CHUNKS),
+        (chunk, row),
+        ("000000000000012c", "01ac02808040effdb6f50d0203030102ac02"),
+    );
+    let held = ((NodeId(258), chunk), ());
+    rows.row(
+        table!(NODE_CHUNKS),
+        held,
+        ("00000102000000000000012c", "01"),
+    );
+    let range = ChunkRange {
+        end: ChunkId(4096),
+        expires: LATER,
+    };
+    rows.row(
+        table!(RANGES),
+        (chunk, range),
+        ("000000000000012c", "018020f0a204"),
+    );
+    rows.row(table!(SPENT), (chunk, ()), ("000000000000012c", "01"));
+    let reclaim = ((chunk, NodeId(258)), Moment(T));
+    rows.row(
+        table!(RECLAIM),
+        reclaim,
+        ("000000000000012c00000102", "01ac02"),
+    );
+    let reclaim = ((NodeId(258), Moment(T), chunk), ());
+    rows.row(
+        table!(NODE_RECLAIM),
+        reclaim,
+        ("00000102000000000000012c000000000000012c", "01"),
+    );
+}
+
+fn others(rows: &mut Rows) {
+    for (admin, golden) in [
+        (
+            AdminState::InService,
+            "018202036e3a31017a017201680700ac020201ac02",
+        ),
+        (
+            AdminState::Draining,
+            "018202036e3a31017a017201680701ac020201ac02",
+        ),
+        (
+            AdminState::Drained,
+            "018202036e3a31017a017201680702ac020201ac02",
+        ),
+        (
+            AdminState::Maintenance,
+            "018202036e3a31017a017201680703ac020201ac02",
+        ),
+    ] {
+        let node = Node {
+            key: NodeKey(0x0102),
+            address: "n:1".to_owned(),
+            topology: topology(),
+            epoch: NodeEpoch(7),
+            admin,
+            space: Space {
+                total: 300,
+                used: 2,
+                available: 1,
+            },
+            registered: T,
+        };
+        rows.row(table!(NODES), (NodeId(258), node), ("00000102", golden));
+    }
+    let key = (NodeKey(0x0102), NodeId(300));
+    rows.row(
+        table!(NODE_KEYS),
+        key,
+        ("00000000000000000000000000000102", "01ac02"),
+    );
+    let load = NodeLoad {
+        replicas: 2,
+        bytes: 300,
+    };
+    rows.row(
+        table!(NODE_LOADS),
+        (NodeId(258), load),
+        ("00000102", "0102ac02"),
+    );
+    let session = Session {
+        active: T,
+        closed: true,
+        forgotten_below: 5,
+    };
+    rows.row(
+        table!(SESSIONS),
+        (ClientId(258), session),
+        ("0000000000000102", "01ac020105"),
+    );
+    let age = ((Moment(T), ClientId(258)), ());
+    rows.row(
+        table!(SESSION_AGES),
+        age,
+        ("000000000000012c0000000000000102", "01"),
+    );
+    let changed = Changed {
+        attr: Some(attr()),
+        offset: Some(300),
+        trash: Some(TrashId(2)),
+    };
+    for (outcome, golden) in [
+        (
+            Ok(changed),
+            "0100010500a40307080a0201020304030280804080203c05090301ac020102",
+        ),
+        (
+            Err(Refusal::new(RefusalKind::NotFound, "/a")),
+            "010100022f61",
+        ),
+    ] {
+        let row = ((ClientId(258), 300), Remembered { outcome });
+        rows.row(
+            table!(REPLIES),
+            row,
+            ("0000000000000102000000000000012c", golden),
+        );
+    }
+}
+
+#[test]
+fn every_row_is_stored_as_the_first_version_stored_it() {
+    let mut rows = Rows::default();
+    names(&mut rows);
+    contents(&mut rows);
+    others(&mut rows);
+    assert!(rows.wrong.is_empty(), "{}", rows.wrong.join("\n"));
+    let all: BTreeSet<_> = TABLES.iter().copied().collect();
+    assert_eq!(rows.seen, all, "a table without its bytes here");
+}
+
+#[test]
+fn refusals_keep_their_numbers() {
+    use RefusalKind::*;
+    let all = [
+        NotFound,
+        Exists,
+        NotADirectory,
+        IsADirectory,
+        NotAFile,
+        NotASymlink,
+        NotEmpty,
+        IntoItself,
+        SymlinkLoop,
+        TooManyLinks,
+        NameTooLong,
+        TooLarge,
+        Invalid,
+        NotPermitted,
+        Conflict,
+        SessionExpired,
+        GrantExpired,
+        Busy,
+        TooFewReplicas,
+    ];
+    let bytes = postcard::to_stdvec(&all).unwrap();
+    assert_eq!(hex(&bytes), "000102030405060708090a0b0c0d0e0f101112");
+}
+
+#[test]
+fn tables_keep_their_places() {
+    let first = "META INODES DIRENTS TRASH TRASH_EXPIRY UPLOADS PURGE EXTENTS TRIMS CHUNKS \
+                 NODE_CHUNKS RANGES SPENT RECLAIM NODE_RECLAIM NODES NODE_KEYS NODE_LOADS \
+                 SESSIONS SESSION_AGES REPLIES";
+    assert_eq!(TABLES.join(" "), first);
+}

@@ -1,0 +1,496 @@
+//! Messages cross the network as the first version sent them, byte by byte. Changes of names and
+//! contents are in commands as well, whose bytes are kept in `meta::command`.
+#![allow(clippy::too_many_lines, reason = "one table of cases")]
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::cluster::*;
+use super::error::RpcError;
+use super::hello::{Hello, HelloReply, Service};
+use super::metadata::*;
+use crate::types::query::*;
+use crate::types::{
+    AdminState, Attr, ByteRange, Change, Changed, ChunkId, ClientId, ClusterId, DfsPath, FileKind,
+    GroupId, InodeId, Location, Mode, Name, NodeEpoch, NodeId, NodeKey, Policy, Refusal,
+    RefusalKind, ReplicationTarget, RequestId, Rev, Space, Timestamp, Topology, TrashId, UserId,
+};
+
+/// What differs from its bytes.
+#[derive(Default)]
+struct Differences(Vec<String>);
+
+impl Differences {
+    fn compare<T>(&mut self, message: T, golden: &str)
+    where
+        T: Serialize + DeserializeOwned + Debug,
+    {
+        let bytes = postcard::to_stdvec(&message).unwrap();
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        if hex != golden {
+            self.0.push(format!("{hex} {message:?}"));
+        }
+        let again: T = postcard::from_bytes(&bytes).unwrap();
+        assert_eq!(format!("{again:?}"), format!("{message:?}"));
+    }
+
+    fn none(self) {
+        assert!(self.0.is_empty(), "{}", self.0.join("\n"));
+    }
+}
+
+const REV: Rev = Rev {
+    term: 2,
+    index: 300,
+};
+const SPACE: Space = Space {
+    total: 300,
+    used: 2,
+    available: 1,
+};
+const REQUEST: RequestId = RequestId {
+    client: ClientId(3),
+    sequence: 300,
+    answered_below: 299,
+};
+
+fn at(path: &str) -> Location {
+    path.parse::<DfsPath>().unwrap().into()
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn topology() -> Topology {
+    Topology {
+        zone: "z".to_owned(),
+        rack: "r".to_owned(),
+        host: "h".to_owned(),
+    }
+}
+
+fn address(node: u32) -> NodeAddress {
+    NodeAddress {
+        node: NodeId(node),
+        address: format!("n{node}:1"),
+    }
+}
+
+fn attr() -> Attr {
+    Attr {
+        inode: InodeId(5),
+        kind: FileKind::File,
+        mode: Mode::FILE,
+        owner: UserId(7),
+        group: GroupId(8),
+        size: 300,
+        links: 2,
+        accessed: Timestamp(1),
+        modified: Timestamp(2),
+        changed: Timestamp(3),
+        created: Timestamp(4),
+        policy: Policy {
+            replicas: ReplicationTarget(3),
+            replicas_min: ReplicationTarget(2),
+            chunk_size: 1 << 20,
+            inline_max: 4096,
+            trash: Duration::new(60, 5),
+        },
+        revision: 9,
+        inline_bytes: 6,
+    }
+}
+
+fn stamped<T>(value: T) -> Stamped<T> {
+    Stamped { rev: REV, value }
+}
+
+#[test]
+fn hellos_keep_their_bytes() {
+    let mut found = Differences::default();
+    let cluster = Some(ClusterId(300));
+    for (service, golden) in [
+        (Service::Raft, "0001ac02"),
+        (Service::Metadata, "0101ac02"),
+        (Service::Cluster, "0201ac02"),
+        (Service::ChunkStream, "0301ac02"),
+    ] {
+        found.compare(Hello { service, cluster }, golden);
+    }
+    found.compare(HelloReply::Welcome { cluster: None }, "0000");
+    found.compare(HelloReply::Refused("no".to_owned()), "01026e6f");
+    found.none();
+}
+
+#[test]
+fn what_clients_ask_keeps_its_bytes() {
+    use MetadataRpcRequest as Ask;
+    let mut found = Differences::default();
+    let change = Change::CloseSession;
+    let request = REQUEST;
+    let grant = GrantRequest {
+        chunks: 3,
+        chunk_size: 1 << 20,
+        replicas: ReplicationTarget(3),
+        replicas_min: ReplicationTarget(2),
+        avoid: vec![NodeId(300)],
+    };
+    let (chunk, node) = (ChunkId(300), NodeId(2));
+    for (ask, golden) in [
+        (Ask::Leader {}, "00"),
+        (Ask::OpenSession {}, "01"),
+        (Ask::Change { request, change }, "0203ac02ab020e"),
+        (Ask::Grant { request: grant }, "0403808040030201ac02"),
+        (Ask::ReportCorrupt { chunk, node }, "05ac0202"),
+        (Ask::Nodes {}, "06"),
+        (Ask::Status {}, "07"),
+    ] {
+        found.compare(ask, golden);
+    }
+    let (limit, follow, attrs) = (300, true, true);
+    let range = ByteRange::new(5, 300);
+    let (a, trash) = (Some(name("a")), Some(TrashId(300)));
+    let f = || at("/f");
+    for (query, golden) in [
+        (Query::Stat { at: f(), follow }, "030001022f660101"),
+        (
+            Query::List {
+                at: f(),
+                after: a,
+                limit,
+                attrs,
+            },
+            "030101022f66010161ac020101",
+        ),
+        (Query::Layout { at: f(), range }, "030201022f6605ac0201"),
+        (Query::ReadLink { at: f() }, "030301022f6601"),
+        (Query::StatFs, "030401"),
+        (
+            Query::ListTrash {
+                after: trash,
+                limit,
+            },
+            "030501ac02ac0201",
+        ),
+    ] {
+        let consistency = ReadConsistency::Stale;
+        found.compare(Ask::Query { query, consistency }, golden);
+    }
+    found.none();
+}
+
+#[test]
+fn what_masters_answer_clients_keeps_its_bytes() {
+    use MetadataRpcResponse as Reply;
+    let mut found = Differences::default();
+    let leader = LeaderInfo {
+        cluster: Some(ClusterId(300)),
+        leader: Some("m:1".to_owned()),
+        masters: vec!["m:1".to_owned()],
+    };
+    let changed = Changed {
+        attr: Some(attr()),
+        offset: Some(300),
+        trash: Some(TrashId(2)),
+    };
+    let grant = WriteGrant {
+        chunks: vec![GrantedChunk {
+            chunk: ChunkId(300),
+            pipeline: vec![address(1), address(2)],
+        }],
+        spares: vec![address(3)],
+        expires: Timestamp(70_000),
+    };
+    for (reply, golden) in [
+        (Reply::Leader(leader), "0001ac0201036d3a3101036d3a31"),
+        (Reply::OpenSession(Ok(stamped(ClientId(3)))), "010002ac0203"),
+        (
+            Reply::Change(Ok(stamped(changed))),
+            "020002ac02010500a4030708ac020201020304030280804080203c05090601ac020102",
+        ),
+        (
+            Reply::Grant(Ok(grant)),
+            "040001ac020201046e313a3102046e323a310103046e333a31f0a204",
+        ),
+        (Reply::ReportCorrupt(Ok(())), "0500"),
+    ] {
+        found.compare(reply, golden);
+    }
+    for (liveness, golden) in [
+        (
+            Liveness::Live,
+            "060001ac02036e3a3107017a017201680300ac02020104",
+        ),
+        (
+            Liveness::Suspect,
+            "060001ac02036e3a3107017a017201680301ac02020104",
+        ),
+        (
+            Liveness::Dead,
+            "060001ac02036e3a3107017a017201680302ac02020104",
+        ),
+    ] {
+        found.compare(Reply::Nodes(Ok(vec![node_info(liveness)])), golden);
+    }
+    let status = ClusterStatus {
+        cluster: ClusterId(300),
+        masters: vec![MasterInfo {
+            member: 2,
+            address: "m:1".to_owned(),
+            leader: true,
+            voter: false,
+            log_index: Some(300),
+        }],
+        nodes: vec![node_info(Liveness::Live)],
+        chunks: ChunkHealth {
+            total: 300,
+            under_replicated: 4,
+            missing: 3,
+            repairing: 2,
+            reclaiming: 1,
+        },
+        inodes: 9,
+    };
+    found.compare(
+        Reply::Status(Ok(status)),
+        "0700ac020102036d3a31010001ac0201ac02036e3a3107017a017201680300ac02020104ac02\
+             0403020109",
+    );
+    found.none();
+}
+
+fn node_info(liveness: Liveness) -> NodeInfo {
+    NodeInfo {
+        node: NodeId(300),
+        address: "n:1".to_owned(),
+        epoch: NodeEpoch(7),
+        topology: topology(),
+        admin: AdminState::Maintenance,
+        liveness,
+        space: SPACE,
+        replicas: 4,
+    }
+}
+
+#[test]
+fn answers_to_queries_keep_their_bytes() {
+    let mut found = Differences::default();
+    let entries = EntryPage {
+        entries: vec![Entry {
+            name: name("a"),
+            inode: InodeId(300),
+            kind: FileKind::Directory,
+            attr: Some(attr()),
+        }],
+        more: true,
+    };
+    let chunk = LayoutSource::Chunk {
+        chunk: ChunkId(300),
+        offset: 1,
+        length: 2,
+        replicas: vec![NodeId(1), NodeId(2)],
+    };
+    let inline = LayoutSource::Inline(Bytes::from_static(b"hi"));
+    let extents = [chunk, inline].map(|source| LayoutExtent {
+        offset: 0,
+        length: 2,
+        source,
+    });
+    let layout = Layout {
+        attr: attr(),
+        extents: extents.to_vec(),
+        more: false,
+    };
+    let totals = StatFs {
+        inodes: 300,
+        chunks: 2,
+        chunk_bytes: 1,
+        space: SPACE,
+    };
+    let trash = TrashPage {
+        entries: vec![TrashItem {
+            trash: TrashId(300),
+            inode: InodeId(5),
+            kind: FileKind::Symlink,
+            path: "/l".to_owned(),
+            removed: Timestamp(1),
+            expires: Timestamp(2),
+        }],
+        more: false,
+    };
+    for (answer, golden) in [
+        (
+            Answer::Attr(attr()),
+            "030002ac02000500a4030708ac020201020304030280804080203c050906",
+        ),
+        (
+            Answer::Entries(entries),
+            "030002ac0201010161ac0201010500a4030708ac020201020304030280804080203c05090601",
+        ),
+        (
+            Answer::Layout(layout),
+            "030002ac02020500a4030708ac020201020304030280804080203c05090602000200ac020102\
+             02010200020102686900",
+        ),
+        (Answer::Target("/a".to_owned()), "030002ac0203022f61"),
+        (Answer::StatFs(totals), "030002ac0204ac020201ac020201"),
+        (Answer::Trash(trash), "030002ac020501ac020502022f6c010200"),
+    ] {
+        let reply = MetadataRpcResponse::Query(Ok(stamped(answer)));
+        found.compare(reply, golden);
+    }
+    found.none();
+}
+
+#[test]
+fn errors_keep_their_bytes() {
+    let mut found = Differences::default();
+    let why = || "w".to_owned();
+    for (error, golden) in [
+        (Refusal::new(RefusalKind::Exists, "/a").into(), "0001022f61"),
+        (
+            RpcError::NotLeader {
+                leader: Some(why()),
+            },
+            "01010177",
+        ),
+        (RpcError::Unknown(why()), "020177"),
+        (RpcError::Unavailable(why()), "030177"),
+        (RpcError::OutOfSpace(why()), "040177"),
+        (RpcError::Fenced(why()), "050177"),
+        (RpcError::Internal(why()), "060177"),
+    ] {
+        found.compare(error, golden);
+    }
+    found.none();
+}
+
+fn tasks() -> Vec<Task> {
+    let chunk = ChunkId(300);
+    vec![
+        Task::Copy {
+            chunk,
+            length: 10,
+            checksum: 0xdead_beef,
+            sources: vec![address(2)],
+        },
+        Task::Delete {
+            chunks: vec![chunk],
+        },
+        Task::Verify { chunk },
+    ]
+}
+
+#[test]
+fn what_data_nodes_say_keeps_its_bytes() {
+    use ClusterRpcRequest as Say;
+    let mut found = Differences::default();
+    let (node, epoch) = (NodeId(300), NodeEpoch(7));
+    let registration = Registration {
+        key: NodeKey(0x0102),
+        node: Some(node),
+        address: "n:1".to_owned(),
+        topology: topology(),
+        space: SPACE,
+    };
+    let heartbeat = Heartbeat {
+        node,
+        epoch,
+        space: SPACE,
+        replicas: 4,
+        streams: 5,
+        failed: Some("EIO".to_owned()),
+    };
+    let report = |kind| ChunkReport {
+        node,
+        epoch,
+        kind,
+        present: vec![ReplicaSummary {
+            chunk: ChunkId(300),
+            length: 10,
+            checksum: 0xdead_beef,
+        }],
+        absent: vec![ChunkId(2)],
+        corrupt: vec![ChunkId(3)],
+    };
+    let full = ReportKind::Full {
+        from: ChunkId(1),
+        until: Some(ChunkId(300)),
+    };
+    let ended = |task| TaskResult {
+        task,
+        result: Err("w".to_owned()),
+    };
+    let tasks = tasks().into_iter().map(ended).collect();
+    for (say, golden) in [
+        (
+            Say::Register { registration },
+            "00820201ac02036e3a31017a01720168ac020201",
+        ),
+        (
+            Say::Heartbeat { heartbeat },
+            "01ac0207ac0202010405010345494f",
+        ),
+        (
+            Say::Report {
+                report: report(full),
+            },
+            "02ac0207000101ac0201ac020aeffdb6f50d01020103",
+        ),
+        (
+            Say::Report {
+                report: report(ReportKind::Delta),
+            },
+            "02ac02070101ac020aeffdb6f50d01020103",
+        ),
+        (
+            Say::Finished { node, epoch, tasks },
+            "03ac02070300ac020aeffdb6f50d0102046e323a310101770101ac0201017702ac02010177",
+        ),
+    ] {
+        found.compare(say, golden);
+    }
+    found.none();
+}
+
+#[test]
+fn what_masters_answer_data_nodes_keeps_its_bytes() {
+    use ClusterRpcResponse as Reply;
+    let mut found = Differences::default();
+    let masters = || vec!["m:1".to_owned()];
+    let registered = Registered {
+        cluster: ClusterId(300),
+        node: NodeId(2),
+        epoch: NodeEpoch(7),
+        heartbeat_interval_ms: 1000,
+        masters: masters(),
+        peers: vec![address(3)],
+    };
+    let heard = HeartbeatReply {
+        term: 300,
+        report: true,
+        tasks: tasks(),
+        masters: masters(),
+    };
+    for (reply, golden) in [
+        (
+            Reply::Register(Ok(registered)),
+            "0000ac020207e80701036d3a310103046e333a31",
+        ),
+        (
+            Reply::Heartbeat(Ok(heard)),
+            "0100ac02010300ac020aeffdb6f50d0102046e323a310101ac0202ac0201036d3a31",
+        ),
+        (Reply::Report(Ok(ReportReply { term: 300 })), "0200ac02"),
+        (Reply::Finished(Ok(())), "0300"),
+    ] {
+        found.compare(reply, golden);
+    }
+    found.none();
+}
