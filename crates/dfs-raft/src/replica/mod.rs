@@ -243,7 +243,8 @@ impl<M: StateMachine> Replica<M> {
             clean,
         };
         match identity {
-            Some(identity) => inner.resume(empty, identity).await?,
+            // In a box: openraft is deep, and the futures of callers hold this.
+            Some(identity) => Box::pin(inner.resume(empty, identity)).await?,
             None => inner.settle(Phase::Empty(empty)),
         }
         let handle = Arc::new(Handle { inner });
