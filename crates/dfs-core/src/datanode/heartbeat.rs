@@ -86,7 +86,7 @@ struct Line {
     masters: Masters,
     tasks: Arc<Tasks>,
     registered: Option<Attached>,
-    /// The term of the leader that heard the last heartbeat.
+    /// The latest term of a leader that heard a heartbeat.
     term: Option<u64>,
     /// Where the next part of a full report begins, if one is due.
     full_from: Option<ChunkId>,
@@ -203,7 +203,7 @@ impl Line {
         info!(%node, %epoch, master = link.address, "registered");
         self.masters.learn(registered.masters);
         self.registered = Some(attached);
-        (self.term, self.full_from) = (None, Some(ChunkId(0)));
+        self.full_from = Some(ChunkId(0));
         Ok(attached)
     }
 
@@ -248,6 +248,10 @@ impl Line {
             .call(|c, context| c.heartbeat(context, heartbeat))
             .await
             .map_err(known)?;
+        if self.term.is_some_and(|term| reply.term < term) {
+            // What it orders may have been decided otherwise since.
+            return Err(Lost::Unavailable("it led formerly".to_owned()));
+        }
         if reply.report || self.term != Some(reply.term) {
             self.term = Some(reply.term);
             self.full_from = Some(ChunkId(0));

@@ -19,6 +19,7 @@
 mod admission;
 mod config;
 mod corrupt;
+mod deletions;
 mod error;
 mod heartbeat;
 mod masters;

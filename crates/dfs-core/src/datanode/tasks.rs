@@ -6,14 +6,18 @@
 //! ```text
 //! offer ─▶ running ─▶ finished ──acknowledged──▶ gone
 //! ```
+//!
+//! To copy a chunk here makes earlier orders to delete it void, and waits for one that has begun.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, Semaphore};
 use tracing::{info, warn};
 
 use super::Shared;
+use super::deletions::Deletions;
 use super::store::{Purpose, ReplicaWriter, StoreError};
 use crate::proto::chunk_stream::{StreamError, StreamErrorKind};
 use crate::proto::cluster::{Task, TaskResult};
@@ -27,6 +31,8 @@ pub(super) struct Tasks {
     shared: Arc<Shared>,
     state: Mutex<State>,
     ended: Notify,
+    /// Replicas were deleted.
+    deleted: Notify,
     copies: Semaphore,
     chores: Semaphore,
 }
@@ -35,6 +41,25 @@ pub(super) struct Tasks {
 struct State {
     running: BTreeSet<Task>,
     finished: BTreeMap<Task, Result<(), String>>,
+    deletions: Deletions,
+}
+
+impl State {
+    /// Begins to delete replicas, and says which: those that are not wanted again.
+    fn begin_deletion(&mut self, chunks: &[ChunkId]) -> Vec<ChunkId> {
+        for task in &self.running {
+            if let Task::Copy { chunk, .. } = task {
+                self.deletions.want(*chunk);
+            }
+        }
+        let standing = self.deletions.begin(chunks);
+        // What was found of them before is no longer so.
+        self.finished.retain(|task, _| match task {
+            Task::Copy { chunk, .. } | Task::Verify { chunk } => !standing.contains(chunk),
+            Task::Delete { .. } => true,
+        });
+        standing
+    }
 }
 
 impl Tasks {
@@ -44,6 +69,7 @@ impl Tasks {
             shared,
             state: Mutex::default(),
             ended: Notify::new(),
+            deleted: Notify::new(),
             copies: Semaphore::new(limits.copies),
             chores: Semaphore::new(limits.chores),
         })
@@ -58,6 +84,11 @@ impl Tasks {
                 state.running.len() + state.finished.len() >= self.shared.config.limits.tasks;
             if known || full {
                 continue;
+            }
+            match &task {
+                Task::Copy { chunk, .. } => state.deletions.want(*chunk),
+                Task::Delete { chunks } => state.deletions.order(chunks),
+                Task::Verify { .. } => {}
             }
             state.running.insert(task.clone());
             let tasks = Arc::clone(self);
@@ -129,6 +160,7 @@ impl Tasks {
                     length: *length,
                     checksum: *checksum,
                 };
+                self.wait_for_deletion(*chunk).await;
                 copy.run(sources).await
             }
             Task::Delete { chunks } => self.delete(chunks).await,
@@ -137,15 +169,30 @@ impl Tasks {
     }
 
     async fn delete(&self, chunks: &[ChunkId]) -> Result<(), String> {
-        self.shared
-            .store
-            .delete(chunks)
-            .await
-            .map_err(|e| e.to_string())?;
-        for chunk in chunks {
+        let standing = self.state().begin_deletion(chunks);
+        let deleted = self.shared.store.delete(&standing).await;
+        self.state().deletions.end(&standing);
+        self.deleted.notify_waiters();
+        deleted.map_err(|e| e.to_string())?;
+        for chunk in &standing {
             self.shared.corrupt.clear(*chunk);
         }
-        Ok(())
+        match chunks.len() - standing.len() {
+            0 => Ok(()),
+            kept => Err(format!("{kept} of {} are wanted again", chunks.len())),
+        }
+    }
+
+    /// Waits until a replica is not being deleted.
+    async fn wait_for_deletion(&self, chunk: ChunkId) {
+        loop {
+            let mut deleted = pin!(self.deleted.notified());
+            deleted.as_mut().enable();
+            if !self.state().deletions.is_begun(chunk) {
+                return;
+            }
+            deleted.await;
+        }
     }
 
     async fn verify(&self, chunk: ChunkId) -> Result<(), String> {

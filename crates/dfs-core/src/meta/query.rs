@@ -7,6 +7,7 @@ use dfs_raft::state::ReadState;
 
 use super::chunks::commit::require_file;
 use super::chunks::extents::{Source, last_before};
+use super::chunks::reclaim;
 use super::chunks::references::{self, Chunk};
 use super::counters;
 use super::machine::{Stop, refuse};
@@ -15,7 +16,7 @@ use super::namespace::resolve::existing;
 use super::nodes::{Node, NodeLoad};
 use super::tables::{
     CHUNKS, DIRENTS, EXTENTS, INODES, Meta, Moment, NODE_CHUNKS, NODE_KEYS, NODE_LOADS,
-    NODE_RECLAIM, NODES, RECLAIM, REPLIES, TRASH,
+    NODE_RECLAIM, NODES, REPLIES, TRASH,
 };
 use crate::types::limits::{ENTRIES_PER_REPLY_MAX, RECLAIM_GRACE};
 use crate::types::query::{
@@ -356,5 +357,5 @@ pub fn reclaim_due(
 /// # Errors
 /// The state cannot be read.
 pub fn is_reclaimed(state: &impl ReadState, chunk: ChunkId, node: NodeId) -> Result<bool, Fatal> {
-    Ok(state.get(RECLAIM, &(chunk, node))?.is_some())
+    reclaim::is_queued(state, chunk, node)
 }

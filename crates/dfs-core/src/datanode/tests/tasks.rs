@@ -1,7 +1,10 @@
 //! What masters have nodes do.
 
+use std::sync::Arc;
+
 use super::fixture::{Cluster, bytes, eventually, read, rot, rot_at, write};
-use crate::proto::cluster::Task;
+use crate::datanode::tasks::Tasks;
+use crate::proto::cluster::{Task, TaskResult};
 use crate::proto::metadata::NodeAddress;
 use crate::types::checksum::crc32c;
 use crate::types::{ByteRange, ChunkId, NodeId};
@@ -144,6 +147,54 @@ async fn a_deletion_deletes_and_is_reported_even_if_the_first_report_is_lost() {
     assert_eq!(
         state.finished.iter().filter(|r| r.task == delete).count(),
         1
+    );
+}
+
+#[tokio::test]
+async fn an_order_to_delete_is_void_once_the_chunk_is_to_be_copied_here() {
+    let (cluster, _, second) = cluster().await;
+    let tasks = Tasks::new(Arc::clone(&cluster.nodes[0].shared));
+    let delete = Task::Delete {
+        chunks: vec![CHUNK],
+    };
+
+    tasks.offer(vec![delete.clone(), copy_from(&[&second])]);
+
+    let ended = eventually("both end", || {
+        let ended = tasks.finished();
+        (ended.len() == 2).then_some(ended)
+    });
+    for TaskResult { task, result } in ended.await {
+        assert_eq!(result.is_ok(), task != delete, "{task:?}: {result:?}");
+    }
+    assert_eq!(cluster.nodes[0].shared.store.replicas(), 1);
+}
+
+#[tokio::test]
+async fn a_leader_of_an_earlier_term_gives_no_orders() {
+    let (cluster, first, _) = cluster().await;
+    cluster.master.state().term = 7;
+    let seen = cluster.master.state().heartbeats.len();
+    eventually("a heartbeat in the new term", || {
+        (cluster.master.state().heartbeats.len() > seen + 1).then_some(())
+    })
+    .await;
+    cluster.master.state().term = 6;
+    let delete = Task::Delete {
+        chunks: vec![CHUNK],
+    };
+    cluster.master.give(first.node, delete.clone());
+    let seen = cluster.master.state().heartbeats.len();
+    eventually("heartbeats that are answered", || {
+        (cluster.master.state().heartbeats.len() > seen + 3).then_some(())
+    })
+    .await;
+
+    assert_eq!(cluster.nodes[0].shared.store.replicas(), 1);
+    cluster.master.state().term = 8;
+    assert_eq!(
+        eventually("the order ends", || cluster.master.result_of(&delete)).await,
+        Ok(())
     );
 }
 

@@ -354,6 +354,10 @@ fn plan_deletions(leading: &mut Leading, answers: &Answers) {
         if leading.outbox.deleted.contains_key(&node) || leading.tasks.is_deleting(node) {
             continue;
         }
+        // The copy may be the one on this node.
+        if leading.tasks.is_copying(id) || leading.outbox.made.contains_key(&id) {
+            continue;
+        }
         if live {
             let chunk = answers.chunks.get(&id).and_then(Option::as_ref);
             match surplus::consider(&leading.view, node, id, chunk) {

@@ -2,9 +2,9 @@
 //! when its data node confirms, however long that takes.
 //!
 //! A row is made only here, by a command that re-checked that the replica is not needed. If the
-//! chunk is part of a file, the replica may come to be needed while it waits: the commands that
-//! make its data node an intended holder again take the row back. An order that is under way at
-//! that moment makes it a missing replica, which its data node reports and repair makes again.
+//! chunk is part of a file, the replica may come to be needed while it waits: the command that
+//! records a copy on its data node takes the row back. Before it made that copy, or verified what
+//! it has, the data node has let earlier orders to delete it lapse.
 
 use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
@@ -27,6 +27,15 @@ pub(crate) fn queue(
     }
     state.put(RECLAIM, &(chunk, node), &Moment(now))?;
     state.put(NODE_RECLAIM, &(node, Moment(now), chunk), &())
+}
+
+/// Whether a replica waits for its deletion.
+pub(crate) fn is_queued(
+    state: &impl ReadState,
+    chunk: ChunkId,
+    node: NodeId,
+) -> Result<bool, Fatal> {
+    Ok(state.get(RECLAIM, &(chunk, node))?.is_some())
 }
 
 /// Takes a replica off the queue: it is deleted, or wanted again.

@@ -62,8 +62,8 @@ pub(crate) fn require_node_and_count(
     Ok(())
 }
 
-/// Makes confirmed replicas intended ones where there are fewer than the target. One that waited
-/// for its deletion waits no longer.
+/// Makes confirmed replicas intended ones where there are fewer than the target. Not one that
+/// waits for its deletion, which may have been ordered: only its node can tell, by a copy.
 pub(crate) fn adopt(
     state: &mut StateTxn<'_>,
     node: NodeId,
@@ -82,7 +82,9 @@ pub(crate) fn adopt(
         if chunk.replicas.len() >= usize::from(chunk.target.0) {
             continue;
         }
-        reclaim::forget(state, *id, node)?;
+        if reclaim::is_queued(state, *id, node)? {
+            continue;
+        }
         chunk.replicas.push(node);
         state.put(CHUNKS, id, &chunk)?;
         list(state, node, *id, chunk.length)?;
@@ -91,8 +93,8 @@ pub(crate) fn adopt(
     Ok(adopted)
 }
 
-/// Records a verified new replica on `add`, in the place of that on `remove` or as one more. What
-/// `remove` has is not given up by this: if it is there, it is surplus, and may be needed again.
+/// Records a verified new replica on `add`, in the place of that on `remove` or as one more. If
+/// it waited for its deletion, it waits no longer. What `remove` has is not given up by this: if it is there, it is surplus, and may be needed again.
 pub(crate) fn replace(
     state: &mut StateTxn<'_>,
     id: ChunkId,
