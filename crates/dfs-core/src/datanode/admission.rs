@@ -13,15 +13,30 @@ use super::config::{DataNodeLimits, READ_BUFFER, WRITE_BUFFER};
 /// Bytes of memory in one permit.
 const PERMIT_LEN: usize = 64 * 1024;
 
+/// Kinds of writes, by how many nodes they are yet forwarded to; the last is for more as well.
+const KINDS: usize = 4;
+
 /// Permits for everything a node does at a time.
 ///
-/// A stream gets all the memory it will need before it begins: two nodes that forward to each
-/// other can then never wait for memory that the other's streams hold.
+/// A stream gets all the memory it will need before it begins.
+///
+/// A write holds its place here while it waits for one at the next node. Nodes that forward to
+/// each other would wait for each other if each was full of writes that wait, so the more nodes a
+/// write has before it, the fewer of its kind are let in: there is always a place for writes that
+/// have less far to go, and those that go nowhere wait for nobody.
+///
+/// ```text
+/// forwarded   0 times   ├───────────────────┤  all places
+///             1         ├──────────────┤
+///             2         ├─────────┤
+///             3 or more ├────┤
+/// ```
 #[derive(Debug)]
 pub(super) struct Admission {
     connections: Arc<Semaphore>,
-    writes: Arc<Semaphore>,
-    memory: Arc<Semaphore>,
+    /// Places for writes that are forwarded so many times or more.
+    writes: [Arc<Semaphore>; KINDS],
+    reads: Arc<Semaphore>,
     patience: Duration,
     idle: Idle,
     idle_writes: Idle,
@@ -48,10 +63,13 @@ pub(super) struct Permit {
 impl Admission {
     pub(super) fn new(limits: &DataNodeLimits) -> Admission {
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits));
+        let writes = limits.writes_admitted();
+        let of_kind = |kind: usize| (writes * (KINDS - kind)).div_ceil(KINDS);
+        let for_reads = limits.buffer_bytes.saturating_sub(writes * WRITE_BUFFER);
         Admission {
             connections: semaphore(limits.connections),
-            writes: semaphore(limits.writes),
-            memory: semaphore(limits.buffer_bytes / PERMIT_LEN),
+            writes: std::array::from_fn(|kind| semaphore(of_kind(kind))),
+            reads: semaphore(for_reads / PERMIT_LEN),
             patience: limits.admission,
             idle: Idle::default(),
             idle_writes: Idle::default(),
@@ -67,20 +85,20 @@ impl Admission {
         self.acquire(&[(&self.connections, 1)]).await
     }
 
-    /// Leave to receive a chunk; for it the write that has been without bytes longest is cut off
-    /// if need be.
-    pub(super) async fn write(&self) -> Option<Permit> {
-        let memory = WRITE_BUFFER / PERMIT_LEN;
-        if self.writes.available_permits() == 0 || self.memory.available_permits() < memory {
+    /// Leave to receive a chunk that is forwarded to `further` nodes; for it the write that has
+    /// been without bytes longest is cut off if need be.
+    pub(super) async fn write(&self, further: usize) -> Option<Permit> {
+        let places = self.writes.iter().take(further.min(KINDS - 1) + 1);
+        if places.clone().any(|place| place.available_permits() == 0) {
             self.idle_writes.close_longest(self.write_idle);
         }
-        self.acquire(&[(&self.writes, 1), (&self.memory, memory)])
-            .await
+        let wanted: Vec<_> = places.rev().map(|place| (place, 1)).collect();
+        self.acquire(&wanted).await
     }
 
     /// Leave to send a chunk.
     pub(super) async fn read(&self) -> Option<Permit> {
-        self.acquire(&[(&self.memory, READ_BUFFER / PERMIT_LEN)])
+        self.acquire(&[(&self.reads, READ_BUFFER / PERMIT_LEN)])
             .await
     }
 
@@ -168,11 +186,26 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_finds_no_place_is_told_so_after_a_while() {
         let admission = Admission::new(&limits());
-        let first = admission.write().await;
+        let first = admission.write(0).await;
         assert!(first.is_some());
-        assert!(admission.write().await.is_none());
+        assert!(admission.write(0).await.is_none());
         drop(first);
-        assert!(admission.write().await.is_some());
+        assert!(admission.write(0).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_is_a_place_for_writes_that_have_less_far_to_go() {
+        let writes = 4;
+        let limits = DataNodeLimits { writes, ..limits() };
+        let admission = Admission::new(&limits);
+        let mut admitted = Vec::new();
+        for further in (0..KINDS).rev() {
+            while let Some(permit) = admission.write(further).await {
+                admitted.push((further, permit));
+            }
+        }
+        let kinds: Vec<_> = admitted.iter().map(|(further, _)| *further).collect();
+        assert_eq!(kinds, [3, 2, 1, 0]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -200,9 +233,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_write_that_was_without_bytes_longest_makes_room_if_that_is_long() {
         let admission = Admission::new(&limits());
-        let first = admission.write().await;
+        let first = admission.write(0).await;
         let waits = admission.idle_write();
-        assert!(admission.write().await.is_none());
+        assert!(admission.write(0).await.is_none());
         assert!(!waits.closed.is_cancelled(), "it may only be slow");
 
         tokio::time::sleep(limits().write_idle).await;
@@ -210,7 +243,7 @@ mod tests {
             let cut_off = timeout(Duration::from_secs(1), waits.closed.cancelled());
             cut_off.await.map(|()| drop(first))
         };
-        let (second, cut_off) = tokio::join!(admission.write(), cut_off);
+        let (second, cut_off) = tokio::join!(admission.write(0), cut_off);
 
         assert!(second.is_some() && cut_off.is_ok());
     }

@@ -124,6 +124,13 @@ impl DataNodeConfig {
 }
 
 impl DataNodeLimits {
+    /// How many writes are let in at a time: no more than have room in three quarters of the
+    /// memory, so that some is left for reads.
+    pub(super) fn writes_admitted(&self) -> usize {
+        let room = self.buffer_bytes / 4 * 3 / WRITE_BUFFER;
+        self.writes.min(room).max(1)
+    }
+
     fn validate(&self, deadlines: &Deadlines) -> Result<(), String> {
         let positive = [
             ("connections", self.connections),

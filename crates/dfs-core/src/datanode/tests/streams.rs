@@ -7,13 +7,15 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::fixture::{CLUSTER, Cluster, blamed, bytes, deadlines, eventually, read, rot, write};
+use crate::datanode::DataNodeConfig;
 use crate::datanode::store::Reserve;
 use crate::env::{BoxStream, Env};
 use crate::proto::chunk_stream::frame::{
     Frame, FrameKind, encode, read_frame, write_buffers, write_message,
 };
 use crate::proto::chunk_stream::{
-    DataHeader, Finish, Reply, Request, StreamErrorKind, WriteRequest, decode,
+    ChunkPool, DataHeader, Deadlines, Finish, PoolConfig, Reply, Request, StreamErrorKind,
+    WriteRequest, decode,
 };
 use crate::proto::hello::{self, Hello, HelloReply, Service};
 use crate::proto::metadata::NodeAddress;
@@ -392,6 +394,41 @@ async fn a_node_with_enough_to_do_says_that_it_is_busy() {
     let error = second.unwrap_err();
     assert_eq!((error.node, error.kind), (node.node, StreamErrorKind::Busy));
     assert_eq!(first.finish().await.unwrap().nodes, [node.node]);
+}
+
+/// Each of three nodes is the first of a pipeline, the second of one and the last of another.
+#[tokio::test]
+async fn nodes_that_forward_to_each_other_do_not_wait_for_each_other() {
+    let mut cluster = Cluster::start(0).await;
+    let patient = Deadlines {
+        silence: Duration::from_secs(9),
+        ..deadlines()
+    };
+    for _ in 0..3 {
+        let change = |config: &mut DataNodeConfig| {
+            config.deadlines = patient;
+            config.limits.admission = Duration::from_secs(6);
+            config.limits.writes = 4;
+        };
+        cluster.add(change).await;
+    }
+    let config = PoolConfig {
+        deadlines: patient,
+        ..PoolConfig::default()
+    };
+    let pool = ChunkPool::new(Env::real(), CLUSTER, config);
+
+    let writes = (0..24_u64).map(|n| {
+        let mut targets = cluster.addresses();
+        targets.rotate_left(n as usize % 3);
+        let (pool, chunk) = (&pool, ChunkId(n + 1));
+        async move { write(pool, &targets, chunk, &bytes(chunk, 100_000)).await }
+    });
+
+    for stored in futures::future::join_all(writes).await {
+        let stored = stored.unwrap();
+        assert_eq!((stored.nodes.len(), stored.failed), (3, vec![]));
+    }
 }
 
 #[tokio::test]
