@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use crate::types::MemberId;
 
-/// How long a member that has its snapshot may take to go on from there. It answers nothing while
-/// it switches to the new state.
-const GO_ON_WITHIN: Duration = Duration::from_secs(10);
+/// How long a member that has its snapshot may take to go on from there. It answers nothing else
+/// while it switches to the new state.
+const GO_ON_WITHIN: Duration = Duration::from_secs(3);
 
 /// Snapshots on their way, or sent to members that have not gone on from them yet.
 #[derive(Debug, Default)]
@@ -55,12 +55,12 @@ impl Outgoing {
     }
 
     /// The entry at which the oldest of them ends. Members that `went_on` from the end of what
-    /// they were sent are forgotten, and those that do not in time.
-    pub(crate) fn oldest(&self, went_on: impl Fn(MemberId, u64) -> bool) -> Option<u64> {
+    /// they were sent since it arrived are forgotten, and those that do not in time.
+    pub(crate) fn oldest(&self, went_on: impl Fn(MemberId, u64, Instant) -> bool) -> Option<u64> {
         let mut sendings = self.sendings();
         sendings.all.retain(|_, sent| match sent.arrived {
             None => true,
-            Some(at) => at.elapsed() < GO_ON_WITHIN && !went_on(sent.member, sent.last),
+            Some(at) => at.elapsed() < GO_ON_WITHIN && !went_on(sent.member, sent.last, at),
         });
         sendings.all.values().map(|sent| sent.last).min()
     }
@@ -99,11 +99,11 @@ mod tests {
         let outgoing = Outgoing::default();
         let sending = outgoing.begin(MemberId(2), 70);
         let other = outgoing.begin(MemberId(3), 50);
-        assert_eq!(outgoing.oldest(|_, _| true), Some(50));
+        assert_eq!(outgoing.oldest(|_, _, _| true), Some(50));
         drop(other);
         sending.done();
-        assert_eq!(outgoing.oldest(|_, _| false), Some(70));
-        assert_eq!(outgoing.oldest(|_, last| last <= 70), None);
+        assert_eq!(outgoing.oldest(|_, _, _| false), Some(70));
+        assert_eq!(outgoing.oldest(|_, last, _| last <= 70), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -111,9 +111,9 @@ mod tests {
         let outgoing = Outgoing::default();
         outgoing.begin(MemberId(2), 70).done();
         tokio::time::advance(GO_ON_WITHIN / 2).await;
-        assert_eq!(outgoing.oldest(|_, _| false), Some(70));
+        assert_eq!(outgoing.oldest(|_, _, _| false), Some(70));
         tokio::time::advance(GO_ON_WITHIN / 2).await;
-        assert_eq!(outgoing.oldest(|_, _| false), None);
+        assert_eq!(outgoing.oldest(|_, _, _| false), None);
     }
 
     #[test]
@@ -122,6 +122,6 @@ mod tests {
         let first = outgoing.begin(MemberId(2), 70);
         let _second = outgoing.begin(MemberId(2), 90);
         drop(first);
-        assert_eq!(outgoing.oldest(|_, _| false), Some(90));
+        assert_eq!(outgoing.oldest(|_, _, _| false), Some(90));
     }
 }

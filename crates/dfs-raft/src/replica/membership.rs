@@ -348,10 +348,14 @@ impl<M: StateMachine> Node<M> {
             return true;
         }
         let lately: Duration = self.config.election_timeout_max * 2;
-        let heartbeats = now.heartbeat.as_ref();
-        let last = heartbeats.and_then(|h| h.get(&member)?.as_ref());
-        last.is_some_and(|at| openraft::Instant::elapsed(&**at) < lately)
+        last_answer(now, member).is_some_and(|ago| ago < lately)
     }
+}
+
+/// How long ago the last request that a member answered was sent, if this is the leader.
+pub(super) fn last_answer(now: &Metrics, member: MemberId) -> Option<Duration> {
+    let last = now.heartbeat.as_ref()?.get(&member)?.as_ref()?;
+    Some(openraft::Instant::elapsed(&**last))
 }
 
 /// How many entries a member is behind, if this is the leader and the member ever answered.

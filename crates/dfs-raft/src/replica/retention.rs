@@ -16,8 +16,9 @@
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::membership::last_answer;
 use super::node::Node;
 use crate::config::ReplicaConfig;
 use crate::machine::StateMachine;
@@ -80,8 +81,9 @@ impl<M: StateMachine> Node<M> {
             let replication = now.replication.as_ref()?;
             Some(replication.get(&member)?.as_ref()?.index)
         };
-        let went_on = |member: MemberId, last| {
-            self.answered_lately(&now, member) && matched(member).is_some_and(|m| m >= last)
+        let went_on = |member: MemberId, last, arrived: Instant| {
+            let answered = last_answer(&now, member).is_some_and(|ago| ago < arrived.elapsed());
+            answered && matched(member).is_some_and(|m| m >= last)
         };
         let receiving = self.peers.outgoing().oldest(went_on);
         let members = now.replication.iter().flat_map(|r| r.keys());

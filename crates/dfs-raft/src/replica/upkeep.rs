@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use openraft::async_runtime::WatchReceiver;
@@ -16,6 +17,9 @@ use crate::error::Fatal;
 use crate::machine::StateMachine;
 use crate::types::TypeConfig;
 
+/// How often a member tidies up while nothing is applied.
+const TIDY_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The tasks of a member.
 pub(super) fn tasks<M: StateMachine>(node: &Arc<Node<M>>) -> Vec<BoxFuture<'static, ()>> {
     vec![
@@ -28,15 +32,21 @@ pub(super) fn tasks<M: StateMachine>(node: &Arc<Node<M>>) -> Vec<BoxFuture<'stat
     ]
 }
 
-/// Makes the state durable a while after something was applied, and tidies up behind it.
+/// Makes the state durable a while after something was applied, and tidies up behind it, or now
+/// and then, as members come and go.
 async fn keep_durable<M: StateMachine>(node: Arc<Node<M>>) {
     let mut applied = node.state.applied();
-    while applied.changed().await.is_ok() {
-        sleep(node.config.durable_interval).await;
-        applied.mark_unchanged();
-        if let Err(fatal) = node.state.make_durable().await {
-            node.failure.stop(fatal);
-            return;
+    loop {
+        match timeout(TIDY_INTERVAL, applied.changed()).await {
+            Ok(Ok(())) => {
+                sleep(node.config.durable_interval).await;
+                applied.mark_unchanged();
+                if let Err(fatal) = node.state.make_durable().await {
+                    return node.failure.stop(fatal);
+                }
+            }
+            Ok(Err(_)) => return,
+            Err(_) => {}
         }
         node.forget_former_members();
         node.bound_log().await;

@@ -4,9 +4,9 @@
 //! frame = postcard (table name, [(key, sealed row)]), CRC-32C over sequence number and bytes
 //! ```
 //!
-//! A frame holds at most about a mebibyte. Both sides verify each row's own checksum, and at the end
-//! the digest of all rows, so that damage is found where it is: a sender stops over its own rows, a
-//! receiver refuses what others sent.
+//! A frame holds at most about a mebibyte. Both sides verify each row's own checksum, and at the
+//! end the digest of all rows, so that damage is found where it is: a sender stops over its own
+//! rows, a receiver refuses what others sent.
 
 use std::ops::Bound;
 use std::sync::Arc;
