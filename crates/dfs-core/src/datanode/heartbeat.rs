@@ -8,21 +8,22 @@
 //!          └──────────── no answer, or it does not lead: same epoch ────────────┘
 //! ```
 //!
-//! One call at a time, so that what masters hear is in order. Nothing here touches the serving
+//! One call at a time, so that what masters hear is in order; only heartbeats go on beside a long
+//! one, and when they are not answered another master is looked for. Nothing here touches the serving
 //! of chunks: without a leader the node goes on as it is.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::error::DataNodeError;
-use super::masters::{CallError, Link, Masters};
+use super::masters::{CALL_TIMEOUT, CallError, HEARTBEAT_TIMEOUT, Link, Masters};
 use super::report::{self, Incarnation};
 use super::tasks::Tasks;
 use super::{Identity, Shared};
-use crate::proto::cluster::{Heartbeat, Registered, Registration};
+use crate::proto::cluster::{Heartbeat, HeartbeatReply, Registered, Registration};
 use crate::proto::error::RpcError;
 use crate::types::ChunkId;
 
@@ -119,7 +120,7 @@ impl Line {
                 Lost::NotLeader(leader) => self.masters.failed(leader, &self.shared.env),
                 Lost::Unavailable(why) => {
                     debug!(master = address, why, "a master does not answer");
-                    self.masters.failed(None, &self.shared.env)
+                    self.masters.unanswered(address, &self.shared.env)
                 }
                 Lost::Fenced(why) => {
                     info!(master = address, why, "has to register again");
@@ -196,7 +197,7 @@ impl Line {
             space: self.shared.store.space().await,
         };
         let registered = link
-            .call(|c, context| c.register(context, registration))
+            .call(CALL_TIMEOUT, |c, context| c.register(context, registration))
             .await?;
         let attached = self.adopt(&registered).await.map_err(Lost::Refused)?;
         let Incarnation { node, epoch } = attached.incarnation;
@@ -234,7 +235,8 @@ impl Line {
         })
     }
 
-    async fn heartbeat(&mut self, link: &Link, attached: Attached) -> Result<(), Lost> {
+    /// Says "alive".
+    async fn beat(&self, link: &Link, attached: Attached) -> Result<HeartbeatReply, CallError> {
         let Incarnation { node, epoch } = attached.incarnation;
         let heartbeat = Heartbeat {
             node,
@@ -244,13 +246,34 @@ impl Line {
             streams: self.shared.streams_running(),
             failed: self.shared.store.failed().borrow().clone(),
         };
-        let reply = link
-            .call(|c, context| c.heartbeat(context, heartbeat))
-            .await
-            .map_err(known)?;
-        if self.term.is_some_and(|term| reply.term < term) {
-            // What it orders may have been decided otherwise since.
-            return Err(Lost::Unavailable("it led formerly".to_owned()));
+        link.call(HEARTBEAT_TIMEOUT, |c, context| {
+            c.heartbeat(context, heartbeat)
+        })
+        .await
+    }
+
+    /// Waits for the answer to a call that may take long, and says "alive" meanwhile.
+    async fn beat_while<T>(
+        &self,
+        link: &Link,
+        attached: Attached,
+        call: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        let mut call = Box::pin(call);
+        loop {
+            match timeout(attached.interval.min(HEARTBEAT_TIMEOUT), &mut call).await {
+                Ok(answer) => return answer,
+                // What it says is said again with the next one.
+                Err(_) => drop(self.beat(link, attached).await?),
+            }
+        }
+    }
+
+    async fn heartbeat(&mut self, link: &Link, attached: Attached) -> Result<(), Lost> {
+        let reply = self.beat(link, attached).await.map_err(known)?;
+        if self.term.is_some_and(|newest| reply.term < newest) {
+            // It was deposed and does not know: what it orders may be wrong by now.
+            return Err(Lost::NotLeader(None));
         }
         if reply.report || self.term != Some(reply.term) {
             self.term = Some(reply.term);
@@ -278,9 +301,8 @@ impl Line {
             }
         };
         let (kind, corrupt) = (part.kind, part.corrupt.clone());
-        link.call(|c, context| c.report(context, part))
-            .await
-            .map_err(known)?;
+        let call = link.call(CALL_TIMEOUT, |c, context| c.report(context, part));
+        self.beat_while(link, attached, call).await.map_err(known)?;
         self.shared.corrupt.set_reported(&corrupt);
         self.full_from = report::next_part(kind);
         Ok(())
@@ -295,7 +317,8 @@ impl Line {
             self.full_from = Some(ChunkId(0));
         }
         let report = delta.report.clone();
-        match link.call(|c, context| c.report(context, report)).await {
+        let call = link.call(CALL_TIMEOUT, |c, context| c.report(context, report));
+        match self.beat_while(link, attached, call).await {
             Ok(_) => delta.delivered(&self.shared),
             Err(error) => {
                 delta.put_back(&self.shared);
@@ -313,9 +336,10 @@ impl Line {
         }
         let Incarnation { node, epoch } = attached.incarnation;
         let told = finished.clone();
-        link.call(|c, context| c.finished(context, node, epoch, told))
-            .await
-            .map_err(known)?;
+        let call = link.call(CALL_TIMEOUT, |c, context| {
+            c.finished(context, node, epoch, told)
+        });
+        self.beat_while(link, attached, call).await.map_err(known)?;
         self.tasks.acknowledged(&finished);
         Ok(true)
     }

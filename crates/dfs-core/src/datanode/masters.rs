@@ -12,8 +12,13 @@ use crate::proto::hello::{self, Hello, Service};
 use crate::proto::transport::messages;
 use crate::types::ClusterId;
 
-/// How long a master may take to answer.
-const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a master may take to answer a heartbeat: one that leads has the answer at hand.
+pub(super) const HEARTBEAT_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a master may take to answer anything else.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// In this many rounds of tries one that did not answer is passed over: it may hang, and others
+/// need a moment to notice.
+const ROUNDS_WITHOUT_SILENT: u32 = 3;
 /// How long to wait after every master failed once; doubles up to the maximum.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
@@ -27,6 +32,8 @@ pub(super) struct Masters {
     learned: Vec<String>,
     /// Who is said to lead.
     hint: Option<String>,
+    /// Who did not answer, the last of them.
+    silent: Option<String>,
     next: usize,
     failures: u32,
     strangers: usize,
@@ -38,6 +45,7 @@ impl Masters {
             seeds,
             learned: Vec::new(),
             hint: None,
+            silent: None,
             next: 0,
             failures: 0,
             strangers: 0,
@@ -54,12 +62,18 @@ impl Masters {
 
     /// The one to try next.
     pub(super) fn candidate(&mut self) -> String {
-        if let Some(hint) = self.hint.take() {
+        let silent = self.silent.clone();
+        let hint = self.hint.take();
+        if let Some(hint) = hint.filter(|hint| Some(hint) != silent.as_ref()) {
             return hint;
         }
         let all: Vec<&String> = self.all().collect();
-        let candidate = all.get(self.next % all.len().max(1)).map(|c| (*c).clone());
-        self.next = self.next.wrapping_add(1);
+        let count = all.len().max(1);
+        let is_silent = |next: usize| all.get(next % count).copied() == silent.as_ref();
+        let skipped = usize::from(count > 1 && is_silent(self.next));
+        let next = self.next.wrapping_add(skipped);
+        let candidate = all.get(next % count).map(|c| (*c).clone());
+        self.next = next.wrapping_add(1);
         candidate.unwrap_or_default()
     }
 
@@ -68,11 +82,22 @@ impl Masters {
         self.learned.iter().chain(seeds)
     }
 
+    fn count(&self) -> u32 {
+        u32::try_from(self.all().count()).unwrap_or(u32::MAX).max(1)
+    }
+
     /// Notes that a master leads, so that it is tried first next time.
     pub(super) fn succeeded(&mut self, address: &str) {
         let position = self.all().position(|a| a == address);
         self.next = position.unwrap_or(0);
         (self.failures, self.strangers) = (0, 0);
+        self.silent = None;
+    }
+
+    /// Notes that a master does not answer; says how long to wait.
+    pub(super) fn unanswered(&mut self, address: String, env: &Env) -> Duration {
+        self.silent = Some(address);
+        self.failed(None, env)
     }
 
     /// Notes that a master does not lead, and who does if it knows; says how long to wait.
@@ -80,6 +105,9 @@ impl Masters {
         self.failures = self.failures.saturating_add(1);
         self.strangers = 0;
         self.hint = hint;
+        if self.failures >= self.count().saturating_mul(ROUNDS_WITHOUT_SILENT) {
+            self.silent = None;
+        }
         self.pause(env)
     }
 
@@ -91,8 +119,7 @@ impl Masters {
 
     /// None while there are masters that were not tried.
     pub(super) fn pause(&self, env: &Env) -> Duration {
-        let count = u32::try_from(self.all().count()).unwrap_or(u32::MAX).max(1);
-        let round = self.failures / count;
+        let round = self.failures / self.count();
         if round == 0 {
             return Duration::ZERO;
         }
@@ -145,17 +172,14 @@ impl Link {
     /// Makes one call.
     pub(super) async fn call<'a, T, F>(
         &'a self,
+        deadline: Duration,
         request: impl FnOnce(&'a ClusterRpcClient, tarpc::context::Context) -> F,
     ) -> Result<T, CallError>
     where
         F: Future<Output = Result<Result<T, RpcError>, tarpc::client::RpcError>>,
     {
-        match timeout(
-            CALL_TIMEOUT,
-            request(&self.client, tarpc::context::current()),
-        )
-        .await
-        {
+        let answer = request(&self.client, tarpc::context::current());
+        match timeout(deadline, answer).await {
             Ok(Ok(answer)) => answer.map_err(CallError::Answered),
             Ok(Err(error)) => Err(CallError::Silent(error.to_string())),
             Err(_) => Err(CallError::Silent("no answer in time".to_owned())),
@@ -189,5 +213,29 @@ mod tests {
         masters.succeeded("b:1");
         assert_eq!(masters.candidate(), "b:1");
         assert_eq!(masters.candidate(), "a:1", "a seed stays a way back");
+    }
+
+    #[test]
+    fn one_that_does_not_answer_is_not_tried_again_before_the_others_had_time() {
+        let (mut masters, env) = (masters(), Env::real());
+        assert_eq!(masters.candidate(), "a:1");
+        masters.succeeded("a:1");
+
+        masters.unanswered("a:1".to_owned(), &env);
+        for _ in 0..4 {
+            assert_eq!(masters.candidate(), "b:1");
+            // It has not noticed yet.
+            masters.failed(Some("a:1".to_owned()), &env);
+        }
+
+        masters.failed(Some("a:1".to_owned()), &env);
+        assert_eq!(masters.candidate(), "a:1", "it may have been slow only");
+    }
+
+    #[test]
+    fn the_only_master_is_tried_again_though_it_did_not_answer() {
+        let (mut masters, env) = (Masters::new(vec!["a:1".to_owned()]), Env::real());
+        masters.unanswered("a:1".to_owned(), &env);
+        assert_eq!(masters.candidate(), "a:1");
     }
 }

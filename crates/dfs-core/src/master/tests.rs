@@ -57,7 +57,7 @@ async fn start_in(directory: &TempDir, env: Env) -> Master {
 }
 
 /// A cluster of one master that leads.
-async fn leader(directory: &TempDir) -> Master {
+pub(super) async fn leader(directory: &TempDir) -> Master {
     founded(start(directory).await).await
 }
 
@@ -92,12 +92,12 @@ async fn metadata(master: &Master) -> MetadataRpcClient {
     MetadataRpcClient::new(Default::default(), messages(stream)).spawn()
 }
 
-async fn cluster(master: &Master) -> ClusterRpcClient {
+pub(super) async fn cluster(master: &Master) -> ClusterRpcClient {
     let stream = call(master, Service::Cluster, None).await.unwrap();
     ClusterRpcClient::new(Default::default(), messages(stream)).spawn()
 }
 
-fn registration(key: u128) -> Registration {
+pub(super) fn registration(key: u128) -> Registration {
     Registration {
         key: NodeKey(key),
         node: None,

@@ -6,7 +6,8 @@
 //!   stamp                       whose directory this is (Stamp); written last, so its presence
 //!                               says that all of the following exists
 //!   index.redb                  where each replica is; can be rebuilt from the rest
-//!   incoming/<chunk>-<n>.part   large chunks being written
+//!   incoming/<chunk>-<n>.part   large chunks being written; the header comes last, and without
+//!                               it the file is removed at the next start
 //!   chunks/<xx>/<chunk>.chunk   large chunks, complete and durable; <xx> is bits 8..16 of the id
 //!   segments/<number>.seg       small chunks, packed
 //!   quarantine/<name>           what recovery or a reader found wrong, never deleted by us
@@ -131,6 +132,14 @@ pub(super) fn parse_name(name: &str, suffix: &str) -> Option<u64> {
     let number = u64::from_str_radix(digits, 16).ok()?;
     // Only the one spelling that we write.
     (format!("{number:016x}") == digits).then_some(number)
+}
+
+/// Whether it is the name of a large chunk that is being written.
+pub(super) fn is_part_name(name: &str) -> bool {
+    let parts = name.strip_suffix(".part").and_then(|n| n.split_once('-'));
+    parts.is_some_and(|(chunk, number)| {
+        parse_name(chunk, "").is_some() && number.parse::<u64>().is_ok()
+    })
 }
 
 /// The path without the part before the store, for messages.

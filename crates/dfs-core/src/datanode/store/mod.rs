@@ -17,7 +17,8 @@
 //! ```
 //!
 //! Rules:
-//! - Nothing is deleted but by [`ChunkStore::delete`]. What is found wrong is moved to quarantine.
+//! - No replica is deleted but by [`ChunkStore::delete`]. What is found wrong is moved to
+//!   quarantine.
 //! - A failed write or sync fails the whole directory: it takes no more writes and serves what
 //!   it can read. A full disk is no failure: what does not fit is refused and leaves nothing.
 //! - The index is a help. Replicas describe themselves, and what they say is compared with it.
@@ -84,8 +85,8 @@ struct Shared {
 }
 
 impl ChunkStore {
-    /// Opens the store in a directory, which it locks, and recovers what a crash left. Deletes
-    /// nothing.
+    /// Opens the store in a directory, which it locks, and recovers what a crash left. Deletes no
+    /// replica.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] if the settings make no sense, another process has the directory,

@@ -1,9 +1,13 @@
 //! Joining, reporting, losing the masters, starting again.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use tokio::time::{Instant, sleep};
 
 use super::fixture::{CLUSTER, Cluster, bytes, config, eventually, pool, read, write};
 use super::master::FakeMaster;
+use crate::datanode::masters::{CALL_TIMEOUT, HEARTBEAT_TIMEOUT};
 use crate::datanode::store::Purpose;
 use crate::datanode::{DataNode, DataNodeError};
 use crate::env::Env;
@@ -175,6 +179,48 @@ async fn a_node_follows_the_hint_to_the_leader_and_learns_of_new_masters() {
         (!heir.state().registrations.is_empty()).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_leader_that_hangs_is_left_before_a_long_call_would_be_given_up() {
+    let (leader, heir) = (
+        FakeMaster::start(CLUSTER).await,
+        FakeMaster::start(CLUSTER).await,
+    );
+    heir.state().follows = Some(leader.address.clone());
+    let directory = tempfile::tempdir().unwrap();
+    let settings = config(directory.path(), &[&leader, &heir]);
+    let node = DataNode::start(settings, Env::real()).await.unwrap();
+    node.joined().await.unwrap();
+
+    let hung = Instant::now();
+    leader.state().hangs = true;
+    // The heir notices a little later than the node.
+    sleep(HEARTBEAT_TIMEOUT + Duration::from_millis(100)).await;
+    heir.state().follows = None;
+
+    eventually("it turns to the heir", || {
+        (!heir.state().registrations.is_empty()).then_some(())
+    })
+    .await;
+    assert!(hung.elapsed() < CALL_TIMEOUT, "{:?}", hung.elapsed());
+}
+
+#[tokio::test]
+async fn heartbeats_go_on_while_a_report_is_taken_in() {
+    let cluster = Cluster::start(1).await;
+    let master = &cluster.master;
+    let reported = || (!master.state().reports.is_empty()).then_some(());
+    eventually("it reports", reported).await;
+    master.state().report_takes = Duration::from_millis(1000);
+    master.state().reports.clear();
+    master.state().term = 2;
+    master.state().heartbeats.clear();
+
+    eventually("it reports", reported).await;
+
+    assert!(master.state().heartbeats.len() > 4);
+    assert_eq!(master.state().registrations.len(), 1);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use futures::StreamExt;
 use tarpc::context::Context;
@@ -38,6 +39,10 @@ pub(super) struct State {
     /// It loses this many acknowledgements of finished tasks.
     pub(super) deaf: usize,
     pub(super) masters: Vec<String>,
+    /// It answers nothing any more, as a process that is stopped.
+    pub(super) hangs: bool,
+    /// How long it takes to take a report in.
+    pub(super) report_takes: Duration,
 }
 
 pub(super) struct FakeMaster {
@@ -93,6 +98,7 @@ impl FakeMaster {
 }
 
 async fn serve(handle: Handle, mut stream: BoxStream) {
+    handle.wake().await;
     let hello = hello::hear(&mut stream).await.unwrap();
     assert_eq!(hello.service, Service::Cluster);
     let welcome = HelloReply::Welcome {
@@ -110,6 +116,13 @@ struct Handle {
 }
 
 impl Handle {
+    async fn wake(&self) {
+        let hangs = self.state.lock().unwrap().hangs;
+        if hangs {
+            std::future::pending::<()>().await;
+        }
+    }
+
     fn leading(&self) -> Result<MutexGuard<'_, State>, RpcError> {
         let state = self.state.lock().unwrap();
         match &state.follows {
@@ -135,6 +148,7 @@ impl ClusterRpc for Handle {
         _: Context,
         registration: Registration,
     ) -> Result<Registered, RpcError> {
+        self.wake().await;
         let mut state = self.leading()?;
         if state.refuses {
             return Err(Refusal::new(RefusalKind::NotFound, "not you").into());
@@ -155,6 +169,7 @@ impl ClusterRpc for Handle {
     }
 
     async fn heartbeat(self, _: Context, heartbeat: Heartbeat) -> Result<HeartbeatReply, RpcError> {
+        self.wake().await;
         let mut state = self.known(heartbeat.node, heartbeat.epoch)?;
         let tasks = state
             .tasks
@@ -172,6 +187,9 @@ impl ClusterRpc for Handle {
     }
 
     async fn report(self, _: Context, report: ChunkReport) -> Result<ReportReply, RpcError> {
+        self.wake().await;
+        let takes = self.state.lock().unwrap().report_takes;
+        tokio::time::sleep(takes).await;
         let mut state = self.known(report.node, report.epoch)?;
         state.reports.push(report);
         Ok(ReportReply { term: state.term })
@@ -184,6 +202,7 @@ impl ClusterRpc for Handle {
         epoch: NodeEpoch,
         tasks: Vec<TaskResult>,
     ) -> Result<(), RpcError> {
+        self.wake().await;
         let mut state = self.known(node, epoch)?;
         if state.deaf > 0 {
             state.deaf -= 1;

@@ -171,34 +171,6 @@ async fn an_order_to_delete_is_void_once_the_chunk_is_to_be_copied_here() {
 }
 
 #[tokio::test]
-async fn a_leader_of_an_earlier_term_gives_no_orders() {
-    let (cluster, first, _) = cluster().await;
-    cluster.master.state().term = 7;
-    let seen = cluster.master.state().heartbeats.len();
-    eventually("a heartbeat in the new term", || {
-        (cluster.master.state().heartbeats.len() > seen + 1).then_some(())
-    })
-    .await;
-    cluster.master.state().term = 6;
-    let delete = Task::Delete {
-        chunks: vec![CHUNK],
-    };
-    cluster.master.give(first.node, delete.clone());
-    let seen = cluster.master.state().heartbeats.len();
-    eventually("heartbeats that are answered", || {
-        (cluster.master.state().heartbeats.len() > seen + 3).then_some(())
-    })
-    .await;
-
-    assert_eq!(cluster.nodes[0].shared.store.replicas(), 1);
-    cluster.master.state().term = 8;
-    assert_eq!(
-        eventually("the order ends", || cluster.master.result_of(&delete)).await,
-        Ok(())
-    );
-}
-
-#[tokio::test]
 async fn a_replica_that_fails_its_verification_is_reported_and_stays() {
     let (cluster, first, _) = cluster().await;
     let verify = Task::Verify { chunk: CHUNK };

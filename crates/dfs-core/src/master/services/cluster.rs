@@ -7,7 +7,7 @@ use dfs_raft::Consistency;
 use dfs_raft::state::View;
 use tarpc::context::Context;
 
-use crate::master::leader::map;
+use crate::master::leader::{Leading, map};
 use crate::master::planners::Intended;
 use crate::master::planners::report::{self, Finding};
 use crate::master::shared::{Shared, unexpected};
@@ -31,17 +31,19 @@ impl ClusterService {
     pub(crate) fn new(shared: Arc<Shared>) -> ClusterService {
         ClusterService { shared }
     }
+}
 
-    /// Checks that the caller is the present incarnation, and says in which term.
-    fn require_current(&self, node: NodeId, epoch: NodeEpoch) -> Result<u64, RpcError> {
-        let (current, term) = self
-            .shared
-            .leading(|leading| (leading.is_current(node, epoch), leading.term))?;
-        match current {
-            true => Ok(term),
-            false => Err(fenced(node, epoch)),
-        }
-    }
+/// Does something as the leader for a data node, if the caller is its present incarnation.
+fn for_current<T>(
+    shared: &Shared,
+    (node, epoch): (NodeId, NodeEpoch),
+    work: impl FnOnce(&mut Leading) -> T,
+) -> Result<T, RpcError> {
+    let done = shared.leading(|leading| {
+        let current = leading.is_current(node, epoch);
+        current.then(|| work(leading))
+    })?;
+    done.ok_or_else(|| fenced(node, epoch))
 }
 
 fn fenced(node: NodeId, epoch: NodeEpoch) -> RpcError {
@@ -124,7 +126,8 @@ impl ClusterRpc for ClusterService {
     }
 
     async fn report(self, _: Context, report: ChunkReport) -> Result<ReportReply, RpcError> {
-        let term = self.require_current(report.node, report.epoch)?;
+        let caller = (report.node, report.epoch);
+        let term = for_current(&self.shared, caller, |leading| leading.term)?;
         let lists = [report.absent.len(), report.corrupt.len()];
         let longest = lists.into_iter().fold(report.present.len(), usize::max);
         if longest > ENTRIES_PER_REPLY_MAX {
@@ -141,10 +144,11 @@ impl ClusterRpc for ClusterService {
         epoch: NodeEpoch,
         tasks: Vec<TaskResult>,
     ) -> Result<(), RpcError> {
-        self.require_current(node, epoch)?;
+        let caller = (node, epoch);
+        for_current(&self.shared, caller, |_| ())?;
         let subjects = tasks.iter().filter_map(|ended| subject(&ended.task));
         let chunks = chunks_of(&self.shared, subjects.collect()).await?;
-        let taken = self.shared.leading(|leading| {
+        let taken = for_current(&self.shared, caller, |leading| {
             if !leading.has_room_for_results() {
                 return false;
             }
@@ -187,9 +191,10 @@ async fn chunks_of(
     shared.look(reading, look).await
 }
 
-/// Compares a report with the map and keeps the differences.
+/// Compares a report with the map and keeps the differences. A node that registers anew meanwhile
+/// has more to say, or less, so what it said before is not kept.
 async fn take_in(shared: &Shared, report: ChunkReport) -> Result<(), RpcError> {
-    let node = report.node;
+    let (node, caller) = (report.node, (report.node, report.epoch));
     let present = report.present.iter().map(|replica| replica.chunk);
     let lost = report.absent.iter().chain(&report.corrupt).copied();
     let chunks = chunks_of(shared, present.chain(lost).collect()).await?;
@@ -206,7 +211,7 @@ async fn take_in(shared: &Shared, report: ChunkReport) -> Result<(), RpcError> {
         found.extend(list.iter().map(judge));
     }
     let listed: Vec<ChunkId> = found.iter().map(|(chunk, _)| *chunk).collect();
-    let begun = shared.leading(|leading| {
+    let begun = for_current(shared, caller, |leading| {
         let clock = leading.clock;
         if let ReportKind::Full { from, until } = report.kind
             && !leading.view.begin_part(clock, node, from, until)
@@ -220,7 +225,7 @@ async fn take_in(shared: &Shared, report: ChunkReport) -> Result<(), RpcError> {
     })?;
     match report.kind {
         ReportKind::Full { from, until } if begun => {
-            miss_the_rest(shared, node, from, until, listed).await
+            miss_the_rest(shared, caller, from, until, listed).await
         }
         ReportKind::Full { .. } | ReportKind::Delta => Ok(()),
     }
@@ -229,11 +234,12 @@ async fn take_in(shared: &Shared, report: ChunkReport) -> Result<(), RpcError> {
 /// Notes the replicas a node should have in a range and has not listed.
 async fn miss_the_rest(
     shared: &Shared,
-    node: NodeId,
+    caller: (NodeId, NodeEpoch),
     from: ChunkId,
     until: Option<ChunkId>,
     mut listed: Vec<ChunkId>,
 ) -> Result<(), RpcError> {
+    let node = caller.0;
     listed.sort_unstable();
     let listed = Arc::new(listed);
     let reading = shared.read(Consistency::Stale).await?;
@@ -250,7 +256,7 @@ async fn miss_the_rest(
             Ok((missing.collect::<Vec<_>>(), last.filter(|_| more)))
         };
         let (missing, last) = shared.look(reading.clone(), look).await?;
-        shared.leading(|leading| {
+        for_current(shared, caller, |leading| {
             for chunk in missing {
                 leading.note(node, chunk, Finding::Fault(Fault::Missing));
             }
@@ -259,5 +265,44 @@ async fn miss_the_rest(
             Some(last) if until.is_none_or(|until| last < until) => after = Some(last),
             Some(_) | None => return Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that is surprised fails")]
+
+    use super::*;
+    use crate::master::tests::{cluster, leader, registration};
+
+    #[tokio::test]
+    async fn a_report_of_a_former_incarnation_is_not_taken_for_one_of_the_present() {
+        let directory = tempfile::tempdir().unwrap();
+        let master = leader(&directory).await;
+        let client = cluster(&master).await;
+        let register = || client.register(tarpc::context::current(), registration(1));
+        let first = register().await.unwrap().unwrap();
+        let report = ChunkReport {
+            node: first.node,
+            epoch: first.epoch,
+            kind: ReportKind::Full {
+                from: ChunkId(0),
+                until: None,
+            },
+            present: Vec::new(),
+            absent: Vec::new(),
+            corrupt: Vec::new(),
+        };
+        // As if it registered while its report was compared with the map.
+        register().await.unwrap().unwrap();
+
+        let taken = take_in(&master.shared, report).await;
+
+        assert!(matches!(taken, Err(RpcError::Fenced(_))), "{taken:?}");
+        let wants = |leading: &mut Leading| {
+            let node = leading.view.node(first.node);
+            node.is_some_and(|node| node.wants_report())
+        };
+        assert!(master.shared.leading(wants).unwrap());
     }
 }

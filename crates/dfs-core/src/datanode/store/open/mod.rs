@@ -1,6 +1,7 @@
 //! Opening a store: is it ours, and what did a crash leave?
 //!
-//! Deletes nothing. What does not belong goes to quarantine and into the report. After a clean
+//! Deletes no replica, only the files of writes that were cut short. What does not belong goes to
+//! quarantine and into the report. After a clean
 //! stop the index is believed; after any other, what the index may lack is read: names and
 //! headers of files, and the records appended since its last commit with all their bytes, as
 //! those may be torn. Without an index every header is read and a new index built.

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use tracing::info;
+
 use super::RecoveryReport;
 use super::adopted::Adopted;
 use super::scan::{Found, scan_segment};
@@ -12,7 +14,7 @@ use crate::datanode::store::commit::Removed;
 use crate::datanode::store::error::{StoreError, is_shortage};
 use crate::datanode::store::index::{Entry, Intent, Place, Scanned};
 use crate::datanode::store::layout::{
-    FAN_OUT, HEADER_LEN, PAGE_LEN, RecordState, ReplicaHeader, file_name, parse_name,
+    FAN_OUT, HEADER_LEN, PAGE_LEN, RecordState, ReplicaHeader, file_name, is_part_name, parse_name,
 };
 use crate::datanode::store::quarantine;
 use crate::datanode::store::replica::{Opened, read_header};
@@ -106,16 +108,40 @@ impl<'a> Recovery<'a> {
         Ok(())
     }
 
-    /// Half-written files.
+    /// Half-written files. One without a header was never complete, so nobody was told of it.
     fn incoming(&mut self) -> Result<(), StoreError> {
         let directory = self.shared.paths.incoming();
         let entries = self.list(&directory)?;
         for entry in &entries {
-            self.set_aside(&directory.join(&entry.name), "it was not finished")?;
+            let path = directory.join(&entry.name);
+            match is_part_name(&entry.name) && self.has_no_header(&path)? {
+                true => self.remove(&path)?,
+                false => self.set_aside(&path, "it was not finished")?,
+            }
         }
         if !entries.is_empty() {
             self.sync(&directory)?;
         }
+        Ok(())
+    }
+
+    /// Whether nothing was ever written where a replica's header is.
+    fn has_no_header(&self, path: &Path) -> Result<bool, StoreError> {
+        let file = match self.shared.env.disk.open(path, OpenMode::Read) {
+            Err(e) if is_shortage(&e) => return Err(StoreError::Busy(e.to_string())),
+            Err(_) => return Ok(false),
+            Ok(file) => file,
+        };
+        let mut header = [0; HEADER_LEN];
+        let read = file.read_at(&mut header, 0);
+        let empty = file.len().is_ok_and(|length| length == 0);
+        Ok(empty || read.is_ok() && header == [0; HEADER_LEN])
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), StoreError> {
+        let removed = self.shared.env.disk.remove_file(path);
+        removed.map_err(|e| StoreError::from_write(&e, path))?;
+        info!(file = %path.display(), "removed what was left of an unfinished replica");
         Ok(())
     }
 

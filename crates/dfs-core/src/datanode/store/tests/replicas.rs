@@ -1,5 +1,7 @@
 //! Writing, reading, listing, deleting.
 
+use futures::future::join_all;
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -168,6 +170,18 @@ async fn a_segment_without_replicas_is_removed_once_it_is_sealed() {
     for chunk in 8..20 {
         assert_has(&store, chunk, BLOCK_LEN).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn small_chunks_that_are_finished_together_share_a_sync() {
+    let disk = MemoryDisk::new(1);
+    let (store, _) = open(&disk).await;
+    // The segment they go to is there already.
+    put(&store, 0, SMALL).await.unwrap();
+    let before = disk.changes();
+    let written = join_all((1..=60).map(|chunk| put(&store, chunk, 100))).await;
+    assert!(written.iter().all(Result::is_ok));
+    assert_eq!(disk.changes() - before, 2, "one write and one sync");
 }
 
 #[tokio::test(start_paused = true)]
