@@ -248,6 +248,10 @@ impl Line {
             .call(|c, context| c.heartbeat(context, heartbeat))
             .await
             .map_err(known)?;
+        if self.term.is_some_and(|newest| reply.term < newest) {
+            // It was deposed and does not know: what it orders may be wrong by now.
+            return Err(Lost::NotLeader(None));
+        }
         if reply.report || self.term != Some(reply.term) {
             self.term = Some(reply.term);
             self.full_from = Some(ChunkId(0));

@@ -5,6 +5,8 @@
 //! chunk is part of a file, the replica may come to be needed while it waits: the commands that
 //! make its data node an intended holder again take the row back. An order that is under way at
 //! that moment makes it a missing replica, which its data node reports and repair makes again.
+//! Rows that a deposed leader still sees do no harm: data nodes obey nobody older than the newest
+//! leader they have heard.
 
 use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
