@@ -11,7 +11,7 @@ use crate::datanode::masters::{CALL_TIMEOUT, HEARTBEAT_TIMEOUT};
 use crate::datanode::store::Purpose;
 use crate::datanode::{DataNode, DataNodeError};
 use crate::env::Env;
-use crate::proto::cluster::{ChunkReport, ReportKind};
+use crate::proto::cluster::{ChunkReport, ReportKind, Task};
 use crate::types::checksum::block_crcs;
 use crate::types::limits::ENTRIES_PER_REPLY_MAX;
 use crate::types::{ByteRange, ChunkId, ClusterId, NodeId};
@@ -83,6 +83,40 @@ async fn a_new_leader_gets_a_full_report() {
             .then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_node_that_knows_a_newer_leader_obeys_no_deposed_one() {
+    let cluster = Cluster::start(1).await;
+    write(
+        &cluster.pool,
+        &[cluster.address(0)],
+        ChunkId(5),
+        &bytes(ChunkId(5), 10),
+    )
+    .await
+    .unwrap();
+    let heartbeats = |count: usize| {
+        let state = cluster.master.state();
+        (state.heartbeats.len() >= count).then_some(state.heartbeats.len())
+    };
+    cluster.master.state().term = 9;
+    let heard = cluster.master.state().heartbeats.len();
+    let heard = eventually("it knows the new leader", || heartbeats(heard + 2)).await;
+
+    let delete = Task::Delete {
+        chunks: vec![ChunkId(5)],
+    };
+    cluster.master.state().term = 8;
+    cluster.master.give(NodeId(1), delete.clone());
+    let heard = eventually("it is given the task", || heartbeats(heard + 3)).await;
+    eventually("it is given the task again", || heartbeats(heard + 3)).await;
+    assert_eq!(cluster.master.result_of(&delete), None);
+    assert_eq!(cluster.nodes[0].shared.store.replicas(), 1);
+
+    cluster.master.state().term = 9;
+    let result = eventually("it obeys", || cluster.master.result_of(&delete)).await;
+    assert_eq!(result, Ok(()));
 }
 
 #[tokio::test]

@@ -335,7 +335,7 @@ fn withdraw_deletions(leading: &mut Leading, answers: &Answers) {
         };
         let verdict = surplus::consider(&leading.view, node, id, Some(chunk));
         if !matches!(verdict, Verdict::Try(_)) {
-            tracing::warn!(chunk = %id, %node, ?verdict, "a deletion is taken back");
+            tracing::info!(chunk = %id, %node, ?verdict, "a deletion is taken back");
             leading.tasks.cancel_deletion(node);
         }
     }

@@ -5,6 +5,8 @@
 //! chunk is part of a file, the replica may come to be needed while it waits: the command that
 //! records a copy on its data node takes the row back. Before it made that copy, or verified what
 //! it has, the data node has let earlier orders to delete it lapse.
+//! Rows that a deposed leader still sees do no harm: data nodes obey nobody older than the newest
+//! leader they have heard.
 
 use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
