@@ -21,6 +21,18 @@ const CORE: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// Programs, and which modules of `dfs-core` each may import.
+const PROGRAMS: &[(&str, &[&str])] = &[
+    (
+        "crates/dfs-cli/src/",
+        &["client", "cluster", "env", "error", "types"],
+    ),
+    (
+        "crates/dfs-node/src/",
+        &["datanode", "env", "error", "master", "proto", "types"],
+    ),
+];
+
 /// External crates that only some places may name.
 const EXTERNAL: &[(&str, &[&str])] = &[
     ("openraft", &["crates/dfs-raft/src/"]),
@@ -89,6 +101,23 @@ fn code_lines(source: &Source) -> impl Iterator<Item = (usize, &str)> {
         .filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
 
+/// The modules of `dfs-core` that a file names after `prefix`, and where.
+fn imports<'a>(source: &'a Source, prefix: &'a str) -> impl Iterator<Item = (usize, String)> + 'a {
+    code_lines(source).flat_map(move |(n, line)| {
+        let after = line
+            .match_indices(prefix)
+            .map(|(at, _)| &line[at + prefix.len()..]);
+        let names = after.map(|rest| {
+            let name = rest.chars();
+            let name = name.take_while(|c| c.is_alphanumeric() || *c == '_');
+            name.collect::<String>()
+        });
+        names
+            .filter(|name| CORE.iter().any(|(known, _)| known == name))
+            .map(move |name| (n, name))
+    })
+}
+
 /// The module of `dfs-core` that a file belongs to.
 fn core_module(path: &str) -> Option<&str> {
     let inside = path.strip_prefix("crates/dfs-core/src/")?;
@@ -110,21 +139,30 @@ fn modules_of_the_core_import_only_what_is_below_them() {
             ));
             continue;
         };
-        for (n, line) in code_lines(source) {
-            for (at, _) in line.match_indices("crate::") {
-                let imported: String = line[at + "crate::".len()..]
-                    .chars()
-                    .take_while(|c| c.is_alphanumeric() || *c == '_')
-                    .collect();
-                let known = CORE.iter().any(|(name, _)| *name == imported);
-                if known && imported != module && !allowed.contains(&imported.as_str()) {
-                    found.push(format!("{}:{n}: {module} imports {imported}", source.path));
-                }
+        for (n, imported) in imports(source, "crate::") {
+            if imported != module && !allowed.contains(&imported.as_str()) {
+                found.push(format!("{}:{n}: {module} imports {imported}", source.path));
             }
         }
     }
     report(
         "turn the arrow round, or change CORE and the picture with it",
+        &found,
+    );
+}
+
+#[test]
+fn programs_import_only_what_they_run() {
+    let mut found = Vec::new();
+    for (program, allowed) in PROGRAMS {
+        for source in all().iter().filter(|s| s.path.starts_with(program)) {
+            let imports = imports(source, "dfs_core::");
+            let others = imports.filter(|(_, name)| !allowed.contains(&name.as_str()));
+            found.extend(others.map(|(n, name)| format!("{}:{n}: imports {name}", source.path)));
+        }
+    }
+    report(
+        "take it from a module that is allowed, or change PROGRAMS",
         &found,
     );
 }

@@ -1,9 +1,9 @@
-//! The source files of the workspace.
+//! The source files of the workspace, and its pages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One Rust file.
+/// One file.
 pub(super) struct Source {
     /// From the root of the workspace, with `/`.
     pub(super) path: String,
@@ -44,35 +44,49 @@ pub(super) fn root() -> PathBuf {
 
 /// Every Rust file of the workspace, sorted.
 pub(super) fn all() -> Vec<Source> {
-    let root = root();
-    let mut paths = Vec::new();
-    for top in ["crates", "tests"] {
-        collect(&root.join(top), &mut paths);
-    }
-    paths.sort();
-    let sources: Vec<_> = paths
-        .iter()
-        .map(|path| Source {
-            path: path
-                .strip_prefix(&root)
-                .unwrap()
-                .to_string_lossy()
-                .replace('\\', "/"),
-            text: fs::read_to_string(path).unwrap(),
-        })
-        .collect();
+    let sources = read(&["crates", "tests"], "rs");
     assert!(sources.len() > 20, "the source tree was not found");
     sources
 }
 
-fn collect(directory: &Path, paths: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(&path, paths);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            paths.push(path);
+/// Every page of the documents, sorted.
+pub(super) fn pages() -> Vec<Source> {
+    let tops = [
+        "docs",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "README.md",
+    ];
+    let pages = read(&tops, "md");
+    assert!(pages.len() > 10, "the documents were not found");
+    pages
+}
+
+fn read(tops: &[&str], extension: &str) -> Vec<Source> {
+    let root = root();
+    let mut paths = Vec::new();
+    for top in tops {
+        collect(root.join(top), extension, &mut paths);
+    }
+    paths.sort();
+    let source = |path: &PathBuf| {
+        let inside = path.strip_prefix(&root).unwrap();
+        Source {
+            path: inside.to_string_lossy().replace('\\', "/"),
+            text: fs::read_to_string(path).unwrap(),
         }
+    };
+    paths.iter().map(source).collect()
+}
+
+fn collect(path: PathBuf, extension: &str, paths: &mut Vec<PathBuf>) {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            collect(entry.unwrap().path(), extension, paths);
+        }
+    } else if path.extension().is_some_and(|e| e == extension) {
+        paths.push(path);
     }
 }
 

@@ -1,6 +1,6 @@
 //! One word per thing (the words are in `docs/glossary.md`).
 
-use super::source::{all, report};
+use super::source::{Source, all, pages, report};
 
 /// Unmistakable synonyms, and what to say instead.
 const WORDS: &[(&str, &str)] = &[
@@ -27,14 +27,17 @@ const EMPTY_NAMES: &[&str] = &["utils", "util", "common", "helpers", "helper", "
 /// Marks of work that is not finished.
 const MARKS: &[&str] = &["TODO", "FIXME", "XXX", "HACK"];
 
-fn is_this_folder(path: &str) -> bool {
-    path.starts_with("tests/tidy/")
+/// All sources and pages but those that name words to say that they are not used.
+fn texts() -> impl Iterator<Item = Source> {
+    let names_them = |path: &str| path.starts_with("tests/tidy/") || path == "docs/glossary.md";
+    let texts = all().into_iter().chain(pages());
+    texts.filter(move |text| !names_them(&text.path))
 }
 
 #[test]
 fn one_word_stands_for_one_thing() {
     let mut found = Vec::new();
-    for source in all().iter().filter(|s| !is_this_folder(&s.path)) {
+    for source in texts() {
         for (n, line) in source.text.lines().enumerate() {
             for (word, say) in WORDS.iter().filter(|(word, _)| line.contains(word)) {
                 found.push(format!("{}:{}: `{word}`, say: {say}", source.path, n + 1));
@@ -62,7 +65,7 @@ fn files_and_folders_have_names_that_say_something() {
 #[test]
 fn nothing_is_left_marked_as_unfinished() {
     let mut found = Vec::new();
-    for source in all().iter().filter(|s| !is_this_folder(&s.path)) {
+    for source in texts() {
         for (n, line) in source.text.lines().enumerate() {
             if MARKS.iter().any(|mark| line.contains(mark)) || line.contains("#[ignore") {
                 found.push(format!("{}:{}", source.path, n + 1));

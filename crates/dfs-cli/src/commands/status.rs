@@ -1,7 +1,7 @@
 //! `dfs status`: how the cluster is.
 
 use clap::Args;
-use dfs_core::proto::metadata::{ChunkHealth, ClusterStatus, Liveness, MasterInfo, NodeInfo};
+use dfs_core::client::{ChunkHealth, ClusterStatus, Liveness, MasterInfo, NodeInfo};
 use dfs_core::types::AdminState;
 use serde::Serialize;
 

@@ -55,10 +55,11 @@ pub use location::IntoLocation;
 pub use transfer::{GetOptions, GetSummary, Progress, PutOptions, PutSummary, READ_LEN_MAX};
 pub use write::FileWriter;
 
+pub use crate::proto::metadata::{ChunkHealth, ClusterStatus, Liveness, MasterInfo, NodeInfo};
+
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::chunk_stream::{ChunkPool, PoolConfig};
-use crate::proto::metadata::{ClusterStatus, NodeInfo};
 use crate::types::query::{Layout, StatFs};
 use crate::types::{Answer, Attr, ByteRange, Change, Changed, ClusterId, Location, Query};
 use budget::Budget;

@@ -199,6 +199,16 @@ impl Client {
         self.read_range(path.into_location()?, WHOLE).await
     }
 
+    /// The text of a file, of [`READ_LEN_MAX`] bytes at most.
+    ///
+    /// # Errors
+    /// `Invalid` if it is longer, or not UTF-8; else as [`Client::get`].
+    pub async fn read_to_string(&self, path: impl IntoLocation) -> Result<String> {
+        let bytes = self.read(path).await?;
+        String::from_utf8(bytes.into())
+            .map_err(|e| Error::with_source(ErrorKind::Invalid, "the file is not text", e))
+    }
+
     /// Bytes of a file: `length` of them from `offset` on, or as many as there are.
     ///
     /// # Errors

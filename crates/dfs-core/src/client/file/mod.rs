@@ -27,6 +27,9 @@ pub use open::OpenOptions;
 /// bytes that others overwrite meanwhile may be seen old for a while; bytes that they append are
 /// seen by a read beyond the length known. Each write is a commit: seen whole, and durable, when
 /// the method returns.
+///
+/// It is no `AsyncWrite`: what writes a stream in many short pieces would make a commit of each.
+/// Streams go through a [`FileWriter`](super::FileWriter), which gathers them into chunks.
 #[derive(Debug)]
 pub struct File {
     client: Client,
@@ -105,7 +108,7 @@ impl File {
     /// # Errors
     /// `Denied` if it is not open to write; `OutOfSpace`, `Unavailable`.
     pub async fn write_at(&self, offset: u64, bytes: impl Into<Bytes> + Send) -> Result<()> {
-        let known = self.to_write()?;
+        let known = self.known_if(self.options.write)?;
         let update = Update::new(&self.client, &self.at, Some(known));
         let attr = update.write_at(offset, bytes.into()).await?;
         self.written(attr);
@@ -117,7 +120,7 @@ impl File {
     /// # Errors
     /// As [`File::write_at`].
     pub async fn append(&self, bytes: impl Into<Bytes> + Send) -> Result<u64> {
-        let known = self.to_write()?;
+        let known = self.known_if(self.options.write || self.options.append)?;
         let update = Update::new(&self.client, &self.at, Some(known));
         let (offset, attr) = update.append(bytes.into()).await?;
         self.written(attr);
@@ -129,7 +132,7 @@ impl File {
     /// # Errors
     /// As [`File::write_at`].
     pub async fn set_len(&self, size: u64) -> Result<()> {
-        self.to_write()?;
+        self.known_if(self.options.write)?;
         let attr = self.client.truncate(&self.at, size).await?;
         self.written(attr);
         Ok(())
@@ -139,8 +142,8 @@ impl File {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn to_write(&self) -> Result<Attr> {
-        match self.options.write {
+    fn known_if(&self, allowed: bool) -> Result<Attr> {
+        match allowed {
             true => Ok(self.attr()),
             false => Err(Error::new(
                 ErrorKind::Denied,

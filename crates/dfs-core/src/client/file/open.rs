@@ -18,6 +18,7 @@ use crate::types::{Attr, Change, FileKind, Location, Refusal, RefusalKind};
 pub struct OpenOptions {
     pub(super) read: bool,
     pub(super) write: bool,
+    pub(super) append: bool,
     create: bool,
     create_new: bool,
     truncate: bool,
@@ -41,6 +42,12 @@ impl OpenOptions {
         self
     }
 
+    /// Allows to append, and to write nowhere else.
+    pub fn append(mut self, append: bool) -> OpenOptions {
+        self.append = append;
+        self
+    }
+
     /// Makes the file if it is missing.
     pub fn create(mut self, create: bool) -> OpenOptions {
         self.create = create;
@@ -60,11 +67,12 @@ impl OpenOptions {
     }
 
     fn validate(self) -> Result<()> {
-        if !self.read && !self.write {
+        let changes = self.write || self.append;
+        if !self.read && !changes {
             return Err(Error::invalid("a file is opened to read, to write or both"));
         }
-        if !self.write && (self.create || self.create_new || self.truncate) {
-            let message = "a file that is opened to read only is not made or emptied";
+        if !changes && (self.create || self.create_new) || !self.write && self.truncate {
+            let message = "a file that may not be written to is not made or emptied";
             return Err(Error::invalid(message));
         }
         Ok(())

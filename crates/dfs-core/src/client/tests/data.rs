@@ -346,6 +346,31 @@ async fn writes_and_holes_read_as_posix_has_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_file_opened_to_append_is_written_nowhere_else() {
+    let world = World::start().await;
+    let client = world.client().await;
+    let append = OpenOptions::new().append(true);
+    let file = client.open_with("/a", append.create(true)).await.unwrap();
+    file.append("one ").await.unwrap();
+    let again = client.open_with("/a", append).await.unwrap();
+    assert_eq!(again.append("two").await.unwrap(), 4);
+
+    for denied in [
+        again.write_at(0, "x").await,
+        again.set_len(0).await,
+        again.read_at(0, 1).await.map(drop),
+    ] {
+        assert_eq!(denied.map_err(|e| e.kind()), Err(ErrorKind::Denied));
+    }
+    let emptied = client.open_with("/a", append.truncate(true)).await;
+    assert_eq!(emptied.err().map(|e| e.kind()), Some(ErrorKind::Invalid));
+    assert_eq!(client.read_to_string("/a").await.unwrap(), "one two");
+    client.write("/a", vec![0xff]).await.unwrap();
+    let bytes = client.read_to_string("/a").await;
+    assert_eq!(bytes.map_err(|e| e.kind()), Err(ErrorKind::Invalid));
+}
+
+#[tokio::test(start_paused = true)]
 async fn short_appends_are_gathered_into_chunks() {
     let world = World::start().await;
     let client = world.client().await;
