@@ -148,12 +148,8 @@ impl ReplicaConfig {
                 "command_bytes_max is not between 1 byte and 2 MiB",
             ),
             (
-                self.proposal_bytes_in_flight_max < self.command_bytes_max,
-                "proposal_bytes_in_flight_max is below command_bytes_max",
-            ),
-            (
-                self.proposal_bytes_in_flight_max > 1 << 30,
-                "proposal_bytes_in_flight_max is above 1 GiB",
+                !(self.command_bytes_max..=1 << 30).contains(&self.proposal_bytes_in_flight_max),
+                "proposal_bytes_in_flight_max is not between command_bytes_max and 1 GiB",
             ),
             (self.log_cut_entries == 0, "log_cut_entries is 0"),
             (

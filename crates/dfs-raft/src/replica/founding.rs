@@ -14,10 +14,11 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use openraft::BasicNode;
 use openraft::errors::{InitializeError, RaftError};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::node::{Node, raft_failed};
-use super::{Empty, Inner, Phase};
+use super::node::{Node, Parts, raft_failed};
+use super::{Empty, Inner, Phase, leadership, reads, upkeep};
 use crate::error::{ChangeError, Fatal};
 use crate::machine::StateMachine;
 use crate::network::client;
@@ -49,7 +50,7 @@ impl<T, F> Ask<T> for F where
 
 impl<M: StateMachine> Inner<M> {
     /// Runs a step into membership to its end even if whoever asked for it went away, unless the
-    /// replica is abandoned. A fault stops the replica: what is on disk then is unknown.
+    /// replica stops. A fault stops it: what is on disk then is unknown.
     async fn enter<T: Send + 'static>(
         self: Arc<Self>,
         step: BoxFuture<'static, Result<T, ChangeError>>,
@@ -58,7 +59,7 @@ impl<M: StateMachine> Inner<M> {
         let entered = tokio::spawn(async move {
             tokio::select! {
                 result = step => result,
-                () = self.stopping.cancelled() => Err(stopping()),
+                () = self.entering.cancelled() => Err(stopping()),
             }
         });
         entered.await.unwrap_or_else(|_| Err(stopping()))
@@ -142,6 +143,48 @@ impl<M: StateMachine> Inner<M> {
         let write = move || directory.set_identity(&identity);
         let written = self.env.run_blocking(write).await;
         written.map_err(|fatal| self.stop(fatal))
+    }
+
+    /// Runs as a member from now on.
+    async fn become_member(
+        &self,
+        empty: Empty<M>,
+        identity: Identity,
+    ) -> Result<Arc<Node<M>>, Fatal> {
+        let directory = empty.directory;
+        let parts = Parts {
+            env: self.env.clone(),
+            dialer: self.dialer.clone(),
+            config: self.config.clone(),
+            directory: directory.clone(),
+            machine: empty.machine,
+            identity,
+            failure: self.failure.clone(),
+            clean: empty.clean,
+        };
+        let (node, waiting) = Node::open(parts).await?;
+        let mut tasks = JoinSet::new();
+        let leadership = self.leadership.clone();
+        let mut upkeep = upkeep::tasks(&node);
+        upkeep.push(Box::pin(reads::serve(node.clone(), waiting)));
+        upkeep.push(Box::pin(leadership::follow(node.clone(), leadership)));
+        for task in upkeep {
+            tasks.spawn(self.failure.clone().guard(task));
+        }
+        self.settle(Phase::Member {
+            node: node.clone(),
+            directory,
+            tasks,
+        });
+        Ok(node)
+    }
+
+    /// Ends a start, unless the replica was stopped meanwhile.
+    pub(super) fn settle(&self, phase: Phase<M>) {
+        let mut now = self.phase();
+        if matches!(*now, Phase::Starting) {
+            *now = phase;
+        }
     }
 
     /// Goes on from an identity to being a member.

@@ -38,7 +38,7 @@ use crate::storage::directory::{Directory, disk_failed};
 use crate::types::{Answer, ClusterId, MemberId, Proposal};
 use failure::Failure;
 use leadership::Leadership;
-use node::{Node, Parts};
+use node::Node;
 use status::ReplicaStatus;
 
 /// The pause after a failed accept, such as for want of file descriptors.
@@ -117,6 +117,8 @@ pub(crate) struct Inner<M: StateMachine> {
     leadership: watch::Sender<Leadership>,
     /// One of bootstrap, join and shutdown at a time.
     setup: tokio::sync::Mutex<()>,
+    /// Ends a founding or joining that is under way.
+    entering: CancellationToken,
     phase: Mutex<Phase<M>>,
 }
 
@@ -151,51 +153,9 @@ impl<M: StateMachine> Inner<M> {
         }
     }
 
-    /// Ends a start, unless the replica was stopped meanwhile.
-    fn settle(&self, phase: Phase<M>) {
-        let mut now = self.phase();
-        if matches!(*now, Phase::Starting) {
-            *now = phase;
-        }
-    }
-
     fn abandon(&self) {
         self.stopping.cancel();
         drop(std::mem::replace(&mut *self.phase(), Phase::Stopped));
-    }
-
-    /// Runs as a member from now on.
-    async fn become_member(
-        &self,
-        empty: Empty<M>,
-        identity: crate::storage::directory::Identity,
-    ) -> Result<Arc<Node<M>>, Fatal> {
-        let directory = empty.directory;
-        let parts = Parts {
-            env: self.env.clone(),
-            dialer: self.dialer.clone(),
-            config: self.config.clone(),
-            directory: directory.clone(),
-            machine: empty.machine,
-            identity,
-            failure: self.failure.clone(),
-            clean: empty.clean,
-        };
-        let (node, waiting) = Node::open(parts).await?;
-        let mut tasks = JoinSet::new();
-        let leadership = self.leadership.clone();
-        let mut upkeep = upkeep::tasks(&node);
-        upkeep.push(Box::pin(reads::serve(node.clone(), waiting)));
-        upkeep.push(Box::pin(leadership::follow(node.clone(), leadership)));
-        for task in upkeep {
-            tasks.spawn(self.failure.clone().guard(task));
-        }
-        self.settle(Phase::Member {
-            node: node.clone(),
-            directory,
-            tasks,
-        });
-        Ok(node)
     }
 }
 
@@ -226,10 +186,12 @@ impl<M: StateMachine> Replica<M> {
             Ok::<_, Fatal>((clean, identity))
         };
         let (clean, identity) = env.run_blocking(look).await?;
+        let stopping = CancellationToken::new();
         let inner = Arc::new(Inner {
             connections: Connections::new(config.connections_max),
             config,
-            stopping: CancellationToken::new(),
+            entering: stopping.child_token(),
+            stopping,
             env,
             dialer,
             failure: Failure::new(),

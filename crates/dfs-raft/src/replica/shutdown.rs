@@ -8,6 +8,7 @@ use crate::machine::StateMachine;
 
 impl<M: StateMachine> Inner<M> {
     pub(super) async fn shutdown(&self) {
+        self.entering.cancel();
         let _setup = self.setup.lock().await;
         if let Some(node) = self.node()
             && self.failure.reason().is_none()

@@ -18,7 +18,7 @@ use crate::machine::StateMachine;
 use crate::types::TypeConfig;
 
 /// How often a member tidies up while nothing is applied.
-const TIDY_INTERVAL: Duration = Duration::from_secs(1);
+const TIDY_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The tasks of a member.
 pub(super) fn tasks<M: StateMachine>(node: &Arc<Node<M>>) -> Vec<BoxFuture<'static, ()>> {

@@ -226,6 +226,18 @@ async fn a_join_goes_on_when_nobody_waits_for_it() -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_a_join_that_leads_nowhere() -> TestResult {
+    let (directory, network) = (tempfile::tempdir()?, Loopback::new());
+    let mut config = ReplicaConfig::new(directory.path());
+    config.join_timeout = WITHIN * 10;
+    let dialer = network.dialer("member-new");
+    let replica = Replica::start(config, Env::real(), dialer, Journal).await?;
+    begin(replica.join(&["nobody".to_owned()], "member-new")).await;
+    timeout(WITHIN, replica.shutdown()).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_cannot_write_what_it_is_stops_and_says_why() -> TestResult {
     let (directory, network) = (tempfile::tempdir()?, Loopback::new());
     let faults = Arc::new(Faults::default());
