@@ -268,4 +268,14 @@ mod tests {
         cluster.check().await.unwrap();
         cluster.shutdown().await.unwrap();
     }
+
+    #[tokio::test]
+    async fn a_new_master_has_a_port_that_systems_hand_out_to_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let start = Cluster::builder().masters(1).data_nodes(1);
+        let cluster = start.start(&directory).await.unwrap();
+        let address: std::net::SocketAddr = cluster.addresses()[0].parse().unwrap();
+        assert!((20_000..32_000).contains(&address.port()), "{address}");
+        cluster.shutdown().await.unwrap();
+    }
 }
