@@ -15,12 +15,16 @@ const PERMIT_LEN: usize = 64 * 1024;
 
 /// Permits for everything a node does at a time.
 ///
-/// A stream gets all the memory it will need before it begins: two nodes that forward to each
-/// other can then never wait for memory that the other's streams hold.
+/// A stream gets all the memory it will need before it begins. A write holds its place here while
+/// it waits for one on the next node, so writes that go on to more nodes may take fewer of the
+/// places: those at the end of their pipelines, which wait for nobody, always find one, then
+/// those before them. Nodes that forward to each other never wait in a circle.
 #[derive(Debug)]
 pub(super) struct Admission {
     connections: Arc<Semaphore>,
     writes: Arc<Semaphore>,
+    /// Writes that go on to one more node at least, to two more at least.
+    forwarded: [Arc<Semaphore>; 2],
     memory: Arc<Semaphore>,
     patience: Duration,
     idle: Idle,
@@ -48,9 +52,12 @@ pub(super) struct Permit {
 impl Admission {
     pub(super) fn new(limits: &DataNodeLimits) -> Admission {
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits));
+        let writes = limits.writes.min(limits.buffer_bytes / WRITE_BUFFER);
+        let part = |thirds: usize| semaphore((writes * thirds / 3).max(1));
         Admission {
             connections: semaphore(limits.connections),
             writes: semaphore(limits.writes),
+            forwarded: [part(2), part(1)],
             memory: semaphore(limits.buffer_bytes / PERMIT_LEN),
             patience: limits.admission,
             idle: Idle::default(),
@@ -67,15 +74,16 @@ impl Admission {
         self.acquire(&[(&self.connections, 1)]).await
     }
 
-    /// Leave to receive a chunk; for it the write that has been without bytes longest is cut off
-    /// if need be.
-    pub(super) async fn write(&self) -> Option<Permit> {
-        let memory = WRITE_BUFFER / PERMIT_LEN;
-        if self.writes.available_permits() == 0 || self.memory.available_permits() < memory {
+    /// Leave to receive a chunk that goes on to `more` nodes; for it the write that has been
+    /// without bytes longest is cut off if need be.
+    pub(super) async fn write(&self, more: usize) -> Option<Permit> {
+        let forwarded = self.forwarded.iter().take(more).rev().map(|f| (f, 1));
+        let all = [(&self.writes, 1), (&self.memory, WRITE_BUFFER / PERMIT_LEN)];
+        let wanted: Vec<_> = forwarded.chain(all).collect();
+        if wanted.iter().any(|(s, n)| s.available_permits() < *n) {
             self.idle_writes.close_longest(self.write_idle);
         }
-        self.acquire(&[(&self.writes, 1), (&self.memory, memory)])
-            .await
+        self.acquire(&wanted).await
     }
 
     /// Leave to send a chunk.
@@ -168,11 +176,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_finds_no_place_is_told_so_after_a_while() {
         let admission = Admission::new(&limits());
-        let first = admission.write().await;
+        let first = admission.write(0).await;
         assert!(first.is_some());
-        assert!(admission.write().await.is_none());
+        assert!(admission.write(0).await.is_none());
         drop(first);
-        assert!(admission.write().await.is_some());
+        assert!(admission.write(0).await.is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -200,9 +208,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_write_that_was_without_bytes_longest_makes_room_if_that_is_long() {
         let admission = Admission::new(&limits());
-        let first = admission.write().await;
+        let first = admission.write(0).await;
         let waits = admission.idle_write();
-        assert!(admission.write().await.is_none());
+        assert!(admission.write(0).await.is_none());
         assert!(!waits.closed.is_cancelled(), "it may only be slow");
 
         tokio::time::sleep(limits().write_idle).await;
@@ -210,8 +218,30 @@ mod tests {
             let cut_off = timeout(Duration::from_secs(1), waits.closed.cancelled());
             cut_off.await.map(|()| drop(first))
         };
-        let (second, cut_off) = tokio::join!(admission.write(), cut_off);
+        let (second, cut_off) = tokio::join!(admission.write(0), cut_off);
 
         assert!(second.is_some() && cut_off.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn writes_that_cross_between_nodes_do_not_wait_in_a_circle() {
+        const NODES: usize = 3;
+        let limits = DataNodeLimits {
+            writes: 6,
+            ..DataNodeLimits::default()
+        };
+        let nodes: Vec<Admission> = (0..NODES).map(|_| Admission::new(&limits)).collect();
+        let through = async |head: usize| {
+            let mut held = Vec::new();
+            for more in (0..NODES).rev() {
+                let node = nodes.get((head + more) % NODES)?;
+                held.push(node.write(more).await?);
+                // The others get on as far.
+                tokio::task::yield_now().await;
+            }
+            Some(())
+        };
+        let all = futures::future::join_all((0..60).map(through)).await;
+        assert!(all.iter().all(Option::is_some));
     }
 }

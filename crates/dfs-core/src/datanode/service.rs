@@ -159,7 +159,7 @@ async fn serve_request(
             Ok(Next::Request)
         }
         Request::Write(write) => {
-            let Some(_permit) = shared.admission.write().await else {
+            let Some(_permit) = shared.admission.write(write.forward.len()).await else {
                 let busy = busy(shared, "too many writes");
                 answer(stream, Reply::Failed(busy), &shared.config.deadlines).await?;
                 return Ok(Next::Close);
