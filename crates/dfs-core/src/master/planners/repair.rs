@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::Intended;
 use super::placement::{self, PlacementError, Wish};
 use crate::master::tasks::Tasks;
-use crate::master::view::ClusterView;
+use crate::master::view::{ClusterView, Fault};
 use crate::proto::metadata::Liveness;
 use crate::types::topology::AdminState;
 use crate::types::{ChunkId, NodeId};
@@ -66,6 +66,8 @@ pub struct Assessment {
     pub resting: Vec<NodeId>,
     /// Missing or corrupt on nodes that are not dead.
     pub faulty: Vec<NodeId>,
+    /// Of these, the corrupt ones: most of their blocks are good.
+    pub damaged: Vec<NodeId>,
     /// On nodes that are dead or unknown.
     pub dead: Vec<NodeId>,
     /// On nodes that are not meant to have one; they may be good.
@@ -75,9 +77,10 @@ pub struct Assessment {
 }
 
 impl Assessment {
-    /// Copies that can be read now.
+    /// Copies that can be read now. Two damaged ones may be a good one together.
     pub fn readable(&self) -> usize {
-        self.good.len() + self.leaving.len() + self.stray.len()
+        let together = usize::from(self.damaged.len() > 1);
+        self.good.len() + self.leaving.len() + self.stray.len() + together
     }
 
     /// Whether copies are to be made and can be.
@@ -110,6 +113,9 @@ pub fn assess(view: &ClusterView, chunk: ChunkId, intended: &Intended) -> Assess
             _ => &mut found.good,
         };
         list.push(id);
+        if node.liveness != Liveness::Dead && node.fault(chunk) == Some(Fault::Corrupt) {
+            found.damaged.push(id);
+        }
     }
     found.stray.extend(view.strays(chunk));
     let have = found.good.len() + found.resting.len();
@@ -260,6 +266,7 @@ pub fn plan_copy(
     let mut sources: Vec<NodeId> = found.good.iter().chain(&found.leaving).copied().collect();
     view.sort_for_reading(chunk, &mut sources);
     sources.extend(&found.stray);
+    sources.extend(&found.damaged);
     let plan = |to, replaces| PlannedCopy {
         chunk,
         length: intended.length,
@@ -307,8 +314,8 @@ pub fn affordable(budget: &RepairBudget, tasks: &Tasks, copy: &PlannedCopy) -> b
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::master::view::NodeRow;
     use crate::master::view::tests::{row, view};
-    use crate::master::view::{Fault, NodeRow};
     use crate::types::ReplicationTarget;
 
     const C: ChunkId = ChunkId(1);
@@ -359,6 +366,17 @@ mod tests {
             copy.map(|copy| (copy.to, copy.replaces)),
             Some((NodeId(2), None))
         );
+    }
+
+    #[test]
+    fn corrupt_replicas_are_the_last_sources_and_enough_if_there_are_two() {
+        let mut view = view(4);
+        view.add_fault(NodeId(2), C, Fault::Corrupt);
+        let sources = |view: &ClusterView, nodes| plan(view, nodes).map(|copy| copy.sources);
+        assert_eq!(sources(&view, &[2]), None);
+        assert_eq!(sources(&view, &[2, 3]), Some([3, 2].map(NodeId).to_vec()));
+        view.add_fault(NodeId(3), C, Fault::Corrupt);
+        assert_eq!(sources(&view, &[2, 3]), Some([2, 3].map(NodeId).to_vec()));
     }
 
     #[test]
