@@ -9,8 +9,8 @@
 //! ```
 //!
 //! One call at a time, so that what masters hear is in order; only heartbeats go on beside a long
-//! one, and when they are not answered another master is looked for. Nothing here touches the serving
-//! of chunks: without a leader the node goes on as it is.
+//! one, and when they are not answered another master is looked for. Nothing here touches the
+//! serving of chunks: without a leader the node goes on as it is.
 
 use std::sync::Arc;
 use std::time::Duration;

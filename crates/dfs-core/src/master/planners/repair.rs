@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::Intended;
 use super::placement::{self, PlacementError, Wish};
 use crate::master::tasks::Tasks;
-use crate::master::view::ClusterView;
+use crate::master::view::{ClusterView, Fault};
 use crate::proto::metadata::Liveness;
 use crate::types::topology::AdminState;
 use crate::types::{ChunkId, NodeId};
@@ -66,6 +66,8 @@ pub struct Assessment {
     pub resting: Vec<NodeId>,
     /// Missing or corrupt on nodes that are not dead.
     pub faulty: Vec<NodeId>,
+    /// Of these, the corrupt ones: most of their blocks are good.
+    pub damaged: Vec<NodeId>,
     /// On nodes that are dead or unknown.
     pub dead: Vec<NodeId>,
     /// Of these, on nodes that are heard: their directory failed, and may still be read.
@@ -77,9 +79,14 @@ pub struct Assessment {
 }
 
 impl Assessment {
-    /// Copies that can be read now.
+    /// Copies that can be read now. Two damaged ones may be a good one together.
     pub fn readable(&self) -> usize {
+<<<<<<< HEAD
         self.good.len() + self.leaving.len() + self.stray.len() + self.failing.len()
+=======
+        let together = usize::from(self.damaged.len() > 1);
+        self.good.len() + self.leaving.len() + self.stray.len() + together
+>>>>>>> h-store
     }
 
     /// Whether copies are to be made and can be.
@@ -112,8 +119,13 @@ pub fn assess(view: &ClusterView, chunk: ChunkId, intended: &Intended) -> Assess
             _ => &mut found.good,
         };
         list.push(id);
+<<<<<<< HEAD
         if node.serves_in_spite() && node.fault(chunk).is_none() {
             found.failing.push(id);
+=======
+        if node.liveness != Liveness::Dead && node.fault(chunk) == Some(Fault::Corrupt) {
+            found.damaged.push(id);
+>>>>>>> h-store
         }
     }
     found.stray.extend(view.strays(chunk));
@@ -264,7 +276,12 @@ pub fn plan_copy(
     }
     let mut sources: Vec<NodeId> = found.good.iter().chain(&found.leaving).copied().collect();
     view.sort_for_reading(chunk, &mut sources);
+<<<<<<< HEAD
     sources.extend(found.stray.iter().chain(&found.failing));
+=======
+    sources.extend(&found.stray);
+    sources.extend(&found.damaged);
+>>>>>>> h-store
     let plan = |to, replaces| PlannedCopy {
         chunk,
         length: intended.length,
@@ -312,9 +329,14 @@ pub fn affordable(budget: &RepairBudget, tasks: &Tasks, copy: &PlannedCopy) -> b
 #[cfg(test)]
 mod tests {
     use super::*;
+<<<<<<< HEAD
     use crate::master::view::tests::{heartbeat, row, view};
     use crate::master::view::{Fault, NodeRow};
     use crate::proto::cluster::Heartbeat;
+=======
+    use crate::master::view::NodeRow;
+    use crate::master::view::tests::{row, view};
+>>>>>>> h-store
     use crate::types::ReplicationTarget;
 
     const C: ChunkId = ChunkId(1);
@@ -365,6 +387,17 @@ mod tests {
             copy.map(|copy| (copy.to, copy.replaces)),
             Some((NodeId(2), None))
         );
+    }
+
+    #[test]
+    fn corrupt_replicas_are_the_last_sources_and_enough_if_there_are_two() {
+        let mut view = view(4);
+        view.add_fault(NodeId(2), C, Fault::Corrupt);
+        let sources = |view: &ClusterView, nodes| plan(view, nodes).map(|copy| copy.sources);
+        assert_eq!(sources(&view, &[2]), None);
+        assert_eq!(sources(&view, &[2, 3]), Some([3, 2].map(NodeId).to_vec()));
+        view.add_fault(NodeId(3), C, Fault::Corrupt);
+        assert_eq!(sources(&view, &[2, 3]), Some([2, 3].map(NodeId).to_vec()));
     }
 
     #[test]

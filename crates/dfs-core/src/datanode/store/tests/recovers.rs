@@ -1,7 +1,5 @@
 //! Starting again after stops of all kinds, on directories of all kinds.
 
-use std::path::PathBuf;
-
 use super::*;
 use crate::types::{ClusterId, NodeId};
 
@@ -121,7 +119,7 @@ async fn a_killed_process_loses_nothing_it_finished() {
     assert_eq!((report.adopted, report.lost, report.quarantined), (2, 0, 0));
     assert_has(&store, 1, SMALL).await;
     assert_has(&store, 2, LARGE).await;
-    assert_eq!(disk.files("/disk/incoming"), [PathBuf::new(); 0]);
+    assert!(disk.files("/disk/incoming").is_empty());
     drop(half);
 }
 
@@ -136,7 +134,7 @@ async fn an_unfinished_replica_that_is_complete_goes_to_quarantine() {
     disk.put("/disk/incoming/0000000000000003-8.part", &[0; 5000]);
     let (_, report) = open(&disk).await;
     assert_eq!(report.quarantined, 1);
-    assert_eq!(disk.files("/disk/incoming"), [PathBuf::new(); 0]);
+    assert!(disk.files("/disk/incoming").is_empty());
 }
 
 /// What is reported after the process was killed must be there when the power goes next.
