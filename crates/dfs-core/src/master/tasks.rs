@@ -66,8 +66,8 @@ pub struct Tasks {
     running: BTreeMap<(NodeId, TaskKey), Running>,
     /// Who copies which chunk, and its length.
     copies: BTreeMap<ChunkId, (NodeId, u64)>,
-    /// Copies made and served, by node.
-    busy: BTreeMap<NodeId, usize>,
+    /// Copies made and served and their bytes, by node.
+    busy: BTreeMap<NodeId, (usize, u64)>,
     bytes: u64,
 }
 
@@ -85,7 +85,9 @@ impl Tasks {
             self.copies.insert(*chunk, (node, *length));
             self.bytes = self.bytes.saturating_add(*length);
             for node in taking_part(node, &task) {
-                *self.busy.entry(node).or_default() += 1;
+                let (copies, bytes) = self.busy.entry(node).or_default();
+                *copies += 1;
+                *bytes = bytes.saturating_add(*length);
             }
         }
         let running = Running {
@@ -112,8 +114,9 @@ impl Tasks {
             self.copies.remove(chunk);
             self.bytes = self.bytes.saturating_sub(*length);
             for node in taking_part(key.0, &running.task) {
-                if let Some(busy) = self.busy.get_mut(&node) {
-                    *busy = busy.saturating_sub(1);
+                if let Some((copies, bytes)) = self.busy.get_mut(&node) {
+                    *copies = copies.saturating_sub(1);
+                    *bytes = bytes.saturating_sub(*length);
                 }
             }
         }
@@ -204,9 +207,9 @@ impl Tasks {
         self.bytes
     }
 
-    /// Copies a node makes or serves now.
-    pub fn copies_at(&self, node: NodeId) -> usize {
-        self.busy.get(&node).copied().unwrap_or(0)
+    /// Copies a node makes or serves now, and their bytes.
+    pub fn copies_at(&self, node: NodeId) -> (usize, u64) {
+        self.busy.get(&node).copied().unwrap_or_default()
     }
 }
 
@@ -262,9 +265,11 @@ mod tests {
     fn both_ends_of_a_copy_are_busy_until_it_ends() {
         let mut tasks = Tasks::default();
         tasks.start(N, copy(1), REPAIR, Duration::ZERO);
-        assert_eq!([1, 2, 3].map(|n| tasks.copies_at(NodeId(n))), [1, 1, 0]);
+        let (one, none) = ((1, 10), (0, 0));
+        let busy = |tasks: &Tasks| [1, 2, 3].map(|n| tasks.copies_at(NodeId(n)));
+        assert_eq!(busy(&tasks), [one, one, none]);
         tasks.forget_node(N);
-        assert_eq!([1, 2, 3].map(|n| tasks.copies_at(NodeId(n))), [0, 0, 0]);
+        assert_eq!(busy(&tasks), [none; 3]);
         assert_eq!((tasks.copies(), tasks.bytes()), (0, 0));
     }
 

@@ -37,6 +37,8 @@ const SETBACK_NODES_MAX: usize = 4;
 pub struct RepairBudget {
     /// Copies a node makes or serves at a time.
     pub copies_per_node: usize,
+    /// Bytes of copies a node makes or serves at a time; one copy may have more.
+    pub bytes_per_node: u64,
     /// Copies under way in the cluster.
     pub copies: usize,
     /// Bytes of copies under way.
@@ -46,12 +48,13 @@ pub struct RepairBudget {
 }
 
 impl RepairBudget {
-    /// Four copies a node, 64 in all, 2 GiB under way.
+    /// Four large copies a node or 48 small ones, 256 in all, 2 GiB under way.
     pub const DEFAULT: RepairBudget = RepairBudget {
-        copies_per_node: 4,
-        copies: 64,
+        copies_per_node: 48,
+        bytes_per_node: 256 << 20,
+        copies: 256,
         bytes: 2 << 30,
-        lookups_per_tick: 256,
+        lookups_per_tick: 512,
     };
 }
 
@@ -81,12 +84,9 @@ pub struct Assessment {
 impl Assessment {
     /// Copies that can be read now. Two damaged ones may be a good one together.
     pub fn readable(&self) -> usize {
-<<<<<<< HEAD
-        self.good.len() + self.leaving.len() + self.stray.len() + self.failing.len()
-=======
         let together = usize::from(self.damaged.len() > 1);
-        self.good.len() + self.leaving.len() + self.stray.len() + together
->>>>>>> h-store
+        let whole = self.good.len() + self.leaving.len() + self.stray.len() + self.failing.len();
+        whole + together
     }
 
     /// Whether copies are to be made and can be.
@@ -119,13 +119,12 @@ pub fn assess(view: &ClusterView, chunk: ChunkId, intended: &Intended) -> Assess
             _ => &mut found.good,
         };
         list.push(id);
-<<<<<<< HEAD
-        if node.serves_in_spite() && node.fault(chunk).is_none() {
+        let fault = node.fault(chunk);
+        if node.serves_in_spite() && fault.is_none() {
             found.failing.push(id);
-=======
-        if node.liveness != Liveness::Dead && node.fault(chunk) == Some(Fault::Corrupt) {
+        }
+        if node.liveness != Liveness::Dead && fault == Some(Fault::Corrupt) {
             found.damaged.push(id);
->>>>>>> h-store
         }
     }
     found.stray.extend(view.strays(chunk));
@@ -276,12 +275,8 @@ pub fn plan_copy(
     }
     let mut sources: Vec<NodeId> = found.good.iter().chain(&found.leaving).copied().collect();
     view.sort_for_reading(chunk, &mut sources);
-<<<<<<< HEAD
     sources.extend(found.stray.iter().chain(&found.failing));
-=======
-    sources.extend(&found.stray);
     sources.extend(&found.damaged);
->>>>>>> h-store
     let plan = |to, replaces| PlannedCopy {
         chunk,
         length: intended.length,
@@ -320,23 +315,26 @@ pub fn plan_copy(
 /// Whether the budget allows a copy.
 pub fn affordable(budget: &RepairBudget, tasks: &Tasks, copy: &PlannedCopy) -> bool {
     let source = copy.sources.first().copied();
+    let fits = |copies: usize, bytes: u64, budget: u64| {
+        copies == 0 || bytes.saturating_add(copy.length) <= budget
+    };
+    let has_time = |node| {
+        let (copies, bytes) = tasks.copies_at(node);
+        copies < budget.copies_per_node && fits(copies, bytes, budget.bytes_per_node)
+    };
     tasks.copies() < budget.copies
-        && (tasks.copies() == 0 || tasks.bytes().saturating_add(copy.length) <= budget.bytes)
-        && tasks.copies_at(copy.to) < budget.copies_per_node
-        && source.is_none_or(|node| tasks.copies_at(node) < budget.copies_per_node)
+        && fits(tasks.copies(), tasks.bytes(), budget.bytes)
+        && has_time(copy.to)
+        && source.is_none_or(has_time)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-<<<<<<< HEAD
+    use crate::master::tasks::Purpose;
     use crate::master::view::tests::{heartbeat, row, view};
     use crate::master::view::{Fault, NodeRow};
-    use crate::proto::cluster::Heartbeat;
-=======
-    use crate::master::view::NodeRow;
-    use crate::master::view::tests::{row, view};
->>>>>>> h-store
+    use crate::proto::cluster::{Heartbeat, Task};
     use crate::types::ReplicationTarget;
 
     const C: ChunkId = ChunkId(1);
@@ -398,6 +396,33 @@ mod tests {
         assert_eq!(sources(&view, &[2, 3]), Some([3, 2].map(NodeId).to_vec()));
         view.add_fault(NodeId(3), C, Fault::Corrupt);
         assert_eq!(sources(&view, &[2, 3]), Some([2, 3].map(NodeId).to_vec()));
+    }
+
+    #[test]
+    fn a_node_has_many_small_copies_under_way_or_a_few_large_ones() {
+        let budget = RepairBudget::DEFAULT;
+        let under_way = |length| {
+            let mut tasks = Tasks::default();
+            for chunk in (1..).map(ChunkId) {
+                let mut copy = plan(&view(4), &[1, 2]).unwrap();
+                (copy.chunk, copy.length) = (chunk, length);
+                if !affordable(&budget, &tasks, &copy) {
+                    break;
+                }
+                let task = Task::Copy {
+                    chunk,
+                    length,
+                    checksum: 7,
+                    sources: Vec::new(),
+                };
+                let lacking = Purpose::Repair { replaces: None };
+                assert!(tasks.start(copy.to, task, lacking, Duration::ZERO));
+            }
+            tasks.copies()
+        };
+        assert_eq!(under_way(64 << 10), 48);
+        assert_eq!(under_way(64 << 20), 4);
+        assert_eq!(under_way(1 << 30), 1);
     }
 
     #[test]
