@@ -1,7 +1,7 @@
 //! Tests that cross crates: the tree is tidy, the cluster keeps its promises, the power may go.
 
 // Less than the 128 that programs have which embed a cluster: their futures may nest ours.
-#![recursion_limit = "90"]
+#![recursion_limit = "110"]
 
 mod cluster;
 mod power;

@@ -19,7 +19,6 @@
 mod admission;
 mod config;
 mod corrupt;
-mod deletions;
 mod error;
 mod heartbeat;
 mod masters;

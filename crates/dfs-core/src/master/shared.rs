@@ -155,7 +155,11 @@ impl Shared {
         look: impl FnOnce(&dfs_raft::state::View) -> Result<T, Fatal> + Send + 'static,
     ) -> Result<T, RpcError> {
         let work = move || look(&reading.view);
-        self.env.run_blocking(work).await.map_err(internal)
+        self.env.run_blocking(work).await.map_err(|fatal| {
+            // What cannot be read is damaged, and a damaged master leads no longer.
+            self.replica.fail(fatal.clone());
+            internal(fatal)
+        })
     }
 }
 

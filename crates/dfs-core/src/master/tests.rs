@@ -281,6 +281,19 @@ async fn a_master_of_which_a_part_panics_stops_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_master_that_cannot_read_its_state_stops() {
+    let directory = tempfile::tempdir().unwrap();
+    let master = leader(&directory).await;
+    let mut failed = master.failed();
+    let shared = std::sync::Arc::clone(&master.shared);
+    let reading = shared.read(dfs_raft::Consistency::Stale).await.unwrap();
+    let look = |_: &dfs_raft::state::View| Err::<(), _>(dfs_raft::Fatal::new("damaged"));
+    shared.look(reading, look).await.unwrap_err();
+    let stopped = timeout(PATIENCE, failed.wait_for(Option::is_some)).await;
+    assert!(stopped.unwrap().is_ok());
+}
+
+#[tokio::test]
 async fn a_leader_whose_clock_is_behind_the_log_goes_by_the_log() {
     let directory = tempfile::tempdir().unwrap();
     let (early, late) = (Timestamp(1 << 40), Timestamp(1 << 50));

@@ -27,7 +27,7 @@ pub const DIFFERENCES_MAX: usize = 65_536;
 pub enum Fault {
     /// Its node does not have it.
     Missing,
-    /// It fails its checksums and is in quarantine.
+    /// It fails its checksums, at least in part.
     Corrupt,
 }
 

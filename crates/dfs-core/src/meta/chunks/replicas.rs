@@ -94,7 +94,8 @@ pub(crate) fn adopt(
 }
 
 /// Records a verified new replica on `add`, in the place of that on `remove` or as one more. If
-/// it waited for its deletion, it waits no longer. What `remove` has is not given up by this: if it is there, it is surplus, and may be needed again.
+/// it waited for its deletion, it waits no longer. What `remove` has is not given up by this: if
+/// it is there, it is surplus, and may be needed again.
 pub(crate) fn replace(
     state: &mut StateTxn<'_>,
     id: ChunkId,

@@ -9,6 +9,8 @@
 //!
 //! To copy a chunk here makes earlier orders to delete it void, and waits for one that has begun.
 
+mod deletions;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +19,6 @@ use tokio::sync::{Notify, Semaphore};
 use tracing::{info, warn};
 
 use super::Shared;
-use super::deletions::Deletions;
 use super::store::{Purpose, ReplicaWriter, StoreError};
 use crate::proto::chunk_stream::{StreamError, StreamErrorKind};
 use crate::proto::cluster::{Task, TaskResult};
@@ -25,6 +26,7 @@ use crate::proto::metadata::NodeAddress;
 use crate::types::checksum::combine_blocks;
 use crate::types::limits::ENTRIES_PER_REPLY_MAX;
 use crate::types::{ByteRange, ChunkId};
+use deletions::Deletions;
 
 /// The tasks of a data node.
 pub(super) struct Tasks {
