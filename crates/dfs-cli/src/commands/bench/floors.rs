@@ -1,5 +1,6 @@
 //! What this machine can do without us: the figures ours are held against, from the same run.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -46,27 +47,57 @@ impl Floor {
         }
     }
 
-    /// Measures it, with files in `dir` and bulk of `bytes`. Blocks.
+    /// Measures it once, with files in `dir` and bulk of `bytes`. Blocks.
     ///
     /// # Errors
     /// The machine refused something.
-    pub(crate) fn measure(self, dir: &Path, bytes: u64, rounds: u32) -> io::Result<Measured> {
+    fn measure(self, dir: &Path, bytes: u64) -> io::Result<Round> {
         let bytes = bytes.next_multiple_of(BUFFER_LEN as u64);
-        let mut measured = Vec::new();
-        for _ in 0..rounds {
-            measured.push(match self {
-                Floor::Fdatasync => fdatasync(dir)?,
-                Floor::DiskWrite => disk_write(dir, bytes)?,
-                Floor::RoundTrip => round_trips()?,
-                Floor::LoopbackStream => loopback_stream(bytes)?,
-                Floor::MemoryCopy => memory_copy(bytes)?,
-            });
+        match self {
+            Floor::Fdatasync => fdatasync(dir),
+            Floor::DiskWrite => disk_write(dir, bytes),
+            Floor::RoundTrip => round_trips(),
+            Floor::LoopbackStream => loopback_stream(bytes),
+            Floor::MemoryCopy => memory_copy(bytes),
         }
-        let unit = match self {
+    }
+
+    fn unit(self) -> Unit {
+        match self {
             Floor::Fdatasync | Floor::RoundTrip => Unit::Operations,
             Floor::DiskWrite | Floor::LoopbackStream | Floor::MemoryCopy => Unit::Bytes,
-        };
-        Measured::new(unit, &measured)
+        }
+    }
+}
+
+/// Rounds of all floors, from the beginning of a run and from its end: a disk that others share,
+/// or that has a cache, is not the same all the time.
+#[derive(Debug, Default)]
+pub(crate) struct Floors(BTreeMap<Floor, Vec<Round>>);
+
+impl Floors {
+    /// Measures each of them so many times more. Blocks.
+    ///
+    /// # Errors
+    /// The machine refused something.
+    pub(crate) fn measure(&mut self, dir: &Path, bytes: u64, rounds: u32) -> io::Result<()> {
+        for floor in Floor::ALL {
+            for _ in 0..rounds {
+                let round = floor.measure(dir, bytes)?;
+                self.0.entry(floor).or_default().push(round);
+            }
+        }
+        Ok(())
+    }
+
+    /// What all rounds together say.
+    ///
+    /// # Errors
+    /// Never, see [`Measured::new`].
+    pub(crate) fn measured(&self) -> io::Result<BTreeMap<Floor, Measured>> {
+        let all = self.0.iter();
+        all.map(|(floor, rounds)| Ok((*floor, Measured::new(floor.unit(), rounds)?)))
+            .collect()
     }
 }
 
@@ -204,8 +235,8 @@ mod tests {
     fn every_floor_can_be_measured_and_leaves_no_file() {
         let dir = tempfile::tempdir().unwrap();
         for floor in Floor::ALL {
-            let measured = floor.measure(dir.path(), 1 << 20, 1).unwrap();
-            assert!(measured.median() > 0.0, "{floor:?}");
+            let round = floor.measure(dir.path(), 1 << 20).unwrap();
+            assert!(round.amount > 0 && !round.elapsed.is_zero(), "{floor:?}");
         }
         assert!(local::list(dir.path()).unwrap().is_empty());
     }

@@ -22,11 +22,11 @@ use crate::local;
 use crate::local::embedded::Embedded;
 use crate::text::size::{human, parse_size};
 
-use floors::Floor;
+use floors::{Floor, Floors};
 use measure::Measured;
 use runner::Runner;
 use table::{Row, lines};
-use workloads::{Scale, plan};
+use workloads::{Scale, Step, Workload, plan};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -131,12 +131,10 @@ pub(crate) async fn run(args: BenchArgs, context: &Context) -> Result<()> {
         args.rounds,
         human(bytes)
     ));
-    let floors = measure_floors(&args, &scratch.0, bytes, context)?;
-    let floor_rows = floors.iter().map(|(floor, measured)| {
-        let name = floor.name().to_owned();
-        Row::new("floor", name, 1, measured, None, &floors)
-    });
-    let mut rows: Vec<Row> = floor_rows.collect();
+    let mut floors = Floors::default();
+    output.note("floors");
+    let measured = floors.measure(&scratch.0, bytes, args.rounds);
+    measured.doing("measure in", scratch.0.display())?;
     let scale = Scale {
         areas: args.only.clone(),
         bulk_len: bytes,
@@ -145,15 +143,11 @@ pub(crate) async fn run(args: BenchArgs, context: &Context) -> Result<()> {
     };
     let (fresh, client) = cluster(&args, &scratch.0, context).await?;
     let runner = Runner::new(client, args.rounds, output);
+    let mut found = Vec::new();
     let mut result = Ok(());
     for workload in plan(&scale) {
         match runner.run(&workload).await {
-            Ok(measured) => rows.extend(measured.into_iter().map(|(step, measured)| {
-                let (area, in_flight) = (workload.area.name(), workload.in_flight);
-                let name = format!("{}{}", step.name(), workload.label);
-                let floor = Some(step.floor(&workload));
-                Row::new(area, name, in_flight, &measured, floor, &floors)
-            })),
+            Ok(measured) => found.push((workload, measured)),
             Err(failure) => {
                 // What was measured until then is still worth seeing.
                 result = Err(failure);
@@ -164,6 +158,11 @@ pub(crate) async fn run(args: BenchArgs, context: &Context) -> Result<()> {
     if let Some(fresh) = fresh {
         result = result.and(fresh.stop().await);
     }
+    output.note("floors, once more");
+    let measured = floors.measure(&scratch.0, bytes, args.rounds);
+    measured.doing("measure in", scratch.0.display())?;
+    let floors = floors.measured().doing("measure", "floors")?;
+    let rows = rows(&floors, &found);
     match args.json {
         true => output.json(&Document {
             rounds: args.rounds,
@@ -186,19 +185,26 @@ impl Area {
     }
 }
 
-fn measure_floors(
-    args: &BenchArgs,
-    dir: &Path,
-    bytes: u64,
-    context: &Context,
-) -> Result<BTreeMap<Floor, Measured>> {
-    let mut floors = BTreeMap::new();
-    for floor in Floor::ALL {
-        context.output.note(format_args!("floor: {}", floor.name()));
-        let measured = floor.measure(dir, bytes, args.rounds);
-        floors.insert(floor, measured.doing("measure in", dir.display())?);
-    }
-    Ok(floors)
+/// The floors, and all that was found held against them.
+fn rows(
+    floors: &BTreeMap<Floor, Measured>,
+    found: &[(Workload, Vec<(Step, Measured)>)],
+) -> Vec<Row> {
+    let floor_rows = floors.iter().map(|(floor, measured)| {
+        let name = floor.name().to_owned();
+        Row::new("floor", name, 1, measured, None, floors)
+    });
+    let steps = found.iter().flat_map(|(workload, steps)| {
+        let steps = steps.iter();
+        steps.map(move |(step, measured)| (workload, step, measured))
+    });
+    let step_rows = steps.map(|(workload, step, measured)| {
+        let (area, in_flight) = (workload.area.name(), workload.in_flight);
+        let name = format!("{}{}", step.name(), workload.label);
+        let floor = Some(step.floor(workload));
+        Row::new(area, name, in_flight, measured, floor, floors)
+    });
+    floor_rows.chain(step_rows).collect()
 }
 
 /// The cluster to measure: a fresh one in `dir`, or the one that is configured.
