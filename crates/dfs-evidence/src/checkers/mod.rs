@@ -1,0 +1,1 @@
+//! Judges of histories: each gives the violations of one promise.

@@ -1,0 +1,160 @@
+//! The events of a history.
+
+use dfs_core::types::Rev;
+use serde::{Deserialize, Serialize};
+
+use crate::faults::Fault;
+
+/// One line of a history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its place in the order of all events.
+    pub index: u64,
+    /// Nanoseconds since the run began, on one monotonic clock.
+    pub time: u64,
+    /// Who.
+    pub actor: Actor,
+    /// What stage.
+    pub kind: Kind,
+    /// The operation, with what it was given.
+    pub op: Op,
+    /// What it gave, if it ended well.
+    pub output: Option<Output>,
+    /// The point of history it belongs to, if a master said so; refusals have one too.
+    pub rev: Option<Rev>,
+    /// The error, by its stable name first: `NotFound: /a`.
+    pub error: Option<String>,
+}
+
+/// Who does something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Actor {
+    /// A client, one operation at a time. After an `info` its number is never used again.
+    Process(u64),
+    /// Whoever makes the faults.
+    Nemesis,
+}
+
+/// The stages of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// It is about to be sent.
+    Invoke,
+    /// It was done.
+    Ok,
+    /// It was not done, and never will be.
+    Fail,
+    /// It is not known whether it was or will be done.
+    Info,
+}
+
+/// An operation and what it is given: `f` and `value` of a line.
+#[allow(missing_docs, reason = "fields that are called what they are")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "f", content = "value", rename_all = "kebab-case")]
+pub enum Op {
+    /// Makes a directory.
+    Mkdir { path: String },
+    /// Makes an empty file.
+    Create { path: String, exclusive: bool },
+    /// Gives a file another name.
+    Link { from: String, to: String },
+    /// Moves a name.
+    Rename {
+        from: String,
+        to: String,
+        replace: bool,
+    },
+    /// Removes a file's name.
+    Unlink { path: String, skip_trash: bool },
+    /// Removes an empty directory.
+    Rmdir { path: String },
+    /// Removes a tree.
+    RemoveTree { path: String, skip_trash: bool },
+    /// Brings something back from the trash.
+    Restore { trash: u64, to: Option<String> },
+    /// Asks for attributes.
+    Stat { path: String },
+    /// Asks for all names in a directory, in one page.
+    List { path: String },
+    /// Replaces what a register (a small file) holds.
+    Set { key: String, number: u64 },
+    /// Reads a register.
+    Get { key: String },
+    /// Makes a file of blocks that tell file, version and place; replaces what was there.
+    Put {
+        path: String,
+        file: u64,
+        version: u64,
+        blocks: u64,
+    },
+    /// Adds blocks at the end.
+    Append {
+        path: String,
+        file: u64,
+        version: u64,
+        blocks: u64,
+    },
+    /// Writes blocks over others.
+    Overwrite {
+        path: String,
+        file: u64,
+        version: u64,
+        first: u64,
+        blocks: u64,
+    },
+    /// Sets the length of a file, in blocks.
+    Truncate { path: String, blocks: u64 },
+    /// Reads a file of blocks, all of it.
+    ReadBlocks { path: String },
+    /// A fault begins (`invoke`), has begun (`info`), or is healed (`ok`).
+    Fault(Fault),
+    /// Everything is healed.
+    Heal,
+}
+
+/// What an operation gave.
+#[allow(missing_docs, reason = "fields that are called what they are")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Output {
+    /// Attributes.
+    Node(Node),
+    /// Names in a directory, sorted, with what they lead to.
+    Names(Vec<(String, u64)>),
+    /// What a register holds; nothing if it does not exist.
+    Number { number: Option<u64> },
+    /// What a removal put into the trash.
+    Trash { trash: Option<u64> },
+    /// What a file holds.
+    Blocks(Vec<Block>),
+    /// Where bytes went, in blocks.
+    Offset { first: u64 },
+}
+
+/// Attributes that checkers look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// The inode's id.
+    pub inode: u64,
+    /// Whether it is a directory.
+    pub directory: bool,
+    /// Length in bytes; 0 for directories.
+    pub size: u64,
+    /// Names it has.
+    pub links: u64,
+}
+
+/// What a block of 4 KiB says of itself.
+#[allow(missing_docs, reason = "fields that are called what they are")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Block {
+    /// All zero: never written.
+    Hole,
+    /// Written: which file, which write, which place in the file it was written for.
+    Data { file: u64, version: u64, place: u64 },
+    /// Neither: torn, mixed or foreign bytes.
+    Bad,
+}

@@ -1,0 +1,1 @@
+//! A namespace as it should be: sequential, plain, in memory.
