@@ -1,0 +1,168 @@
+//! One file system a node, in a file: it loses power, fills up, and rots.
+
+use std::fs::{self, File};
+use std::io::{Error, Result};
+use std::path::{Path, PathBuf};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::io::Errno;
+use std::os::unix::fs::FileExt;
+
+use super::tool;
+
+/// Which file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Xfs,
+    /// With few inodes, so that they can run out.
+    Ext4,
+}
+
+/// A file system in a file.
+#[derive(Debug)]
+pub(super) struct Disk {
+    format: Format,
+    image: PathBuf,
+    mount: PathBuf,
+}
+
+const IMAGE_LEN: u64 = 1 << 30;
+const INODES: u32 = 8192;
+
+impl Disk {
+    /// Makes a file system in `directory` and mounts it there.
+    pub(super) async fn make(directory: &Path, name: &str, format: Format) -> Result<Disk> {
+        let disk = Disk {
+            format,
+            image: directory.join(format!("{name}.img")),
+            mount: directory.join(name),
+        };
+        fs::create_dir_all(&disk.mount)?;
+        File::create(&disk.image)?.set_len(IMAGE_LEN)?;
+        let image = disk.image.display();
+        let make = match format {
+            Format::Xfs => format!("mkfs.xfs -q -f {image}"),
+            Format::Ext4 => format!("mkfs.ext4 -q -F -N {INODES} {image}"),
+        };
+        tool::run(&make).await?;
+        disk.power_on().await?;
+        Ok(disk)
+    }
+
+    pub(super) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Where a daemon keeps its files.
+    pub(super) fn directory(&self) -> PathBuf {
+        self.mount.join("dfs")
+    }
+
+    /// Loses what was not synced. No process may use it any more.
+    pub(super) async fn power_off(&self) -> Result<()> {
+        let mount = self.mount.to_string_lossy();
+        tool::run_with(&["xfs_io", "-x", "-c", "shutdown", &mount], "").await?;
+        tool::run(&format!("umount {mount}")).await?;
+        Ok(())
+    }
+
+    /// Mounts what is there.
+    pub(super) async fn power_on(&self) -> Result<()> {
+        let (image, mount) = (self.image.display(), self.mount.display());
+        tool::run(&format!("mount -o loop {image} {mount}")).await?;
+        Ok(())
+    }
+
+    /// Takes all room.
+    pub(super) fn fill(&self) -> Result<()> {
+        let ballast = self.mount.join("ballast");
+        fs::create_dir_all(&ballast)?;
+        for number in 0..64 {
+            let free = statvfs(&self.mount)?;
+            let free = free.f_bavail * free.f_frsize;
+            let file = File::create(ballast.join(format!("room{number}")))?;
+            let mut length = free;
+            // Some of it is for what belongs to the file system.
+            while length >= 4096 {
+                match fallocate(&file, FallocateFlags::empty(), 0, length) {
+                    Ok(()) => break,
+                    Err(Errno::NOSPC) => length /= 2,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if length < 4096 {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes all inodes.
+    pub(super) fn fill_inodes(&self) -> Result<()> {
+        let ballast = self.mount.join("ballast");
+        fs::create_dir_all(&ballast)?;
+        for number in 0..2 * INODES {
+            match File::create(ballast.join(format!("inode{number}"))) {
+                Ok(_) => {}
+                Err(error) if error.raw_os_error() == Some(Errno::NOSPC.raw_os_error()) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back what was taken.
+    pub(super) fn free(&self) -> Result<()> {
+        match fs::remove_dir_all(self.mount.join("ballast")) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Loses all that the daemon had.
+    pub(super) fn wipe(&self) -> Result<()> {
+        fs::remove_dir_all(self.directory())
+    }
+
+    /// Flips a few bits in one of the daemon's files that `is_wanted`, and says in which.
+    pub(super) fn rot(&self, pick: u64, is_wanted: impl Fn(&Path) -> bool) -> Result<String> {
+        let mut random = StdRng::seed_from_u64(pick);
+        let directory = self.directory();
+        let mut files = files(&directory)?;
+        files.retain(|(path, length)| *length > 0 && is_wanted(path));
+        let one = files.len().checked_sub(1).map(|last| random.random_range(0..=last));
+        let Some((path, length)) = one.and_then(|one| files.get(one)) else {
+            return Err(Error::other("there is no such file yet"));
+        };
+        let file = File::options().read(true).write(true).open(path)?;
+        for _ in 0..random.random_range(1..=8) {
+            let at = random.random_range(0..*length);
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at)?;
+            byte[0] ^= 1 << random.random_range(0..8);
+            file.write_all_at(&byte, at)?;
+        }
+        file.sync_all()?;
+        let inside = path.strip_prefix(&directory).unwrap_or(path);
+        Ok(inside.display().to_string())
+    }
+}
+
+/// All files below a directory with their lengths, by name.
+fn files(directory: &Path) -> Result<Vec<(PathBuf, u64)>> {
+    let mut found = Vec::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory)? {
+            let (path, meta) = entry.and_then(|e| Ok((e.path(), e.metadata()?)))?;
+            match meta.is_dir() {
+                true => open.push(path),
+                false => found.push((path, meta.len())),
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
