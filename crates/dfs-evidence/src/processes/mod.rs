@@ -19,9 +19,18 @@
     reason = "attacks real disks, clocks and processes, which `Env` keeps out of sight"
 )]
 
+pub mod clients;
+mod cluster;
 mod disk;
+mod nemesis;
 mod network;
+mod outcome;
 mod process;
+mod run;
 mod switch;
 mod tool;
 pub mod world;
+
+pub use nemesis::Deed;
+pub use outcome::{Counts, Outcome};
+pub use run::{Config, run};

@@ -1,0 +1,264 @@
+//! Masters and data nodes.
+
+mod node;
+mod states;
+
+use std::io::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dfs_core::client::{Client, ClientConfig, ClusterStatus};
+use dfs_core::env::Env;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::time::timeout;
+
+pub(super) use node::{Node, Role};
+
+use super::disk::{Disk, Format};
+use super::network::Network;
+use super::process::Process;
+use super::tool;
+
+/// What a cluster is made of.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    /// `dfs-node`.
+    pub(super) program: PathBuf,
+    /// For disks and logs.
+    pub(super) directory: PathBuf,
+    pub(super) masters: usize,
+    pub(super) data_nodes: usize,
+    /// Decides on file systems and clocks.
+    pub(super) seed: u64,
+    /// Whether wall clocks are to jump.
+    pub(super) clocks: bool,
+}
+
+/// Masters first, then data nodes.
+pub(super) struct Cluster {
+    plan: Plan,
+    pub(super) network: Network,
+    pub(super) nodes: Vec<Node>,
+    client: Option<Client>,
+    leader: usize,
+}
+
+/// A silent data node is dead after this.
+pub(super) const DEAD_AFTER: Duration = Duration::from_secs(8);
+/// Few, so that a master that was away for seconds has missed more.
+const LOG_ENTRIES: u32 = 300;
+const RESERVE_MIB: u32 = 64;
+/// How long a look at the cluster may take.
+const LOOK: Duration = Duration::from_secs(2);
+
+impl Cluster {
+    /// Founds a cluster and starts all of it.
+    pub(super) async fn found(plan: Plan) -> Result<Cluster> {
+        let mut random = StdRng::seed_from_u64(plan.seed ^ 0xd15c);
+        let mut network = Network::new().await?;
+        let mut nodes = Vec::new();
+        let masters = (1..=plan.masters).map(|n| (format!("m{n}"), Role::Master));
+        let data_nodes = (1..=plan.data_nodes).map(|n| (format!("n{n}"), Role::Data));
+        for (place, (name, role)) in masters.chain(data_nodes).enumerate() {
+            let host = network.add(&name).await?;
+            let format = match (place + usize::from(random.random_bool(0.5))) % 2 {
+                0 => Format::Xfs,
+                _ => Format::Ext4,
+            };
+            let disk = Disk::make(&plan.directory, &name, format).await?;
+            let log = plan.directory.join(format!("{name}.log"));
+            let mut node = Node::new(name, role, host, disk, log);
+            // A day for each: no value of a monotonic clock may ever be taken for another's.
+            let ahead = 86_400 * (place as u64 + 1);
+            node.circumstances.ahead = Some(Duration::from_secs(ahead));
+            if plan.clocks {
+                let clock = plan.directory.join(format!("{}.clock", node.name));
+                std::fs::write(&clock, "+0\n")?;
+                node.circumstances.clock = Some(clock);
+            }
+            nodes.push(node);
+        }
+        let mut cluster = Cluster {
+            plan,
+            network,
+            nodes,
+            client: None,
+            leader: 0,
+        };
+        cluster.init().await?;
+        for place in 0..cluster.nodes.len() {
+            cluster.start(place).await?;
+            cluster.ready(place).await?;
+        }
+        Ok(cluster)
+    }
+
+    async fn init(&mut self) -> Result<()> {
+        let program = self.plan.program.to_string_lossy().into_owned();
+        let Some(first) = self.nodes.first_mut() else {
+            return Ok(());
+        };
+        let (directory, address) = (first.disk.directory(), first.address());
+        let directory = directory.to_string_lossy();
+        let words = [
+            "nsenter",
+            &format!("--net=/run/netns/{}", first.host.name),
+            &program,
+            "init",
+            "--directory",
+            &directory,
+            "--listen",
+            &address,
+        ];
+        tool::run_with(&words, "").await?;
+        first.is_new = false;
+        Ok(())
+    }
+
+    /// Where masters are reached.
+    pub(super) fn masters(&self) -> Vec<String> {
+        let masters = self.nodes.iter().filter(|node| node.role == Role::Master);
+        masters.map(Node::address).collect()
+    }
+
+    /// For disks, logs and histories.
+    pub(super) fn directory(&self) -> &Path {
+        &self.plan.directory
+    }
+
+    /// The node at a place.
+    pub(super) fn node(&mut self, place: usize) -> Result<&mut Node> {
+        let node = self.nodes.get_mut(place);
+        node.ok_or_else(|| Error::other(format!("there is no place {place}")))
+    }
+
+    /// The places of all nodes of a role.
+    pub(super) fn places(&self, role: Role) -> Vec<usize> {
+        let nodes = self.nodes.iter().enumerate();
+        let nodes = nodes.filter(|(_, node)| node.role == role);
+        nodes.map(|(place, _)| place).collect()
+    }
+
+    /// Starts the daemon at a place, and does not wait until it is ready.
+    pub(super) async fn start(&mut self, place: usize) -> Result<()> {
+        let masters = self.masters();
+        let program = self.plan.program.clone();
+        let node = self.node(place)?;
+        node.power_on().await?;
+        let (directory, address) = (node.disk.directory(), node.address());
+        let role = match node.role {
+            Role::Master => "master",
+            Role::Data => "data",
+        };
+        let mut arguments = vec![
+            role.to_owned(),
+            format!("--directory={}", directory.display()),
+            format!("--listen={address}"),
+            format!("--reserve-mib={RESERVE_MIB}"),
+        ];
+        let others = masters.iter().filter(|master| **master != address);
+        let others: Vec<_> = others.cloned().collect();
+        match node.role {
+            Role::Master => {
+                arguments.push(format!("--dead-after={}s", DEAD_AFTER.as_secs()));
+                arguments.push(format!("--log-entries={LOG_ENTRIES}"));
+                if node.is_new {
+                    arguments.push(format!("--join={}", others.join(",")));
+                }
+            }
+            Role::Data => {
+                arguments.push(format!("--masters={}", masters.join(",")));
+                if node.is_new {
+                    arguments.push("--new".to_owned());
+                }
+            }
+        }
+        let circumstances = &node.circumstances;
+        let process = Process::launch(&node.host, &program, &arguments, circumstances, &node.log)?;
+        node.process = Some(process);
+        node.is_ready = false;
+        Ok(())
+    }
+
+    /// Waits until the daemon at a place is ready.
+    pub(super) async fn ready(&mut self, place: usize) -> Result<()> {
+        let node = self.node(place)?;
+        if node.is_ready {
+            return Ok(());
+        }
+        let name = node.name.clone();
+        let ready = node.process()?.ready().await;
+        ready.map_err(|e| Error::other(format!("{name}: {e}")))?;
+        node.is_ready = true;
+        node.is_new = false;
+        Ok(())
+    }
+
+    /// Notices that the daemon at a place is ready, if it is.
+    pub(super) async fn notice_ready(&mut self, place: usize) -> Result<()> {
+        match timeout(Duration::from_millis(5), self.ready(place)).await {
+            Ok(Ok(())) | Err(_) => Ok(()),
+            // That it does not run is noticed elsewhere.
+            Ok(Err(error)) => Err(error),
+        }
+    }
+
+    /// How the leader sees the cluster.
+    pub(super) async fn status(&mut self) -> Result<ClusterStatus> {
+        let looked = timeout(LOOK, self.look()).await;
+        let status = looked.map_err(|_| Error::other("no master answers"))??;
+        let leader = status.masters.iter().find(|master| master.leader);
+        let place = leader.and_then(|leader| {
+            let mut nodes = self.nodes.iter();
+            nodes.position(|node| node.address() == leader.address)
+        });
+        self.leader = place.unwrap_or(self.leader);
+        Ok(status)
+    }
+
+    async fn look(&mut self) -> Result<ClusterStatus> {
+        let client = match &self.client {
+            Some(client) => client.clone(),
+            None => {
+                let mut config = ClientConfig::new(self.masters());
+                config.deadlines.operation = LOOK;
+                let client = Client::connect(config, Env::real()).await;
+                self.client.insert(client.map_err(Error::other)?).clone()
+            }
+        };
+        client.status().await.map_err(Error::other)
+    }
+
+    /// The place of the leader, or of the last that was known.
+    pub(super) async fn leader(&mut self) -> usize {
+        // Without an answer the last is the best guess.
+        let _ = self.status().await;
+        self.leader
+    }
+
+    /// Whether the master at a place and a majority hear each other, well or not.
+    pub(super) fn hears_majority(&self, place: usize) -> bool {
+        let Some(one) = self.nodes.get(place).map(|node| node.host.address) else {
+            return false;
+        };
+        let masters = self.nodes.iter().filter(|node| node.role == Role::Master);
+        let others = masters.map(|node| node.host.address);
+        let heard = others.filter(|o| self.network.hears(one, *o) && self.network.hears(*o, one));
+        2 * heard.count() > self.plan.masters
+    }
+
+    /// Whether a majority of masters is well and hears each other.
+    pub(super) fn has_quorum(&self) -> bool {
+        let masters = self.nodes.iter().filter(|node| node.role == Role::Master);
+        let well: Vec<_> = masters.filter(|node| node.is_well()).collect();
+        let (from, network) = (well.iter(), &self.network);
+        let mut together = from.map(|one| {
+            let one = one.host.address;
+            let others = well.iter().map(|other| other.host.address);
+            let heard = others.filter(|o| network.hears(one, *o) && network.hears(*o, one));
+            heard.count()
+        });
+        together.any(|heard| 2 * heard > self.plan.masters)
+    }
+}

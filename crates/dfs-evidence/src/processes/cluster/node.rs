@@ -1,0 +1,217 @@
+//! One node: its host, its disk, and the daemon that runs there, or does not.
+
+use std::collections::BTreeSet;
+use std::io::{Error, Result};
+use std::path::PathBuf;
+use std::process::ExitStatus;
+
+use rustix::process::Signal;
+
+use crate::processes::disk::Disk;
+use crate::processes::network::Host;
+use crate::processes::process::{Circumstances, Process};
+
+/// What a node is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::processes) enum Role {
+    Master,
+    Data,
+}
+
+/// A node, and which faults hold it. A fault is known by its number in the schedule.
+#[derive(Debug)]
+pub(in crate::processes) struct Node {
+    pub(in crate::processes) name: String,
+    pub(in crate::processes) role: Role,
+    pub(in crate::processes) host: Host,
+    pub(in crate::processes) disk: Disk,
+    pub(in crate::processes) log: PathBuf,
+    pub(in crate::processes) circumstances: Circumstances,
+    /// It has nothing on its disk: its next start makes it new.
+    pub(in crate::processes) is_new: bool,
+    /// Faults that keep it from running.
+    pub(in crate::processes) down: BTreeSet<u32>,
+    /// Faults that keep it standing still.
+    pub(in crate::processes) paused: BTreeSet<u32>,
+    pub(super) has_power: bool,
+    /// What took the room on its disk is to go when there is power.
+    ballast_goes: bool,
+    pub(super) is_ready: bool,
+    pub(super) process: Option<Process>,
+}
+
+impl Node {
+    pub(super) fn new(name: String, role: Role, host: Host, disk: Disk, log: PathBuf) -> Node {
+        Node {
+            name,
+            role,
+            host,
+            disk,
+            log,
+            circumstances: Circumstances::default(),
+            is_new: true,
+            down: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            has_power: true,
+            ballast_goes: false,
+            is_ready: false,
+            process: None,
+        }
+    }
+
+    /// Where it is reached.
+    pub(in crate::processes) fn address(&self) -> String {
+        let port = match self.role {
+            Role::Master => 7400,
+            Role::Data => 7500,
+        };
+        format!("{}:{port}", self.host.address)
+    }
+
+    /// Its process, if it was started and has not been found dead.
+    pub(in crate::processes) fn process(&mut self) -> Result<&mut Process> {
+        let name = &self.name;
+        let process = self.process.as_mut();
+        process.ok_or_else(|| Error::other(format!("{name} does not run")))
+    }
+
+    /// Whether it was started and has not been found dead.
+    pub(in crate::processes) fn runs(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Whether it could answer, were it not for the network.
+    pub(in crate::processes) fn is_well(&self) -> bool {
+        self.runs() && self.is_ready && self.paused.is_empty()
+    }
+
+    /// How its process ended, if it has ended by itself.
+    pub(in crate::processes) fn found_dead(&mut self) -> Result<Option<ExitStatus>> {
+        let Some(process) = &mut self.process else {
+            return Ok(None);
+        };
+        let ended = process.ended()?;
+        if ended.is_some() {
+            self.process = None;
+        }
+        Ok(ended)
+    }
+
+    /// SIGKILL.
+    pub(in crate::processes) async fn kill(&mut self) -> Result<()> {
+        self.is_ready = false;
+        match self.process.take() {
+            Some(process) => process.kill().await,
+            None => Ok(()),
+        }
+    }
+
+    /// SIGTERM; it must end well.
+    pub(in crate::processes) async fn stop(&mut self) -> Result<()> {
+        self.is_ready = false;
+        let Some(process) = self.process.take() else {
+            return Ok(());
+        };
+        let ended = process.stop().await;
+        let ended = ended.map_err(|e| Error::other(format!("{}: {e}", self.name)))?;
+        match ended.success() {
+            true => Ok(()),
+            false => Err(Error::other(format!("{} ended with {ended}", self.name))),
+        }
+    }
+
+    /// SIGKILL, and the disk loses what was not synced.
+    pub(in crate::processes) async fn power_off(&mut self) -> Result<()> {
+        self.kill().await?;
+        if self.has_power {
+            self.disk.power_off().await?;
+            self.has_power = false;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn power_on(&mut self) -> Result<()> {
+        if !self.has_power {
+            self.disk.power_on().await?;
+            self.has_power = true;
+            if std::mem::take(&mut self.ballast_goes) {
+                self.disk.free()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills it, and its files are gone.
+    pub(in crate::processes) async fn wipe(&mut self) -> Result<()> {
+        self.kill().await?;
+        self.power_on().await?;
+        self.disk.wipe()?;
+        self.is_new = true;
+        Ok(())
+    }
+
+    /// Holds it still for a fault.
+    pub(in crate::processes) fn pause(&mut self, fault: u32) -> Result<()> {
+        self.process()?.signal(Signal::STOP)?;
+        self.paused.insert(fault);
+        Ok(())
+    }
+
+    /// Lets it go on, if no other fault holds it.
+    pub(in crate::processes) fn go_on(&mut self, fault: u32) -> Result<()> {
+        if !self.paused.remove(&fault) || !self.paused.is_empty() {
+            return Ok(());
+        }
+        match &self.process {
+            Some(process) => process.signal(Signal::CONT),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes all room on its disk.
+    pub(in crate::processes) fn fill_disk(&self) -> Result<()> {
+        self.with_power(|| self.disk.fill())
+    }
+
+    /// Takes all inodes of its disk.
+    pub(in crate::processes) fn fill_inodes(&self) -> Result<()> {
+        self.with_power(|| self.disk.fill_inodes())
+    }
+
+    /// Gives back what was taken.
+    pub(in crate::processes) fn free_disk(&mut self) -> Result<()> {
+        self.ballast_goes = !self.has_power;
+        self.with_power(|| self.disk.free())
+    }
+
+    fn with_power(&self, act: impl FnOnce() -> Result<()>) -> Result<()> {
+        match self.has_power {
+            true => act(),
+            false => Ok(()),
+        }
+    }
+
+    /// Lets go of it who tampered with its system calls.
+    pub(in crate::processes) async fn end_trace(&mut self) -> Result<()> {
+        match &mut self.process {
+            Some(process) => process.end_trace().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Sets its wall clock off by so many seconds.
+    pub(in crate::processes) fn set_clock(&self, seconds: i64) -> Result<()> {
+        match &self.circumstances.clock {
+            Some(clock) => std::fs::write(clock, format!("{seconds:+}\n")),
+            None => Err(Error::other("its clock cannot be set")),
+        }
+    }
+
+    /// Sets a limit, if it runs.
+    pub(in crate::processes) async fn limit(&mut self, limit: &str) {
+        if let Some(process) = &self.process {
+            // It may just have died of the limit it had.
+            let _ = process.limit(limit).await;
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Disks that are slow, fail, fill up, rot and lose everything.
+
+use std::io::Result;
+use std::path::Path;
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+use super::Nemesis;
+use crate::faults::{Fault, FaultKind};
+use crate::processes::cluster::Role;
+
+impl Nemesis {
+    pub(super) async fn attack_disks(
+        &mut self,
+        fault: &Fault,
+        places: &[usize],
+        random: &mut StdRng,
+    ) -> Result<Option<String>> {
+        let mut notes = Vec::new();
+        for place in places {
+            self.excuse(*place, fault.kind);
+            notes.extend(self.attack_disk(fault, *place, random).await?);
+        }
+        Ok((!notes.is_empty()).then(|| notes.join(", ")))
+    }
+
+    async fn attack_disk(
+        &mut self,
+        fault: &Fault,
+        place: usize,
+        random: &mut StdRng,
+    ) -> Result<Option<String>> {
+        let node = self.cluster.node(place)?;
+        match fault.kind {
+            FaultKind::SlowDisk => {
+                let micros = random.random_range(5_000..200_000);
+                node.process()?.tamper(&format!("delay_enter={micros}"))?;
+                return Ok(Some(format!("{micros} us")));
+            }
+            FaultKind::FailedSync => {
+                let nth = random.random_range(1..20);
+                node.process()?.tamper(&format!("error=EIO:when={nth}"))?;
+                return Ok(Some(format!("sync {nth}")));
+            }
+            FaultKind::DiskFull => node.fill_disk()?,
+            FaultKind::InodesFull => node.fill_inodes()?,
+            FaultKind::BitRot => return self.rot(fault, place, random).await,
+            FaultKind::Membership => {
+                node.stop().await?;
+                node.wipe().await?;
+            }
+            _ => {
+                node.down.insert(fault.id);
+                node.wipe().await?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Lets bits flip: in replicas while they are served, in anything while its owner is down.
+    async fn rot(
+        &mut self,
+        fault: &Fault,
+        place: usize,
+        random: &mut StdRng,
+    ) -> Result<Option<String>> {
+        let pick = random.random();
+        let node = self.cluster.node(place)?;
+        if node.role == Role::Data && random.random_bool(0.5) {
+            return Ok(Some(node.disk.rot(pick, is_replica)?));
+        }
+        node.down.insert(fault.id);
+        node.kill().await?;
+        Ok(Some(node.disk.rot(pick, |_| true)?))
+    }
+}
+
+fn is_replica(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "chunk" || e == "seg")
+}

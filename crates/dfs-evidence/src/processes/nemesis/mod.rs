@@ -1,0 +1,323 @@
+//! Carries out a schedule of faults, in real time.
+//!
+//! On whom a fault falls is decided when it begins. Faults compose, with two exceptions. What
+//! the system does not promise to survive is never combined: files are lost or rot only on one
+//! node, while all others are well and every chunk has its copies. And bits rot always on the
+//! same data node and the same master of a run, because rot that nobody has read yet still
+//! counts.
+//!
+//! Whatever is not held down by a fault is started when it is found dead, as an init system
+//! would, and a death that no fault explains is a violation.
+
+mod disks;
+mod partitions;
+mod restarts;
+mod supervisor;
+mod targets;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{Error, Result};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::time::{Instant, sleep};
+
+use super::clients::Clients;
+use super::cluster::{Cluster, DEAD_AFTER};
+use crate::faults::{Fault, FaultKind, Schedule};
+use crate::history::{Actor, Op, Pending, Recorder};
+
+/// A fault as it was carried out.
+#[derive(Debug, Clone)]
+pub struct Deed {
+    /// Which.
+    pub fault: Fault,
+    /// On whom it fell: `m1`, `n2`, `c1`.
+    pub on: Vec<String>,
+    /// Nanoseconds since the run began; when it had begun.
+    pub began: u64,
+    /// The same, when it was healed.
+    pub healed: u64,
+    /// Whether it fell on the leader.
+    pub hit_leader: bool,
+    /// Whether the leader was cut off from the majority of masters.
+    pub cut_quorum: bool,
+    /// Why it could not be carried out, if it was not; or what is to be known about it.
+    pub note: Option<String>,
+    /// Whether it was carried out.
+    pub done: bool,
+}
+
+/// `12.3 s: kill-leader of m1`, and what is to be known about it.
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = Duration::from_nanos(self.began).as_secs_f64();
+        write!(f, "{seconds:.1} s: {}", self.fault.kind)?;
+        if !self.on.is_empty() {
+            write!(f, " of {}", self.on.join(" "))?;
+        }
+        if !self.done {
+            f.write_str(", not done")?;
+        }
+        self.note.iter().try_for_each(|note| write!(f, ": {note}"))
+    }
+}
+
+/// Who carries out.
+pub(super) struct Nemesis {
+    pub(super) cluster: Cluster,
+    pub(super) clients: Clients,
+    recorder: Recorder,
+    now: Box<dyn Fn() -> u64 + Send>,
+    start: Instant,
+    active: Vec<Active>,
+    deeds: Vec<Deed>,
+    /// When there began to be a quorum, and when there began to be none.
+    quorum: Vec<(u64, bool)>,
+    watched: BTreeMap<usize, supervisor::Watched>,
+    violations: Vec<String>,
+    seed: u64,
+    pub(super) tell: Arc<dyn Fn(String) + Send + Sync>,
+}
+
+/// What is to be healed.
+struct Active {
+    fault: Fault,
+    places: Vec<usize>,
+    ends: Instant,
+    pending: Pending,
+    deed: Deed,
+}
+
+/// What was done, and what was seen doing it.
+pub(super) struct Done {
+    pub(super) cluster: Cluster,
+    pub(super) clients: Clients,
+    pub(super) deeds: Vec<Deed>,
+    pub(super) quorum: Vec<(u64, bool)>,
+    pub(super) violations: Vec<String>,
+}
+
+const TICK: Duration = Duration::from_millis(50);
+
+impl Nemesis {
+    pub(super) fn new(
+        cluster: Cluster,
+        clients: Clients,
+        recorder: Recorder,
+        now: impl Fn() -> u64 + Send + 'static,
+        seed: u64,
+    ) -> Nemesis {
+        Nemesis {
+            cluster,
+            clients,
+            recorder,
+            now: Box::new(now),
+            start: Instant::now(),
+            active: Vec::new(),
+            deeds: Vec::new(),
+            quorum: Vec::new(),
+            watched: BTreeMap::new(),
+            violations: Vec::new(),
+            seed,
+            tell: Arc::new(|_| ()),
+        }
+    }
+
+    /// Carries out all of a schedule, and heals everything.
+    pub(super) async fn carry_out(&mut self, schedule: &Schedule, length: Duration) -> Result<()> {
+        self.start = Instant::now();
+        let mut faults = schedule.faults.iter().copied().peekable();
+        while self.start.elapsed() < length || faults.peek().is_some() {
+            self.heal_those_due().await?;
+            let is_due = |fault: &Fault| fault.at <= self.start.elapsed();
+            if let Some(fault) = faults.next_if(is_due) {
+                self.begin(fault).await?;
+            } else {
+                sleep(TICK).await;
+            }
+            self.supervise().await?;
+        }
+        self.heal_all().await
+    }
+
+    /// Watches over processes until everything is as it should be, or `within` is over: then
+    /// gives what is not.
+    pub(super) async fn settle(&mut self, within: Duration) -> Result<Option<String>> {
+        let start = Instant::now();
+        loop {
+            self.supervise().await?;
+            let Err(wrong) = self.all_is_well().await else {
+                return Ok(None);
+            };
+            if start.elapsed() > within {
+                return Ok(Some(wrong));
+            }
+            sleep(4 * TICK).await;
+        }
+    }
+
+    pub(super) fn done(self) -> Done {
+        Done {
+            cluster: self.cluster,
+            clients: self.clients,
+            deeds: self.deeds,
+            quorum: self.quorum,
+            violations: self.violations,
+        }
+    }
+
+    async fn begin(&mut self, fault: Fault) -> Result<()> {
+        let mut random = StdRng::seed_from_u64(fault.pick);
+        let leader = self.cluster.leader().await;
+        let places = self.targets(&fault, leader, &mut random).await;
+        let mut deed = Deed {
+            fault,
+            on: Vec::new(),
+            began: (self.now)(),
+            healed: 0,
+            hit_leader: false,
+            cut_quorum: false,
+            note: None,
+            done: true,
+        };
+        let places = match places {
+            Ok(places) => places,
+            Err(why) => {
+                deed.note = Some(why);
+                deed.done = false;
+                (self.tell)(deed.to_string());
+                self.deeds.push(deed);
+                return Ok(());
+            }
+        };
+        deed.on = self.names(fault.kind, &places);
+        deed.hit_leader = fault.kind != FaultKind::ClientCrash && places.contains(&leader);
+        let pending = self.recorder.invoke(Actor::Nemesis, Op::Fault(fault));
+        let done = self.act(&fault, &places, leader, &mut random).await;
+        match done {
+            Ok(note) => deed.note = note,
+            Err(error) => {
+                deed.note = Some(format!("could not: {error}"));
+                deed.done = false;
+            }
+        }
+        deed.cut_quorum = !self.cluster.hears_majority(leader);
+        (self.tell)(deed.to_string());
+        let lasts = fault.lasts.max(least(fault.kind));
+        self.active.push(Active {
+            fault,
+            places,
+            ends: Instant::now() + lasts,
+            pending,
+            deed,
+        });
+        Ok(())
+    }
+
+    async fn act(
+        &mut self,
+        fault: &Fault,
+        places: &[usize],
+        leader: usize,
+        random: &mut StdRng,
+    ) -> Result<Option<String>> {
+        match fault.kind {
+            FaultKind::IsolateLeader
+            | FaultKind::Halves
+            | FaultKind::OneWay
+            | FaultKind::Bridge
+            | FaultKind::Ring => {
+                self.partition(fault, leader, random).await?;
+                Ok(None)
+            }
+            FaultKind::Delay | FaultKind::Loss | FaultKind::Duplicate | FaultKind::Reorder => {
+                self.worsen(fault, places, random).await
+            }
+            FaultKind::SlowDisk
+            | FaultKind::FailedSync
+            | FaultKind::DiskFull
+            | FaultKind::InodesFull
+            | FaultKind::BitRot
+            | FaultKind::Wipe
+            | FaultKind::Membership => self.attack_disks(fault, places, random).await,
+            _ => self.attack_processes(fault, places, random).await,
+        }
+    }
+
+    async fn heal_those_due(&mut self) -> Result<()> {
+        let now = Instant::now();
+        while let Some(due) = self.active.iter().position(|active| active.ends <= now) {
+            let active = self.active.remove(due);
+            self.heal(active).await?;
+        }
+        Ok(())
+    }
+
+    async fn heal_all(&mut self) -> Result<()> {
+        while let Some(active) = self.active.pop() {
+            self.heal(active).await?;
+        }
+        let pending = self.recorder.invoke(Actor::Nemesis, Op::Heal);
+        pending.ok(None, None);
+        self.supervise().await
+    }
+
+    async fn heal(&mut self, active: Active) -> Result<()> {
+        let id = active.fault.id;
+        self.cluster.network.mend(id).await?;
+        for place in &active.places {
+            match active.fault.kind {
+                FaultKind::ClientCrash => self.clients.start(*place)?,
+                kind => {
+                    let healed = self.heal_place(id, kind, *place).await;
+                    let name = &self.cluster.node(*place)?.name;
+                    healed.map_err(|e| Error::other(format!("healing {kind} of {name}: {e}")))?;
+                }
+            }
+        }
+        let mut deed = active.deed;
+        deed.healed = (self.now)();
+        self.deeds.push(deed);
+        active.pending.ok(None, None);
+        Ok(())
+    }
+
+    async fn heal_place(&mut self, id: u32, kind: FaultKind, place: usize) -> Result<()> {
+        let now = Instant::now();
+        self.excuse_until(place, kind, now + Duration::from_secs(5));
+        let node = self.cluster.node(place)?;
+        node.go_on(id)?;
+        node.down.remove(&id);
+        match kind {
+            FaultKind::DiskFull | FaultKind::InodesFull => node.free_disk()?,
+            FaultKind::SlowDisk | FaultKind::FailedSync => node.end_trace().await?,
+            FaultKind::ClockJump => node.set_clock(0)?,
+            FaultKind::MemoryLimit => node.limit("data=unlimited").await,
+            FaultKind::HandleLimit => node.limit("nofile=1024").await,
+            _ => {}
+        }
+        self.start_if_free(place).await
+    }
+
+    fn names(&mut self, kind: FaultKind, places: &[usize]) -> Vec<String> {
+        let name = |place: &usize| match kind {
+            FaultKind::ClientCrash => self.clients.hosts().get(*place).map(|h| h.name.clone()),
+            _ => self.cluster.nodes.get(*place).map(|n| n.name.clone()),
+        };
+        places.iter().filter_map(name).collect()
+    }
+}
+
+/// How long a fault must last to be one.
+fn least(kind: FaultKind) -> Duration {
+    match kind {
+        FaultKind::PauseLeader => Duration::from_secs(3),
+        FaultKind::SnapshotInstall => Duration::from_secs(5),
+        FaultKind::ReturnOfDead => DEAD_AFTER + Duration::from_secs(4),
+        _ => Duration::ZERO,
+    }
+}

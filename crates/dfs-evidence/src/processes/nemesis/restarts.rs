@@ -1,0 +1,90 @@
+//! Processes that are killed, paused, starved and restarted.
+
+use std::io::Result;
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+use tokio::time::timeout;
+
+use super::Nemesis;
+use crate::faults::{Fault, FaultKind};
+use crate::processes::cluster::Node;
+
+/// An hour, in seconds.
+const HOUR: i64 = 3600;
+/// How long a rolling restart waits for one node.
+const ONE_RESTART: std::time::Duration = std::time::Duration::from_secs(10);
+
+impl Nemesis {
+    pub(super) async fn attack_processes(
+        &mut self,
+        fault: &Fault,
+        places: &[usize],
+        random: &mut StdRng,
+    ) -> Result<Option<String>> {
+        let mut note = None;
+        for place in places {
+            match fault.kind {
+                FaultKind::ClientCrash => self.clients.kill(*place).await?,
+                FaultKind::RollingRestart => self.restart(*place).await?,
+                kind => {
+                    let node = self.cluster.node(*place)?;
+                    note = attack(node, kind, fault.id, random).await?.or(note);
+                    self.excuse(*place, kind);
+                }
+            }
+        }
+        Ok(note)
+    }
+
+    /// Restarts a node gently, if it is well.
+    async fn restart(&mut self, place: usize) -> Result<()> {
+        let node = self.cluster.node(place)?;
+        if !node.is_well() {
+            return Ok(());
+        }
+        if let Err(error) = node.stop().await {
+            let violation = format!("L2: told to stop, {error}");
+            self.violations.push(violation);
+        }
+        self.start_if_free(place).await?;
+        // Whether it gets ready is not for a restart to judge.
+        let _ = timeout(ONE_RESTART, self.cluster.ready(place)).await;
+        Ok(())
+    }
+}
+
+async fn attack(
+    node: &mut Node,
+    kind: FaultKind,
+    id: u32,
+    random: &mut StdRng,
+) -> Result<Option<String>> {
+    match kind {
+        FaultKind::PauseLeader | FaultKind::PauseNode => node.pause(id)?,
+        FaultKind::PowerOne | FaultKind::PowerAll => {
+            node.down.insert(id);
+            node.power_off().await?;
+        }
+        FaultKind::ClockJump => {
+            let jump = random.random_range(-24 * HOUR..=24 * HOUR);
+            node.set_clock(jump)?;
+            return Ok(Some(format!("{jump} s")));
+        }
+        FaultKind::MemoryLimit => {
+            let limit = node.process()?.data()? + random.random_range(0..8_u64 << 20);
+            node.process()?.limit(&format!("data={limit}")).await?;
+            return Ok(Some(format!("{} KiB", limit >> 10)));
+        }
+        FaultKind::HandleLimit => {
+            let limit = random.random_range(16..64);
+            node.process()?.limit(&format!("nofile={limit}")).await?;
+            return Ok(Some(format!("{limit} handles")));
+        }
+        _ => {
+            node.down.insert(id);
+            node.kill().await?;
+        }
+    }
+    Ok(None)
+}

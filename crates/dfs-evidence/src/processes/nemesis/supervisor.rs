@@ -1,0 +1,125 @@
+//! Starts what is found dead, as an init system would, and asks why it died.
+
+use std::collections::BTreeSet;
+use std::io::Result;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Nemesis;
+use crate::faults::FaultKind;
+
+/// What is known of the life of a process.
+#[derive(Debug, Default)]
+pub(super) struct Watched {
+    /// Faults that may kill it.
+    excuses: BTreeSet<&'static str>,
+    /// Until when they still count, once healed.
+    excused_until: Option<Instant>,
+    /// Its files were tampered with: it may refuse to run on them.
+    is_rotten: bool,
+    /// Deaths since it was ready.
+    deaths: u32,
+    died: Option<Instant>,
+}
+
+/// A dead process is started again after this.
+const RESTART_AFTER: Duration = Duration::from_millis(300);
+/// A rotten node that does not start so many times loses its files.
+const ROTTEN_STARTS_MAX: u32 = 2;
+/// Who dies so many times is not started again before the end.
+const DEATHS_MAX: u32 = 20;
+
+impl Nemesis {
+    /// From now on a death of this process may be the fault's doing.
+    pub(super) fn excuse(&mut self, place: usize, kind: FaultKind) {
+        let watched = self.watched.entry(place).or_default();
+        match kind {
+            FaultKind::FailedSync
+            | FaultKind::DiskFull
+            | FaultKind::InodesFull
+            | FaultKind::MemoryLimit
+            | FaultKind::HandleLimit => {
+                watched.excuses.insert(kind.name());
+            }
+            FaultKind::BitRot => watched.is_rotten = true,
+            _ => {}
+        }
+    }
+
+    /// The fault is healed; what it did may show a little later.
+    pub(super) fn excuse_until(&mut self, place: usize, kind: FaultKind, until: Instant) {
+        let watched = self.watched.entry(place).or_default();
+        if watched.excuses.remove(kind.name()) {
+            watched.excused_until = Some(until);
+        }
+    }
+
+    /// Looks at every process once.
+    pub(super) async fn supervise(&mut self) -> Result<()> {
+        for place in 0..self.cluster.nodes.len() {
+            if let Some(status) = self.cluster.node(place)?.found_dead()? {
+                self.bury(place, &status.to_string())?;
+            }
+            let watched = self.watched.entry(place).or_default();
+            let is_time = watched.died.is_none_or(|at| at.elapsed() > RESTART_AFTER);
+            if is_time && watched.deaths < DEATHS_MAX {
+                self.start_if_free(place).await?;
+            }
+            if self.cluster.node(place)?.runs() && self.cluster.notice_ready(place).await.is_ok() {
+                let is_well = self.cluster.node(place)?.is_well();
+                let watched = self.watched.entry(place).or_default();
+                if is_well && watched.died.is_none_or(|at| at.elapsed() > 10 * RESTART_AFTER) {
+                    watched.deaths = 0;
+                }
+            }
+        }
+        let has_quorum = self.cluster.has_quorum();
+        if self.quorum.last().map(|(_, had)| *had) != Some(has_quorum) {
+            self.quorum.push(((self.now)(), has_quorum));
+        }
+        Ok(())
+    }
+
+    /// Starts a node that does not run and that no fault holds down. One that cannot start
+    /// because its files are rotten loses them.
+    pub(super) async fn start_if_free(&mut self, place: usize) -> Result<()> {
+        let watched = self.watched.entry(place).or_default();
+        let must_be_wiped = watched.is_rotten && watched.deaths >= ROTTEN_STARTS_MAX;
+        let node = self.cluster.node(place)?;
+        if node.runs() || !node.down.is_empty() {
+            return Ok(());
+        }
+        if must_be_wiped {
+            node.wipe().await?;
+            let watched = self.watched.entry(place).or_default();
+            (watched.is_rotten, watched.deaths) = (false, 0);
+        }
+        self.cluster.start(place).await
+    }
+
+    fn bury(&mut self, place: usize, status: &str) -> Result<()> {
+        let watched = self.watched.entry(place).or_default();
+        watched.deaths += 1;
+        watched.died = Some(Instant::now());
+        let is_late = watched.excused_until.is_some_and(|until| Instant::now() < until);
+        let is_excused = watched.is_rotten || is_late || !watched.excuses.is_empty();
+        let node = self.cluster.node(place)?;
+        let last = last_words(&std::fs::read_to_string(&node.log).unwrap_or_default());
+        let name = node.name.clone();
+        if !is_excused && self.violations.len() < 100 {
+            let at = (self.now)() / 1_000_000;
+            self.violations.push(format!(
+                "L2: {name} ended by itself at {at} ms: {status}: {last}"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What a log says last, if it is an error.
+fn last_words(log: &str) -> String {
+    let mut lines = log.lines().rev().take(20);
+    let telling = |line: &&str| ["error", "panicked", "ERROR"].iter().any(|w| line.contains(w));
+    lines.find(telling).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,158 @@
+//! On whom a fault falls.
+
+use std::collections::BTreeSet;
+
+use dfs_core::client::{ClusterStatus, Liveness};
+use rand::rngs::StdRng;
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand::RngExt;
+
+use super::Nemesis;
+use crate::faults::{Fault, FaultKind};
+use crate::processes::cluster::Role;
+use crate::processes::disk::Format;
+
+/// Who, or why nobody.
+type Targets = std::result::Result<Vec<usize>, String>;
+
+impl Nemesis {
+    pub(super) async fn targets(
+        &mut self,
+        fault: &Fault,
+        leader: usize,
+        random: &mut StdRng,
+    ) -> Targets {
+        let all: Vec<usize> = (0..self.cluster.nodes.len()).collect();
+        let masters = self.cluster.places(Role::Master);
+        let data_nodes = self.cluster.places(Role::Data);
+        match fault.kind {
+            FaultKind::KillLeader | FaultKind::PauseLeader | FaultKind::IsolateLeader => {
+                Ok(vec![leader])
+            }
+            FaultKind::KillAll | FaultKind::PowerAll | FaultKind::RollingRestart => Ok(all),
+            // Between whom is decided with the shape of the partition.
+            FaultKind::Halves | FaultKind::Bridge | FaultKind::Ring => Ok(Vec::new()),
+            FaultKind::OneWay => Ok(vec![leader]),
+            FaultKind::KillSome | FaultKind::Delay | FaultKind::Loss => some(&all, 4, random),
+            FaultKind::Duplicate | FaultKind::Reorder => some(&all, 4, random),
+            FaultKind::PowerOne | FaultKind::SlowDisk => some(&all, 1, random),
+            FaultKind::MemoryLimit | FaultKind::HandleLimit => some(&all, 2, random),
+            FaultKind::DiskFull | FaultKind::ClockJump => some(&all, 2, random),
+            FaultKind::InodesFull => {
+                let nodes = self.cluster.nodes.iter().enumerate();
+                let few = nodes.filter(|(_, node)| node.disk.format() == Format::Ext4);
+                let few: Vec<_> = few.map(|(place, _)| place).collect();
+                some(&few, 1, random)
+            }
+            FaultKind::PauseNode => {
+                let others: Vec<_> = all.into_iter().filter(|p| *p != leader).collect();
+                some(&others, 2, random)
+            }
+            FaultKind::FailedSync => self.alone(fault.kind, &all, random),
+            FaultKind::ReturnOfDead => self.alone(fault.kind, &data_nodes, random),
+            FaultKind::SnapshotInstall => {
+                let followers: Vec<_> = masters.into_iter().filter(|p| *p != leader).collect();
+                some(&followers, 1, random)
+            }
+            FaultKind::Membership => self.damaged(&masters, random).await,
+            FaultKind::Wipe => match random.random_bool(0.7) {
+                true => self.damaged(&data_nodes, random).await,
+                false => self.damaged(&masters, random).await,
+            },
+            FaultKind::BitRot => {
+                let places = match random.random_bool(0.7) {
+                    true => data_nodes,
+                    false => masters,
+                };
+                let chosen = usize::try_from(self.seed).unwrap_or_default() % places.len().max(1);
+                let chosen: Vec<_> = places.get(chosen).copied().into_iter().collect();
+                self.damaged(&chosen, random).await
+            }
+            FaultKind::ClientCrash => {
+                let clients: Vec<usize> = (0..self.clients.hosts().len()).collect();
+                let free = clients.into_iter().filter(|client| {
+                    let same = |a: &super::Active| a.fault.kind == FaultKind::ClientCrash;
+                    let mut crashed = self.active.iter().filter(|a| same(a));
+                    !crashed.any(|active| active.places.contains(client))
+                });
+                some(&free.collect::<Vec<_>>(), 1, random)
+            }
+        }
+    }
+
+    /// One of `places`, unless a fault of this kind is under way.
+    fn alone(&self, kind: FaultKind, places: &[usize], random: &mut StdRng) -> Targets {
+        match self.active.iter().any(|active| active.fault.kind == kind) {
+            true => Err("one at a time".to_owned()),
+            false => some(places, 1, random),
+        }
+    }
+
+    /// One of `places` that may lose its files: all is well, so it is the only one.
+    async fn damaged(&mut self, places: &[usize], random: &mut StdRng) -> Targets {
+        let damages = |kind| matches!(kind, FaultKind::BitRot | FaultKind::Wipe | FaultKind::Membership);
+        if self.active.iter().any(|active| damages(active.fault.kind)) {
+            return Err("one at a time".to_owned());
+        }
+        self.all_is_well().await?;
+        some(places, 1, random)
+    }
+
+    /// Whether every node runs and is heard, one leads, and every chunk has its copies.
+    pub(super) async fn all_is_well(&mut self) -> std::result::Result<(), String> {
+        for node in &self.cluster.nodes {
+            if !node.is_well() {
+                return Err(format!("{} is not well", node.name));
+            }
+        }
+        let status = self.cluster.status().await.map_err(|e| e.to_string())?;
+        let masters = self.cluster.masters();
+        let data_nodes = self.cluster.places(Role::Data);
+        let data_nodes = data_nodes.iter().filter_map(|p| self.cluster.nodes.get(*p));
+        let data_nodes: BTreeSet<String> = data_nodes.map(|node| node.address()).collect();
+        judge(&status, &masters, &data_nodes)
+    }
+}
+
+fn judge(
+    status: &ClusterStatus,
+    masters: &[String],
+    data_nodes: &BTreeSet<String>,
+) -> std::result::Result<(), String> {
+    let in_group = |m: &&dfs_core::client::MasterInfo| m.voter && m.log_index.is_some();
+    let voters: BTreeSet<_> = status.masters.iter().filter(in_group).map(|m| &m.address).collect();
+    if voters.len() != masters.len() || status.masters.len() != masters.len() {
+        return Err(format!("not every master votes and answers: {:?}", status.masters));
+    }
+    if !status.masters.iter().any(|master| master.leader) {
+        return Err("nobody leads".to_owned());
+    }
+    let live = status.nodes.iter().filter(|node| node.liveness == Liveness::Live);
+    let live: BTreeSet<_> = live.map(|node| node.address.clone()).collect();
+    if let Some(away) = data_nodes.difference(&live).next() {
+        return Err(format!("the data node at {away} is not live"));
+    }
+    let chunks = status.chunks;
+    match chunks.under_replicated + chunks.missing {
+        0 => Ok(()),
+        _ => Err(format!("not every chunk has its copies: {chunks:?}")),
+    }
+}
+
+/// Between one and `most` of these.
+fn some(places: &[usize], most: usize, random: &mut StdRng) -> Targets {
+    let count = random.random_range(1..=most);
+    let mut chosen: Vec<_> = places.sample(random, count).copied().collect();
+    chosen.sort_unstable();
+    match chosen.is_empty() {
+        true => Err("there is nobody it could fall on".to_owned()),
+        false => Ok(chosen),
+    }
+}
+
+/// All of these in another order.
+pub(super) fn shuffled<T: Clone>(all: &[T], random: &mut StdRng) -> Vec<T> {
+    let mut all = all.to_vec();
+    all.shuffle(random);
+    all
+}

@@ -1,0 +1,208 @@
+//! What came of a run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::nemesis::Deed;
+use crate::faults::FaultKind;
+use crate::history::{Actor, Event, Kind};
+
+/// Everything a report needs.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Of the run.
+    pub seed: u64,
+    /// The faults, as they were carried out.
+    pub deeds: Vec<Deed>,
+    /// When there began to be a quorum of masters that run and hear each other, and when there
+    /// began to be none, in nanoseconds since the run began.
+    pub quorum: Vec<(u64, bool)>,
+    /// Of all clients and of who made the faults.
+    pub history: Vec<Event>,
+    /// What is wrong, a sentence each; the promise's id first.
+    pub violations: Vec<String>,
+    /// How long it took until all was well again, once all was healed.
+    pub settled_after: Duration,
+}
+
+/// How many operations ended how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Done.
+    pub ok: u64,
+    /// Not done.
+    pub fail: u64,
+    /// Perhaps done.
+    pub info: u64,
+}
+
+/// A run with fewer successful operations a second proves nothing.
+const OPERATIONS_PER_SECOND_MIN: u64 = 10;
+
+impl Outcome {
+    /// How many operations ended how.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for (_, kind) in self.ends() {
+            match kind {
+                Kind::Ok => counts.ok += 1,
+                Kind::Fail => counts.fail += 1,
+                _ => counts.info += 1,
+            }
+        }
+        counts
+    }
+
+    /// Why the run proves nothing, if it does not: a sentence each.
+    pub fn rejected(&self) -> Vec<String> {
+        let mut why = Vec::new();
+        let done = || self.deeds.iter().filter(|deed| deed.done);
+        let kills = [FaultKind::KillLeader, FaultKind::KillSome, FaultKind::KillAll];
+        let kills = |deed: &&Deed| kills.contains(&deed.fault.kind) && deed.hit_leader;
+        if !done().any(|deed| kills(&deed)) {
+            why.push("no leader was killed".to_owned());
+        }
+        if !done().any(|deed| deed.cut_quorum) {
+            why.push("no partition cut the leader off from a majority".to_owned());
+        }
+        let seconds = self.length().as_secs();
+        let ok = self.counts().ok;
+        if ok < OPERATIONS_PER_SECOND_MIN * seconds {
+            why.push(format!("only {ok} operations succeeded in {seconds} s"));
+        }
+        why
+    }
+
+    /// From the first to the last event.
+    pub fn length(&self) -> Duration {
+        let first = self.history.first().map_or(0, |event| event.time);
+        let last = self.history.last().map_or(0, |event| event.time);
+        Duration::from_nanos(last - first)
+    }
+
+    /// How long operations that were done took, sorted.
+    pub fn latencies(&self) -> Vec<Duration> {
+        let mut begun = BTreeMap::new();
+        let mut latencies = Vec::new();
+        for event in &self.history {
+            match (event.actor, event.kind) {
+                (Actor::Nemesis, _) => {}
+                (actor, Kind::Invoke) => {
+                    begun.insert(actor, event.time);
+                }
+                (actor, kind) => {
+                    let begin = begun.remove(&actor).filter(|_| kind == Kind::Ok);
+                    latencies.extend(begin.map(|begin| Duration::from_nanos(event.time - begin)));
+                }
+            }
+        }
+        latencies.sort_unstable();
+        latencies
+    }
+
+    /// The longest time during which there was a quorum and yet no operation of any client
+    /// succeeded, and when it began.
+    pub fn longest_stall(&self) -> (Duration, u64) {
+        let mut longest = (0, 0);
+        for (begin, end) in self.times_with_quorum() {
+            let mut last = begin;
+            let successes = self.successes().filter(|time| (begin..=end).contains(time));
+            for time in successes.chain([end]) {
+                longest = longest.max((time - last, last));
+                last = time;
+            }
+        }
+        (Duration::from_nanos(longest.0), longest.1)
+    }
+
+    /// For each time that a fault of this kind fell on the leader: how long no operation of any
+    /// client succeeded, of those around its beginning.
+    pub fn stalls(&self, kind: FaultKind) -> Vec<Duration> {
+        let hits = self.deeds.iter();
+        let hits = hits.filter(|d| d.done && d.hit_leader && d.fault.kind == kind);
+        let stall = |deed: &Deed| {
+            let around = 2_000_000_000;
+            let near = deed.began.saturating_sub(around / 10)..deed.began + 2 * around;
+            let times: Vec<_> = self.successes().filter(|time| near.contains(time)).collect();
+            let gaps = times.windows(2).map(|pair| match pair {
+                [one, next] => next - one,
+                _ => 0,
+            });
+            Duration::from_nanos(gaps.max().unwrap_or(2 * around))
+        };
+        hits.map(stall).collect()
+    }
+
+    /// Whether an operation succeeded after this time.
+    pub(super) fn succeeded_after(&self, time: u64) -> bool {
+        self.successes().any(|success| success > time)
+    }
+
+    fn ends(&self) -> impl Iterator<Item = (u64, Kind)> {
+        let of_clients = self.history.iter().filter(|e| e.actor != Actor::Nemesis);
+        let ends = of_clients.filter(|event| event.kind != Kind::Invoke);
+        ends.map(|event| (event.time, event.kind))
+    }
+
+    fn successes(&self) -> impl Iterator<Item = u64> {
+        self.ends().filter(|(_, kind)| *kind == Kind::Ok).map(|(time, _)| time)
+    }
+
+    /// While clients worked.
+    fn times_with_quorum(&self) -> Vec<(u64, u64)> {
+        let first = self.successes().next().unwrap_or(0);
+        let last = self.successes().last().unwrap_or(0);
+        let ends = self.quorum.iter().skip(1).map(|(time, _)| *time).chain([last]);
+        let spans = self.quorum.iter().zip(ends);
+        let spans = spans.filter(|((_, has), _)| *has);
+        let spans = spans.map(|((begin, _), end)| ((*begin).max(first), end.min(last)));
+        spans.filter(|(begin, end)| begin < end).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Op;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn success(second: u64) -> Event {
+        Event {
+            index: second,
+            time: second * SECOND,
+            actor: Actor::Process(1),
+            kind: Kind::Ok,
+            op: Op::Heal,
+            output: None,
+            rev: None,
+            error: None,
+        }
+    }
+
+    fn outcome(successes: &[u64], quorum: &[(u64, bool)]) -> Outcome {
+        Outcome {
+            seed: 1,
+            deeds: Vec::new(),
+            quorum: quorum.iter().map(|(s, had)| (s * SECOND, *had)).collect(),
+            history: successes.iter().map(|s| success(*s)).collect(),
+            violations: Vec::new(),
+            settled_after: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_stall_is_counted_only_while_there_is_a_quorum() {
+        let all = [(0, true)];
+        let stall = outcome(&[1, 2, 7, 8], &all).longest_stall();
+        assert_eq!(stall, (Duration::from_secs(5), 2 * SECOND));
+        let part = [(0, true), (3, false), (6, true)];
+        let stall = outcome(&[1, 2, 7, 8], &part).longest_stall();
+        assert_eq!(stall.0, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_run_in_which_little_happened_is_rejected() {
+        assert_eq!(outcome(&[1, 2, 7, 8], &[(0, true)]).rejected().len(), 3);
+    }
+}
