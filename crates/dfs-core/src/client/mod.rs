@@ -55,7 +55,9 @@ pub use location::IntoLocation;
 pub use transfer::{GetOptions, GetSummary, Progress, PutOptions, PutSummary, READ_LEN_MAX};
 pub use write::FileWriter;
 
-pub use crate::proto::metadata::{ChunkHealth, ClusterStatus, Liveness, MasterInfo, NodeInfo};
+pub use crate::proto::metadata::{
+    ChunkHealth, ClusterStatus, Liveness, MasterInfo, NodeInfo, Stamped,
+};
 
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
@@ -182,13 +184,31 @@ impl Client {
         }
     }
 
-    async fn ask(&self, query: Query) -> Result<Answer> {
+    /// Makes one change, and says which point of history it is: changes with greater points see
+    /// it, those with smaller ones do not. The other methods are made of it.
+    ///
+    /// # Errors
+    /// What the change may be refused for, with that point in [`Error::rev`]; `Unavailable`.
+    pub async fn submit(&self, change: Change) -> Result<Stamped<Changed>> {
         // In boxes, or the futures of programs that use a client are too deep for the compiler.
-        Ok(Box::pin(self.inner.metadata.query(query)).await?.value)
+        Box::pin(self.inner.metadata.change(change)).await
+    }
+
+    /// Answers one question, and says which point of history the answer is of: it has seen the
+    /// changes up to there and no others.
+    ///
+    /// # Errors
+    /// What the question may be refused for, with that point in [`Error::rev`]; `Unavailable`.
+    pub async fn query(&self, query: Query) -> Result<Stamped<Answer>> {
+        Box::pin(self.inner.metadata.query(query)).await
+    }
+
+    async fn ask(&self, query: Query) -> Result<Answer> {
+        Ok(self.query(query).await?.value)
     }
 
     async fn change(&self, change: Change) -> Result<Changed> {
-        Ok(Box::pin(self.inner.metadata.change(change)).await?.value)
+        Ok(self.submit(change).await?.value)
     }
 }
 

@@ -108,12 +108,12 @@ impl Metadata {
                 Err(failed) => failed,
             };
             match &failed {
-                Attempt::Answered(RpcError::Refused(r))
-                    if r.kind == RefusalKind::SessionExpired =>
+                Attempt::Answered(RpcError::Refused { refusal, .. })
+                    if refusal.kind == RefusalKind::SessionExpired =>
                 {
                     self.forget(&session).await;
                     if attempts.is_uncertain() {
-                        return Err(Error::outcome_unknown(r));
+                        return Err(Error::outcome_unknown(refusal));
                     }
                     // Nothing was done: in another session it is another request.
                     if Instant::now() >= deadline {
