@@ -91,6 +91,15 @@ impl Schedule {
         }
     }
 
+    /// The same with these faults only.
+    #[must_use]
+    pub fn only(&self, ids: &[u32]) -> Schedule {
+        let kept = self.faults.iter().filter(|fault| ids.contains(&fault.id));
+        Schedule {
+            faults: kept.copied().collect(),
+        }
+    }
+
     /// The kinds in it, each once, in the order of tables.
     pub fn kinds(&self) -> Vec<FaultKind> {
         let all = FaultKind::ALL.into_iter();

@@ -24,10 +24,7 @@ use tokio::time::sleep;
 use super::network::{Host, Network};
 use super::process::{Circumstances, Process};
 use crate::history::{Event, Recorder, read};
-use crate::workloads::{Workload, Worker};
-
-/// Finds workloads by their names.
-pub type Find = fn(&str) -> Option<Arc<dyn Workload>>;
+use crate::workloads::{Workload, Worker, named};
 
 /// The argument after which a program is given what its client is to do.
 pub const CLIENT: &str = "--be-a-client";
@@ -71,7 +68,7 @@ pub(super) fn now() -> u64 {
 ///
 /// # Errors
 /// It cannot do it, or its history cannot be written.
-pub async fn client_main(task: &str, find: Find) -> Result<()> {
+pub async fn client_main(task: &str) -> Result<()> {
     let task: Task = serde_json::from_str(task)?;
     let stop = Arc::new(AtomicBool::new(false));
     let mut told = signal(SignalKind::terminate())?;
@@ -83,7 +80,7 @@ pub async fn client_main(task: &str, find: Find) -> Result<()> {
     let mut workloads = Vec::new();
     for name in &task.workloads {
         let unknown = || Error::other(format!("no workload is called `{name}`"));
-        workloads.push(find(name).ok_or_else(unknown)?);
+        workloads.push(named(name).ok_or_else(unknown)?);
     }
     if task.phase == Phase::Prepare {
         let client = connect(&task).await.map_err(Error::other)?;
@@ -95,7 +92,7 @@ pub async fn client_main(task: &str, find: Find) -> Result<()> {
     work(&task, &workloads, &stop).await
 }
 
-async fn work(task: &Task, workloads: &[Arc<dyn Workload>], stop: &Arc<AtomicBool>) -> Result<()> {
+async fn work(task: &Task, workloads: &[Box<dyn Workload>], stop: &Arc<AtomicBool>) -> Result<()> {
     let file = File::options().create(true).append(true).open(&task.history)?;
     let began = task.began;
     let recorder = Recorder::with_sink(move || now() - began, file);

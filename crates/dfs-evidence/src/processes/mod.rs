@@ -33,4 +33,4 @@ pub mod world;
 
 pub use nemesis::Deed;
 pub use outcome::{Counts, Outcome};
-pub use run::{Config, run};
+pub use run::{Config, run, schedule};

@@ -73,6 +73,16 @@ impl Outcome {
         why
     }
 
+    /// The kinds of faults that were carried out, each once.
+    pub fn kinds(&self) -> Vec<FaultKind> {
+        let all = FaultKind::ALL.into_iter();
+        let is_done = |kind: &FaultKind| {
+            let mut done = self.deeds.iter().filter(|deed| deed.done);
+            done.any(|deed| deed.fault.kind == *kind)
+        };
+        all.filter(is_done).collect()
+    }
+
     /// From the first to the last event.
     pub fn length(&self) -> Duration {
         let first = self.history.first().map_or(0, |event| event.time);

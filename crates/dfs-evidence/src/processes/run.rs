@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::clients::{Clients, Find, Work, now};
+use super::clients::{Clients, Work, now};
 use super::cluster::{Cluster, Plan};
 use super::nemesis::Nemesis;
 use super::outcome::Outcome;
 use super::world;
-use crate::faults::{FaultKind, Schedule};
+use crate::faults::{Fault, FaultKind, Schedule, ScheduleConfig};
 use crate::history::{Recorder, merge};
+use crate::workloads::named;
 
 /// What a run is made of.
 #[derive(Clone)]
@@ -39,10 +40,33 @@ pub struct Config {
     pub workers: u64,
     /// Names of workloads.
     pub workloads: Vec<String>,
-    /// Finds them.
-    pub find: Find,
     /// Is told what happens.
     pub tell: Arc<dyn Fn(String) + Send + Sync>,
+}
+
+/// The schedule of a run: what a seed stands for, and in any case once a killed leader and once
+/// one that is cut off, if these are among the kinds.
+pub fn schedule(seed: u64, kinds: &[FaultKind], length: Duration) -> Schedule {
+    let config = ScheduleConfig {
+        kinds: kinds.to_vec(),
+        length,
+        gap: Duration::from_secs(4),
+        lasts: (Duration::from_millis(500), Duration::from_secs(8)),
+    };
+    let mut schedule = Schedule::generate(seed, &config);
+    for (kind, at) in [(FaultKind::KillLeader, 0.3), (FaultKind::IsolateLeader, 0.6)] {
+        if kinds.contains(&kind) {
+            schedule.faults.push(Fault {
+                id: u32::try_from(schedule.faults.len()).unwrap_or(u32::MAX),
+                kind,
+                at: length.mul_f64(at),
+                lasts: Duration::from_secs(5),
+                pick: seed,
+            });
+        }
+    }
+    schedule.faults.sort_by_key(|fault| fault.at);
+    schedule
 }
 
 /// How long everything may take to be well again when all faults are healed.
@@ -109,7 +133,7 @@ pub async fn run(config: &Config) -> Result<Outcome> {
     histories.push(recorder.events());
     let history = merge(histories);
     for name in &config.workloads {
-        if let Some(workload) = (config.find)(name) {
+        if let Some(workload) = named(name) {
             violations.extend(workload.check(&history));
         }
     }
