@@ -97,7 +97,10 @@ fn inside(arguments: Arguments) -> Result<bool> {
         false => schedule(seed, &arguments.kinds(), length).only(&arguments.only),
     };
     let directory = arguments.directory.clone().ok_or("no directory")?;
-    tell(&format!("run of seed {seed}, {length:?}; again: {}", arguments.again()));
+    tell(&format!(
+        "run of seed {seed}, {length:?}; again: {}",
+        arguments.again()
+    ));
     let config = Config {
         seed,
         program: program()?,
@@ -130,14 +133,21 @@ fn judge(outcome: &Outcome) -> bool {
     ));
     tell(&format!("latency: median {:?}, p99 {:?}", at(50), at(99)));
     let when = Duration::from_nanos(when);
-    tell(&format!("longest stall with a quorum: {stall:?}, from {when:?}"));
+    tell(&format!(
+        "longest stall with a quorum: {stall:?}, from {when:?}"
+    ));
     for kind in outcome.kinds() {
         let stalls = outcome.stalls(kind);
         if !stalls.is_empty() {
-            tell(&format!("stalls when {kind} fell on the leader: {stalls:?}"));
+            tell(&format!(
+                "stalls when {kind} fell on the leader: {stalls:?}"
+            ));
         }
     }
-    tell(&format!("well again {:?} after the last was healed", outcome.settled_after));
+    tell(&format!(
+        "well again {:?} after the last was healed",
+        outcome.settled_after
+    ));
     let rejected = outcome.rejected();
     for why in &rejected {
         tell(&format!("REJECTED: {why}"));
@@ -155,6 +165,8 @@ fn program() -> Result<PathBuf> {
     }
     let own = std::env::current_exe()?;
     let built = own.parent().and_then(Path::parent);
-    let program = built.map(|built| built.join("dfs-node")).filter(|p| p.exists());
+    let program = built
+        .map(|built| built.join("dfs-node"))
+        .filter(|p| p.exists());
     program.ok_or_else(|| "build the daemon first: `cargo build -p dfs-node`".into())
 }

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, cat, chmod, chown, completions, cp, df, du, get, ln, ls, master, mkdir, mv, node,
+    bench, cat, chaos, chmod, chown, completions, cp, df, du, get, ln, ls, master, mkdir, mv, node,
     policy, put, rm, stat, status, touch, trash, tree, up,
 };
 use crate::context::Context;
@@ -68,6 +68,7 @@ pub(crate) enum Command {
     Master(master::MasterArgs),
     Node(node::NodeArgs),
     Bench(bench::BenchArgs),
+    Chaos(chaos::ChaosArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -100,6 +101,7 @@ impl Command {
             Command::Master(args) => Box::pin(master::run(args, context)).await,
             Command::Node(args) => Box::pin(node::run(args, context)).await,
             Command::Bench(args) => Box::pin(bench::run(args, context)).await,
+            Command::Chaos(args) => Box::pin(chaos::run(args, context)).await,
             Command::Completions(args) => completions::run(args, context),
         }
     }

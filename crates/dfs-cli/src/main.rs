@@ -30,6 +30,9 @@ use crate::error::{Doing, Exit, Failure, Result};
 const STOP_TIMEOUT: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
+    if let Some(task) = client_task() {
+        return be_a_client(&task);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -44,6 +47,27 @@ fn main() -> ExitCode {
         context.output.failure(failure);
     }
     ExitCode::from(result.map_or_else(|failure| failure.exit(), |()| Exit::Done) as u8)
+}
+
+/// What `dfs chaos` gives its clients to do, which are this program too.
+fn client_task() -> Option<String> {
+    let mut arguments = std::env::args().skip(1);
+    let is_client = arguments.next()? == commands::chaos::CLIENT;
+    is_client.then(|| arguments.next().unwrap_or_default())
+}
+
+fn be_a_client(task: &str) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let done = runtime.and_then(|runtime| runtime.block_on(commands::chaos::be_a_client(task)));
+    match done.doing("be", "a client") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            Context::new(false).output.failure(&failure);
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn run(command: Command, context: &Context) -> Result<()> {

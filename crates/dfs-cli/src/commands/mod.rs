@@ -28,4 +28,5 @@ pub(crate) mod node;
 pub(crate) mod status;
 
 pub(crate) mod bench;
+pub(crate) mod chaos;
 pub(crate) mod completions;

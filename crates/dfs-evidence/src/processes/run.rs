@@ -54,7 +54,10 @@ pub fn schedule(seed: u64, kinds: &[FaultKind], length: Duration) -> Schedule {
         lasts: (Duration::from_millis(500), Duration::from_secs(8)),
     };
     let mut schedule = Schedule::generate(seed, &config);
-    for (kind, at) in [(FaultKind::KillLeader, 0.3), (FaultKind::IsolateLeader, 0.6)] {
+    for (kind, at) in [
+        (FaultKind::KillLeader, 0.3),
+        (FaultKind::IsolateLeader, 0.6),
+    ] {
         if kinds.contains(&kind) {
             schedule.faults.push(Fault {
                 id: u32::try_from(schedule.faults.len()).unwrap_or(u32::MAX),
@@ -124,9 +127,23 @@ pub async fn run(config: &Config) -> Result<Outcome> {
     let mut done = nemesis.done();
     let mut violations = done.violations;
     violations.extend(unsettled.map(|wrong| format!("L1: after {SETTLES_WITHIN:?}: {wrong}")));
-    violations.extend(done.clients.stop_all().await.err().map(|e| format!("L3: {e}")));
-    violations.extend(done.clients.conclude().await.err().map(|e| format!("L3: {e}")));
-    tell(format!("settled after {settled_after:?}; the masters are compared"));
+    violations.extend(
+        done.clients
+            .stop_all()
+            .await
+            .err()
+            .map(|e| format!("L3: {e}")),
+    );
+    violations.extend(
+        done.clients
+            .conclude()
+            .await
+            .err()
+            .map(|e| format!("L3: {e}")),
+    );
+    tell(format!(
+        "settled after {settled_after:?}; the masters are compared"
+    ));
     violations.extend(done.cluster.stop_and_compare().await?);
 
     let mut histories = done.clients.histories()?;

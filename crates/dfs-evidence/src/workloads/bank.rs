@@ -114,6 +114,10 @@ impl Workload for Bank {
         "bank"
     }
 
+    fn promises(&self) -> &'static [&'static str] {
+        &["M3"]
+    }
+
     fn prepare<'a>(&'a self, client: &'a Client) -> BoxFuture<'a, Result<()>> {
         Box::pin(async {
             let (directories, files) = self.beginning();

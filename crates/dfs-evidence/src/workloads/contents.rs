@@ -155,6 +155,10 @@ impl Workload for Contents {
         "contents"
     }
 
+    fn promises(&self) -> &'static [&'static str] {
+        &["D1", "D3", "D4", "D8"]
+    }
+
     fn prepare<'a>(&'a self, client: &'a Client) -> BoxFuture<'a, Result<()>> {
         Box::pin(async {
             client.create_dir_all(ROOT).await?;

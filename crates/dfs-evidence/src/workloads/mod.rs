@@ -34,6 +34,9 @@ pub trait Workload: Send + Sync {
     /// Its name, as on command lines and in tables.
     fn name(&self) -> &'static str;
 
+    /// The ids of the promises that its history is judged for.
+    fn promises(&self) -> &'static [&'static str];
+
     /// Makes what its workers need, once, before any fault.
     ///
     /// # Errors

@@ -37,6 +37,10 @@ impl Workload for Names {
         "names"
     }
 
+    fn promises(&self) -> &'static [&'static str] {
+        &["M1", "M3", "M5", "M6"]
+    }
+
     fn prepare<'a>(&'a self, client: &'a Client) -> BoxFuture<'a, Result<()>> {
         Box::pin(async {
             client.create_dir_all(ROOT).await?;

@@ -39,6 +39,10 @@ impl Workload for Registers {
         "registers"
     }
 
+    fn promises(&self) -> &'static [&'static str] {
+        &["M1", "M5"]
+    }
+
     fn prepare<'a>(&'a self, client: &'a Client) -> BoxFuture<'a, Result<()>> {
         Box::pin(async { client.create_dir_all(ROOT).await.map(drop) })
     }

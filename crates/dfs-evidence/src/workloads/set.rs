@@ -31,6 +31,10 @@ impl Workload for Set {
         "set"
     }
 
+    fn promises(&self) -> &'static [&'static str] {
+        &["M2"]
+    }
+
     fn prepare<'a>(&'a self, client: &'a Client) -> BoxFuture<'a, Result<()>> {
         Box::pin(async { client.create_dir_all(ROOT).await.map(drop) })
     }

@@ -87,6 +87,10 @@ impl Workload for Trash {
         "trash"
     }
 
+    fn promises(&self) -> &'static [&'static str] {
+        &["M1", "D4"]
+    }
+
     fn prepare<'a>(&'a self, client: &'a Client) -> BoxFuture<'a, Result<()>> {
         Box::pin(async {
             client.create_dir_all(ROOT).await?;

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use dfs_core::client::{ClusterStatus, Liveness};
+use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
-use rand::RngExt;
 
 use super::Nemesis;
 use crate::faults::{Fault, FaultKind};
@@ -90,7 +90,12 @@ impl Nemesis {
 
     /// One of `places` that may lose its files: all is well, so it is the only one.
     async fn damaged(&mut self, places: &[usize], random: &mut StdRng) -> Targets {
-        let damages = |kind| matches!(kind, FaultKind::BitRot | FaultKind::Wipe | FaultKind::Membership);
+        let damages = |kind| {
+            matches!(
+                kind,
+                FaultKind::BitRot | FaultKind::Wipe | FaultKind::Membership
+            )
+        };
         if self.active.iter().any(|active| damages(active.fault.kind)) {
             return Err("one at a time".to_owned());
         }
@@ -120,14 +125,25 @@ fn judge(
     data_nodes: &BTreeSet<String>,
 ) -> std::result::Result<(), String> {
     let in_group = |m: &&dfs_core::client::MasterInfo| m.voter && m.log_index.is_some();
-    let voters: BTreeSet<_> = status.masters.iter().filter(in_group).map(|m| &m.address).collect();
+    let voters: BTreeSet<_> = status
+        .masters
+        .iter()
+        .filter(in_group)
+        .map(|m| &m.address)
+        .collect();
     if voters.len() != masters.len() || status.masters.len() != masters.len() {
-        return Err(format!("not every master votes and answers: {:?}", status.masters));
+        return Err(format!(
+            "not every master votes and answers: {:?}",
+            status.masters
+        ));
     }
     if !status.masters.iter().any(|master| master.leader) {
         return Err("nobody leads".to_owned());
     }
-    let live = status.nodes.iter().filter(|node| node.liveness == Liveness::Live);
+    let live = status
+        .nodes
+        .iter()
+        .filter(|node| node.liveness == Liveness::Live);
     let live: BTreeSet<_> = live.map(|node| node.address.clone()).collect();
     if let Some(away) = data_nodes.difference(&live).next() {
         return Err(format!("the data node at {away} is not live"));

@@ -1,0 +1,118 @@
+//! What came of a run: lines for a terminal, and a page.
+
+use std::time::Duration;
+
+use dfs_evidence::faults::FaultKind;
+use dfs_evidence::processes::{Deed, Outcome};
+use dfs_evidence::report::{Band, Matrix, Page};
+use dfs_evidence::workloads;
+
+/// What came of a run, to be told.
+pub(super) struct Report<'a> {
+    pub(super) outcome: &'a Outcome,
+    pub(super) workloads: &'a [String],
+    /// The command that repeats the run.
+    pub(super) again: String,
+}
+
+impl Report<'_> {
+    /// For a terminal.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self
+            .figures()
+            .into_iter()
+            .map(|(name, value)| format!("{name:34} {value}"))
+            .collect();
+        lines.push(String::new());
+        lines.extend(self.matrix().to_string().lines().map(str::to_owned));
+        let rejected = self.outcome.rejected();
+        lines.extend(rejected.iter().map(|why| format!("proves nothing: {why}")));
+        let violations = self.outcome.violations.iter();
+        lines.extend(violations.map(|what| format!("broken: {what}")));
+        if self.outcome.violations.is_empty() {
+            lines.push("no promise was broken".to_owned());
+        }
+        lines
+    }
+
+    /// As a page of HTML.
+    pub(super) fn page(&self) -> String {
+        let matrix = self.matrix();
+        let page = Page {
+            title: format!("Attack on a cluster, seed {}", self.outcome.seed),
+            violations: &self.outcome.violations,
+            figures: self.figures(),
+            history: &self.outcome.history,
+            bands: self.done().map(band).collect(),
+            matrix: &matrix,
+            replay: self.again.clone(),
+        };
+        page.html()
+    }
+
+    fn done(&self) -> impl Iterator<Item = &Deed> {
+        self.outcome.deeds.iter().filter(|deed| deed.done)
+    }
+
+    fn figures(&self) -> Vec<(String, String)> {
+        let counts = self.outcome.counts();
+        let latencies = self.outcome.latencies();
+        let at = |percent: usize| latencies.get(latencies.len() * percent / 100).copied();
+        let (stall, from) = self.outcome.longest_stall();
+        let from = Duration::from_nanos(from).as_secs_f64();
+        let mut stalls = self.outcome.stalls(FaultKind::KillLeader);
+        stalls.sort_unstable();
+        let mut figures = vec![
+            ("operations done", counts.ok.to_string()),
+            ("refused", counts.fail.to_string()),
+            ("outcome unknown", counts.info.to_string()),
+            ("faults carried out", self.done().count().to_string()),
+            ("latency, median", time(at(50))),
+            ("latency, 99 of 100", time(at(99))),
+            (
+                "longest stall with a majority",
+                format!("{} from {from:.1} s", time(Some(stall))),
+            ),
+            ("well again after", time(Some(self.outcome.settled_after))),
+        ];
+        if let Some(worst) = stalls.last() {
+            figures.push(("longest stall at a leader's kill", time(Some(*worst))));
+        }
+        let named = figures
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value));
+        named.collect()
+    }
+
+    fn matrix(&self) -> Matrix {
+        let mut promises = vec!["M4", "D6", "L1"];
+        for name in self.workloads {
+            if let Some(workload) = workloads::named(name) {
+                promises.extend(workload.promises());
+            }
+        }
+        promises.sort_unstable();
+        promises.dedup();
+        let kinds: Vec<FaultKind> = self.done().map(|deed| deed.fault.kind).collect();
+        let mut matrix = Matrix::default();
+        matrix.add(&kinds, &promises);
+        matrix
+    }
+}
+
+fn band(deed: &Deed) -> Band {
+    Band {
+        kind: deed.fault.kind.name().to_owned(),
+        label: deed.on.join(" "),
+        begin: deed.began,
+        end: deed.healed,
+    }
+}
+
+fn time(time: Option<Duration>) -> String {
+    match time {
+        None => "none".to_owned(),
+        Some(time) if time < Duration::from_secs(1) => format!("{} ms", time.as_millis()),
+        Some(time) => format!("{:.1} s", time.as_secs_f64()),
+    }
+}
