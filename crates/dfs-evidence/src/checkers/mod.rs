@@ -1,1 +1,6 @@
 //! Judges of histories: each gives the violations of one promise.
+
+pub mod certificate;
+pub mod rehearsal;
+#[cfg(test)]
+mod tale;
