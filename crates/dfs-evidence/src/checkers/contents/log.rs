@@ -106,7 +106,7 @@ fn places(shown: &[Block], appends: &BTreeMap<u64, Append>) -> (BTreeMap<u64, u6
             length += 1;
             blocks.next();
         }
-        if places.insert(version, at).is_some() {
+        if *places.entry(version).or_insert(at) != at {
             found.push(format!("M5: the append {version} is there twice"));
         }
         match appends.get(&version) {
