@@ -104,7 +104,13 @@ fn any(worker: &mut Worker) -> Op {
             path,
             exclusive: worker.chance(50),
         },
-        18..28 => Op::Mkdir { path },
+        18..23 => Op::Mkdir { path },
+        23..28 => {
+            // Without these there is no place for half of the names.
+            let directory = if worker.chance(50) { "/d" } else { "/e" };
+            let path = format!("{ROOT}{directory}");
+            Op::Mkdir { path }
+        }
         28..42 => Op::Unlink {
             path,
             skip_trash: worker.chance(70),
