@@ -70,7 +70,7 @@ fn rename_goes_by_the_rules_of_posix() {
         (rename("/f", "/g/y"), "NotADirectory"),
         (rename("/", "/y"), "NotPermitted"),
     ] {
-        let ops = [&begin[..], &[op.clone()]].concat();
+        let ops = [&begin[..], std::slice::from_ref(&op)].concat();
         assert_eq!(refusals(&ops).last(), Some(&right), "{op:?}");
     }
     let keep = Op::Rename {
