@@ -58,14 +58,14 @@ pub fn complaints(directory: &str, is_log: IsLog<'_>, operations: &[Operation<'_
 }
 
 fn why(operations: &[&Operation<'_>]) -> String {
-    let errors = operations
+    let mut errors = operations
         .iter()
         .filter_map(|operation| match operation.end {
             End::Fail { error, .. } if is_read(operation) => Some(error),
             _ => None,
         });
     errors
-        .last()
+        .next_back()
         .map(|error| format!(": {error}"))
         .unwrap_or_default()
 }

@@ -43,10 +43,13 @@ pub fn registers(operations: &[Operation<'_>]) -> BTreeMap<String, Vec<Timed<Reg
             (Op::Set { key, number }, End::Ok { .. } | End::Unknown) => {
                 (key, RegisterCall::Set(*number))
             }
-            (Op::Get { key }, End::Ok { output, .. }) => match output {
-                Some(Output::Number(number)) => (key, RegisterCall::Get(*number)),
-                _ => continue,
-            },
+            (
+                Op::Get { key },
+                End::Ok {
+                    output: Some(Output::Number(number)),
+                    ..
+                },
+            ) => (key, RegisterCall::Get(*number)),
             _ => continue,
         };
         keys.entry(key.clone()).or_default().push(Timed {
