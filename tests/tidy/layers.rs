@@ -65,6 +65,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
             "crates/dfs-core/src/client/",
             "crates/dfs-core/src/cluster/",
             "crates/dfs-core/examples/",
+            "crates/dfs-evidence/",
             "crates/dfs-node/",
             "crates/dfs-cli/",
         ],
