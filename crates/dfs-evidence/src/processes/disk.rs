@@ -1,7 +1,7 @@
 //! One file system a node, in a file: it loses power, fills up, and rots.
 
 use std::fs::{self, File};
-use std::io::{Error, Result};
+use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 
 use rand::rngs::StdRng;
@@ -77,6 +77,10 @@ impl Disk {
 
     /// Takes all room.
     pub(super) fn fill(&self) -> Result<()> {
+        until_full(self.take_room())
+    }
+
+    fn take_room(&self) -> Result<()> {
         let ballast = self.mount.join("ballast");
         fs::create_dir_all(&ballast)?;
         for number in 0..64 {
@@ -101,14 +105,14 @@ impl Disk {
 
     /// Takes all inodes.
     pub(super) fn fill_inodes(&self) -> Result<()> {
+        until_full(self.take_inodes())
+    }
+
+    fn take_inodes(&self) -> Result<()> {
         let ballast = self.mount.join("ballast");
         fs::create_dir_all(&ballast)?;
         for number in 0..2 * INODES {
-            match File::create(ballast.join(format!("inode{number}"))) {
-                Ok(_) => {}
-                Err(error) if error.raw_os_error() == Some(Errno::NOSPC.raw_os_error()) => break,
-                Err(error) => return Err(error),
-            }
+            File::create(ballast.join(format!("inode{number}")))?;
         }
         Ok(())
     }
@@ -147,6 +151,14 @@ impl Disk {
         file.sync_all()?;
         let inside = path.strip_prefix(&directory).unwrap_or(path);
         Ok(inside.display().to_string())
+    }
+}
+
+/// That there is no more to take is what was wanted.
+fn until_full(taken: Result<()>) -> Result<()> {
+    match taken {
+        Err(error) if error.kind() == ErrorKind::StorageFull => Ok(()),
+        other => other,
     }
 }
 

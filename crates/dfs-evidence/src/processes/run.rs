@@ -50,8 +50,8 @@ pub fn schedule(seed: u64, kinds: &[FaultKind], length: Duration) -> Schedule {
     let config = ScheduleConfig {
         kinds: kinds.to_vec(),
         length,
-        gap: Duration::from_secs(4),
-        lasts: (Duration::from_millis(500), Duration::from_secs(8)),
+        gap: Duration::from_secs(5),
+        lasts: (Duration::from_millis(500), Duration::from_secs(7)),
     };
     let mut schedule = Schedule::generate(seed, &config);
     for (kind, at) in [(FaultKind::KillLeader, 0.3), (FaultKind::IsolateLeader, 0.6)] {
