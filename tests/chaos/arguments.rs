@@ -68,7 +68,10 @@ impl Arguments {
     pub(crate) fn workloads(&self) -> Vec<String> {
         match self.workloads.is_empty() {
             false => self.workloads.clone(),
-            true => workloads::all().iter().map(|w| w.name().to_owned()).collect(),
+            true => workloads::all()
+                .iter()
+                .map(|w| w.name().to_owned())
+                .collect(),
         }
     }
 

@@ -24,7 +24,7 @@ use tokio::time::sleep;
 use super::network::{Host, Network};
 use super::process::{Circumstances, Process};
 use crate::history::{Event, Recorder, read};
-use crate::workloads::{Workload, Worker, named};
+use crate::workloads::{Worker, Workload, named};
 
 /// The argument after which a program is given what its client is to do.
 pub const CLIENT: &str = "--be-a-client";
@@ -93,7 +93,10 @@ pub async fn client_main(task: &str) -> Result<()> {
 }
 
 async fn work(task: &Task, workloads: &[Box<dyn Workload>], stop: &Arc<AtomicBool>) -> Result<()> {
-    let file = File::options().create(true).append(true).open(&task.history)?;
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(&task.history)?;
     let began = task.began;
     let recorder = Recorder::with_sink(move || now() - began, file);
     let actors = Arc::new(AtomicU64::new(task.incarnation * ACTORS));

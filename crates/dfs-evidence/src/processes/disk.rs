@@ -136,7 +136,10 @@ impl Disk {
         let directory = self.directory();
         let mut files = files(&directory)?;
         files.retain(|(path, length)| *length > 0 && is_wanted(path));
-        let one = files.len().checked_sub(1).map(|last| random.random_range(0..=last));
+        let one = files
+            .len()
+            .checked_sub(1)
+            .map(|last| random.random_range(0..=last));
         let Some((path, length)) = one.and_then(|one| files.get(one)) else {
             return Err(Error::other("there is no such file yet"));
         };

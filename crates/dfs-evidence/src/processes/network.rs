@@ -98,7 +98,12 @@ impl Network {
     }
 
     /// Lets what passes between these pairs pass badly until [`mend`](Network::mend).
-    pub(super) async fn worsen(&mut self, fault: u32, pairs: Vec<Pair>, how: Quality) -> Result<()> {
+    pub(super) async fn worsen(
+        &mut self,
+        fault: u32,
+        pairs: Vec<Pair>,
+        how: Quality,
+    ) -> Result<()> {
         self.bad.insert(fault, (pairs, how));
         self.write_rules().await
     }

@@ -57,7 +57,11 @@ impl Outcome {
     pub fn rejected(&self) -> Vec<String> {
         let mut why = Vec::new();
         let done = || self.deeds.iter().filter(|deed| deed.done);
-        let kills = [FaultKind::KillLeader, FaultKind::KillSome, FaultKind::KillAll];
+        let kills = [
+            FaultKind::KillLeader,
+            FaultKind::KillSome,
+            FaultKind::KillAll,
+        ];
         let kills = |deed: &&Deed| kills.contains(&deed.fault.kind) && deed.hit_leader;
         if !done().any(|deed| kills(&deed)) {
             why.push("no leader was killed".to_owned());
@@ -133,7 +137,10 @@ impl Outcome {
         let stall = |deed: &Deed| {
             let around = 2_000_000_000;
             let near = deed.began.saturating_sub(around / 10)..deed.began + 2 * around;
-            let times: Vec<_> = self.successes().filter(|time| near.contains(time)).collect();
+            let times: Vec<_> = self
+                .successes()
+                .filter(|time| near.contains(time))
+                .collect();
             let gaps = times.windows(2).map(|pair| match pair {
                 [one, next] => next - one,
                 _ => 0,
@@ -155,14 +162,21 @@ impl Outcome {
     }
 
     fn successes(&self) -> impl Iterator<Item = u64> {
-        self.ends().filter(|(_, kind)| *kind == Kind::Ok).map(|(time, _)| time)
+        self.ends()
+            .filter(|(_, kind)| *kind == Kind::Ok)
+            .map(|(time, _)| time)
     }
 
     /// While clients worked.
     fn times_with_quorum(&self) -> Vec<(u64, u64)> {
         let first = self.successes().next().unwrap_or(0);
         let last = self.successes().last().unwrap_or(0);
-        let ends = self.quorum.iter().skip(1).map(|(time, _)| *time).chain([last]);
+        let ends = self
+            .quorum
+            .iter()
+            .skip(1)
+            .map(|(time, _)| *time)
+            .chain([last]);
         let spans = self.quorum.iter().zip(ends);
         let spans = spans.filter(|((_, has), _)| *has);
         let spans = spans.map(|((begin, _), end)| ((*begin).max(first), end.min(last)));

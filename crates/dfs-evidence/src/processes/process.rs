@@ -77,7 +77,9 @@ impl Process {
         let line = line.map_err(|_| Error::other(format!("not ready in {READY_WITHIN:?}")))??;
         match line.as_deref() {
             Some(line) if line.starts_with("ready:") => Ok(()),
-            said => Err(Error::other(format!("it said {said:?}, not that it is ready"))),
+            said => Err(Error::other(format!(
+                "it said {said:?}, not that it is ready"
+            ))),
         }
     }
 
@@ -88,7 +90,10 @@ impl Process {
 
     /// Its id, while it runs.
     fn pid(&self) -> Result<Pid> {
-        let id = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let id = self
+            .child
+            .id()
+            .and_then(|id| Pid::from_raw(id.cast_signed()));
         id.ok_or_else(|| Error::other("it has ended"))
     }
 

@@ -64,12 +64,17 @@ impl Switch {
     /// Makes the device, a port of `bridge`, and serves it.
     pub(super) async fn open(bridge: &str) -> Result<Switch> {
         let tun = Tun::builder().name(DEVICE).tap().up();
-        let tun = tun.build().map_err(|e| Error::other(format!("TAP device: {e}")))?;
+        let tun = tun
+            .build()
+            .map_err(|e| Error::other(format!("TAP device: {e}")))?;
         let tun = tun.into_iter().next();
         let tun = tun.ok_or_else(|| Error::other("no TAP device"))?;
         tool::run(&format!("ip link set {DEVICE} master {bridge} up")).await?;
         // Frames that come back here are not from here, and others need not come.
-        tool::run(&format!("bridge link set dev {DEVICE} learning off flood off")).await?;
+        tool::run(&format!(
+            "bridge link set dev {DEVICE} learning off flood off"
+        ))
+        .await?;
         let qualities = Qualities::default();
         let serving = tokio::spawn(serve(tun, Arc::clone(&qualities)));
         Ok(Switch { qualities, serving })

@@ -309,7 +309,10 @@ impl Nemesis {
         node.down.remove(&id);
         match kind {
             FaultKind::DiskFull | FaultKind::InodesFull => node.free_disk()?,
-            FaultKind::SlowDisk | FaultKind::FailedSync => node.end_trace().await?,
+            FaultKind::SlowDisk => node.end_trace().await?,
+            // A disk that failed once is not trusted again by who saw it, until a person restarts
+            // it.
+            FaultKind::FailedSync => node.kill().await?,
             FaultKind::ClockJump => node.set_clock(0)?,
             FaultKind::MemoryLimit => node.limit("data=unlimited").await,
             FaultKind::HandleLimit => node.limit("nofile=1024").await,

@@ -31,7 +31,11 @@ impl Nemesis {
         }
         let hosts = shuffled(&hosts, random);
         let (one, other) = hosts.split_at(hosts.len() / 2);
-        let others: Vec<_> = hosts.iter().copied().filter(|h| Some(*h) != leader).collect();
+        let others: Vec<_> = hosts
+            .iter()
+            .copied()
+            .filter(|h| Some(*h) != leader)
+            .collect();
         let leader = leader.as_slice();
         let pairs = match fault.kind {
             FaultKind::IsolateLeader => both_ways(&between(leader, &others)),
@@ -72,13 +76,18 @@ impl Nemesis {
         let all: Vec<_> = nodes.chain(clients).collect();
         let bad: Vec<_> = places.iter().filter_map(|p| all.get(*p).copied()).collect();
         let pairs = both_ways(&between(&bad, &all));
-        self.cluster.network.worsen(fault.id, pairs, quality).await?;
+        self.cluster
+            .network
+            .worsen(fault.id, pairs, quality)
+            .await?;
         Ok(Some(format!("{quality:?}")))
     }
 }
 
 fn between(from: &[Ipv4Addr], to: &[Ipv4Addr]) -> Vec<Pair> {
-    let pairs = from.iter().flat_map(|one| to.iter().map(|other| (*one, *other)));
+    let pairs = from
+        .iter()
+        .flat_map(|one| to.iter().map(|other| (*one, *other)));
     pairs.filter(|(one, other)| one != other).collect()
 }
 
@@ -97,7 +106,9 @@ fn ring(hosts: &[Ipv4Addr]) -> Vec<Pair> {
     let far = |a: usize| (0..count).filter(move |b| *b != a && !is_near(a, *b));
     let pairs = (0..count).flat_map(|a| far(a).map(move |b| (a, b)));
     let host = |place: usize| hosts.get(place).copied();
-    pairs.filter_map(|(a, b)| Some((host(a)?, host(b)?))).collect()
+    pairs
+        .filter_map(|(a, b)| Some((host(a)?, host(b)?)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -113,7 +124,9 @@ mod tests {
         let hosts = hosts(7);
         let cut = ring(&hosts);
         for host in &hosts {
-            let heard = hosts.iter().filter(|o| *o != host && !cut.contains(&(*host, **o)));
+            let heard = hosts
+                .iter()
+                .filter(|o| *o != host && !cut.contains(&(*host, **o)));
             assert_eq!(heard.count(), 2, "{host}");
         }
     }

@@ -69,7 +69,11 @@ impl Nemesis {
             if self.cluster.node(place)?.runs() && self.cluster.notice_ready(place).await.is_ok() {
                 let is_well = self.cluster.node(place)?.is_well();
                 let watched = self.watched.entry(place).or_default();
-                if is_well && watched.died.is_none_or(|at| at.elapsed() > 10 * RESTART_AFTER) {
+                if is_well
+                    && watched
+                        .died
+                        .is_none_or(|at| at.elapsed() > 10 * RESTART_AFTER)
+                {
                     watched.deaths = 0;
                 }
             }
@@ -102,7 +106,9 @@ impl Nemesis {
         let watched = self.watched.entry(place).or_default();
         watched.deaths += 1;
         watched.died = Some(Instant::now());
-        let is_late = watched.excused_until.is_some_and(|until| Instant::now() < until);
+        let is_late = watched
+            .excused_until
+            .is_some_and(|until| Instant::now() < until);
         let is_excused = watched.is_rotten || is_late || !watched.excuses.is_empty();
         let node = self.cluster.node(place)?;
         let last = last_words(&std::fs::read_to_string(&node.log).unwrap_or_default());
@@ -120,6 +126,10 @@ impl Nemesis {
 /// What a log says last, if it is an error.
 fn last_words(log: &str) -> String {
     let mut lines = log.lines().rev().take(20);
-    let telling = |line: &&str| ["error", "panicked", "ERROR"].iter().any(|w| line.contains(w));
+    let telling = |line: &&str| {
+        ["error", "panicked", "ERROR"]
+            .iter()
+            .any(|w| line.contains(w))
+    };
     lines.find(telling).unwrap_or_default().to_owned()
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use dfs_core::client::{ClusterStatus, Liveness};
+use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
-use rand::RngExt;
 
 use super::Nemesis;
 use crate::faults::{Fault, FaultKind};
@@ -29,9 +29,7 @@ impl Nemesis {
             FaultKind::KillLeader
             | FaultKind::PauseLeader
             | FaultKind::IsolateLeader
-            | FaultKind::OneWay => {
-                leader.map(|leader| vec![leader]).ok_or_else(nobody_leads)
-            }
+            | FaultKind::OneWay => leader.map(|leader| vec![leader]).ok_or_else(nobody_leads),
             FaultKind::KillAll | FaultKind::PowerAll | FaultKind::RollingRestart => Ok(all),
             // Between whom is decided with the shape of the partition.
             FaultKind::Halves | FaultKind::Bridge | FaultKind::Ring => Ok(Vec::new()),
@@ -53,7 +51,8 @@ impl Nemesis {
             FaultKind::FailedSync => self.alone(fault.kind, &all, random),
             FaultKind::ReturnOfDead => self.alone(fault.kind, &data_nodes, random),
             FaultKind::SnapshotInstall => {
-                let followers: Vec<_> = masters.into_iter().filter(|p| Some(*p) != leader).collect();
+                let followers: Vec<_> =
+                    masters.into_iter().filter(|p| Some(*p) != leader).collect();
                 some(&followers, 1, random)
             }
             FaultKind::Membership => self.damaged(&masters, random).await,
@@ -92,7 +91,12 @@ impl Nemesis {
 
     /// One of `places` that may lose its files: all is well, so it is the only one.
     async fn damaged(&mut self, places: &[usize], random: &mut StdRng) -> Targets {
-        let damages = |kind| matches!(kind, FaultKind::BitRot | FaultKind::Wipe | FaultKind::Membership);
+        let damages = |kind| {
+            matches!(
+                kind,
+                FaultKind::BitRot | FaultKind::Wipe | FaultKind::Membership
+            )
+        };
         if self.active.iter().any(|active| damages(active.fault.kind)) {
             return Err("one at a time".to_owned());
         }
@@ -122,14 +126,25 @@ fn judge(
     data_nodes: &BTreeSet<String>,
 ) -> std::result::Result<(), String> {
     let in_group = |m: &&dfs_core::client::MasterInfo| m.voter && m.log_index.is_some();
-    let voters: BTreeSet<_> = status.masters.iter().filter(in_group).map(|m| &m.address).collect();
+    let voters: BTreeSet<_> = status
+        .masters
+        .iter()
+        .filter(in_group)
+        .map(|m| &m.address)
+        .collect();
     if voters.len() != masters.len() || status.masters.len() != masters.len() {
-        return Err(format!("not every master votes and answers: {:?}", status.masters));
+        return Err(format!(
+            "not every master votes and answers: {:?}",
+            status.masters
+        ));
     }
     if !status.masters.iter().any(|master| master.leader) {
         return Err("nobody leads".to_owned());
     }
-    let live = status.nodes.iter().filter(|node| node.liveness == Liveness::Live);
+    let live = status
+        .nodes
+        .iter()
+        .filter(|node| node.liveness == Liveness::Live);
     let live: BTreeSet<_> = live.map(|node| node.address.clone()).collect();
     if let Some(away) = data_nodes.difference(&live).next() {
         return Err(format!("the data node at {away} is not live"));
