@@ -145,7 +145,7 @@ impl Disk {
         };
         let file = File::options().read(true).write(true).open(path)?;
         for _ in 0..random.random_range(1..=8) {
-            let at = random.random_range(0..*length);
+            let at = written_byte(&file, *length, &mut random)?;
             let mut byte = [0];
             file.read_exact_at(&mut byte, at)?;
             byte[0] ^= 1 << random.random_range(0..8);
@@ -163,6 +163,21 @@ fn until_full(taken: Result<()>) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::StorageFull => Ok(()),
         other => other,
     }
+}
+
+/// A place in a file where something was written, if one is found: zeroes may be room that is
+/// kept for later.
+fn written_byte(file: &File, length: u64, random: &mut StdRng) -> Result<u64> {
+    let mut at = 0;
+    for _ in 0..200 {
+        at = random.random_range(0..length);
+        let mut near = vec![0; usize::try_from(length - at).unwrap_or(64).min(64)];
+        file.read_exact_at(&mut near, at)?;
+        if near.iter().any(|byte| *byte != 0) {
+            break;
+        }
+    }
+    Ok(at)
 }
 
 /// All files below a directory with their lengths, by name.
