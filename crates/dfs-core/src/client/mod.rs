@@ -157,6 +157,16 @@ impl Client {
         self.inner.metadata.status().await
     }
 
+    /// Takes a master out of the group, for good: started again it stops and says that it is no
+    /// member any more. One that is not in the group is no error. If the group has fewer masters
+    /// than it is meant to have, another that has joined gets the vote.
+    ///
+    /// # Errors
+    /// `Denied` if no majority of the others answers, or it is the last; `Unavailable`.
+    pub async fn remove_master(&self, member: u64) -> Result<()> {
+        self.inner.metadata.remove_master(member).await
+    }
+
     /// Totals of the file system.
     ///
     /// # Errors

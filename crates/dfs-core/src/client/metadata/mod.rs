@@ -192,6 +192,12 @@ impl Metadata {
             .await
     }
 
+    /// Takes a master out of the group.
+    pub(super) async fn remove_master(self: &Arc<Self>, member: u64) -> Result<()> {
+        self.ask(|rpc, context| async move { rpc.remove_master(context, member).await })
+            .await
+    }
+
     /// Ends the session, if there is one and a master can be reached soon.
     pub(super) async fn close(self: &Arc<Self>) {
         let Some(session) = self.session.lock().await.take() else {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use dfs_raft::{Consistency, Role};
+use dfs_raft::{Consistency, MemberId, Role};
 use tarpc::context::Context;
 
 use crate::master::grants;
-use crate::master::leader::room;
+use crate::master::leader::{group, room};
 use crate::master::shared::{Shared, unexpected};
 use crate::master::view::NodeView;
 use crate::meta::command::{validate, validate_request};
@@ -217,6 +217,11 @@ impl MetadataRpc for MetadataService {
 
     async fn nodes(self, _: Context) -> Result<Vec<NodeInfo>, RpcError> {
         self.node_infos()
+    }
+
+    async fn remove_master(self, _: Context, member: u64) -> Result<(), RpcError> {
+        self.shared.leading(|_| ())?;
+        group::remove(&self.shared, MemberId(member)).await
     }
 
     async fn status(self, _: Context) -> Result<ClusterStatus, RpcError> {
