@@ -123,7 +123,13 @@ fn inside(arguments: &Arguments) -> Result<ExitCode> {
         workloads: arguments.workloads(),
         tell: Arc::new(|line| tell(&line)),
     };
-    let outcome = runtime()?.block_on(run(&config))?;
+    let outcome = runtime()?.block_on(async {
+        tokio::select! {
+            outcome = run(&config) => outcome,
+            // Process 1 ends by no signal that it does not ask for.
+            _ = tokio::signal::ctrl_c() => Err(std::io::Error::other("interrupted")),
+        }
+    })?;
     Summary::of(&outcome).write(&directory)?;
     Ok(judge(&outcome))
 }

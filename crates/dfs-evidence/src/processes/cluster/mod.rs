@@ -204,16 +204,30 @@ impl Cluster {
     }
 
     async fn look(&mut self) -> Result<ClusterStatus> {
-        let client = match &self.client {
-            Some(client) => client.clone(),
-            None => {
-                let mut config = ClientConfig::new(self.masters());
-                config.deadlines.operation = LOOK;
-                let client = Client::connect(config, Env::real()).await;
-                self.client.insert(client.map_err(Error::other)?).clone()
-            }
-        };
+        let client = self.client().await?;
         client.status().await.map_err(Error::other)
+    }
+
+    async fn client(&mut self) -> Result<Client> {
+        if let Some(client) = &self.client {
+            return Ok(client.clone());
+        }
+        let mut config = ClientConfig::new(self.masters());
+        config.deadlines.operation = LOOK;
+        let client = Client::connect(config, Env::real()).await;
+        Ok(self.client.insert(client.map_err(Error::other)?).clone())
+    }
+
+    /// Takes the master at a place out of the group.
+    pub(super) async fn remove_master(&mut self, place: usize) -> Result<()> {
+        let status = self.status().await?;
+        let address = self.node(place)?.address();
+        let mut masters = status.masters.iter();
+        let master = masters.find(|master| master.address == address);
+        let master = master.ok_or_else(|| Error::other(format!("{address} is no member")))?;
+        let client = self.client().await?;
+        let removed = client.remove_master(master.member).await;
+        removed.map_err(Error::other)
     }
 
     /// The place of the leader, if one says that it leads.
