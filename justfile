@@ -31,3 +31,8 @@ bench *ARGS:
 # Failover, stalls and memory of real processes that are killed and hung; see `-- --help`.
 faults *ARGS:
     cargo bench -p dfs-node --bench faults -- {{ARGS}}
+
+# Attacks real processes for so many minutes, run after run, each with the next seed; as root.
+soak MINUTES *ARGS:
+    cargo build -p dfs-node
+    cargo test -p dfs-tests --test chaos -- --minutes {{MINUTES}} {{ARGS}}

@@ -9,37 +9,38 @@
 //! ```
 
 mod arguments;
+mod summary;
 mod tell;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arguments::Arguments;
 use clap::Parser;
 use dfs_evidence::processes::{Config, Outcome, clients, run, schedule, world};
+use summary::Summary;
 use tell::tell;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// How a run ends that proves nothing.
+const REJECTED: u8 = 3;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let done = match arguments.first().and_then(|first| first.to_str()) {
         Some(clients::CLIENT) => be_a_client(&arguments),
-        _ if is_for_others(&arguments) => Ok(true),
-        _ if world::is_inside() => inside(Arguments::parse()),
-        _ => outside(&Arguments::parse(), arguments),
+        _ if is_for_others(&arguments) => Ok(ExitCode::SUCCESS),
+        _ if world::is_inside() => inside(&Arguments::parse()),
+        _ => outside(&Arguments::parse(), &arguments),
     };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            tell(&format!("error: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    done.unwrap_or_else(|error| {
+        tell(&format!("error: {error}"));
+        ExitCode::FAILURE
+    })
 }
 
 /// Whether these are a filter for other tests, or a question of the test runner.
@@ -51,10 +52,10 @@ fn is_for_others(arguments: &[OsString]) -> bool {
     })
 }
 
-fn be_a_client(arguments: &[OsString]) -> Result<bool> {
+fn be_a_client(arguments: &[OsString]) -> Result<ExitCode> {
     let task = arguments.get(1).and_then(|task| task.to_str());
     runtime()?.block_on(clients::client_main(task.unwrap_or_default()))?;
-    Ok(true)
+    Ok(ExitCode::SUCCESS)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
@@ -63,46 +64,54 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 }
 
 /// Enters a world, if this may be done here, once for each run.
-fn outside(arguments: &Arguments, given: Vec<OsString>) -> Result<bool> {
+fn outside(arguments: &Arguments, given: &[OsString]) -> Result<ExitCode> {
     if !world::is_root() {
         tell("skipped: chaos needs root, for namespaces and mounts");
-        return Ok(std::env::var_os("CI").is_none());
+        return Ok(match std::env::var_os("CI") {
+            None => ExitCode::SUCCESS,
+            Some(_) => ExitCode::FAILURE,
+        });
     }
-    let start = Instant::now();
-    let mut seed = arguments.seed;
-    loop {
+    let start = tokio::time::Instant::now();
+    let minutes = Duration::from_secs(60 * arguments.minutes.unwrap_or(0));
+    let mut total = Summary::default();
+    for seed in arguments.seed.. {
         let directory = tempfile::Builder::new().prefix("dfs-chaos-").tempdir()?;
-        let mut given = given.clone();
+        let mut given = given.to_vec();
         given.extend(["--seed".into(), seed.to_string().into()]);
         given.extend(["--directory".into(), directory.path().into()]);
-        if !world::enter(&given)?.success() {
+        let ended = world::enter(&given)?;
+        let goes_on = arguments.minutes.is_some() && ended.code() == Some(REJECTED.into());
+        if !ended.success() && !goes_on {
             let kept = directory.keep();
-            tell(&format!("logs and histories: {}", kept.display()));
-            return Ok(false);
+            tell(&format!("logs, histories and disks: {}", kept.display()));
+            return Ok(ExitCode::FAILURE);
         }
-        seed += 1;
-        let minutes = arguments.minutes.unwrap_or(0);
-        if start.elapsed() >= Duration::from_secs(60 * minutes) {
-            return Ok(true);
+        // A run that proves nothing counts for nothing.
+        if ended.success() {
+            total.add(Summary::read(directory.path())?);
+        }
+        if start.elapsed() >= minutes {
+            break;
         }
     }
+    tell(&format!("in all: {total}"));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// One run.
-fn inside(arguments: Arguments) -> Result<bool> {
+fn inside(arguments: &Arguments) -> Result<ExitCode> {
     let length = Duration::from_secs(arguments.seconds);
     let seed = arguments.seed;
-    let schedule = match arguments.only.is_empty() {
-        true => schedule(seed, &arguments.kinds(), length),
-        false => schedule(seed, &arguments.kinds(), length).only(&arguments.only),
-    };
+    let mut schedule = schedule(seed, &arguments.kinds(), length);
+    if !arguments.only.is_empty() {
+        schedule = schedule.only(&arguments.only);
+    }
     let directory = arguments.directory.clone().ok_or("no directory")?;
-    tell(&format!(
-        "run of seed {seed}, {length:?}; again: {}",
-        arguments.again()
-    ));
+    tell(&format!("run of seed {seed}; again: {}", arguments.again()));
     let config = Config {
         seed,
+        commit: commit(),
         program: program()?,
         directory: directory.clone(),
         schedule,
@@ -114,40 +123,31 @@ fn inside(arguments: Arguments) -> Result<bool> {
         workloads: arguments.workloads(),
         tell: Arc::new(|line| tell(&line)),
     };
-    let outcome = runtime()?.block_on(run(&config))?;
+    let outcome = runtime()?.block_on(async {
+        tokio::select! {
+            outcome = run(&config) => outcome,
+            // Process 1 ends by no signal that it does not ask for.
+            _ = tokio::signal::ctrl_c() => Err(std::io::Error::other("interrupted")),
+        }
+    })?;
+    Summary::of(&outcome).write(&directory)?;
     Ok(judge(&outcome))
 }
 
 /// Tells what came out, and whether it is good.
-fn judge(outcome: &Outcome) -> bool {
-    let counts = outcome.counts();
+fn judge(outcome: &Outcome) -> ExitCode {
+    tell(&Summary::of(outcome).to_string());
     let latencies = outcome.latencies();
     let at = |percent: usize| latencies.get(latencies.len() * percent / 100).copied();
+    let (median, slow) = (at(50).unwrap_or_default(), at(99).unwrap_or_default());
+    tell(&format!("latency: median {median:.1?}, p99 {slow:.1?}"));
     let (stall, when) = outcome.longest_stall();
-    tell(&format!(
-        "{} operations done, {} refused, {} unknown, in {:?}",
-        counts.ok,
-        counts.fail,
-        counts.info,
-        outcome.length()
-    ));
-    tell(&format!("latency: median {:?}, p99 {:?}", at(50), at(99)));
     let when = Duration::from_nanos(when);
     tell(&format!(
-        "longest stall with a quorum: {stall:?}, from {when:?}"
+        "longest stall with a quorum: {stall:.1?}, from {when:.1?}"
     ));
-    for kind in outcome.kinds() {
-        let stalls = outcome.stalls(kind);
-        if !stalls.is_empty() {
-            tell(&format!(
-                "stalls when {kind} fell on the leader: {stalls:?}"
-            ));
-        }
-    }
-    tell(&format!(
-        "well again {:?} after the last was healed",
-        outcome.settled_after
-    ));
+    let settled = outcome.settled_after;
+    tell(&format!("all well {settled:.1?} after all was healed"));
     let rejected = outcome.rejected();
     for why in &rejected {
         tell(&format!("REJECTED: {why}"));
@@ -155,7 +155,20 @@ fn judge(outcome: &Outcome) -> bool {
     for violation in &outcome.violations {
         tell(&format!("VIOLATION: {violation}"));
     }
-    rejected.is_empty() && outcome.violations.is_empty()
+    match (outcome.violations.is_empty(), rejected.is_empty()) {
+        (false, _) => ExitCode::FAILURE,
+        (true, false) => ExitCode::from(REJECTED),
+        (true, true) => ExitCode::SUCCESS,
+    }
+}
+
+/// What is checked out here, if anything is.
+fn commit() -> String {
+    let here = env!("CARGO_MANIFEST_DIR");
+    let words = ["-C", here, "describe", "--always", "--dirty"];
+    let output = std::process::Command::new("git").args(words).output();
+    let said = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    said.unwrap_or_default()
 }
 
 /// The daemon: beside this program, where `cargo` puts it.

@@ -84,6 +84,7 @@ const DEEDS: &[(&str, &[&str])] = &[
             "crates/dfs-raft/src/env/",
             "crates/dfs-cli/",
             "crates/dfs-node/",
+            "crates/dfs-evidence/src/processes/",
         ],
     ),
     ("tokio::fs", &["crates/dfs-cli/"]),

@@ -1,7 +1,7 @@
 //! One file system a node, in a file: it loses power, fills up, and rots.
 
 use std::fs::{self, File};
-use std::io::{Error, Result};
+use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 
 use rand::rngs::StdRng;
@@ -77,6 +77,10 @@ impl Disk {
 
     /// Takes all room.
     pub(super) fn fill(&self) -> Result<()> {
+        until_full(self.take_room())
+    }
+
+    fn take_room(&self) -> Result<()> {
         let ballast = self.mount.join("ballast");
         fs::create_dir_all(&ballast)?;
         for number in 0..64 {
@@ -101,14 +105,14 @@ impl Disk {
 
     /// Takes all inodes.
     pub(super) fn fill_inodes(&self) -> Result<()> {
+        until_full(self.take_inodes())
+    }
+
+    fn take_inodes(&self) -> Result<()> {
         let ballast = self.mount.join("ballast");
         fs::create_dir_all(&ballast)?;
         for number in 0..2 * INODES {
-            match File::create(ballast.join(format!("inode{number}"))) {
-                Ok(_) => {}
-                Err(error) if error.raw_os_error() == Some(Errno::NOSPC.raw_os_error()) => break,
-                Err(error) => return Err(error),
-            }
+            File::create(ballast.join(format!("inode{number}")))?;
         }
         Ok(())
     }
@@ -141,7 +145,7 @@ impl Disk {
         };
         let file = File::options().read(true).write(true).open(path)?;
         for _ in 0..random.random_range(1..=8) {
-            let at = random.random_range(0..*length);
+            let at = written_byte(&file, *length, &mut random)?;
             let mut byte = [0];
             file.read_exact_at(&mut byte, at)?;
             byte[0] ^= 1 << random.random_range(0..8);
@@ -151,6 +155,29 @@ impl Disk {
         let inside = path.strip_prefix(&directory).unwrap_or(path);
         Ok(inside.display().to_string())
     }
+}
+
+/// That there is no more to take is what was wanted.
+fn until_full(taken: Result<()>) -> Result<()> {
+    match taken {
+        Err(error) if error.kind() == ErrorKind::StorageFull => Ok(()),
+        other => other,
+    }
+}
+
+/// A place in a file where something was written, if one is found: zeroes may be room that is
+/// kept for later.
+fn written_byte(file: &File, length: u64, random: &mut StdRng) -> Result<u64> {
+    let mut at = 0;
+    for _ in 0..200 {
+        at = random.random_range(0..length);
+        let mut near = vec![0; usize::try_from(length - at).unwrap_or(64).min(64)];
+        file.read_exact_at(&mut near, at)?;
+        if near.iter().any(|byte| *byte != 0) {
+            break;
+        }
+    }
+    Ok(at)
 }
 
 /// All files below a directory with their lengths, by name.

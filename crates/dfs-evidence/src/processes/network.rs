@@ -75,10 +75,12 @@ impl Network {
         }
         let device = self.switch.device();
         let chain = format!(
-            "table netdev dfs {{ chain {port} {{
-                type filter hook ingress device {port} priority 0;
-                ip saddr . ip daddr @bad fwd to {device}
-            }} }}"
+            "table netdev dfs {{
+                chain {port} {{
+                    type filter hook ingress device {port} priority 0;
+                    ip saddr . ip daddr @bad fwd to {device}
+                }}
+            }}"
         );
         tool::run_with(&["nft", "-f", "-"], &chain).await?;
         let host = Host {

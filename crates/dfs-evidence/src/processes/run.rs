@@ -10,11 +10,11 @@ use tokio::time::{Instant, sleep};
 
 use super::clients::{Clients, Work, now};
 use super::cluster::{Cluster, Plan};
-use super::nemesis::Nemesis;
+use super::nemesis::{Done, Nemesis};
 use super::outcome::Outcome;
 use super::world;
 use crate::faults::{Fault, FaultKind, Schedule, ScheduleConfig};
-use crate::history::{Recorder, merge};
+use crate::history::{Header, Recorder, merge, write};
 use crate::workloads::named;
 
 /// What a run is made of.
@@ -22,6 +22,8 @@ use crate::workloads::named;
 pub struct Config {
     /// Decides on everything but the moment things happen.
     pub seed: u64,
+    /// The commit that the daemon was built from, as far as it is known.
+    pub commit: String,
     /// The daemon, `dfs-node`.
     pub program: PathBuf,
     /// For disks, logs and histories; must exist.
@@ -50,8 +52,8 @@ pub fn schedule(seed: u64, kinds: &[FaultKind], length: Duration) -> Schedule {
     let config = ScheduleConfig {
         kinds: kinds.to_vec(),
         length,
-        gap: Duration::from_secs(4),
-        lasts: (Duration::from_millis(500), Duration::from_secs(8)),
+        gap: Duration::from_secs(5),
+        lasts: (Duration::from_millis(500), Duration::from_secs(7)),
     };
     let mut schedule = Schedule::generate(seed, &config);
     for (kind, at) in [
@@ -83,9 +85,37 @@ const PROGRESS: Duration = Duration::from_secs(3);
 /// # Errors
 /// The instrument failed. What the system did wrong is in the outcome.
 pub async fn run(config: &Config) -> Result<Outcome> {
-    let tell = &config.tell;
     world::furnish().await?;
     let began = now();
+    let clock = move || now() - began;
+    let told = || Duration::from_millis(clock() / 1_000_000);
+    let file = File::create(config.directory.join("nemesis.jsonl"))?;
+    let recorder = Recorder::with_sink(clock, file);
+    let mut nemesis = prepare(config, began, recorder.clone()).await?;
+    (config.tell)(format!("all well after {:.1?}", told()));
+    nemesis.clients.start_all()?;
+    nemesis.carry_out(&config.schedule, config.length).await?;
+
+    (config.tell)(format!("everything is healed after {:.1?}", told()));
+    let healing = Instant::now();
+    let unsettled = nemesis.settle(SETTLES_WITHIN).await?;
+    let settled_after = healing.elapsed();
+    let healed = clock();
+    sleep(PROGRESS).await;
+    let mut done = nemesis.done();
+    let unsettled = unsettled.map(|wrong| format!("L1: after {SETTLES_WITHIN:?}: {wrong}"));
+    done.violations.extend(unsettled);
+    let mut outcome = conclude(config, done, recorder).await?;
+    outcome.settled_after = settled_after;
+    if !outcome.succeeded_after(healed) {
+        let violation = "L1: no operation succeeds after everything was healed";
+        outcome.violations.push(violation.to_owned());
+    }
+    Ok(outcome)
+}
+
+/// A cluster that is well, and clients that have not begun.
+async fn prepare(config: &Config, began: u64, recorder: Recorder) -> Result<Nemesis> {
     let plan = Plan {
         program: config.program.clone(),
         directory: config.directory.clone(),
@@ -105,70 +135,63 @@ pub async fn run(config: &Config) -> Result<Outcome> {
     };
     let mut clients = Clients::new(&mut cluster.network, config.clients, work).await?;
     clients.prepare().await?;
-    tell(format!("the cluster is up after {:?}", since(began)));
-
-    let file = File::create(config.directory.join("nemesis.jsonl"))?;
     let clock = move || now() - began;
-    let recorder = Recorder::with_sink(clock, file);
-    let mut nemesis = Nemesis::new(cluster, clients, recorder.clone(), clock, config.seed);
-    nemesis.tell = Arc::clone(tell);
-    if let Some(wrong) = nemesis.settle(SETTLES_WITHIN).await? {
-        return Err(Error::other(format!("before any fault: {wrong}")));
+    let mut nemesis = Nemesis::new(cluster, clients, recorder, clock, config.seed);
+    nemesis.tell = Arc::clone(&config.tell);
+    match nemesis.settle(SETTLES_WITHIN).await? {
+        Some(wrong) => Err(Error::other(format!("before any fault: {wrong}"))),
+        None => Ok(nemesis),
     }
-    nemesis.clients.start_all()?;
-    nemesis.carry_out(&config.schedule, config.length).await?;
+}
 
-    tell(format!("everything is healed after {:?}", since(began)));
-    let healing = Instant::now();
-    let unsettled = nemesis.settle(SETTLES_WITHIN).await?;
-    let settled_after = healing.elapsed();
-    let healed = clock();
-    sleep(PROGRESS).await;
-    let mut done = nemesis.done();
+/// Ends everything and judges what is left.
+async fn conclude(config: &Config, mut done: Done, recorder: Recorder) -> Result<Outcome> {
     let mut violations = done.violations;
-    violations.extend(unsettled.map(|wrong| format!("L1: after {SETTLES_WITHIN:?}: {wrong}")));
-    violations.extend(
-        done.clients
-            .stop_all()
-            .await
-            .err()
-            .map(|e| format!("L3: {e}")),
-    );
-    violations.extend(
-        done.clients
-            .conclude()
-            .await
-            .err()
-            .map(|e| format!("L3: {e}")),
-    );
-    tell(format!(
-        "settled after {settled_after:?}; the masters are compared"
-    ));
+    let stopped = done.clients.stop_all().await;
+    violations.extend(stopped.err().map(|e| format!("L3: {e}")));
+    let concluded = done.clients.conclude().await;
+    violations.extend(concluded.err().map(|e| format!("L3: {e}")));
     violations.extend(done.cluster.stop_and_compare().await?);
 
     let mut histories = done.clients.histories()?;
     histories.push(recorder.events());
     let history = merge(histories);
-    for name in &config.workloads {
-        if let Some(workload) = named(name) {
-            violations.extend(workload.check(&history));
-        }
+    let text = write(&header(config), &history);
+    std::fs::write(config.directory.join("history.jsonl"), text)?;
+    for workload in config.workloads.iter().filter_map(|name| named(name)) {
+        violations.extend(workload.check(&history));
     }
-    let mut outcome = Outcome {
+    Ok(Outcome {
         seed: config.seed,
         deeds: done.deeds,
         quorum: done.quorum,
         history,
         violations,
-        settled_after,
-    };
-    if !outcome.succeeded_after(healed) {
-        let violation = "L1: no operation succeeds after everything was healed";
-        outcome.violations.push(violation.to_owned());
-    }
-    Ok(outcome)
+        settled_after: Duration::ZERO,
+    })
 }
 
-fn since(began: u64) -> Duration {
-    Duration::from_millis((now() - began) / 1_000_000)
+/// All it takes to make the history again, but the moments at which things happened.
+fn header(config: &Config) -> Header {
+    let kinds = config.schedule.kinds();
+    let kinds: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
+    let configuration = [
+        ("instrument", "processes".to_owned()),
+        ("masters", config.masters.to_string()),
+        ("data nodes", config.data_nodes.to_string()),
+        ("clients", config.clients.to_string()),
+        ("workers", config.workers.to_string()),
+        ("workloads", config.workloads.join(",")),
+        ("faults", kinds.join(",")),
+        ("seconds", config.length.as_secs().to_string()),
+    ];
+    let configuration = configuration.into_iter();
+    Header {
+        seed: config.seed,
+        commit: config.commit.clone(),
+        configuration: configuration
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+        versions: [("dfs".to_owned(), env!("CARGO_PKG_VERSION").to_owned())].into(),
+    }
 }

@@ -4,7 +4,7 @@ mod node;
 mod states;
 
 use std::io::{Error, Result};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use dfs_core::client::{Client, ClientConfig, ClusterStatus};
@@ -41,7 +41,6 @@ pub(super) struct Cluster {
     pub(super) network: Network,
     pub(super) nodes: Vec<Node>,
     client: Option<Client>,
-    leader: usize,
 }
 
 /// A silent data node is dead after this.
@@ -84,7 +83,6 @@ impl Cluster {
             network,
             nodes,
             client: None,
-            leader: 0,
         };
         cluster.init().await?;
         for place in 0..cluster.nodes.len() {
@@ -120,11 +118,6 @@ impl Cluster {
     pub(super) fn masters(&self) -> Vec<String> {
         let masters = self.nodes.iter().filter(|node| node.role == Role::Master);
         masters.map(Node::address).collect()
-    }
-
-    /// For disks, logs and histories.
-    pub(super) fn directory(&self) -> &Path {
-        &self.plan.directory
     }
 
     /// The node at a place.
@@ -207,34 +200,42 @@ impl Cluster {
     /// How the leader sees the cluster.
     pub(super) async fn status(&mut self) -> Result<ClusterStatus> {
         let looked = timeout(LOOK, self.look()).await;
-        let status = looked.map_err(|_| Error::other("no master answers"))??;
-        let leader = status.masters.iter().find(|master| master.leader);
-        let place = leader.and_then(|leader| {
-            let mut nodes = self.nodes.iter();
-            nodes.position(|node| node.address() == leader.address)
-        });
-        self.leader = place.unwrap_or(self.leader);
-        Ok(status)
+        looked.map_err(|_| Error::other("no master answers"))?
     }
 
     async fn look(&mut self) -> Result<ClusterStatus> {
-        let client = match &self.client {
-            Some(client) => client.clone(),
-            None => {
-                let mut config = ClientConfig::new(self.masters());
-                config.deadlines.operation = LOOK;
-                let client = Client::connect(config, Env::real()).await;
-                self.client.insert(client.map_err(Error::other)?).clone()
-            }
-        };
+        let client = self.client().await?;
         client.status().await.map_err(Error::other)
     }
 
-    /// The place of the leader, or of the last that was known.
-    pub(super) async fn leader(&mut self) -> usize {
-        // Without an answer the last is the best guess.
-        let _ = self.status().await;
-        self.leader
+    async fn client(&mut self) -> Result<Client> {
+        if let Some(client) = &self.client {
+            return Ok(client.clone());
+        }
+        let mut config = ClientConfig::new(self.masters());
+        config.deadlines.operation = LOOK;
+        let client = Client::connect(config, Env::real()).await;
+        Ok(self.client.insert(client.map_err(Error::other)?).clone())
+    }
+
+    /// Takes the master at a place out of the group.
+    pub(super) async fn remove_master(&mut self, place: usize) -> Result<()> {
+        let status = self.status().await?;
+        let address = self.node(place)?.address();
+        let mut masters = status.masters.iter();
+        let master = masters.find(|master| master.address == address);
+        let master = master.ok_or_else(|| Error::other(format!("{address} is no member")))?;
+        let client = self.client().await?;
+        let removed = client.remove_master(master.member).await;
+        removed.map_err(Error::other)
+    }
+
+    /// The place of the leader, if one says that it leads.
+    pub(super) async fn leader(&mut self) -> Option<usize> {
+        let status = self.status().await.ok()?;
+        let leader = status.masters.iter().find(|master| master.leader)?;
+        let mut nodes = self.nodes.iter();
+        nodes.position(|node| node.address() == leader.address)
     }
 
     /// Whether the master at a place and a majority hear each other, well or not.

@@ -47,8 +47,11 @@ impl Nemesis {
             FaultKind::InodesFull => node.fill_inodes()?,
             FaultKind::BitRot => return self.rot(fault, place, random).await,
             FaultKind::Membership => {
-                node.stop().await?;
-                node.wipe().await?;
+                node.down.insert(fault.id);
+                let removed = self.cluster.remove_master(place).await;
+                self.cluster.node(place)?.wipe().await?;
+                // If it is still a member, its successor will take its place.
+                return Ok(removed.err().map(|error| error.to_string()));
             }
             _ => {
                 node.down.insert(fault.id);

@@ -73,6 +73,9 @@ pub(super) struct Nemesis {
     recorder: Recorder,
     now: Box<dyn Fn() -> u64 + Send>,
     start: Instant,
+    length: Duration,
+    /// Faults of the leader, for when there is one.
+    put_off: Vec<Fault>,
     active: Vec<Active>,
     deeds: Vec<Deed>,
     /// When there began to be a quorum, and when there began to be none.
@@ -117,6 +120,8 @@ impl Nemesis {
             recorder,
             now: Box::new(now),
             start: Instant::now(),
+            length: Duration::ZERO,
+            put_off: Vec::new(),
             active: Vec::new(),
             deeds: Vec::new(),
             quorum: Vec::new(),
@@ -129,10 +134,13 @@ impl Nemesis {
 
     /// Carries out all of a schedule, and heals everything.
     pub(super) async fn carry_out(&mut self, schedule: &Schedule, length: Duration) -> Result<()> {
-        self.start = Instant::now();
+        (self.start, self.length) = (Instant::now(), length);
         let mut faults = schedule.faults.iter().copied().peekable();
         while self.start.elapsed() < length || faults.peek().is_some() {
             self.heal_those_due().await?;
+            for fault in std::mem::take(&mut self.put_off) {
+                self.begin(fault).await?;
+            }
             let is_due = |fault: &Fault| fault.at <= self.start.elapsed();
             if let Some(fault) = faults.next_if(is_due) {
                 self.begin(fault).await?;
@@ -173,6 +181,10 @@ impl Nemesis {
     async fn begin(&mut self, fault: Fault) -> Result<()> {
         let mut random = StdRng::seed_from_u64(fault.pick);
         let leader = self.cluster.leader().await;
+        if leader.is_none() && is_of_leader(fault.kind) && self.start.elapsed() < self.length {
+            self.put_off.push(fault);
+            return Ok(());
+        }
         let places = self.targets(&fault, leader, &mut random).await;
         let mut deed = Deed {
             fault,
@@ -195,7 +207,8 @@ impl Nemesis {
             }
         };
         deed.on = self.names(fault.kind, &places);
-        deed.hit_leader = fault.kind != FaultKind::ClientCrash && places.contains(&leader);
+        deed.hit_leader = fault.kind != FaultKind::ClientCrash
+            && leader.is_some_and(|leader| places.contains(&leader));
         let pending = self.recorder.invoke(Actor::Nemesis, Op::Fault(fault));
         let done = self.act(&fault, &places, leader, &mut random).await;
         match done {
@@ -205,9 +218,11 @@ impl Nemesis {
                 deed.done = false;
             }
         }
-        deed.cut_quorum = !self.cluster.hears_majority(leader);
+        let hears = |leader| self.cluster.hears_majority(leader);
+        deed.cut_quorum = leader.is_some_and(|leader| !hears(leader));
         (self.tell)(deed.to_string());
-        let lasts = fault.lasts.max(least(fault.kind));
+        let (least, most) = lasts(fault.kind);
+        let lasts = fault.lasts.clamp(least, most);
         self.active.push(Active {
             fault,
             places,
@@ -222,7 +237,7 @@ impl Nemesis {
         &mut self,
         fault: &Fault,
         places: &[usize],
-        leader: usize,
+        leader: Option<usize>,
         random: &mut StdRng,
     ) -> Result<Option<String>> {
         match fault.kind {
@@ -294,7 +309,10 @@ impl Nemesis {
         node.down.remove(&id);
         match kind {
             FaultKind::DiskFull | FaultKind::InodesFull => node.free_disk()?,
-            FaultKind::SlowDisk | FaultKind::FailedSync => node.end_trace().await?,
+            FaultKind::SlowDisk => node.end_trace().await?,
+            // A disk that failed once is not trusted again by who saw it, until a person restarts
+            // it.
+            FaultKind::FailedSync => node.kill().await?,
             FaultKind::ClockJump => node.set_clock(0)?,
             FaultKind::MemoryLimit => node.limit("data=unlimited").await,
             FaultKind::HandleLimit => node.limit("nofile=1024").await,
@@ -312,12 +330,25 @@ impl Nemesis {
     }
 }
 
-/// How long a fault must last to be one.
-fn least(kind: FaultKind) -> Duration {
-    match kind {
-        FaultKind::PauseLeader => Duration::from_secs(3),
-        FaultKind::SnapshotInstall => Duration::from_secs(5),
-        FaultKind::ReturnOfDead => DEAD_AFTER + Duration::from_secs(4),
-        _ => Duration::ZERO,
-    }
+/// How long a fault must last to be one, and may last so that others can happen.
+fn lasts(kind: FaultKind) -> (Duration, Duration) {
+    let (least, most) = match kind {
+        FaultKind::KillAll | FaultKind::PowerAll => (0, 2),
+        FaultKind::PauseLeader => (3, 10),
+        FaultKind::SnapshotInstall => (5, 10),
+        FaultKind::ReturnOfDead => (DEAD_AFTER.as_secs() + 4, 30),
+        _ => (0, 30),
+    };
+    (Duration::from_secs(least), Duration::from_secs(most))
+}
+
+/// Whether there must be a leader for it.
+fn is_of_leader(kind: FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::KillLeader
+            | FaultKind::PauseLeader
+            | FaultKind::IsolateLeader
+            | FaultKind::OneWay
+    )
 }

@@ -17,12 +17,13 @@ impl Nemesis {
     pub(super) async fn partition(
         &mut self,
         fault: &Fault,
-        leader: usize,
+        leader: Option<usize>,
         random: &mut StdRng,
     ) -> Result<()> {
         let nodes = self.cluster.nodes.iter().map(|node| node.host.address);
         let mut hosts: Vec<Ipv4Addr> = nodes.collect();
-        let leader = self.cluster.node(leader)?.host.address;
+        let leader = leader.and_then(|leader| self.cluster.nodes.get(leader));
+        let leader = leader.map(|leader| leader.host.address);
         let clients = self.clients.hosts().iter().map(|host| host.address);
         // Half of the time clients hear everybody: they reach both sides.
         if fault.kind != FaultKind::Ring && random.random_bool(0.5) {
@@ -30,12 +31,17 @@ impl Nemesis {
         }
         let hosts = shuffled(&hosts, random);
         let (one, other) = hosts.split_at(hosts.len() / 2);
-        let others: Vec<_> = hosts.iter().copied().filter(|h| *h != leader).collect();
+        let others: Vec<_> = hosts
+            .iter()
+            .copied()
+            .filter(|h| Some(*h) != leader)
+            .collect();
+        let leader = leader.as_slice();
         let pairs = match fault.kind {
-            FaultKind::IsolateLeader => both_ways(&between(&[leader], &others)),
+            FaultKind::IsolateLeader => both_ways(&between(leader, &others)),
             FaultKind::OneWay => match random.random_bool(0.5) {
-                true => between(&[leader], &others),
-                false => between(&others, &[leader]),
+                true => between(leader, &others),
+                false => between(&others, leader),
             },
             FaultKind::Bridge => {
                 let one = one.get(1..).unwrap_or_default();

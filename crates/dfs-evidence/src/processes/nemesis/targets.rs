@@ -19,20 +19,20 @@ impl Nemesis {
     pub(super) async fn targets(
         &mut self,
         fault: &Fault,
-        leader: usize,
+        leader: Option<usize>,
         random: &mut StdRng,
     ) -> Targets {
         let all: Vec<usize> = (0..self.cluster.nodes.len()).collect();
         let masters = self.cluster.places(Role::Master);
         let data_nodes = self.cluster.places(Role::Data);
         match fault.kind {
-            FaultKind::KillLeader | FaultKind::PauseLeader | FaultKind::IsolateLeader => {
-                Ok(vec![leader])
-            }
+            FaultKind::KillLeader
+            | FaultKind::PauseLeader
+            | FaultKind::IsolateLeader
+            | FaultKind::OneWay => leader.map(|leader| vec![leader]).ok_or_else(nobody_leads),
             FaultKind::KillAll | FaultKind::PowerAll | FaultKind::RollingRestart => Ok(all),
             // Between whom is decided with the shape of the partition.
             FaultKind::Halves | FaultKind::Bridge | FaultKind::Ring => Ok(Vec::new()),
-            FaultKind::OneWay => Ok(vec![leader]),
             FaultKind::KillSome | FaultKind::Delay | FaultKind::Loss => some(&all, 4, random),
             FaultKind::Duplicate | FaultKind::Reorder => some(&all, 4, random),
             FaultKind::PowerOne | FaultKind::SlowDisk => some(&all, 1, random),
@@ -45,13 +45,14 @@ impl Nemesis {
                 some(&few, 1, random)
             }
             FaultKind::PauseNode => {
-                let others: Vec<_> = all.into_iter().filter(|p| *p != leader).collect();
+                let others: Vec<_> = all.into_iter().filter(|p| Some(*p) != leader).collect();
                 some(&others, 2, random)
             }
             FaultKind::FailedSync => self.alone(fault.kind, &all, random),
             FaultKind::ReturnOfDead => self.alone(fault.kind, &data_nodes, random),
             FaultKind::SnapshotInstall => {
-                let followers: Vec<_> = masters.into_iter().filter(|p| *p != leader).collect();
+                let followers: Vec<_> =
+                    masters.into_iter().filter(|p| Some(*p) != leader).collect();
                 some(&followers, 1, random)
             }
             FaultKind::Membership => self.damaged(&masters, random).await,
@@ -153,6 +154,10 @@ fn judge(
         0 => Ok(()),
         _ => Err(format!("not every chunk has its copies: {chunks:?}")),
     }
+}
+
+fn nobody_leads() -> String {
+    "nobody leads".to_owned()
 }
 
 /// Between one and `most` of these.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::RecoveryReport;
 use super::adopted::Adopted;
@@ -184,7 +184,18 @@ impl<'a> Recovery<'a> {
         if moved {
             self.sync(&directory)?;
         }
+        self.live.keys().for_each(|number| self.trim(*number));
         Ok(last)
+    }
+
+    /// Gives back what was reserved for a segment: nothing is appended to it any more.
+    fn trim(&self, segment: u64) {
+        let path = self.shared.paths.segment(segment);
+        let file = self.shared.env.disk.open(&path, OpenMode::ReadWrite);
+        let trimmed = file.and_then(|file| file.set_len(file.len()?));
+        if let Err(error) = trimmed {
+            warn!(%error, segment, "room that is reserved for a segment is not given back");
+        }
     }
 
     /// Adopts the records of a segment. Returns whether the file was moved away.

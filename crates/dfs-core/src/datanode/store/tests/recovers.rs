@@ -21,6 +21,22 @@ async fn two_stores_cannot_have_one_directory() {
     open(&disk).await;
 }
 
+/// Each start begins a segment, and reserves all of it.
+#[tokio::test(start_paused = true)]
+async fn starting_again_and_again_takes_no_room() {
+    let disk = MemoryDisk::new(1);
+    let available = || crate::env::Disk::space(&disk, "/disk".as_ref());
+    let mut left = Vec::new();
+    for chunk in 1..=4 {
+        let (store, _) = open(&disk).await;
+        left.push(available().unwrap().available);
+        put(&store, chunk, SMALL).await.unwrap();
+        store.close().await.unwrap();
+    }
+    let taken = left[0] - left[3];
+    assert!(taken < config().segment_size, "{left:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_directory_without_a_stamp_is_not_an_empty_store() {
     let disk = MemoryDisk::new(1);
