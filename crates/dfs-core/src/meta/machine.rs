@@ -8,6 +8,7 @@ use super::command::{Command, Reply, validate};
 use super::namespace::{create, link, remove, rename, setattr, trash, upload};
 use super::nodes::Registration;
 use super::{counters, housekeeping, nodes, sessions, tables};
+use crate::planted::{self, Bug};
 use crate::types::{
     Change, Changed, ClientId, Outcome, Refusal, RefusalKind, RequestId, Timestamp,
 };
@@ -31,6 +32,9 @@ impl StateMachine for MetaMachine {
     ) -> Result<Reply, Fatal> {
         let now = context.time;
         counters::found(state, now)?;
+        if planted::active(Bug::RenameNotAtomic) {
+            rename::remove_old_names(state, now)?;
+        }
         state.keep();
         Ok(match command {
             Command::OpenSession => Reply::Session(sessions::open(state, now)?),
