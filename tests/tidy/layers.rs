@@ -16,7 +16,7 @@ const CORE: &[(&str, &[&str])] = &[
         &["env", "error", "meta", "planted", "proto", "types"],
     ),
     ("datanode", &["env", "error", "planted", "proto", "types"]),
-    ("client", &["env", "error", "proto", "types"]),
+    ("client", &["env", "error", "planted", "proto", "types"]),
     (
         "cluster",
         &[
