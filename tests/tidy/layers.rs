@@ -5,14 +5,18 @@ use super::source::{Source, all, report};
 /// Modules of `dfs-core`, and which of its other modules each may import.
 const CORE: &[(&str, &[&str])] = &[
     ("env", &[]),
+    ("planted", &[]),
     ("testing", &["env"]),
     ("types", &["env"]),
     ("error", &["types"]),
     ("proto", &["env", "types"]),
-    ("meta", &["env", "types"]),
-    ("master", &["env", "error", "meta", "proto", "types"]),
-    ("datanode", &["env", "error", "proto", "types"]),
-    ("client", &["env", "error", "proto", "types"]),
+    ("meta", &["env", "planted", "types"]),
+    (
+        "master",
+        &["env", "error", "meta", "planted", "proto", "types"],
+    ),
+    ("datanode", &["env", "error", "planted", "proto", "types"]),
+    ("client", &["env", "error", "planted", "proto", "types"]),
     (
         "cluster",
         &[
@@ -29,7 +33,9 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ),
     (
         "crates/dfs-node/src/",
-        &["datanode", "env", "error", "master", "proto", "types"],
+        &[
+            "datanode", "env", "error", "master", "planted", "proto", "types",
+        ],
     ),
 ];
 

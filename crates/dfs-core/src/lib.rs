@@ -30,7 +30,7 @@ pub mod proto;
 pub mod testing;
 pub mod types;
 
-pub use dfs_raft::env;
+pub use dfs_raft::{env, planted};
 
 /// The example in the README compiles.
 #[cfg(all(doctest, feature = "embedded"))]

@@ -38,6 +38,7 @@ pub mod env;
 mod error;
 mod machine;
 mod network;
+pub mod planted;
 mod replica;
 pub mod state;
 mod storage;

@@ -30,6 +30,7 @@ use super::error::to_stream_error;
 use super::service::{Next, alive_while, answer};
 use super::store::{Purpose, StoreError};
 use crate::env::BoxStream;
+use crate::planted::{self, Bug};
 use crate::proto::chunk_stream::frame::{FrameKind, read_frame};
 use crate::proto::chunk_stream::{
     Blocks, Finish, Reply, Stored, StreamError, StreamErrorKind, WriteRequest, decode,
@@ -342,6 +343,15 @@ async fn forward(
     while let Some(piece) = pieces.recv().await {
         match piece {
             Piece::Blocks(blocks) => writer.send(blocks).await?,
+            Piece::Finish(finish) if planted::active(Bug::PipelineAcksBeforeTail) => {
+                tokio::spawn(writer.finish(finish));
+                return Ok(Stored {
+                    nodes: forward.iter().map(|target| target.node).collect(),
+                    length: finish.length,
+                    checksum: finish.checksum,
+                    failed: Vec::new(),
+                });
+            }
             Piece::Finish(finish) => return writer.finish(finish).await,
         }
     }

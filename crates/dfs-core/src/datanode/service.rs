@@ -23,6 +23,7 @@ use super::error::to_stream_error;
 use super::pipeline;
 use super::store::{BlockRun, ReplicaReader, StoreError};
 use crate::env::{BoxStream, Connection, Listener};
+use crate::planted::{self, Bug};
 use crate::proto::chunk_stream::frame::{
     Frame, FrameKind, encode, read_frame, write_buffers, write_message,
 };
@@ -30,7 +31,7 @@ use crate::proto::chunk_stream::{
     DataHeader, Deadlines, ReadRequest, Reply, Request, StreamError, StreamErrorKind, decode,
 };
 use crate::proto::hello::{self, HelloReply, Service};
-use crate::types::checksum::verify_blocks;
+use crate::types::checksum::{block_crcs, verify_blocks};
 use crate::types::limits::BLOCK_LEN;
 use crate::types::{ByteRange, ChunkId, NodeId};
 
@@ -348,6 +349,9 @@ async fn read_verified(replica: &ReplicaReader, range: ByteRange) -> Result<Bloc
         }
         run => run?,
     };
+    if planted::active(Bug::ChecksumNotVerifiedOnRead) {
+        run.crcs = block_crcs(&run.bytes);
+    }
     match verify_blocks(&run.bytes, &run.crcs) {
         Ok(()) if !run.bytes.is_empty() => Ok(run),
         Ok(()) => Err(StoreError::Invalid(format!("no bytes at {range}"))),

@@ -16,6 +16,7 @@ use super::MasterConfig;
 use super::leader::Leading;
 use crate::env::{BoxStream, Env, Network};
 use crate::meta::{Command, MetaMachine, Reply};
+use crate::planted::{self, Bug};
 use crate::proto::error::RpcError;
 use crate::proto::hello::{self, HELLO_TIMEOUT, Hello, Service};
 use crate::proto::metadata::Stamped;
@@ -125,6 +126,9 @@ impl Shared {
                 })
             }
             Err(ProposeError::NotLeader(leader)) => Err(not_leader(leader)),
+            Err(ProposeError::Unknown(why)) if planted::active(Bug::UnknownReportedAsRefused) => {
+                Err(Refusal::new(RefusalKind::Conflict, why).into())
+            }
             Err(ProposeError::Unknown(why)) => Err(RpcError::Unknown(why)),
             Err(ProposeError::Unavailable(why)) => Err(RpcError::Unavailable(why)),
             Err(ProposeError::Invalid(why)) => Err(Refusal::new(RefusalKind::TooLarge, why).into()),

@@ -9,6 +9,7 @@ use super::namespace::{create, link, remove, rename, setattr, trash, upload};
 use super::nodes::Registration;
 use super::sessions::Remembered;
 use super::{counters, housekeeping, nodes, sessions, tables};
+use crate::planted::{self, Bug};
 use crate::types::{Change, Changed, ClientId, Refusal, RefusalKind, RequestId, Timestamp};
 
 /// The metadata of a file system as a replicated state machine.
@@ -30,6 +31,9 @@ impl StateMachine for MetaMachine {
     ) -> Result<Reply, Fatal> {
         let now = context.time;
         counters::found(state, now)?;
+        if planted::active(Bug::RenameNotAtomic) {
+            rename::remove_old_names(state, now)?;
+        }
         state.keep();
         Ok(match command {
             Command::OpenSession => Reply::Session(sessions::open(state, now)?),

@@ -26,6 +26,7 @@ use super::machine::{Stop, refuse};
 use super::namespace::purge::Budget;
 use super::namespace::upload;
 use super::tables::{Meta, Moment, REPLIES, SESSION_AGES, SESSIONS};
+use crate::planted::{self, Bug};
 use crate::types::limits::{REQUESTS_PER_CLIENT_MAX, SESSION_TTL};
 use crate::types::{ClientId, Outcome, RefusalKind, RequestId, Rev, Timestamp};
 
@@ -114,7 +115,9 @@ pub(crate) fn begin(
             format!("{request}: answered and forgotten"),
         );
     }
-    if let Some(remembered) = state.get(REPLIES, &(client, sequence))? {
+    if let Some(remembered) = state.get(REPLIES, &(client, sequence))?
+        && !planted::active(Bug::RepeatedRequestExecutedTwice)
+    {
         return Ok(Some(remembered));
     }
     let needed_from = session.forgotten_below.max(answered_below);

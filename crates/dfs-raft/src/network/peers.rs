@@ -24,6 +24,7 @@ use super::{Client, Dial, client, snapshots};
 use crate::config::ReplicaConfig;
 use crate::env::Env;
 use crate::error::Fatal;
+use crate::planted::{self, Bug};
 use crate::replica::failure::Failure;
 use crate::storage::directory::Stamp;
 use crate::storage::snapshot::SnapshotData;
@@ -330,13 +331,21 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             return Err(RPCError::Unreachable(Unreachable::new(&e)));
         }
         // openraft proposes one heartbeat interval, which a slow disk exceeds.
-        let deadline = self.peers.config().rpc_timeout;
+        let config = self.peers.config();
+        let hasty = planted::active(Bug::AcknowledgeBeforeQuorum) && !request.entries.is_empty();
+        let deadline = match hasty {
+            true => config.heartbeat_interval,
+            false => config.rpc_timeout,
+        };
         let answer = self
             .append
             .call(deadline, async move |client, context, header| {
                 client.append(context, header, request.into()).await
             });
-        Ok(answer.await.map_err(rpc_error)?.into())
+        match answer.await {
+            Err(_) if hasty => Ok(AppendEntriesResponse::Success),
+            answer => Ok(answer.map_err(rpc_error)?.into()),
+        }
     }
 
     async fn vote(

@@ -67,7 +67,13 @@ pub(crate) async fn send(
         });
         sent.await.map_err(streaming_error)?;
     }
-    let end = End::new(transfer, &vote, cursor.rows, view.digest.0, &view.position);
+    let end = End::new(
+        transfer,
+        &vote,
+        cursor.rows,
+        cursor.digest.0,
+        &view.position,
+    );
     let ended = connection.call(deadline, async move |client, context, header| {
         client.end_snapshot(context, header, end).await
     });

@@ -18,6 +18,7 @@ use crate::machine::{Rev, StateMachine};
 use crate::network::Dial;
 use crate::network::peers::Peers;
 use crate::network::snapshots::Incoming;
+use crate::planted::{self, Bug};
 use crate::storage::directory::{Directory, Identity, Phase, disk_failed};
 use crate::storage::log::file::{Contents, LogFile};
 use crate::storage::log::segment::Change;
@@ -232,6 +233,9 @@ fn open_files<M: StateMachine>(
         }
     }
     let state = State::open(env, machine, directory, config, failure, !clean)?;
+    if planted::active(Bug::UncleanStartTrustsState) && !clean {
+        state.claim(contents.notes.committed)?;
+    }
     Ok((Arc::new(log), contents, Arc::new(state)))
 }
 
@@ -240,6 +244,9 @@ pub(crate) fn purge_gate<M: StateMachine>(state: Arc<State<M>>) -> PurgeGate {
     Arc::new(move |index| {
         let state = state.clone();
         Box::pin(async move {
+            if planted::active(Bug::LogPurgedPastDurableState) {
+                return Ok(());
+            }
             let durable = state.make_durable_to(index).await;
             let durable = durable.map_err(io::Error::other)?;
             match durable.is_some_and(|rev| rev.index >= index) {
@@ -267,7 +274,7 @@ fn raft_config(config: &ReplicaConfig, identity: &Identity) -> Result<Config, Fa
         max_payload_entries: 1024,
         enable_pre_vote: Some(true),
         // A restarted leader would serve reads from a state it has not caught up to.
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(planted::active(Bug::LeaderRestore)),
         // The lease is as long as the longest election timeout.
         quorum_loss_probe_interval: Some(2 * election_max + 100),
         ..Config::default()

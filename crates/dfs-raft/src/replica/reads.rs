@@ -22,6 +22,7 @@ use crate::error::{LeaderHint, ReadError};
 use crate::machine::{Rev, StateMachine};
 use crate::network::message::Refusal;
 use crate::network::peers::{CallError, Purpose};
+use crate::planted::{self, Bug};
 use crate::types;
 
 /// A reader of a round.
@@ -54,9 +55,17 @@ pub(super) async fn serve<M: StateMachine>(node: Arc<Node<M>>, mut queue: mpsc::
 
 impl<M: StateMachine> Node<M> {
     async fn read_round(&self) -> Result<Reading, ReadError> {
+        if planted::active(Bug::StaleRead) {
+            return self.read_now();
+        }
         let index = loop {
             let asked = match self.read_index().await {
                 Err(ReadError::NotLeader(Some(leader))) => self.ask_read_index(leader).await?,
+                Err(ReadError::NotLeader(None))
+                    if planted::active(Bug::FollowerReadWithoutLeader) =>
+                {
+                    Some(Rev::default())
+                }
                 result => Some(result?),
             };
             match asked {
@@ -105,6 +114,7 @@ impl<M: StateMachine> Node<M> {
         });
         match answer.await {
             Ok(rev) => Ok(Some(rev)),
+            Err(_) if planted::active(Bug::FollowerReadWithoutLeader) => Ok(Some(Rev::default())),
             Err(CallError::Unreachable(..)) => Ok(None),
             Err(CallError::Refused(_, Refusal::NotLeader { .. })) => {
                 Err(ReadError::NotLeader(None))

@@ -6,6 +6,7 @@ use crc_fast::{CrcAlgorithm, Digest as Crc};
 use twox_hash::XxHash3_128;
 
 use crate::error::Fatal;
+use crate::planted::{self, Bug};
 
 const CRC_LEN: usize = 4;
 
@@ -31,6 +32,7 @@ pub(crate) fn seal(table: &str, key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
 pub(crate) fn unseal<'a>(table: &str, key: &[u8], sealed: &'a [u8]) -> Result<&'a [u8], Fatal> {
     match sealed.split_last_chunk::<CRC_LEN>() {
         Some((value, crc)) if row_crc(table, key, value) == *crc => Ok(value),
+        Some((value, _)) if planted::active(Bug::RowChecksumNotVerified) => Ok(value),
         _ => Err(Fatal::new(format!(
             "table `{table}`: the row with key {} fails its checksum",
             key.iter().map(|b| format!("{b:02x}")).collect::<String>(),

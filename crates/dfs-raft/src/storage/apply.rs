@@ -6,6 +6,7 @@ use super::codec::{decode_members, decode_rev, encode_members, encode_rev};
 use crate::env::Timestamp;
 use crate::error::Fatal;
 use crate::machine::{ApplyContext, Rev, StateMachine};
+use crate::planted::{self, Bug};
 use crate::state::{LocalNotes, ReadNotes, ReadState, StateDb, StateTxn, Table, Value};
 use crate::types::{
     self, Answer, Entry, MemberId, Membership, Outcome, Proposal, StoredMembership,
@@ -136,7 +137,10 @@ impl Batch {
             EntryPayload::Blank => Ok(Answer::Nothing),
             EntryPayload::Normal(Proposal::Command { time, command }) => {
                 // The clock of a leader may be behind that of the one before.
-                self.time = self.time.max(time);
+                self.time = match planted::active(Bug::LogTimeGoesBack) {
+                    true => time,
+                    false => self.time.max(time),
+                };
                 let command = M::Command::from_bytes(&command).map_err(|e| {
                     Fatal::with_source(format!("the command of entry {rev} cannot be read"), e)
                 })?;

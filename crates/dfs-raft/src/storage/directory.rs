@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::codec::{decode_stamp, encode_stamp};
 use crate::env::{Disk, DiskFile, DiskLock, OpenMode};
 use crate::error::Fatal;
+use crate::planted::{self, Bug};
 use crate::types::{ClusterId, MemberId};
 
 const LOCK: &str = "lock";
@@ -102,6 +103,9 @@ impl Directory {
 
     /// Makes the names in it durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
+        if planted::active(Bug::LogDirectoryNotSynced) {
+            return Ok(());
+        }
         self.disk.sync_directory(&self.path)
     }
 

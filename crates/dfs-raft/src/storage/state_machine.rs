@@ -20,9 +20,12 @@ use crate::config::ReplicaConfig;
 use crate::env::{Env, OpenMode, Timestamp};
 use crate::error::Fatal;
 use crate::machine::{Rev, StateMachine};
+use crate::planted::{self, Bug};
 use crate::replica::failure::Failure;
 use crate::state::{Digest, StateDb, View};
-use crate::types::{self, Entry, LogId, MemberId, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::types::{
+    self, Entry, LogId, MemberId, Proposal, SnapshotMeta, StoredMembership, TypeConfig,
+};
 
 /// Digests kept, one for each of the last multiples of the interval.
 const DIGESTS_KEPT: usize = 8;
@@ -196,6 +199,16 @@ impl<M: StateMachine> State<M> {
         *self.durable.borrow()
     }
 
+    /// Says that entries are applied which may not be: a planted bug.
+    pub(crate) fn claim(&self, applied: Option<Rev>) -> Result<(), Fatal> {
+        let mut position = self.position()?;
+        position.applied = position.applied.max(applied);
+        self.db().write(true, |_, notes| position.write(notes))?;
+        self.applied.send_replace(position.applied);
+        self.durable.send_replace(position.applied);
+        Ok(())
+    }
+
     /// A snapshot of what is applied.
     pub(crate) fn snapshot(&self) -> Result<SnapshotView, Fatal> {
         let (view, notes) = self.db().view_with_notes()?;
@@ -247,7 +260,7 @@ impl<M: StateMachine> State<M> {
         while let Some(frame) = from.next_frame(&mut cursor).map_err(FrameError::Fatal)? {
             receiver.frame(&frame)?;
         }
-        receiver.finish(cursor.rows, from.digest, position)
+        receiver.finish(cursor.rows, cursor.digest, position)
     }
 
     async fn apply_entries(
@@ -268,6 +281,10 @@ impl<M: StateMachine> State<M> {
         // Those who wait hear of it from the thread that applied, one switch of threads earlier.
         let work = move || {
             let db = state.db();
+            let entries = match planted::active(Bug::ClockInApply) {
+                true => at_time(entries, state.env.clock.now()),
+                false => entries,
+            };
             let outcomes = apply_batch(&db, &state.machine, entries, durable)?;
             if let Some(last) = outcomes.last() {
                 state.compare_clock(last.time);
@@ -324,6 +341,16 @@ fn weight(entry: &Entry) -> usize {
     }
 }
 
+/// Gives commands another time than the leader did: a planted bug.
+fn at_time(mut entries: Vec<Entry>, now: Timestamp) -> Vec<Entry> {
+    for entry in &mut entries {
+        if let EntryPayload::Normal(Proposal::Command { time, .. }) = &mut entry.payload {
+            *time = now;
+        }
+    }
+    entries
+}
+
 fn meta(position: &Position) -> SnapshotMeta {
     Meta {
         last_log_id: position.applied.map(types::log_id),
@@ -358,7 +385,9 @@ impl<M: StateMachine> RaftSnapshotBuilder<TypeConfig> for StateStore<M> {
     async fn build_snapshot(&mut self) -> io::Result<TakenSnapshot> {
         // What a snapshot includes may be cut from the log, so it must be on disk first.
         let snapshot = self.take()?;
-        if let Some(last) = &snapshot.meta.last_log_id {
+        if let Some(last) = &snapshot.meta.last_log_id
+            && !planted::active(Bug::LogPurgedPastDurableState)
+        {
             let durable = self.0.make_durable_to(last.index).await;
             durable.map_err(io::Error::other)?;
         }

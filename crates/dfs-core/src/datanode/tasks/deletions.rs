@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::planted::{self, Bug};
 use crate::types::ChunkId;
 
 /// Chunks whose replicas here are to be deleted.
@@ -25,6 +26,9 @@ impl Deletions {
 
     /// The replica is wanted: an order that has not begun is void.
     pub(super) fn want(&mut self, chunk: ChunkId) {
+        if planted::active(Bug::DeletionNotWithdrawn) {
+            return;
+        }
         self.ordered.remove(&chunk);
     }
 

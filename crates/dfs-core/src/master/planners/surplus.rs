@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::Intended;
 use crate::master::view::ClusterView;
+use crate::planted::{self, Bug};
 use crate::types::{ChunkId, NodeId};
 
 /// Most trials at a time.
@@ -43,6 +44,9 @@ pub fn consider(
     };
     if intended.replicas.contains(&node) {
         return Verdict::Settled;
+    }
+    if planted::active(Bug::LastCopyDeleted) {
+        return Verdict::Try(Vec::new());
     }
     let target = usize::from(intended.target.0).max(1);
     let good = |id: &&NodeId| super::repair::is_good(view, chunk, **id);

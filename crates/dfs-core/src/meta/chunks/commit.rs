@@ -22,6 +22,7 @@ use crate::meta::namespace::resolve::{Place, existing, place};
 use crate::meta::namespace::{create, rename, upload};
 use crate::meta::nodes;
 use crate::meta::tables::{CHUNKS, INODES, SPENT};
+use crate::planted::{self, Bug};
 use crate::types::change::{Commit, CommitTarget, NewChunk, Piece, WriteOffset};
 use crate::types::limits::FILE_LEN_MAX;
 use crate::types::{Changed, ClientId, FileKind, InodeId, Location, RefusalKind, Timestamp};
@@ -185,7 +186,10 @@ fn write(
     for piece in &commit.pieces {
         acquire(state, id, piece)?;
     }
-    let cut = extents::replace(state, now, id, offset, end)?;
+    let cut = match planted::active(Bug::ExtentsOverlapAfterTruncate) && offset >= size {
+        true => 0,
+        false => extents::replace(state, now, id, offset, end)?,
+    };
     extents::insert(state, now, id, offset, commit.pieces.iter().map(extent))?;
 
     let added: u64 = commit
@@ -244,6 +248,7 @@ fn add_chunk(
     let chunk = new.chunk;
     match range_state(state, chunk, now)? {
         RangeState::Open(_) => {}
+        RangeState::Expired if planted::active(Bug::ExpiredGrantCommitted) => {}
         RangeState::Expired => return refuse(RefusalKind::GrantExpired, chunk),
         RangeState::Unreserved => {
             return refuse(
@@ -264,13 +269,13 @@ fn add_chunk(
         }
     }
     let (held, min) = (new.replicas.len(), inode.policy.replicas_min.0);
-    if held < usize::from(min) {
+    if held < usize::from(min) && !planted::active(Bug::CommittedAtOneReplica) {
         return refuse(
             RefusalKind::TooFewReplicas,
             format!("{chunk} is on {held}, the policy insists on {min}"),
         );
     }
-    let row = Chunk {
+    let mut row = Chunk {
         inode: id,
         length: new.length,
         checksum: new.checksum,
@@ -278,6 +283,9 @@ fn add_chunk(
         target: inode.policy.replicas,
         replicas: new.replicas.clone(),
     };
+    if planted::active(Bug::HashOrderInApply) {
+        planted::put_in_hash_order(&mut row.replicas);
+    }
     references::insert(state, chunk, &row)?;
     Ok(())
 }

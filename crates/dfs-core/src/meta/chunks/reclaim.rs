@@ -15,6 +15,7 @@ use super::grant::{RangeState, range_state};
 use super::replicas::require_node_and_count;
 use crate::meta::machine::Stop;
 use crate::meta::tables::{CHUNKS, Moment, NODE_RECLAIM, RECLAIM, SPENT};
+use crate::planted::{self, Bug};
 use crate::types::{ChunkId, NodeId, Timestamp};
 
 /// Queues a replica for deletion.
@@ -61,7 +62,8 @@ pub(crate) fn drop_orphans(
     require_node_and_count(state, node, chunks.len())?;
     let mut dropped = Vec::new();
     for chunk in chunks {
-        let is_over = state.get(SPENT, chunk)?.is_some()
+        let is_over = planted::active(Bug::ReclaimIgnoresGrants)
+            || state.get(SPENT, chunk)?.is_some()
             || range_state(state, *chunk, now)? == RangeState::Expired;
         if is_over && state.get(CHUNKS, chunk)?.is_none() {
             queue(state, now, *chunk, node)?;

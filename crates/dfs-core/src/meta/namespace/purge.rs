@@ -15,6 +15,7 @@ use super::dirent::{self, Dirent, directory_of};
 use super::inode::{self, Body, Inode};
 use crate::meta::chunks::extents;
 use crate::meta::tables::{DIRENTS, INODES, PURGE, TRIMS};
+use crate::planted::{self, Bug};
 use crate::types::limits::ROWS_PER_COMMAND_MAX;
 use crate::types::{InodeId, Name, Timestamp};
 
@@ -74,6 +75,9 @@ pub(crate) fn drop_link(
     let mut inode = inode::require(state, id)?;
     inode.links = inode.links.saturating_sub(1);
     if inode.links > 0 {
+        if planted::active(Bug::UnlinkFreesLinkedChunks) {
+            extents::remove_all(state, now, id, budget)?;
+        }
         inode.changed = now;
         budget.spend(1);
         return state.put(INODES, &id, &inode);
@@ -101,6 +105,9 @@ pub(crate) fn remove_inode(
         Body::File { .. } => {
             inode::remove(state, id)?;
             state.remove(TRIMS, &id)?;
+            if planted::active(Bug::UnlinkLeaksChunks) {
+                return Ok(());
+            }
             if !extents::remove_all(state, now, id, budget)? {
                 state.put(PURGE, &id, &Purge::Data)?;
             }

@@ -8,15 +8,18 @@
 //! Onto another name of the same inode nothing happens. What is replaced does not go to the
 //! trash: only removals do.
 
+use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 
 use super::create::put_name;
-use super::dirent;
+use super::dirent::{self, Dirent};
 use super::inode::{self, Body};
 use super::purge::{Budget, drop_link};
 use super::remove::require_empty;
 use super::resolve::{Above, Place, above, place};
 use crate::meta::machine::{Stop, refuse};
+use crate::meta::tables::DIRENTS;
+use crate::planted::{self, Bug};
 use crate::types::{Changed, FileKind, InodeId, Location, RefusalKind, Timestamp};
 
 /// Moves a name.
@@ -48,7 +51,10 @@ pub(crate) fn rename(
         }
         replace(state, now, &target, moved.kind, to)?;
     }
-    dirent::remove(state, source.dir, &source.name, moved, now)?;
+    match planted::active(Bug::RenameNotAtomic) {
+        true => keep_old_name(state, &source)?,
+        false => dirent::remove(state, source.dir, &source.name, moved, now)?,
+    }
     let mut inode = inode::require(state, moved.inode)?;
     inode.changed = now;
     put_name(state, now, &target, moved.inode, &mut inode)?;
@@ -56,6 +62,28 @@ pub(crate) fn rename(
         attr: Some(inode.attr(moved.inode)),
         ..Changed::default()
     })
+}
+
+/// Leaves a name for the next command to remove: a planted bug. It is noted as an entry of a
+/// directory that does not exist.
+fn keep_old_name(state: &mut StateTxn<'_>, source: &Place) -> Result<(), Fatal> {
+    let inode = source.dir;
+    let kind = FileKind::Directory;
+    let note = Dirent { inode, kind };
+    state.put(DIRENTS, &(InodeId(0), source.name.clone()), &note)
+}
+
+/// Removes names that an earlier rename has left: of a planted bug.
+pub(crate) fn remove_old_names(state: &mut StateTxn<'_>, now: Timestamp) -> Result<(), Fatal> {
+    let notes = state.scan_prefix(DIRENTS, &InodeId(0))?;
+    let notes: Vec<_> = notes.collect::<Result<_, Fatal>>()?;
+    for (key, Dirent { inode: dir, .. }) in notes {
+        state.remove(DIRENTS, &key)?;
+        if let Some(entry) = dirent::get(state, dir, &key.1)? {
+            dirent::remove(state, dir, &key.1, entry, now)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes what is at a place so that something of kind `by` can take it.

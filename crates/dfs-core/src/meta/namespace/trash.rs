@@ -17,6 +17,7 @@ use super::resolve::{path_text, place};
 use crate::meta::counters;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::{INODES, Meta, Moment, TRASH, TRASH_EXPIRY};
+use crate::planted::{self, Bug};
 use crate::types::{
     Changed, DfsPath, FileKind, InodeId, Location, Name, RefusalKind, Timestamp, TrashId,
 };
@@ -85,6 +86,10 @@ pub(crate) fn restore(
     to: Option<&Location>,
 ) -> Result<Changed, Stop> {
     let entry = take(state, id)?;
+    if planted::active(Bug::TrashRestoredTwice) {
+        state.put(TRASH, &id, &entry)?;
+        state.put(TRASH_EXPIRY, &(Moment(entry.expires), id), &())?;
+    }
     let at = match to {
         Some(at) => at.clone(),
         None => match entry.path.parse::<DfsPath>() {

@@ -26,6 +26,7 @@ use super::segment::{Change, Header, encode_frame};
 use crate::env::{DiskFile, OpenMode, Random};
 use crate::error::Fatal;
 use crate::machine::Rev;
+use crate::planted::{self, Bug};
 use crate::types::{Entry, Vote};
 
 /// The file that becomes the next segment.
@@ -199,7 +200,7 @@ impl LogFile {
         let number = tail.header.number;
         let written = tail.file.write_at(&frame.bytes, tail.offset);
         written
-            .and_then(|()| tail.file.sync())
+            .and_then(|()| sync(&*tail.file, changes))
             .map_err(|e| disk_failed(&segment_name(number), e))?;
         {
             let mut index = self.index();
@@ -339,6 +340,18 @@ impl NewSegment {
             spare: None,
             failed: false,
         })
+    }
+}
+
+/// Makes durable what was written.
+fn sync(file: &dyn DiskFile, changes: &[Change]) -> io::Result<()> {
+    let appends = |change: &Change| matches!(change, Change::Append { .. });
+    if planted::active(Bug::LogWithoutFsync) && changes.iter().any(appends) {
+        return Ok(());
+    }
+    match file.sync() {
+        Err(_) if planted::active(Bug::FailedLogFsyncRetried) => file.sync(),
+        synced => synced,
     }
 }
 

@@ -33,6 +33,7 @@ use super::condition::Change;
 use super::error::StoreError;
 use super::index::{Entry, Intent};
 use super::quarantine;
+use crate::planted::{self, Bug};
 use crate::types::ChunkId;
 use queue::{Answer, Publish, Reply, Work, gather};
 
@@ -252,6 +253,9 @@ impl Committer {
     }
 
     fn sync_directories(&self, directories: BTreeSet<PathBuf>) -> Result<(), StoreError> {
+        if planted::active(Bug::ChunkDirectoryNotSynced) {
+            return Ok(());
+        }
         for directory in directories {
             let synced = self.shared.env.disk.sync_directory(&directory);
             synced.map_err(|e| StoreError::from_sync(&e, &directory))?;

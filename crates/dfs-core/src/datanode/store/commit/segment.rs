@@ -11,7 +11,6 @@ use std::sync::Arc;
 use tracing::info;
 
 use super::queue::Packed;
-use crate::datanode::store::Shared;
 use crate::datanode::store::error::StoreError;
 use crate::datanode::store::index::{Entry, Place, Scanned};
 use crate::datanode::store::layout::{
@@ -19,7 +18,9 @@ use crate::datanode::store::layout::{
 };
 use crate::datanode::store::open::{Found, scan_segment};
 use crate::datanode::store::quarantine;
+use crate::datanode::store::{Shared, sync_once};
 use crate::env::{DiskFile, OpenMode};
+use crate::planted::{self, Bug};
 
 pub(in crate::datanode::store) struct Segments {
     shared: Arc<Shared>,
@@ -103,7 +104,9 @@ impl Segments {
             return Err(error);
         }
         let sync = |e| StoreError::from_sync(&e, &active.path);
-        active.file.sync().map_err(sync)?;
+        if !planted::active(Bug::SmallChunkWithoutFsync) {
+            sync_once(&*active.file).map_err(sync)?;
+        }
         active.end += bytes.len() as u64;
         *self.live.entry(active.number).or_default() += entries.len() as u64;
         Ok(entries)

@@ -5,6 +5,7 @@ use crate::datanode::store::config::StoreConfig;
 use crate::datanode::store::error::StoreError;
 use crate::datanode::store::layout::{FAN_OUT, Paths, VERSION};
 use crate::env::{Disk, DiskLock, Env};
+use crate::planted::{self, Bug};
 use crate::types::NodeKey;
 
 /// Locks the directory and makes sure that it is a store, or makes it one; says whether it was.
@@ -23,7 +24,9 @@ pub(super) fn claim(
         disk.create_directory(&paths.root)
             .map_err(|e| invalid(&e))?;
     }
-    if !config.initialize && !disk.exists(&paths.stamp()).map_err(|e| invalid(&e))? {
+    let taken_for_new = planted::active(Bug::UnmountedDiskTakenForNew);
+    let initialize = config.initialize || taken_for_new;
+    if !initialize && !disk.exists(&paths.stamp()).map_err(|e| invalid(&e))? {
         return Err(StoreError::Empty(root.to_string()));
     }
     let lock = disk.lock(&paths.lock()).map_err(|e| invalid(&e))?;

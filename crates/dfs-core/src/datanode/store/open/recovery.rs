@@ -19,6 +19,7 @@ use crate::datanode::store::layout::{
 use crate::datanode::store::quarantine;
 use crate::datanode::store::replica::{Opened, read_header};
 use crate::env::{Entry as Listed, OpenMode};
+use crate::planted::{self, Bug};
 use crate::types::ChunkId;
 
 /// Index rows looked at in one go.
@@ -177,7 +178,7 @@ impl<'a> Recovery<'a> {
             };
             // Only what was being written when it stopped can be torn, or not on the disk.
             let fresh = !self.report.index_rebuilt || number == last;
-            if from != u64::MAX {
+            if from != u64::MAX && !planted::active(Bug::SmallChunkIndexTrusted) {
                 moved |= self.segment(number, from, fresh)?;
             }
         }
@@ -416,6 +417,9 @@ impl<'a> Recovery<'a> {
     }
 
     fn set_aside(&mut self, path: &Path, reason: &str) -> Result<(), StoreError> {
+        if planted::active(Bug::UnknownFilesDeleted) {
+            return self.remove(path);
+        }
         let name = quarantine::move_file(self.shared, path, reason)?;
         self.report.quarantined += 1;
         self.report.find(name, reason);

@@ -23,6 +23,7 @@ use crate::datanode::store::index::{Entry, Place};
 use crate::datanode::store::layout::{ReplicaHeader, data_offset_in_file, encode_crcs};
 use crate::datanode::store::space::Promise;
 use crate::env::{DiskFile, OpenMode};
+use crate::planted::{self, Bug};
 use crate::types::ChunkId;
 use crate::types::checksum::{block_count, combine_blocks, verify_blocks};
 use crate::types::limits::BLOCK_LEN;
@@ -366,6 +367,9 @@ impl Part {
                 Ok(())
             })
             .await?;
+        if planted::active(Bug::LargeChunkWithoutFsync) {
+            return Ok(());
+        }
         shared.sync_file(file, path).await
     }
 
