@@ -12,7 +12,7 @@ use dfs_evidence::history::{Event, Kind, Recorder};
 use dfs_evidence::workloads::{Worker, Workload};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::cluster::{Cluster, DATA_NODES, MASTERS, connect};
 use super::nemesis::Nemesis;
@@ -40,12 +40,14 @@ pub struct Settings {
 }
 
 /// What a run gave.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Outcome {
     /// Its seed.
     pub seed: u64,
     /// Seconds that passed in the simulation.
     pub simulated: f64,
+    /// Seconds that it had a CPU for, as far as the caller says.
+    pub cpu: f64,
     /// Operations by how they ended.
     pub operations: BTreeMap<String, u64>,
     /// Faults that were carried out, by kind.
@@ -54,6 +56,10 @@ pub struct Outcome {
     pub carried_out: Vec<u32>,
     /// Times that another master led.
     pub elections: u64,
+    /// Times that the process that led was killed.
+    pub leaders_killed: u64,
+    /// Times that links between the leader and a majority were cut.
+    pub quorum_cuts: u64,
     /// Times that a process was started again.
     pub restarts: u64,
     /// Directories that a process did not start with.
@@ -64,6 +70,21 @@ pub struct Outcome {
     pub errors: u64,
     /// A number that is the same in every run of the seed.
     pub trace: String,
+}
+
+/// Lets time pass on hosts where nothing happens, and says on how many.
+pub fn idle(long: Duration) -> usize {
+    let mut cluster = Cluster::new(0, 4);
+    let hosts = cluster.servers.iter().map(|server| server.host);
+    let hosts: Vec<_> = hosts.chain(cluster.clients.clone()).collect();
+    for host in &hosts {
+        let nothing = |_: Env| std::future::pending::<()>();
+        cluster.world.start(*host, nothing);
+    }
+    while cluster.world.now() < long {
+        cluster.world.step();
+    }
+    hosts.len()
 }
 
 struct Run {
@@ -281,10 +302,13 @@ impl Run {
         let outcome = Outcome {
             seed,
             simulated,
+            cpu: 0.0,
             operations,
             faults: nemesis.counts(),
             carried_out: nemesis.carried_out(),
             elections: self.cluster.elections,
+            leaders_killed: nemesis.leaders_killed,
+            quorum_cuts: nemesis.quorum_cuts,
             restarts: self.cluster.restarts,
             refusals: std::mem::take(&mut self.cluster.refusals),
             violations: std::mem::take(&mut self.violations),

@@ -78,11 +78,6 @@ impl Net {
         self.act(|state| state.rules.delay(links, delay));
     }
 
-    /// Connections there are.
-    pub fn connections(&self) -> usize {
-        self.lock().connections()
-    }
-
     /// The network as one host sees it.
     pub fn of(&self, host: HostId) -> Arc<dyn Network> {
         Arc::new(HostNetwork {

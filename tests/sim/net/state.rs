@@ -161,10 +161,6 @@ impl State {
         std::mem::take(&mut self.wakers)
     }
 
-    pub(super) fn connections(&self) -> usize {
-        self.connections.len()
-    }
-
     pub(super) fn add_host(&mut self, name: &str, window: usize) -> HostId {
         let id = self.hosts.len();
         self.names.insert(name.to_owned(), id);

@@ -14,7 +14,7 @@ pub mod log;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_core::env::{Env, Random, SeededRandom};
@@ -172,36 +172,5 @@ impl World {
         for host in &self.hosts {
             self.trace.note([host.disk.changes()]);
         }
-    }
-
-    /// Lets time pass until `done` says so; false if it does not within `limit`.
-    pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&World) -> bool) -> bool {
-        let end = self.now() + limit;
-        loop {
-            if done(self) {
-                return true;
-            }
-            if self.now() >= end {
-                return false;
-            }
-            self.step();
-        }
-    }
-
-    /// Runs a task on a host that runs, to its end; none if that does not come within `limit`.
-    pub fn ask<T: Send + 'static>(
-        &mut self,
-        host: HostId,
-        limit: Duration,
-        task: impl Future<Output = T> + Send + 'static,
-    ) -> Option<T> {
-        let answer = Arc::new(Mutex::new(None));
-        let into = Arc::clone(&answer);
-        self.spawn(host, async move {
-            let value = task.await;
-            *into.lock().unwrap() = Some(value);
-        });
-        self.run_until(limit, |_| answer.lock().unwrap().is_some());
-        answer.lock().unwrap().take()
     }
 }
