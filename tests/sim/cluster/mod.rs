@@ -42,6 +42,8 @@ pub struct Server {
     pub role: Role,
     /// What runs there, if anything does.
     pub probe: Probe,
+    /// It belongs to the cluster.
+    pub present: bool,
     /// Its process is to run.
     pub wanted: bool,
     /// Nothing was ever stored there.
@@ -84,6 +86,7 @@ impl Cluster {
                 host: world.add_host(&name, WINDOWS[0]),
                 role: Role::Master,
                 probe: Probe::default(),
+                present: index < MASTERS,
                 wanted: index < MASTERS,
                 new: true,
                 founds: index == 0,
@@ -98,6 +101,7 @@ impl Cluster {
                 host: world.add_host(&name, WINDOWS[1]),
                 role: Role::DataNode,
                 probe: Probe::default(),
+                present: true,
                 wanted: true,
                 new: true,
                 founds: false,
@@ -248,17 +252,17 @@ impl Cluster {
         }
     }
 
-    /// Addresses of all masters that may be there.
+    /// Addresses of all masters.
     pub fn master_addresses(&self) -> Vec<String> {
         let masters = self.servers.iter().filter(|s| s.role == Role::Master);
-        let wanted = masters.filter(|s| s.wanted);
-        wanted.map(|s| s.address.clone()).collect()
+        let present = masters.filter(|s| s.present);
+        present.map(|s| s.address.clone()).collect()
     }
 
-    /// The servers of a kind that are meant to run.
+    /// The servers of a kind.
     pub fn of(&self, role: Role) -> Vec<usize> {
         let all = 0..self.servers.len();
-        all.filter(|index| self.servers[*index].role == role && self.servers[*index].wanted)
+        all.filter(|index| self.servers[*index].role == role && self.servers[*index].present)
             .collect()
     }
 

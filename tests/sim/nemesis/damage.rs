@@ -57,7 +57,7 @@ impl Nemesis {
 
 /// Everything runs, everyone has caught up, and no chunk lacks a copy.
 fn all_is_well(cluster: &mut Cluster) -> bool {
-    let meant = cluster.servers.iter().filter(|server| server.wanted);
+    let meant = cluster.servers.iter().filter(|server| server.present);
     if running(cluster).len() != meant.count() {
         return false;
     }

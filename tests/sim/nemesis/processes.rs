@@ -62,10 +62,10 @@ pub(super) fn pause(kind: FaultKind, pick: &Pick, cluster: &mut Cluster) -> Opti
 /// The master that waits comes for good: without a vote until one is free.
 pub(super) fn join_the_spare(cluster: &mut Cluster) -> Option<Heal> {
     let spare = &mut cluster.servers[MASTERS];
-    if spare.wanted {
+    if spare.present {
         return None;
     }
-    spare.wanted = true;
+    (spare.present, spare.wanted) = (true, true);
     Some(Heal::Nothing)
 }
 
