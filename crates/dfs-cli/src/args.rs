@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, cat, chmod, chown, completions, cp, df, du, get, ln, ls, mkdir, mv, node, policy, put,
-    rm, stat, status, touch, trash, tree, up,
+    bench, cat, chmod, chown, completions, cp, df, du, get, ln, ls, master, mkdir, mv, node,
+    policy, put, rm, stat, status, touch, trash, tree, up,
 };
 use crate::context::Context;
 use crate::error::Result;
@@ -65,6 +65,7 @@ pub(crate) enum Command {
     Policy(policy::PolicyArgs),
     Trash(trash::TrashArgs),
     Status(status::StatusArgs),
+    Master(master::MasterArgs),
     Node(node::NodeArgs),
     Bench(bench::BenchArgs),
     Completions(completions::CompletionsArgs),
@@ -96,6 +97,7 @@ impl Command {
             Command::Policy(args) => Box::pin(policy::run(args, context)).await,
             Command::Trash(args) => Box::pin(trash::run(args, context)).await,
             Command::Status(args) => Box::pin(status::run(args, context)).await,
+            Command::Master(args) => Box::pin(master::run(args, context)).await,
             Command::Node(args) => Box::pin(node::run(args, context)).await,
             Command::Bench(args) => Box::pin(bench::run(args, context)).await,
             Command::Completions(args) => completions::run(args, context),

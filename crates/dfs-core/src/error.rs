@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::types::{PathError, Refusal, RefusalKind};
+use crate::types::{PathError, Refusal, RefusalKind, Rev};
 
 /// The result of a public operation.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -27,6 +27,7 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     refusal: Option<Refusal>,
+    rev: Option<Rev>,
     outcome_unknown: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -67,6 +68,7 @@ impl Error {
             kind,
             message: message.into(),
             refusal: None,
+            rev: None,
             outcome_unknown: false,
             source: None,
         }))
@@ -82,6 +84,7 @@ impl Error {
             kind,
             message: message.into(),
             refusal: None,
+            rev: None,
             outcome_unknown: false,
             source: Some(source.into()),
         }))
@@ -108,6 +111,7 @@ impl Error {
             },
             message: format!("outcome unknown: {message}"),
             refusal: None,
+            rev: None,
             outcome_unknown: true,
             source: None,
         }))
@@ -124,6 +128,12 @@ impl Error {
         self.0.refusal.as_ref()
     }
 
+    /// The point of history at which a master refused the request, where one did and it was a
+    /// matter of the state: see [`Stamped`](crate::client::Stamped).
+    pub fn rev(&self) -> Option<Rev> {
+        self.0.rev
+    }
+
     /// Whether the same operation may succeed later and repeating it cannot do it twice.
     pub fn is_retryable(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Unavailable { .. }) && !self.0.outcome_unknown
@@ -134,6 +144,18 @@ impl Error {
         self.0.outcome_unknown
     }
 
+    /// The error of a request that a master refused at a point of history, if it had one.
+    pub(crate) fn refused(refusal: Refusal, rev: Option<Rev>) -> Error {
+        Error(Arc::new(Inner {
+            kind: kind_of(refusal.kind),
+            message: refusal.to_string(),
+            refusal: Some(refusal),
+            rev,
+            outcome_unknown: false,
+            source: None,
+        }))
+    }
+
     /// The same error, saying first what was being done: `reading /a: …`.
     #[must_use]
     pub fn context(self, what: impl fmt::Display) -> Error {
@@ -141,6 +163,7 @@ impl Error {
             kind: self.0.kind,
             message: what.to_string(),
             refusal: self.0.refusal.clone(),
+            rev: self.0.rev,
             outcome_unknown: self.0.outcome_unknown,
             source: Some(Box::new(self)),
         }))
@@ -179,13 +202,7 @@ impl std::error::Error for Error {
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Error {
-        Error(Arc::new(Inner {
-            kind: kind_of(refusal.kind),
-            message: refusal.to_string(),
-            refusal: Some(refusal),
-            outcome_unknown: false,
-            source: None,
-        }))
+        Error::refused(refusal, None)
     }
 }
 

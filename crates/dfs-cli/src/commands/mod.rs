@@ -23,6 +23,7 @@ pub(crate) mod rm;
 pub(crate) mod touch;
 pub(crate) mod trash;
 
+pub(crate) mod master;
 pub(crate) mod node;
 pub(crate) mod status;
 

@@ -42,8 +42,9 @@ struct Document {
     inodes: u64,
 }
 
-#[derive(Serialize)]
-struct MasterDocument {
+/// A master, as `--json` shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct MasterDocument {
     member: u64,
     address: String,
     leader: bool,
@@ -151,7 +152,8 @@ fn lines(status: &ClusterStatus, health: Health) -> Vec<String> {
     lines
 }
 
-fn master_table(masters: &[MasterInfo]) -> Table {
+/// The masters as a table.
+pub(crate) fn master_table(masters: &[MasterInfo]) -> Table {
     let mut table = Table::with_head([
         ("id", Align::Left),
         ("address", Align::Left),
@@ -233,18 +235,11 @@ fn admin(state: AdminState) -> &'static str {
 }
 
 fn document(status: &ClusterStatus, health: Health) -> Document {
-    let masters = status.masters.iter().map(|master| MasterDocument {
-        member: master.member,
-        address: master.address.clone(),
-        leader: master.leader,
-        voter: master.voter,
-        log_index: master.log_index,
-    });
     let chunks = &status.chunks;
     Document {
         cluster: status.cluster.to_string(),
         health: health.name(),
-        masters: masters.collect(),
+        masters: status.masters.iter().map(MasterDocument::new).collect(),
         nodes: status.nodes.iter().map(NodeDocument::new).collect(),
         chunks: ChunkDocument {
             total: chunks.total,
@@ -254,6 +249,19 @@ fn document(status: &ClusterStatus, health: Health) -> Document {
             reclaiming: chunks.reclaiming,
         },
         inodes: status.inodes,
+    }
+}
+
+impl MasterDocument {
+    /// Of `master`.
+    pub(crate) fn new(master: &MasterInfo) -> MasterDocument {
+        MasterDocument {
+            member: master.member,
+            address: master.address.clone(),
+            leader: master.leader,
+            voter: master.voter,
+            log_index: master.log_index,
+        }
     }
 }
 

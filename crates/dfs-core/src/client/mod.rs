@@ -55,7 +55,9 @@ pub use location::IntoLocation;
 pub use transfer::{GetOptions, GetSummary, Progress, PutOptions, PutSummary, READ_LEN_MAX};
 pub use write::FileWriter;
 
-pub use crate::proto::metadata::{ChunkHealth, ClusterStatus, Liveness, MasterInfo, NodeInfo};
+pub use crate::proto::metadata::{
+    ChunkHealth, ClusterStatus, Liveness, MasterInfo, NodeInfo, Stamped,
+};
 
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
@@ -155,6 +157,16 @@ impl Client {
         self.inner.metadata.status().await
     }
 
+    /// Takes a master out of the group, for good: started again it stops and says that it is no
+    /// member any more. One that is not in the group is no error. If the group has fewer masters
+    /// than it is meant to have, another that has joined gets the vote.
+    ///
+    /// # Errors
+    /// `Denied` if no majority of the others answers, or it is the last; `Unavailable`.
+    pub async fn remove_master(&self, member: u64) -> Result<()> {
+        self.inner.metadata.remove_master(member).await
+    }
+
     /// Totals of the file system.
     ///
     /// # Errors
@@ -182,13 +194,31 @@ impl Client {
         }
     }
 
-    async fn ask(&self, query: Query) -> Result<Answer> {
+    /// Makes one change, and says which point of history it is: changes with greater points see
+    /// it, those with smaller ones do not. The other methods are made of it.
+    ///
+    /// # Errors
+    /// What the change may be refused for, with that point in [`Error::rev`]; `Unavailable`.
+    pub async fn submit(&self, change: Change) -> Result<Stamped<Changed>> {
         // In boxes, or the futures of programs that use a client are too deep for the compiler.
-        Ok(Box::pin(self.inner.metadata.query(query)).await?.value)
+        Box::pin(self.inner.metadata.change(change)).await
+    }
+
+    /// Answers one question, and says which point of history the answer is of: it has seen the
+    /// changes up to there and no others.
+    ///
+    /// # Errors
+    /// What the question may be refused for, with that point in [`Error::rev`]; `Unavailable`.
+    pub async fn query(&self, query: Query) -> Result<Stamped<Answer>> {
+        Box::pin(self.inner.metadata.query(query)).await
+    }
+
+    async fn ask(&self, query: Query) -> Result<Answer> {
+        Ok(self.query(query).await?.value)
     }
 
     async fn change(&self, change: Change) -> Result<Changed> {
-        Ok(Box::pin(self.inner.metadata.change(change)).await?.value)
+        Ok(self.submit(change).await?.value)
     }
 }
 

@@ -74,7 +74,7 @@ impl From<CallError> for Lost {
             CallError::Silent(why) => Lost::Unavailable(why),
             CallError::Answered(RpcError::NotLeader { leader }) => Lost::NotLeader(leader),
             CallError::Answered(RpcError::Fenced(why)) => Lost::Fenced(why),
-            CallError::Answered(RpcError::Refused(refusal)) => {
+            CallError::Answered(RpcError::Refused { refusal, .. }) => {
                 Lost::Refused(DataNodeError::Refused(refusal.to_string()))
             }
             CallError::Answered(other) => Lost::Unavailable(other.to_string()),

@@ -289,7 +289,7 @@ fn fatal(error: Fatal) -> Error {
 
 fn rpc_error(error: RpcError) -> Error {
     match error {
-        RpcError::Refused(refusal) => refusal.into(),
+        RpcError::Refused { refusal, .. } => refusal.into(),
         RpcError::Internal(_) => Error::new(ErrorKind::Internal, error.to_string()),
         _ => Error::unavailable(error.to_string()),
     }

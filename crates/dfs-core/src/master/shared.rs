@@ -186,7 +186,8 @@ pub(crate) fn unexpected(reply: &Reply) -> RpcError {
     RpcError::Internal(format!("unexpected reply {reply:?}"))
 }
 
-fn not_leader(leader: Option<LeaderHint>) -> RpcError {
+/// Another leads, or none.
+pub(crate) fn not_leader(leader: Option<LeaderHint>) -> RpcError {
     RpcError::NotLeader {
         leader: leader.map(|hint| hint.address),
     }

@@ -18,7 +18,7 @@ use crate::env::{BoxStream, Clock, Env};
 use crate::proto::cluster::{ClusterRpcClient, Heartbeat, Registration};
 use crate::proto::error::RpcError;
 use crate::proto::hello::{self, Hello, Service};
-use crate::proto::metadata::{GrantRequest, MetadataRpcClient};
+use crate::proto::metadata::{GrantRequest, MetadataRpcClient, Stamped};
 use crate::proto::transport::messages;
 use crate::testing::MemoryDisk;
 use crate::types::change::{NewAttr, Removal};
@@ -163,13 +163,18 @@ impl Caller {
     }
 
     async fn change(&self, sequence: u64, change: Change) -> Result<Changed, RpcError> {
+        let changed = self.stamped(sequence, change).await;
+        changed.map(|stamped| stamped.value)
+    }
+
+    async fn stamped(&self, sequence: u64, change: Change) -> Result<Stamped<Changed>, RpcError> {
         let id = RequestId {
             client: self.session,
             sequence,
             answered_below: 1,
         };
         let changed = self.rpc.change(context::current(), id, change).await;
-        changed.unwrap().map(|stamped| stamped.value)
+        changed.unwrap()
     }
 }
 
@@ -220,6 +225,21 @@ async fn garbage_after_a_hello_ends_that_connection_alone() {
             .unwrap()
             .is_ok()
     );
+}
+
+#[tokio::test]
+async fn a_repeated_request_is_answered_with_the_entry_that_did_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let master = leader(&directory).await;
+    let caller = Caller::of(&master).await;
+    let first = caller.stamped(1, create("/a")).await.unwrap();
+    let refused = caller.stamped(2, create("/a")).await.unwrap_err();
+    let RpcError::Refused { rev: Some(rev), .. } = refused.clone() else {
+        panic!("{refused:?}");
+    };
+    assert!(rev > first.rev);
+    assert_eq!(caller.stamped(1, create("/a")).await, Ok(first));
+    assert_eq!(caller.stamped(2, create("/a")).await, Err(refused));
 }
 
 #[tokio::test]

@@ -7,10 +7,9 @@ use super::chunks::{commit, grant, reclaim, replicas};
 use super::command::{Command, Reply, validate};
 use super::namespace::{create, link, remove, rename, setattr, trash, upload};
 use super::nodes::Registration;
+use super::sessions::Remembered;
 use super::{counters, housekeeping, nodes, sessions, tables};
-use crate::types::{
-    Change, Changed, ClientId, Outcome, Refusal, RefusalKind, RequestId, Timestamp,
-};
+use crate::types::{Change, Changed, ClientId, Refusal, RefusalKind, RequestId, Timestamp};
 
 /// The metadata of a file system as a replicated state machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,7 +34,8 @@ impl StateMachine for MetaMachine {
         Ok(match command {
             Command::OpenSession => Reply::Session(sessions::open(state, now)?),
             Command::Client { request, change } => {
-                Reply::Client(apply_request(state, now, request, &change)?)
+                let Remembered { outcome, rev } = apply_request(state, &context, request, &change)?;
+                Reply::Client { rev, outcome }
             }
             Command::ReserveChunkIds { count } => {
                 let reserved = grant::reserve(state, now, count);
@@ -136,14 +136,18 @@ fn settle<T>(
 /// Carries out a client's request, unless it has been before.
 fn apply_request(
     state: &mut StateTxn<'_>,
-    now: Timestamp,
+    context: &ApplyContext,
     request: RequestId,
     change: &Change,
-) -> Result<Outcome, Fatal> {
+) -> Result<Remembered, Fatal> {
+    let (now, rev) = (context.time, context.rev);
     let begun = sessions::begin(state, now, request);
     match settle(state, begun)? {
-        Err(refusal) => return Ok(Err(refusal)),
-        Ok(Some(outcome)) => return Ok(outcome),
+        Err(refusal) => {
+            let outcome = Err(refusal);
+            return Ok(Remembered { outcome, rev });
+        }
+        Ok(Some(first)) => return Ok(first),
         Ok(None) => {}
     }
     // What the session notes about itself stays, whatever becomes of the change.
@@ -151,10 +155,11 @@ fn apply_request(
     let changed = apply_change(state, now, request.client, change);
     let outcome = settle(state, changed)?;
     let busy = matches!(&outcome, Err(refusal) if refusal.kind == RefusalKind::Busy);
+    let answer = Remembered { outcome, rev };
     if !busy {
-        sessions::remember(state, request, &outcome)?;
+        sessions::remember(state, request, &answer)?;
     }
-    Ok(outcome)
+    Ok(answer)
 }
 
 fn apply_change(

@@ -27,7 +27,7 @@ use super::namespace::purge::Budget;
 use super::namespace::upload;
 use super::tables::{Meta, Moment, REPLIES, SESSION_AGES, SESSIONS};
 use crate::types::limits::{REQUESTS_PER_CLIENT_MAX, SESSION_TTL};
-use crate::types::{ClientId, Outcome, RefusalKind, RequestId, Timestamp};
+use crate::types::{ClientId, Outcome, RefusalKind, RequestId, Rev, Timestamp};
 
 /// How many answers may be remembered longer than the client needs them.
 const FORGOTTEN_TOGETHER: u64 = 16;
@@ -51,6 +51,8 @@ pub struct Session {
 pub struct Remembered {
     /// The first answer.
     pub outcome: Outcome,
+    /// The entry that gave it.
+    pub rev: Rev,
 }
 
 dfs_raft::postcard_values!(1: Session, Remembered);
@@ -93,7 +95,7 @@ pub(crate) fn begin(
     state: &mut StateTxn<'_>,
     now: Timestamp,
     request: RequestId,
-) -> Result<Option<Outcome>, Stop> {
+) -> Result<Option<Remembered>, Stop> {
     validate_request(&request)?;
     let RequestId {
         client,
@@ -113,7 +115,7 @@ pub(crate) fn begin(
         );
     }
     if let Some(remembered) = state.get(REPLIES, &(client, sequence))? {
-        return Ok(Some(remembered.outcome));
+        return Ok(Some(remembered));
     }
     let needed_from = session.forgotten_below.max(answered_below);
     if sequence - needed_from >= REQUESTS_PER_CLIENT_MAX {
@@ -148,12 +150,9 @@ pub(crate) fn begin(
 pub(crate) fn remember(
     state: &mut StateTxn<'_>,
     request: RequestId,
-    outcome: &Outcome,
+    answer: &Remembered,
 ) -> Result<(), Fatal> {
-    let remembered = Remembered {
-        outcome: outcome.clone(),
-    };
-    state.put(REPLIES, &(request.client, request.sequence), &remembered)
+    state.put(REPLIES, &(request.client, request.sequence), answer)
 }
 
 /// Closes a session: whatever it asks from now on is refused, and housekeeping removes it.

@@ -2,14 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::Refusal;
+use crate::types::{Refusal, Rev};
 
 /// Why a master did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum RpcError {
     /// The request is refused, whoever is asked.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
+    #[error("{refusal}")]
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// The point of history at which it was looked at; none if it cannot be right at any.
+        rev: Option<Rev>,
+    },
     /// This master does not lead; nothing was done.
     #[error("not the leader")]
     NotLeader {
@@ -32,4 +37,10 @@ pub enum RpcError {
     /// The master found a fault in itself.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+impl From<Refusal> for RpcError {
+    fn from(refusal: Refusal) -> RpcError {
+        RpcError::Refused { refusal, rev: None }
+    }
 }

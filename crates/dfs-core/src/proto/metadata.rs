@@ -38,6 +38,9 @@ pub trait MetadataRpc {
 
     /// The state of the cluster.
     async fn status() -> Result<ClusterStatus, RpcError>;
+
+    /// Takes a master out of the group. One that is not in it is no error.
+    async fn remove_master(member: u64) -> Result<(), RpcError>;
 }
 
 /// A value with the point of history it belongs to: for a change the entry that made it, for a

@@ -353,7 +353,17 @@ fn errors_keep_their_bytes() {
     let mut found = Differences::default();
     let why = || "w".to_owned();
     for (error, golden) in [
-        (Refusal::new(RefusalKind::Exists, "/a").into(), "0001022f61"),
+        (
+            Refusal::new(RefusalKind::Exists, "/a").into(),
+            "0001022f6100",
+        ),
+        (
+            RpcError::Refused {
+                refusal: Refusal::new(RefusalKind::Exists, "/a"),
+                rev: Some(REV),
+            },
+            "0001022f610102ac02",
+        ),
         (
             RpcError::NotLeader {
                 leader: Some(why()),

@@ -16,7 +16,7 @@ pub struct Event {
     pub actor: Actor,
     /// What stage.
     pub kind: Kind,
-    /// The operation, with what it was given.
+    /// The operation, with what it is given.
     pub op: Op,
     /// What it gave, if it ended well.
     pub output: Option<Output>,
@@ -76,8 +76,10 @@ pub enum Op {
     Restore { trash: u64, to: Option<String> },
     /// Asks for attributes.
     Stat { path: String },
-    /// Asks for all names in a directory, in one page.
+    /// Asks for all names in a directory, in one page: at one point of history.
     List { path: String },
+    /// Asks for all names in a directory, page after page: at no one point of history.
+    ListAll { path: String },
     /// Replaces what a register (a small file) holds.
     Set { key: String, number: u64 },
     /// Reads a register.
@@ -105,7 +107,12 @@ pub enum Op {
         blocks: u64,
     },
     /// Sets the length of a file, in blocks.
-    Truncate { path: String, blocks: u64 },
+    Truncate {
+        path: String,
+        file: u64,
+        version: u64,
+        blocks: u64,
+    },
     /// Reads a file of blocks, all of it.
     ReadBlocks { path: String },
     /// A fault begins (`invoke`), has begun (`info`), or is healed (`ok`).
@@ -115,46 +122,51 @@ pub enum Op {
 }
 
 /// What an operation gave.
-#[allow(missing_docs, reason = "fields that are called what they are")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(rename_all = "lowercase")]
 pub enum Output {
-    /// Attributes.
+    /// Attributes of what it was about.
     Node(Node),
-    /// Names in a directory, sorted, with what they lead to.
+    /// Names in a directory, sorted, with the inodes they lead to.
     Names(Vec<(String, u64)>),
     /// What a register holds; nothing if it does not exist.
-    Number { number: Option<u64> },
+    Number(Option<u64>),
     /// What a removal put into the trash.
-    Trash { trash: Option<u64> },
+    Trash(Option<u64>),
     /// What a file holds.
     Blocks(Vec<Block>),
-    /// Where bytes went, in blocks.
-    Offset { first: u64 },
+    /// Where blocks went: the first of them.
+    Offset(u64),
 }
 
 /// Attributes that checkers look at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// The inode's id.
     pub inode: u64,
     /// Whether it is a directory.
     pub directory: bool,
-    /// Length in bytes; 0 for directories.
+    /// Length of a file in bytes; 0 for directories.
     pub size: u64,
-    /// Names it has.
+    /// Names that lead to it; for a directory 2 and its subdirectories.
     pub links: u64,
 }
 
 /// What a block of 4 KiB says of itself.
-#[allow(missing_docs, reason = "fields that are called what they are")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Block {
     /// All zero: never written.
     Hole,
-    /// Written: which file, which write, which place in the file it was written for.
-    Data { file: u64, version: u64, place: u64 },
+    /// Written.
+    Data {
+        /// Which file it was written for.
+        file: u64,
+        /// By which write.
+        version: u64,
+        /// Which block of the file it was to be; in an append, which of those added.
+        place: u64,
+    },
     /// Neither: torn, mixed or foreign bytes.
     Bad,
 }

@@ -1,31 +1,51 @@
 //! Takes events down while they happen.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dfs_core::types::Rev;
 
+use super::lines::line;
 use super::{Actor, Event, Kind, Op, Output};
 
 /// Takes events down, in one order. Clones write to one history.
 #[derive(Clone)]
 pub struct Recorder {
-    events: Arc<Mutex<Vec<Event>>>,
+    book: Arc<Mutex<Book>>,
     now: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Book {
+    events: Vec<Event>,
+    sink: Option<Box<dyn Write + Send>>,
+    failure: Option<io::Error>,
 }
 
 impl Recorder {
     /// An empty history whose times come from `now`: nanoseconds, never going back.
     pub fn new(now: impl Fn() -> u64 + Send + Sync + 'static) -> Recorder {
         Recorder {
-            events: Arc::default(),
+            book: Arc::default(),
             now: Arc::new(now),
         }
     }
 
+    /// The same, and each event is a line in `sink` before anything else happens. If that is a
+    /// file without a buffer, the lines survive the death of this process.
+    pub fn with_sink(
+        now: impl Fn() -> u64 + Send + Sync + 'static,
+        sink: impl Write + Send + 'static,
+    ) -> Recorder {
+        let recorder = Recorder::new(now);
+        recorder.lock().sink = Some(Box::new(sink));
+        recorder
+    }
+
     /// An operation is about to be sent.
     pub fn invoke(&self, actor: Actor, op: Op) -> Pending {
-        self.push(actor, Kind::Invoke, op.clone(), None, None, None);
+        self.push(actor, Kind::Invoke, op.clone(), End::default());
         Pending {
             recorder: self.clone(),
             actor,
@@ -35,36 +55,45 @@ impl Recorder {
 
     /// All events so far.
     pub fn events(&self) -> Vec<Event> {
-        self.lock().clone()
+        self.lock().events.clone()
     }
 
-    fn push(
-        &self,
-        actor: Actor,
-        kind: Kind,
-        op: Op,
-        output: Option<Output>,
-        rev: Option<Rev>,
-        error: Option<String>,
-    ) {
-        let mut events = self.lock();
-        let index = events.len() as u64;
-        // Taken under the lock, so that times do not contradict the order.
-        let time = (self.now)();
-        events.push(Event {
-            index,
-            time,
+    /// Why lines are missing in the sink, if any are: such a history is not to be trusted.
+    pub fn failure(&self) -> Option<String> {
+        self.lock().failure.as_ref().map(ToString::to_string)
+    }
+
+    fn push(&self, actor: Actor, kind: Kind, op: Op, end: End) {
+        let mut book = self.lock();
+        // Taken under the lock, and never twice the same: times do not contradict the order.
+        let least = book.events.last().map_or(0, |last| last.time + 1);
+        let event = Event {
+            index: book.events.len() as u64,
+            time: (self.now)().max(least),
             actor,
             kind,
             op,
-            output,
-            rev,
-            error,
-        });
+            output: end.output,
+            rev: end.rev,
+            error: end.error,
+        };
+        book.write(&event);
+        book.events.push(event);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Event>> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn write(&mut self, event: &Event) {
+        if let Some(sink) = &mut self.sink {
+            let written = sink.write_all(line(event).as_bytes());
+            if let Err(error) = written.and_then(|()| sink.flush()) {
+                self.failure.get_or_insert(error);
+            }
+        }
     }
 }
 
@@ -72,6 +101,13 @@ impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recorder").finish_non_exhaustive()
     }
+}
+
+#[derive(Debug, Default)]
+struct End {
+    output: Option<Output>,
+    rev: Option<Rev>,
+    error: Option<String>,
 }
 
 /// An operation that has begun. Dropped without an end it stays unfinished: nobody knows whether
@@ -87,25 +123,26 @@ pub struct Pending {
 impl Pending {
     /// It was done.
     pub fn ok(self, output: Option<Output>, rev: Option<Rev>) {
-        self.end(Kind::Ok, output, rev, None);
+        let error = None;
+        self.end(Kind::Ok, End { output, rev, error });
     }
 
-    /// It was provably not done.
+    /// It was provably not done. An error begins with its stable name: `NotFound: /a`.
     pub fn fail(self, error: impl Into<String>, rev: Option<Rev>) {
-        self.end(Kind::Fail, None, rev, Some(error.into()));
+        let (output, error) = (None, Some(error.into()));
+        self.end(Kind::Fail, End { output, rev, error });
     }
 
     /// It is not known whether it was done.
     pub fn info(self, error: impl Into<String>) {
-        self.end(Kind::Info, None, None, Some(error.into()));
+        let end = End {
+            error: Some(error.into()),
+            ..End::default()
+        };
+        self.end(Kind::Info, end);
     }
 
-    fn end(self, kind: Kind, output: Option<Output>, rev: Option<Rev>, error: Option<String>) {
-        let Pending {
-            recorder,
-            actor,
-            op,
-        } = self;
-        recorder.push(actor, kind, op, output, rev, error);
+    fn end(self, kind: Kind, end: End) {
+        self.recorder.push(self.actor, kind, self.op, end);
     }
 }

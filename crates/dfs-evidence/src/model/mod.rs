@@ -1,1 +1,261 @@
-//! A namespace as it should be: sequential, plain, in memory.
+//! A namespace as it should be: sequential, plain, in memory, cheap to copy.
+//!
+//! It knows nothing of how the masters do it. It is told one operation after the other and what
+//! each gave, and says whether that is right. Ids are the cluster's choice: the model calls an
+//! item by the number of the operation that made it, and learns its id when one is first seen.
+//! So the same operations in another order give an equal namespace, and an operation whose answer
+//! was lost can be part of it.
+//!
+//! Files have no bytes here. Symbolic links and policies are left out; what is removed goes to
+//! the trash unless the operation says otherwise, and stays there.
+
+mod admit;
+mod footprint;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+pub use admit::Seen;
+pub use footprint::Footprint;
+use footprint::Key;
+use plan::Plan;
+
+use crate::history::Op;
+
+/// What the root is called, and all that was there at the beginning is called less than this.
+const FIRST: u64 = 1 << 40;
+const ROOT: u64 = 0;
+
+/// Why an operation is refused, by the stable name of the masters' reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused(pub &'static str);
+
+/// All reasons that the model knows of. Others depend on what it does not hold.
+const REASONS: [&str; 7] = [
+    "NotFound",
+    "Exists",
+    "NotADirectory",
+    "IsADirectory",
+    "NotEmpty",
+    "IntoItself",
+    "NotPermitted",
+];
+
+/// What an operation gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gave {
+    /// Attributes of an item.
+    Node(u64),
+    /// The names in a directory.
+    Names(u64),
+    /// An entry of the trash, or none.
+    Trash(Option<u64>),
+}
+
+/// Directories, files, and what was removed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Namespace {
+    items: BTreeMap<u64, Item>,
+    trash: BTreeMap<u64, Trashed>,
+    /// By the ids of the cluster, those of items that are gone as well.
+    inodes: BTreeMap<u64, u64>,
+    trash_ids: BTreeMap<u64, u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Item {
+    inode: Option<u64>,
+    /// Names and entries of the trash that lead to it.
+    links: u64,
+    directory: Option<Directory>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+struct Directory {
+    names: BTreeMap<String, u64>,
+    directories: u64,
+    /// The directory it is in, and its name there.
+    place: Option<(u64, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Trashed {
+    item: u64,
+    path: String,
+    id: Option<u64>,
+}
+
+impl Default for Namespace {
+    fn default() -> Namespace {
+        Namespace::new()
+    }
+}
+
+impl Namespace {
+    /// With nothing but the root.
+    pub fn new() -> Namespace {
+        let root = Item {
+            inode: None,
+            links: 1,
+            directory: Some(Directory::default()),
+        };
+        Namespace {
+            items: BTreeMap::from([(ROOT, root)]),
+            trash: BTreeMap::new(),
+            inodes: BTreeMap::new(),
+            trash_ids: BTreeMap::new(),
+        }
+    }
+
+    /// With these directories, each after the one it is in, and these files.
+    pub fn with<D: AsRef<str>, F: AsRef<str>>(directories: &[D], files: &[F]) -> Namespace {
+        let mut namespace = Namespace::new();
+        let directories = directories.iter().map(|path| Op::Mkdir {
+            path: path.as_ref().to_owned(),
+        });
+        let files = files.iter().map(|path| Op::Create {
+            path: path.as_ref().to_owned(),
+            exclusive: true,
+        });
+        for (number, op) in (ROOT + 1..).zip(directories.chain(files)) {
+            if let Ok(plan) = namespace.plan(&op, &mut Footprint::off()) {
+                namespace.carry_out(&plan, number);
+            }
+        }
+        namespace
+    }
+
+    /// Carries out the operation of a number, from 0. One that is refused changes nothing.
+    ///
+    /// # Errors
+    /// The reason of the refusal.
+    pub fn apply(&mut self, op: &Op, number: u64) -> Result<Gave, Refused> {
+        let plan = self.plan(op, &mut Footprint::off())?;
+        Ok(self.carry_out(&plan, FIRST + number))
+    }
+
+    /// What the operation would touch now, and whether it would be refused.
+    pub fn touch(&self, op: &Op) -> (Footprint, Result<(), Refused>) {
+        let mut footprint = Footprint::on();
+        let planned = self.plan(op, &mut footprint).map(drop);
+        (footprint, planned)
+    }
+
+    fn item(&self, item: u64) -> Option<&Directory> {
+        self.items.get(&item)?.directory.as_ref()
+    }
+
+    fn is_directory(&self, item: u64) -> bool {
+        self.item(item).is_some()
+    }
+
+    fn directory_mut(&mut self, item: u64) -> Option<&mut Directory> {
+        self.items.get_mut(&item)?.directory.as_mut()
+    }
+
+    fn carry_out(&mut self, plan: &Plan<'_>, fresh: u64) -> Gave {
+        match plan {
+            Plan::Show(gave) => *gave,
+            Plan::Make {
+                dir,
+                name,
+                directory,
+            } => {
+                let item = Item {
+                    inode: None,
+                    links: 1,
+                    directory: directory.then(Directory::default),
+                };
+                self.items.insert(fresh, item);
+                self.enter(*dir, name, fresh);
+                Gave::Node(fresh)
+            }
+            Plan::Link { item, dir, name } => {
+                if let Some(item) = self.items.get_mut(item) {
+                    item.links += 1;
+                }
+                self.enter(*dir, name, *item);
+                Gave::Node(*item)
+            }
+            Plan::Move {
+                item,
+                from: (from, name),
+                to: (to, new_name),
+                replaced,
+            } => {
+                if let Some(replaced) = replaced {
+                    self.leave(*to, new_name, *replaced);
+                    self.drop_link(*replaced);
+                }
+                self.leave(*from, name, *item);
+                self.enter(*to, new_name, *item);
+                Gave::Node(*item)
+            }
+            Plan::Remove {
+                item,
+                dir,
+                name,
+                kept,
+            } => {
+                self.leave(*dir, name, *item);
+                let Some(path) = kept else {
+                    self.drop_link(*item);
+                    return Gave::Trash(None);
+                };
+                let (item, path) = (*item, path.clone());
+                let id = None;
+                self.trash.insert(fresh, Trashed { item, path, id });
+                Gave::Trash(Some(fresh))
+            }
+            Plan::Restore { trash, dir, name } => {
+                let item = self.trash.remove(trash).map_or(ROOT, |entry| entry.item);
+                self.enter(*dir, name, item);
+                Gave::Node(item)
+            }
+        }
+    }
+
+    fn enter(&mut self, dir: u64, name: &str, item: u64) {
+        let is_directory = self.is_directory(item);
+        if let Some(above) = self.directory_mut(dir) {
+            above.names.insert(name.to_owned(), item);
+            above.directories += u64::from(is_directory);
+        }
+        if let Some(directory) = self.directory_mut(item) {
+            directory.place = Some((dir, name.to_owned()));
+        }
+    }
+
+    fn leave(&mut self, dir: u64, name: &str, item: u64) {
+        let is_directory = self.is_directory(item);
+        if let Some(above) = self.directory_mut(dir) {
+            above.names.remove(name);
+            above.directories -= u64::from(is_directory);
+        }
+        if let Some(directory) = self.directory_mut(item) {
+            directory.place = None;
+        }
+    }
+
+    /// Takes one of the things that lead to an item away, and the item with the last of them.
+    fn drop_link(&mut self, item: u64) {
+        let mut doomed = vec![item];
+        while let Some(item) = doomed.pop() {
+            let Some(found) = self.items.get_mut(&item) else {
+                continue;
+            };
+            found.links = found.links.saturating_sub(1);
+            if found.links == 0
+                && let Some(gone) = self.items.remove(&item)
+            {
+                doomed.extend(
+                    gone.directory
+                        .into_iter()
+                        .flat_map(|d| d.names.into_values()),
+                );
+            }
+        }
+    }
+}

@@ -3,10 +3,26 @@
 //! A workload knows what its workers do and how its history is judged; it knows nothing of
 //! faults, nor whether the cluster is simulated.
 
+mod act;
+mod bank;
+pub mod blocks;
+mod contents;
+mod names;
+mod registers;
+mod set;
+mod trash;
 mod worker;
+
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+pub use bank::Bank;
+pub use contents::Contents;
+pub use names::Names;
+pub use registers::Registers;
+pub use set::Set;
+pub use trash::Trash;
 pub use worker::Worker;
 
 use crate::history::Event;
@@ -33,3 +49,23 @@ pub trait Workload: Send + Sync {
     /// What is wrong with the history, one sentence each; the promise's id first: `M1: …`.
     fn check(&self, history: &[Event]) -> Vec<String>;
 }
+
+/// All workloads, with their usual settings.
+pub fn all() -> Vec<Box<dyn Workload>> {
+    vec![
+        Box::new(Registers::default()),
+        Box::new(Names::default()),
+        Box::new(Set::default()),
+        Box::new(Bank::default()),
+        Box::new(Contents::default()),
+        Box::new(Trash::default()),
+    ]
+}
+
+/// The workload of a name.
+pub fn named(name: &str) -> Option<Box<dyn Workload>> {
+    all().into_iter().find(|workload| workload.name() == name)
+}
+
+/// Longer than any clock is moved: within a run nothing expires.
+const TRASH_FOR_LONG: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

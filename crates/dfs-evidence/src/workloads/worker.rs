@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use dfs_core::client::Client;
+use rand::RngExt;
 use rand::rngs::StdRng;
 
 use crate::history::{Actor, Op, Pending, Recorder};
+
+/// How many numbers a process can give away before they touch those of the next.
+const NUMBERS_PER_PROCESS: u64 = 1_000_000;
 
 /// What a worker has: a client of its own, chance of its own, and a place to write to.
 #[derive(Debug)]
@@ -20,12 +25,13 @@ pub struct Worker {
     recorder: Recorder,
     actors: Arc<AtomicU64>,
     actor: u64,
+    given: u64,
     stop: Arc<AtomicBool>,
 }
 
 impl Worker {
-    /// A worker. `actors` counts the processes of the whole history; `stop` is set when it is
-    /// time to end.
+    /// A worker. `actors` counts the processes of the whole history; where several programs
+    /// write one each, they begin far apart. `stop` is set when it is time to end.
     pub fn new(
         number: u64,
         client: Client,
@@ -42,6 +48,7 @@ impl Worker {
             recorder,
             actors,
             actor,
+            given: 0,
             stop,
         }
     }
@@ -59,5 +66,23 @@ impl Worker {
     /// Goes on as another process: after an operation whose outcome is unknown.
     pub fn become_another(&mut self) {
         self.actor = self.actors.fetch_add(1, Ordering::Relaxed);
+        self.given = 0;
+    }
+
+    /// A number that no other operation of the history has. It tells who gave it.
+    pub fn unique(&mut self) -> u64 {
+        self.given += 1;
+        self.actor * NUMBERS_PER_PROCESS + self.given
+    }
+
+    /// Whether something happens that happens in `percent` of cases.
+    pub fn chance(&mut self, percent: u32) -> bool {
+        self.random.random_range(0..100) < percent
+    }
+
+    /// Waits: `mean` on average, twice that at most.
+    pub async fn pause(&mut self, mean: Duration) {
+        let wait = mean.mul_f64(self.random.random_range(0.0..2.0));
+        tokio::time::sleep(wait).await;
     }
 }

@@ -133,6 +133,12 @@ impl Cluster {
         process.ok_or_else(|| does_not_run(place))
     }
 
+    /// The same, to be changed.
+    pub(crate) fn process_mut(&mut self, place: usize) -> std::io::Result<&mut Process> {
+        let process = self.processes.get_mut(place).and_then(Option::as_mut);
+        process.ok_or_else(|| does_not_run(place))
+    }
+
     /// The place of the process with this address.
     pub(crate) fn place_of(&self, address: &str) -> Option<usize> {
         self.addresses.iter().position(|a| a == address)

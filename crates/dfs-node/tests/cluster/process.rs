@@ -92,6 +92,11 @@ impl Process {
         Ok(())
     }
 
+    /// Waits until it has ended by itself, and gives its exit code.
+    pub(crate) async fn ended(&mut self) -> std::io::Result<Option<i32>> {
+        Ok(self.child.wait().await?.code())
+    }
+
     /// SIGTERM, and its exit code.
     pub(crate) async fn stop(mut self) -> std::io::Result<Option<i32>> {
         self.signal("TERM").await?;

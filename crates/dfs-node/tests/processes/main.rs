@@ -13,6 +13,7 @@
 #[path = "../cluster/mod.rs"]
 mod cluster;
 mod directories;
+mod group;
 mod hostile;
 mod reference;
 mod refusals;

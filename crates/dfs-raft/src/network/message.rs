@@ -58,6 +58,8 @@ pub(crate) enum Refusal {
     Invalid(String),
     #[error("it has stopped")]
     Stopped,
+    #[error("who asks was removed from the group")]
+    Removed,
 }
 
 #[tarpc::service]

@@ -23,6 +23,7 @@ use super::outgoing::Outgoing;
 use super::{Client, Dial, client, snapshots};
 use crate::config::ReplicaConfig;
 use crate::env::Env;
+use crate::error::Fatal;
 use crate::replica::failure::Failure;
 use crate::storage::directory::Stamp;
 use crate::storage::snapshot::SnapshotData;
@@ -190,7 +191,12 @@ impl Connection {
         let left = deadline.saturating_sub(started.elapsed());
         match timeout(left, method(client, context(left), self.header)).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
-            Ok(Ok(Err(refusal))) => Err(CallError::Refused(who(), refusal)),
+            Ok(Ok(Err(refusal))) => {
+                if matches!(refusal, Refusal::Removed) {
+                    self.end();
+                }
+                Err(CallError::Refused(who(), refusal))
+            }
             Ok(Err(e)) => {
                 if !matches!(e, RpcError::DeadlineExceeded | RpcError::Server(_)) {
                     self.link.lock().await.client = None;
@@ -202,6 +208,15 @@ impl Connection {
                 self.link.lock().await.client = None;
                 Err(CallError::Broken(who(), RpcError::DeadlineExceeded))
             }
+        }
+    }
+
+    /// This member is none any more, and never will be again.
+    fn end(&self) {
+        if let Some(peers) = self.peers.upgrade() {
+            let member = self.header.from;
+            let why = format!("{member} was removed from the group");
+            peers.failure.stop(Fatal::new(why));
         }
     }
 

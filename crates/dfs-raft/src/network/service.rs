@@ -102,6 +102,25 @@ impl<M: StateMachine> Service<M> {
     }
 }
 
+impl<M: StateMachine> Service<M> {
+    /// The same, for a candidate. One that was removed while it was away does not know it, and
+    /// is told.
+    fn voter(&self, header: &Header) -> Result<Arc<Node<M>>, Refusal> {
+        let node = self.member(header)?;
+        if node.has_member(header.from) {
+            return Ok(node);
+        }
+        match node
+            .state
+            .was_removed(header.from)
+            .map_err(stopped(&node))?
+        {
+            true => Err(Refusal::Removed),
+            false => Ok(node),
+        }
+    }
+}
+
 fn stopped<M: StateMachine>(node: &Node<M>) -> impl Fn(Fatal) -> Refusal {
     let failure = node.failure.clone();
     move |fatal| {
@@ -132,7 +151,7 @@ impl<M: StateMachine> RaftRpc for Service<M> {
     }
 
     async fn vote(self, _: Context, header: Header, request: AskVote) -> Result<Voted, Refusal> {
-        let node = self.member(&header)?;
+        let node = self.voter(&header)?;
         let asked = Instant::now();
         let response = node.raft.vote(request.into()).await;
         let (took, limit) = (asked.elapsed(), node.config.election_timeout_min);
@@ -152,7 +171,7 @@ impl<M: StateMachine> RaftRpc for Service<M> {
         header: Header,
         request: AskVote,
     ) -> Result<Voted, Refusal> {
-        let node = self.member(&header)?;
+        let node = self.voter(&header)?;
         let response = node.raft.pre_vote(request.into()).await;
         Ok(response.map_err(raft_stopped)?.into())
     }

@@ -55,12 +55,15 @@ impl<M: StateMachine> Node<M> {
     }
 
     pub(super) fn is_in_membership(&self) -> bool {
+        self.has_member(self.identity.member)
+    }
+
+    /// Whether it is a member by what is known to be committed.
+    pub(crate) fn has_member(&self, member: MemberId) -> bool {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        metrics
-            .committed_membership_config
-            .get_node(&self.identity.member)
-            .is_some()
+        let members = &metrics.committed_membership_config;
+        members.get_node(&member).is_some()
     }
 
     /// The vote this member has given last.

@@ -67,8 +67,13 @@ pub(crate) fn may_be_member(db: &StateDb, member: MemberId) -> Result<bool, Fata
     let system: SystemTable = db.system_table();
     let view = db.view()?;
     let next = view.get(system, &NEXT_MEMBER)?.unwrap_or(FIRST_JOINER);
-    let removed = view.get(system, &(REMOVED, member.0))?.is_some();
-    Ok((1..next).contains(&member.0) && !removed)
+    Ok((1..next).contains(&member.0) && !was_removed(db, member)?)
+}
+
+/// Whether a member was removed, which is for ever.
+pub(crate) fn was_removed(db: &StateDb, member: MemberId) -> Result<bool, Fatal> {
+    let system: SystemTable = db.system_table();
+    Ok(db.view()?.get(system, &(REMOVED, member.0))?.is_some())
 }
 
 /// Applies entries and returns their outcomes, one each.

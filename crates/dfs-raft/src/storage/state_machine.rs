@@ -13,7 +13,7 @@ use openraft::storage::{
 use openraft::{EntryPayload, SnapshotMeta as Meta};
 use tokio::sync::watch;
 
-use super::apply::{Position, apply_batch, may_be_member};
+use super::apply::{Position, apply_batch, may_be_member, was_removed};
 use super::directory::{Directory, Uncounted, disk_failed, state_name};
 use super::snapshot::{Cursor, FrameError, Received, Receiver, SnapshotData, SnapshotView};
 use crate::config::ReplicaConfig;
@@ -154,6 +154,10 @@ impl<M: StateMachine> State<M> {
 
     pub(crate) fn may_be_member(&self, member: MemberId) -> Result<bool, Fatal> {
         may_be_member(&self.db(), member)
+    }
+
+    pub(crate) fn was_removed(&self, member: MemberId) -> Result<bool, Fatal> {
+        was_removed(&self.db(), member)
     }
 
     /// Makes durable what is applied.

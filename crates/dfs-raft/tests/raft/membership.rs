@@ -111,6 +111,23 @@ async fn a_removed_member_is_never_a_member_again() -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_voter_that_is_removed_while_it_is_away_stops_when_it_comes_back() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let mut cluster = cluster(3, &directory).await?;
+    let leader = cluster.leader().await;
+    let away = (leader + 1) % 3;
+    let id = cluster.replica(away).status()?.unwrap().member;
+    cluster.crash(away);
+    cluster.replica(leader).remove(id).await?;
+    cluster.start_member(away).await?;
+    let mut failed = cluster.replica(away).failed();
+    let why = timeout(WITHIN, failed.wait_for(Option::is_some)).await??;
+    let why = why.as_ref().map(ToString::to_string).unwrap_or_default();
+    assert!(why.contains("removed from the group"), "{why}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_removal_that_would_leave_no_majority_is_refused() -> TestResult {
     let directory = tempfile::tempdir()?;
     let mut cluster = cluster(3, &directory).await?;

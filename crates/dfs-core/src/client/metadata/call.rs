@@ -118,7 +118,7 @@ impl Metadata {
                 masters.not_leader(address, leader.as_deref(), now);
             }
             Attempt::Answered(RpcError::Internal(_)) => masters.failed(address, now),
-            Attempt::Answered(RpcError::Refused(_) | RpcError::OutOfSpace(_)) => {
+            Attempt::Answered(RpcError::Refused { .. } | RpcError::OutOfSpace(_)) => {
                 masters.led(address);
             }
             Attempt::Answered(
@@ -203,7 +203,7 @@ fn context(limit: Duration) -> Context {
 fn unanswered(address: &str, error: CallError) -> Attempt {
     match error {
         // The message could not be put in a frame: it never left.
-        CallError::Send(reason) => Attempt::Answered(RpcError::Refused(Refusal::new(
+        CallError::Send(reason) => Attempt::Answered(RpcError::from(Refusal::new(
             RefusalKind::TooLarge,
             format!("a request: {reason}"),
         ))),
@@ -217,7 +217,9 @@ fn unanswered(address: &str, error: CallError) -> Attempt {
 /// The error of an operation whose last attempt ended so.
 pub(super) fn failure(last: Attempt, uncertain: bool) -> Error {
     let last = match last {
-        Attempt::Answered(RpcError::Refused(refusal)) => return Error::from(refusal),
+        Attempt::Answered(RpcError::Refused { refusal, rev }) => {
+            return Error::refused(refusal, rev);
+        }
         Attempt::Answered(RpcError::OutOfSpace(why)) if !uncertain => {
             return Error::new(ErrorKind::OutOfSpace, format!("out of space: {why}"));
         }

@@ -108,12 +108,12 @@ impl Metadata {
                 Err(failed) => failed,
             };
             match &failed {
-                Attempt::Answered(RpcError::Refused(r))
-                    if r.kind == RefusalKind::SessionExpired =>
+                Attempt::Answered(RpcError::Refused { refusal, .. })
+                    if refusal.kind == RefusalKind::SessionExpired =>
                 {
                     self.forget(&session).await;
                     if attempts.is_uncertain() {
-                        return Err(Error::outcome_unknown(r));
+                        return Err(Error::outcome_unknown(refusal));
                     }
                     // Nothing was done: in another session it is another request.
                     if Instant::now() >= deadline {
@@ -189,6 +189,12 @@ impl Metadata {
     /// The state of the cluster.
     pub(super) async fn status(self: &Arc<Self>) -> Result<ClusterStatus> {
         self.ask(|rpc, context| async move { rpc.status(context).await })
+            .await
+    }
+
+    /// Takes a master out of the group.
+    pub(super) async fn remove_master(self: &Arc<Self>, member: u64) -> Result<()> {
+        self.ask(|rpc, context| async move { rpc.remove_master(context, member).await })
             .await
     }
 

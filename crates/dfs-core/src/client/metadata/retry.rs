@@ -104,7 +104,9 @@ impl Attempts {
             }
             Attempt::Answered(RpcError::Unavailable(_)) => false,
             // Not remembered as an answer: the same request is carried out when it comes again.
-            Attempt::Answered(RpcError::Refused(refusal)) if refusal.kind == RefusalKind::Busy => {
+            Attempt::Answered(RpcError::Refused { refusal, .. })
+                if refusal.kind == RefusalKind::Busy =>
+            {
                 false
             }
             Attempt::Answered(RpcError::Internal(_)) => {
@@ -118,7 +120,7 @@ impl Attempts {
             // An attempt that was lost may still be carried out, and then there is an answer.
             Attempt::Answered(RpcError::OutOfSpace(_)) if self.uncertain => false,
             Attempt::Answered(
-                RpcError::Refused(_) | RpcError::OutOfSpace(_) | RpcError::Fenced(_),
+                RpcError::Refused { .. } | RpcError::OutOfSpace(_) | RpcError::Fenced(_),
             ) => return Next::Stop,
         };
         self.streak += 1;
@@ -189,7 +191,7 @@ mod tests {
     #[test]
     fn a_refusal_and_the_deadline_end_it() {
         let (now, random) = (Instant::now(), SeededRandom::new(1));
-        let refused = RpcError::Refused(Refusal::new(RefusalKind::NotFound, "/a"));
+        let refused = RpcError::from(Refusal::new(RefusalKind::NotFound, "/a"));
         let next = attempts(now).ended(&Attempt::Answered(refused), 3, now, &random);
         assert_eq!(next, Next::Stop);
         let late = now + Duration::from_secs(30);

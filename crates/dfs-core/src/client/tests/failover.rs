@@ -171,7 +171,7 @@ async fn answers_that_promise_nothing_was_done_leave_nothing_unknown() {
     let busy = Refusal::new(RefusalKind::Busy, "/a");
     for answer in [
         RpcError::Unavailable("starting".to_owned()),
-        RpcError::Refused(busy),
+        RpcError::from(busy),
         RpcError::NotLeader { leader: None },
     ] {
         world.fault(Fault::Answer(answer));

@@ -216,4 +216,8 @@ impl MetadataRpc for Server {
     async fn status(self, _: Context) -> Result<ClusterStatus, RpcError> {
         Err(RpcError::Unavailable("not part of the tests".to_owned()))
     }
+
+    async fn remove_master(self, _: Context, _: u64) -> Result<(), RpcError> {
+        Err(RpcError::Unavailable("not part of the tests".to_owned()))
+    }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use dfs_raft::{ChangeError, Member, MemberId, Role};
 
-use crate::master::shared::Shared;
+use crate::master::shared::{Shared, internal, not_leader};
+use crate::proto::error::RpcError;
+use crate::types::{Refusal, RefusalKind};
 
 /// What is to be changed next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,40 @@ pub(in crate::master) async fn run(shared: Arc<Shared>) {
         }
         // Nothing tells of new members.
         tokio::time::sleep(shared.config.tick).await;
+    }
+}
+
+/// Takes a master out of the group, as its leader. To be taken out itself it hands leadership over
+/// and leaves the rest to whoever leads then.
+pub(in crate::master) async fn remove(shared: &Shared, member: MemberId) -> Result<(), RpcError> {
+    let status = shared.status()?;
+    if !status.members.iter().any(|known| known.id == member) {
+        return Ok(());
+    }
+    if member == status.member {
+        let others = status.members.iter().filter(|known| known.id != member);
+        let answering = others.filter(|o| o.role == Role::Voter && o.answers == Some(true));
+        if let Some(heir) = answering.max_by_key(|heir| heir.matched) {
+            let handed = shared.replica.transfer(heir.id).await;
+            handed.map_err(|e| change_failed(e, member))?;
+            return Err(shared.not_leading());
+        }
+    }
+    let removed = shared.replica.remove(member).await;
+    removed.map_err(|e| change_failed(e, member))
+}
+
+fn change_failed(error: ChangeError, member: MemberId) -> RpcError {
+    match error {
+        ChangeError::Refused(why) => Refusal::new(
+            RefusalKind::NotPermitted,
+            format!("removing {member}: {why}"),
+        )
+        .into(),
+        ChangeError::NotLeader(leader) => not_leader(leader),
+        ChangeError::Unavailable(why) => RpcError::Unavailable(why),
+        ChangeError::Unknown(why) => RpcError::Unknown(why),
+        ChangeError::Stopped(fatal) => internal(fatal),
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use dfs_raft::{Consistency, Role};
+use dfs_raft::{Consistency, MemberId, Role};
 use tarpc::context::Context;
 
 use crate::master::grants;
-use crate::master::leader::room;
+use crate::master::leader::{group, room};
 use crate::master::shared::{Shared, unexpected};
 use crate::master::view::NodeView;
 use crate::meta::command::{validate, validate_request};
@@ -19,7 +19,7 @@ use crate::proto::metadata::{
 use crate::types::query::LayoutSource;
 use crate::types::{
     Answer, Change, Changed, ChunkId, ClientId, NodeId, Policy, Query, Refusal, RefusalKind,
-    RequestId,
+    RequestId, Rev,
 };
 
 /// Copies of a new chunk below which the leader has a look at once.
@@ -99,6 +99,14 @@ impl MetadataService {
     }
 }
 
+/// A refusal that this point of history gave.
+fn refused_at(rev: Rev) -> impl FnOnce(Refusal) -> RpcError {
+    move |refusal| RpcError::Refused {
+        refusal,
+        rev: Some(rev),
+    }
+}
+
 /// The chunks of a change that are written with few copies.
 fn with_few_copies(change: &Change) -> Vec<ChunkId> {
     let Change::Commit(commit) = change else {
@@ -141,20 +149,22 @@ impl MetadataRpc for MetadataService {
         loop {
             let change = change.clone();
             let command = Command::Client { request, change };
-            let Stamped { rev, value } = self.shared.propose(command).await?;
-            match value {
-                Reply::Client(Ok(value)) => {
+            let (rev, outcome) = match self.shared.propose(command).await?.value {
+                Reply::Client { rev, outcome } => (rev, outcome),
+                other => return Err(unexpected(&other)),
+            };
+            match outcome {
+                Ok(value) => {
                     self.hint(&few);
                     return Ok(Stamped { rev, value });
                 }
-                Reply::Client(Err(refusal))
+                Err(refusal)
                     if refusal.kind == RefusalKind::Busy && attempts < BUSY_ATTEMPTS_MAX =>
                 {
                     attempts += 1;
                     self.shared.propose(Command::Housekeeping).await?;
                 }
-                Reply::Client(Err(refusal)) => return Err(refusal.into()),
-                other => return Err(unexpected(&other)),
+                Err(refusal) => return Err(refused_at(rev)(refusal)),
             }
         }
     }
@@ -178,7 +188,7 @@ impl MetadataRpc for MetadataService {
         let look = self
             .shared
             .look(reading, move |view| query::answer(view, &query));
-        let mut value = look.await??;
+        let mut value = look.await?.map_err(refused_at(rev))?;
         self.complete(&mut value);
         Ok(Stamped { rev, value })
     }
@@ -207,6 +217,11 @@ impl MetadataRpc for MetadataService {
 
     async fn nodes(self, _: Context) -> Result<Vec<NodeInfo>, RpcError> {
         self.node_infos()
+    }
+
+    async fn remove_master(self, _: Context, member: u64) -> Result<(), RpcError> {
+        self.shared.leading(|_| ())?;
+        group::remove(&self.shared, MemberId(member)).await
     }
 
     async fn status(self, _: Context) -> Result<ClusterStatus, RpcError> {

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::topology::{AdminState, Space, Topology};
 use crate::types::{
-    Change, ChunkId, ClientId, NodeEpoch, NodeId, NodeKey, Outcome, Refusal, RequestId, Timestamp,
+    Change, ChunkId, ClientId, NodeEpoch, NodeId, NodeKey, Outcome, Refusal, RequestId, Rev,
+    Timestamp,
 };
 
 pub use validate::{validate, validate_request};
@@ -111,7 +112,12 @@ pub enum Reply {
     /// To `OpenSession`.
     Session(ClientId),
     /// To `Client`.
-    Client(Outcome),
+    Client {
+        /// The entry that first carried the request out.
+        rev: Rev,
+        /// What became of it.
+        outcome: Outcome,
+    },
     /// To `ReserveChunkIds`.
     ChunkIds(Result<ChunkIds, Refusal>),
     /// To `RegisterNode`.

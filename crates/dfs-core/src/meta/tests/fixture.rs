@@ -114,7 +114,7 @@ impl Machine {
 
     pub(crate) fn request(&mut self, request: RequestId, change: Change) -> Outcome {
         match self.apply(Command::Client { request, change }) {
-            Reply::Client(outcome) => outcome,
+            Reply::Client { outcome, .. } => outcome,
             other => panic!("{other:?}"),
         }
     }

@@ -19,8 +19,8 @@ use crate::meta::tables::*;
 use crate::meta::{Chunk, Inode, Node, NodeLoad};
 use crate::types::{
     AdminState, Attr, Changed, ChunkId, ClientId, FileKind, GroupId, InodeId, Mode, Name,
-    NodeEpoch, NodeId, NodeKey, Policy, Refusal, RefusalKind, ReplicationTarget, Space, Timestamp,
-    Topology, TrashId, UserId,
+    NodeEpoch, NodeId, NodeKey, Policy, Refusal, RefusalKind, ReplicationTarget, Rev, Space,
+    Timestamp, Topology, TrashId, UserId,
 };
 
 const T: Timestamp = Timestamp(300);
@@ -329,14 +329,23 @@ fn others(rows: &mut Rows) {
     for (outcome, golden) in [
         (
             Ok(changed),
-            "0100010500a40307080a0201020304030280804080203c05090301ac020102",
+            "0100010500a40307080a0201020304030280804080203c05090301ac02010203ac02",
         ),
         (
             Err(Refusal::new(RefusalKind::NotFound, "/a")),
-            "010100022f61",
+            "010100022f6103ac02",
         ),
     ] {
-        let row = ((ClientId(258), 300), Remembered { outcome });
+        let row = (
+            (ClientId(258), 300),
+            Remembered {
+                outcome,
+                rev: Rev {
+                    term: 3,
+                    index: 300,
+                },
+            },
+        );
         rows.row(
             table!(REPLIES),
             row,

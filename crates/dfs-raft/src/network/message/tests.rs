@@ -162,6 +162,7 @@ fn answers_keep_their_bytes() {
         leader: Some("h:1".to_owned()),
     };
     assert_eq!(hex(&refusal), "040103683a31");
+    assert_eq!(hex(&Refusal::Removed), "08");
     assert_eq!(hex(&Begun::Transfer(7)), "0007");
     assert_eq!(hex(&Begun::HigherVote(vote())), "01030101");
     assert_eq!(hex(&Transferred::Yes), "00");

@@ -120,7 +120,7 @@ impl Driver {
             request,
             change: change.clone(),
         }) {
-            Reply::Client(outcome) => outcome,
+            Reply::Client { outcome, .. } => outcome,
             other => panic!("{other:?}"),
         }
     }

@@ -106,7 +106,7 @@ pub(super) fn show_answer(answer: Answer) -> String {
 pub(super) fn show_reply(reply: Reply) -> Result<String> {
     let shown = match reply {
         Reply::Session(client) => Ok(format!("{client}\n")),
-        Reply::Client(outcome) => outcome.map(|changed| show_changed(&changed)),
+        Reply::Client { outcome, .. } => outcome.map(|changed| show_changed(&changed)),
         Reply::ChunkIds(ids) => ids.map(|ids| format!("{}..{}\n", ids.start, ids.end)),
         Reply::Node(node) => node.map(|node| format!("{} {}\n", node.node, node.epoch)),
         Reply::AdminState(done) | Reply::Replaced(done) | Reply::Reclaimed(done) => {

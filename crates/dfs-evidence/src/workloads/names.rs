@@ -1,0 +1,120 @@
+//! Names: all that can be done to names, on few of them, so that clients meet.
+
+use std::time::Duration;
+
+use dfs_core::client::Client;
+use dfs_core::error::Result;
+use dfs_core::types::PolicyChange;
+use futures::future::BoxFuture;
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+
+use super::{TRASH_FOR_LONG, Worker, Workload};
+use crate::history::{Event, Op};
+
+const ROOT: &str = "/names";
+/// Some of them are directories, now and then, and some are directories in those.
+const LEAVES: [&str; 5] = ["a", "b", "c", "d", "e"];
+const DIRECTORIES: [&str; 4] = ["", "", "/d", "/e"];
+
+/// Several clients make, move, link, remove and look at a few names.
+#[derive(Debug, Clone)]
+pub struct Names {
+    /// Between two operations of a worker, on average.
+    pub pause: Duration,
+}
+
+impl Default for Names {
+    fn default() -> Names {
+        Names {
+            pause: Duration::from_millis(20),
+        }
+    }
+}
+
+impl Workload for Names {
+    fn name(&self) -> &'static str {
+        "names"
+    }
+
+    fn prepare<'a>(&'a self, client: &'a Client) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async {
+            client.create_dir_all(ROOT).await?;
+            let trash = PolicyChange {
+                trash: Some(TRASH_FOR_LONG),
+                ..PolicyChange::default()
+            };
+            client.set_policy(ROOT, trash).await.map(drop)
+        })
+    }
+
+    fn work(&self, mut worker: Worker) -> BoxFuture<'static, ()> {
+        let pause = self.pause;
+        Box::pin(async move {
+            while !worker.is_stopped() {
+                let op = any(&mut worker);
+                worker.perform(op).await;
+                worker.pause(pause).await;
+            }
+        })
+    }
+
+    fn conclude(&self, mut worker: Worker) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            for directory in DIRECTORIES.iter().skip(1) {
+                let path = format!("{ROOT}{directory}");
+                worker.perform(Op::List { path }).await;
+                for leaf in LEAVES {
+                    let path = format!("{ROOT}{directory}/{leaf}");
+                    worker.perform(Op::Stat { path }).await;
+                }
+            }
+        })
+    }
+
+    fn check(&self, _: &[Event]) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+fn place(worker: &mut Worker) -> String {
+    let directory = DIRECTORIES.choose(&mut worker.random).unwrap_or(&"");
+    let leaf = LEAVES.choose(&mut worker.random).unwrap_or(&"a");
+    format!("{ROOT}{directory}/{leaf}")
+}
+
+fn any(worker: &mut Worker) -> Op {
+    let path = place(worker);
+    match worker.random.random_range(0..100) {
+        0..18 => Op::Create {
+            path,
+            exclusive: worker.chance(50),
+        },
+        18..28 => Op::Mkdir { path },
+        28..42 => Op::Unlink {
+            path,
+            skip_trash: worker.chance(70),
+        },
+        42..60 => Op::Rename {
+            from: path,
+            to: place(worker),
+            replace: worker.chance(70),
+        },
+        60..68 => Op::Link {
+            from: path,
+            to: place(worker),
+        },
+        68..73 => Op::Rmdir { path },
+        73..76 => Op::RemoveTree {
+            path,
+            // What goes for good goes in steps; what goes to the trash goes at once.
+            skip_trash: false,
+        },
+        76..90 => Op::Stat { path },
+        _ => {
+            let directory = DIRECTORIES.choose(&mut worker.random).unwrap_or(&"");
+            let path = format!("{ROOT}{directory}");
+            Op::List { path }
+        }
+    }
+}

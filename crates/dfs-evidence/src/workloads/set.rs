@@ -1,0 +1,62 @@
+//! A set: names that only come. Not one that was acknowledged may be missing.
+
+use std::time::Duration;
+
+use dfs_core::client::Client;
+use dfs_core::error::Result;
+use futures::future::BoxFuture;
+
+use super::{Worker, Workload};
+use crate::history::{Event, Op};
+
+const ROOT: &str = "/set";
+
+/// Several clients make files of unique names, and look at all of them now and then.
+#[derive(Debug, Clone)]
+pub struct Set {
+    /// Between two operations of a worker, on average.
+    pub pause: Duration,
+}
+
+impl Default for Set {
+    fn default() -> Set {
+        Set {
+            pause: Duration::from_millis(10),
+        }
+    }
+}
+
+impl Workload for Set {
+    fn name(&self) -> &'static str {
+        "set"
+    }
+
+    fn prepare<'a>(&'a self, client: &'a Client) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { client.create_dir_all(ROOT).await.map(drop) })
+    }
+
+    fn work(&self, mut worker: Worker) -> BoxFuture<'static, ()> {
+        let pause = self.pause;
+        Box::pin(async move {
+            while !worker.is_stopped() {
+                if worker.chance(2) {
+                    worker.list_all(ROOT).await;
+                }
+                let path = format!("{ROOT}/{}", worker.unique());
+                let exclusive = true;
+                worker.perform(Op::Create { path, exclusive }).await;
+                worker.pause(pause).await;
+            }
+        })
+    }
+
+    fn conclude(&self, mut worker: Worker) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            worker.list_all(ROOT).await;
+        })
+    }
+
+    fn check(&self, _: &[Event]) -> Vec<String> {
+        Vec::new()
+    }
+}
