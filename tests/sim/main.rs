@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use dfs_evidence::faults::FaultKind;
+use dfs_evidence::history::{self, Header};
 use dfs_tests::sim;
 use dfs_tests::sim::run::{Outcome, Settings};
 
@@ -159,9 +160,13 @@ fn run(seed: u64, what: &What, history: Option<PathBuf>, log: Option<&str>, json
     let (mut outcome, events) = sim::run::run(&what.settings(seed));
     outcome.cpu = cpu_seconds();
     if let Some(path) = history {
-        let lines: Vec<String> = events.iter().map(|event| format!("{event:?}\n")).collect();
+        let header = Header {
+            seed,
+            ..Header::default()
+        };
+        let lines = history::write(&header, &events);
         #[allow(clippy::disallowed_methods, reason = "a program that writes a file")]
-        if let Err(error) = std::fs::write(&path, lines.concat()) {
+        if let Err(error) = std::fs::write(&path, lines) {
             eprintln!("error: cannot write {}: {error}", path.display());
         }
     }
@@ -181,7 +186,11 @@ fn show(outcome: &Outcome, what: &What) {
     } = outcome;
     let speed = simulated / cpu;
     println!("seed {seed}: {simulated:.0} simulated seconds, {cpu:.1} CPU-seconds ({speed:.0}x)");
-    println!("  operations: {:?}", outcome.operations);
+    println!(
+        "  {}: {:?}",
+        outcome.workloads.join(", "),
+        outcome.operations
+    );
     println!("  faults: {:?}", outcome.faults);
     println!(
         "  {} elections, {} restarts, {} errors logged, trace {}",

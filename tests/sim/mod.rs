@@ -18,7 +18,6 @@
 )]
 
 mod cluster;
-mod files;
 mod nemesis;
 mod net;
 pub mod run;

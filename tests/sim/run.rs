@@ -9,18 +9,22 @@ use dfs_core::env::{Env, Random};
 use dfs_core::types::{PolicyChange, ReplicationTarget};
 use dfs_evidence::faults::{FaultKind, Schedule, ScheduleConfig};
 use dfs_evidence::history::{Event, Kind, Recorder};
-use dfs_evidence::workloads::{Worker, Workload};
+use dfs_evidence::workloads::{self, Worker, Workload};
+use futures::future::join_all;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use super::cluster::{Cluster, DATA_NODES, MASTERS, connect};
 use super::nemesis::Nemesis;
+use super::verdict;
 use super::world::{Crash, log};
-use super::{files, verdict};
 
-/// Workers of each workload.
-const WORKERS: u64 = 2;
+/// Workers of each workload, in one process.
+const WORKERS: u64 = 3;
+/// Workloads of a run.
+const WORKLOADS: usize = 3;
 /// How long founding, preparing and stopping may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long workers go on after everything is healed.
@@ -48,6 +52,8 @@ pub struct Outcome {
     pub simulated: f64,
     /// Seconds that it had a CPU for, as far as the caller says.
     pub cpu: f64,
+    /// The workloads.
+    pub workloads: Vec<String>,
     /// Operations by how they ended.
     pub operations: BTreeMap<String, u64>,
     /// Faults that were carried out, by kind.
@@ -114,10 +120,9 @@ pub fn schedule(settings: &Settings) -> Schedule {
 
 /// Runs one seed; gives its history too.
 pub fn run(settings: &Settings) -> (Outcome, Vec<Event>) {
-    let workloads: Vec<Arc<dyn Workload>> = vec![Arc::new(files::Files)];
-    // The first client's host founds and concludes.
-    let clients = 1 + workloads.len() * WORKERS as usize;
-    let cluster = Cluster::new(settings.seed, clients);
+    let workloads = choose_workloads(settings.seed);
+    // The first client prepares and concludes.
+    let cluster = Cluster::new(settings.seed, 1 + workloads.len());
     let now = cluster.world.clock();
     let mut run = Run {
         recorder: Recorder::new(move || now.load(Ordering::Relaxed) * 1_000_000),
@@ -131,6 +136,15 @@ pub fn run(settings: &Settings) -> (Outcome, Vec<Event>) {
     let mut nemesis = Nemesis::new(settings.seed, run.recorder.clone());
     run.whole(&mut nemesis, schedule(settings));
     run.outcome(settings.seed, &nemesis)
+}
+
+/// Some of all workloads: a run with few does more of each.
+fn choose_workloads(seed: u64) -> Vec<Arc<dyn Workload>> {
+    let mut random = StdRng::seed_from_u64(seed ^ 0x776f_726b);
+    let mut all = workloads::all();
+    all.shuffle(&mut random);
+    all.truncate(WORKLOADS);
+    all.into_iter().map(Arc::from).collect()
 }
 
 impl Run {
@@ -209,18 +223,24 @@ impl Run {
         }
     }
 
-    /// Starts the process of a client.
+    /// Starts the process of a client: the workers of one workload.
     fn start_worker(&mut self, client: usize) {
-        let number = (client as u64 - 1) % WORKERS;
-        let workload = Arc::clone(&self.workloads[(client - 1) / WORKERS as usize]);
-        let make = self.worker(number);
+        let workload = Arc::clone(&self.workloads[client - 1]);
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|number| (self.worker(number), Counted::new(&self.working)))
+            .collect();
         let config = self.cluster.client_config();
-        let working = Counted::new(&self.working);
         let host = self.cluster.clients[client];
         self.cluster.world.start(host, |env: Env| async move {
-            let client = connect(config, env).await;
-            workload.work(make(client)).await;
-            drop(working);
+            let work = workers.into_iter().map(|(make, working)| {
+                let connected = connect(config.clone(), env.clone());
+                let workload = &workload;
+                async move {
+                    workload.work(make(connected.await)).await;
+                    drop(working);
+                }
+            });
+            join_all(work).await;
             std::future::pending::<()>().await;
         });
     }
@@ -303,6 +323,7 @@ impl Run {
             seed,
             simulated,
             cpu: 0.0,
+            workloads: self.workloads.iter().map(|w| w.name().to_owned()).collect(),
             operations,
             faults: nemesis.counts(),
             carried_out: nemesis.carried_out(),

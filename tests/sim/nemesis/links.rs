@@ -28,7 +28,8 @@ impl Nemesis {
                 Cluster::links(&[leader], &others)
             }
             FaultKind::Halves => {
-                let (mut left, mut right) = (servers[..middle].to_vec(), servers[middle..].to_vec());
+                let (mut left, mut right) =
+                    (servers[..middle].to_vec(), servers[middle..].to_vec());
                 for client in &cluster.clients {
                     match pick.below(3) {
                         0 => left.push(*client),

@@ -38,6 +38,8 @@ pub(super) enum Heal {
     Room(HostId),
     /// A clock is right.
     Clock(HostId),
+    /// The master that had joined leaves for good.
+    Leave(usize),
     /// More processes are to be stopped gently, one every while.
     Rolling(Vec<usize>),
 }
@@ -56,6 +58,8 @@ pub(super) struct Nemesis {
     counts: BTreeMap<String, u64>,
     carried_out: Vec<u32>,
     crashed_clients: Vec<usize>,
+    /// A master that is asked out of the group, and whether it is out or cannot be.
+    leaving: Option<(usize, processes::Removal)>,
     /// The one data node whose disk may be damaged in this run.
     victim: u64,
     /// Coverage: a link between the leader and a majority was cut.
@@ -120,6 +124,7 @@ impl Nemesis {
             counts: BTreeMap::new(),
             carried_out: Vec::new(),
             crashed_clients: Vec::new(),
+            leaving: None,
             victim: seed,
             quorum_cuts: 0,
             leaders_killed: 0,
@@ -128,7 +133,7 @@ impl Nemesis {
 
     /// Faults are under way.
     pub(super) fn is_busy(&self) -> bool {
-        !self.active.is_empty()
+        !self.active.is_empty() || self.leaving.is_some()
     }
 
     /// Clients that are to be killed now.
@@ -217,38 +222,40 @@ impl Nemesis {
             }
         }
         let over = |active: &mut Active| active.until <= now;
-        for active in self.active.extract_if(.., over) {
-            heal(active, cluster);
+        for active in self.active.extract_if(.., over).collect::<Vec<_>>() {
+            self.heal(active, cluster);
         }
+        processes::see_off(&mut self.leaving, cluster);
     }
 
     /// Undoes everything.
     pub(super) fn heal_everything(&mut self, cluster: &mut Cluster) {
         for active in std::mem::take(&mut self.active) {
-            heal(active, cluster);
+            self.heal(active, cluster);
         }
     }
-}
 
-fn heal(active: Active, cluster: &mut Cluster) {
-    tracing::info!(fault = ?active.fault, "a fault is healed");
-    match active.heal {
-        Heal::Nothing | Heal::Rolling(_) => {}
-        Heal::Run(servers) => {
-            for index in servers {
-                cluster.servers[index].wanted = true;
+    fn heal(&mut self, active: Active, cluster: &mut Cluster) {
+        tracing::info!(fault = ?active.fault, "a fault is healed");
+        match active.heal {
+            Heal::Leave(index) => self.leaving = processes::ask_out(index, cluster),
+            Heal::Nothing | Heal::Rolling(_) => {}
+            Heal::Run(servers) => {
+                for index in servers {
+                    cluster.servers[index].wanted = true;
+                }
             }
+            Heal::Resume(index) => {
+                let host = cluster.servers[index].host;
+                cluster.world.pause(host, false);
+            }
+            Heal::Uncut(links) => cluster.world.net.heal(&links),
+            Heal::Undelay(links) => cluster.world.net.delay(&links, None),
+            Heal::Unslow(host) => cluster.world.slow_disk(host, Duration::ZERO),
+            Heal::Sync(host) => cluster.world.disk(host).fail_syncs(0),
+            Heal::Room(host) => cluster.world.disk(host).set_capacity(damage::CAPACITY),
+            Heal::Clock(host) => cluster.world.set_clock(host, 0),
         }
-        Heal::Resume(index) => {
-            let host = cluster.servers[index].host;
-            cluster.world.pause(host, false);
-        }
-        Heal::Uncut(links) => cluster.world.net.heal(&links),
-        Heal::Undelay(links) => cluster.world.net.delay(&links, None),
-        Heal::Unslow(host) => cluster.world.slow_disk(host, Duration::ZERO),
-        Heal::Sync(host) => cluster.world.disk(host).fail_syncs(0),
-        Heal::Room(host) => cluster.world.disk(host).set_capacity(damage::CAPACITY),
-        Heal::Clock(host) => cluster.world.set_clock(host, 0),
+        active.pending.ok(None, None);
     }
-    active.pending.ok(None, None);
 }

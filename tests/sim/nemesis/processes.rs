@@ -1,10 +1,11 @@
 //! Processes that die, stand still, come and go.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dfs_evidence::faults::{Fault, FaultKind};
 
-use super::super::cluster::{Cluster, MASTERS, Role};
+use super::super::cluster::{Cluster, MASTERS, Role, connect};
 use super::super::world::Crash;
 use super::{Heal, Nemesis, Pick};
 
@@ -59,14 +60,60 @@ pub(super) fn pause(kind: FaultKind, pick: &Pick, cluster: &mut Cluster) -> Opti
     Some(Heal::Resume(index))
 }
 
-/// The master that waits comes for good: without a vote until one is free.
+/// The master that waits joins, without a vote until one is free, and is asked out later.
 pub(super) fn join_the_spare(cluster: &mut Cluster) -> Option<Heal> {
     let spare = &mut cluster.servers[MASTERS];
     if spare.present {
         return None;
     }
     (spare.present, spare.wanted) = (true, true);
-    Some(Heal::Nothing)
+    Some(Heal::Leave(MASTERS))
+}
+
+/// What became of asking a master out of the group.
+pub(super) type Removal = Arc<Mutex<Option<bool>>>;
+
+/// Has a client ask that a master be removed, until it is, or it is clear that it cannot be.
+pub(super) fn ask_out(index: usize, cluster: &mut Cluster) -> Option<(usize, Removal)> {
+    let master = cluster.servers[index].probe.master();
+    let status = master.and_then(|master| master.status().ok().flatten());
+    let member = status?.member.0;
+    let removal = Removal::default();
+    let (told, config) = (Arc::clone(&removal), cluster.client_config());
+    let asker = cluster.clients[0];
+    let started = cluster.world.start_beside(asker, |env| async move {
+        let client = connect(config, env).await;
+        let mut removed = false;
+        for _ in 0..20 {
+            match client.remove_master(member).await {
+                Ok(()) => {
+                    removed = true;
+                    break;
+                }
+                Err(error) => tracing::debug!(%error, member, "cannot be removed yet"),
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        *told.lock().unwrap() = Some(removed);
+    });
+    started.then_some((index, removal))
+}
+
+/// Takes away the machine of a master that is out of the group.
+pub(super) fn see_off(leaving: &mut Option<(usize, Removal)>, cluster: &mut Cluster) {
+    let Some((index, removal)) = leaving else {
+        return;
+    };
+    let Some(removed) = *removal.lock().unwrap() else {
+        return;
+    };
+    if removed {
+        let server = &mut cluster.servers[*index];
+        (server.present, server.wanted) = (false, false);
+        cluster.crash(*index, Crash::Power, DOWN);
+        cluster.wipe(*index);
+    }
+    *leaving = None;
 }
 
 /// A process is away until its absence has consequences.
@@ -103,7 +150,7 @@ pub(super) fn running(cluster: &Cluster) -> Vec<usize> {
     let all = 0..cluster.servers.len();
     let runs = |index: &usize| {
         let server = &cluster.servers[*index];
-        server.wanted && cluster.world.is_running(server.host)
+        server.present && server.wanted && cluster.world.is_running(server.host)
     };
     all.filter(runs).collect()
 }

@@ -19,6 +19,7 @@ pub(super) struct Host {
     seed: u64,
     now: Arc<AtomicU64>,
     runtime: Option<Runtime>,
+    env: Option<Env>,
     pub(super) incarnation: u64,
     pub(super) disk: MemoryDisk,
     disks: u64,
@@ -35,6 +36,7 @@ impl Host {
             seed,
             now,
             runtime: None,
+            env: None,
             incarnation: 0,
             disk: MemoryDisk::new(seed),
             disks: 1,
@@ -72,8 +74,21 @@ impl Host {
             blocking: Arc::new(HostBlocking::new(seed ^ 0x626c_6f63, slowness)),
         };
         log::enter(&self.name, &self.now);
-        runtime.spawn(main(env));
-        self.runtime = Some(runtime);
+        runtime.spawn(main(env.clone()));
+        (self.runtime, self.env) = (Some(runtime), Some(env));
+    }
+
+    pub(super) fn start_beside<F>(&self, main: impl FnOnce(Env) -> F) -> bool
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        match (&self.runtime, &self.env) {
+            (Some(runtime), Some(env)) => {
+                runtime.spawn(main(env.clone()));
+                true
+            }
+            _ => false,
+        }
     }
 
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

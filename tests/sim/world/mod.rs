@@ -13,8 +13,8 @@ mod host;
 pub mod log;
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dfs_core::env::{Env, Random, SeededRandom};
@@ -120,6 +120,14 @@ impl World {
         self.hosts[host].spawn(task);
     }
 
+    /// Starts a task in the process of a host, with the same environment; false if none runs.
+    pub fn start_beside<F>(&self, host: HostId, main: impl FnOnce(Env) -> F) -> bool
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.hosts[host].start_beside(main)
+    }
+
     /// Ends a process without asking it.
     pub fn crash(&mut self, host: HostId, how: Crash) {
         // First the disk: what runs while tasks are dropped must not write any more.
@@ -162,7 +170,8 @@ impl World {
             let host = ((first + turn) % count) as usize;
             self.hosts[host].drive();
         }
-        self.now.store(now + STEP.as_millis() as u64, Ordering::Relaxed);
+        self.now
+            .store(now + STEP.as_millis() as u64, Ordering::Relaxed);
         if now.is_multiple_of(1000) {
             self.note_disks();
         }
