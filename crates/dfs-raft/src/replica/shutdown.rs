@@ -30,8 +30,10 @@ impl<M: StateMachine> Inner<M> {
         node.stop(deadline).await;
         drop(node);
         let mut open = directory.open_files();
-        match timeout(deadline, open.wait_for(|count| *count == 0)).await {
-            Ok(Ok(_)) if self.failure.reason().is_none() => {
+        // What it gives is a lock, which no task may take along.
+        let closed = async { open.wait_for(|count| *count == 0).await.is_ok() };
+        match timeout(deadline, closed).await {
+            Ok(true) if self.failure.reason().is_none() => {
                 let marked = self.env.run_blocking(move || directory.mark_clean()).await;
                 if let Err(e) = marked {
                     tracing::warn!(error = %e, "the clean stop was not noted");

@@ -1,0 +1,89 @@
+//! Settings of the simulated cluster: the real ones, small.
+
+use std::time::Duration;
+
+use dfs_core::client::ClientConfig;
+use dfs_core::datanode::DataNodeConfig;
+use dfs_core::datanode::store::Reserve;
+use dfs_core::env::{Random, SeededRandom};
+use dfs_core::master::MasterConfig;
+use dfs_core::master::liveness::LivenessConfig;
+
+const KIB: u64 = 1024;
+const MIB: usize = 1 << 20;
+
+/// The directory every process has its files in.
+pub const DIRECTORY: &str = "/dfs";
+
+/// What differs from seed to seed.
+#[derive(Debug, Clone)]
+pub struct Taste {
+    log_kept: u64,
+    durable: Duration,
+    segment: u64,
+}
+
+impl Taste {
+    /// The taste of a seed.
+    pub fn new(seed: u64) -> Taste {
+        let random = SeededRandom::new(seed ^ 0x7461_7374_6500);
+        Taste {
+            log_kept: [50, 200, 1000][random.below(3) as usize],
+            durable: Duration::from_millis([50, 200, 1000][random.below(3) as usize]),
+            segment: [64, 256, 1024][random.below(3) as usize] * KIB,
+        }
+    }
+
+    /// Settings of a master.
+    pub fn master(&self, address: &str) -> MasterConfig {
+        let mut config = MasterConfig::new(DIRECTORY);
+        config.listen = address.to_owned();
+        config.reserve = 16 << 20;
+        config.tick = Duration::from_millis(100);
+        config.pass_interval = Duration::from_secs(1);
+        config.liveness = LivenessConfig {
+            heartbeat_interval: Duration::from_millis(500),
+            suspect_after: Duration::from_secs(2),
+            dead_after: Duration::from_secs(6),
+        };
+        config.report_interval = Duration::from_secs(20);
+        config.chunk_ids_per_range = 64;
+        let replica = &mut config.replica;
+        replica.log_cut_entries = self.log_kept;
+        replica.log_entries_kept = self.log_kept;
+        replica.log_bytes_kept = 4 << 20;
+        replica.log_cache_bytes = MIB;
+        replica.log_segment_bytes = self.segment;
+        replica.state_cache_bytes = 4 * MIB;
+        replica.durable_interval = self.durable;
+        replica.digest_interval = 64;
+        replica.digest_compare_interval = Duration::from_secs(2);
+        replica.scrub_interval = Duration::from_secs(30);
+        config
+    }
+
+    /// Settings of a data node.
+    pub fn data_node(&self, address: &str, masters: Vec<String>) -> DataNodeConfig {
+        let mut config = DataNodeConfig::new(DIRECTORY, masters);
+        config.listen = address.to_owned();
+        config.store.small_chunk_max = 16 * KIB;
+        config.store.segment_size = 256 * KIB;
+        config.store.index_cache = 2 * MIB;
+        config.store.write_behind = 64 * KIB;
+        config.store.reserve = Reserve {
+            bytes: 8 << 20,
+            percent: 1,
+        };
+        config.limits.buffer_bytes = 64 * MIB;
+        config
+    }
+
+    /// Settings of a client.
+    pub fn client(&self, masters: Vec<String>) -> ClientConfig {
+        let mut config = ClientConfig::new(masters);
+        config.deadlines.operation = Duration::from_secs(10);
+        config.budgets.write_bytes = 4 << 20;
+        config.budgets.read_bytes = 4 << 20;
+        config
+    }
+}

@@ -1,0 +1,216 @@
+//! The simulation, one seed a process; see `docs/internals/simulation.md`.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the words of a program"
+)]
+#![recursion_limit = "256"]
+
+mod many;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use dfs_evidence::faults::FaultKind;
+use dfs_evidence::history::{self, Header};
+use dfs_tests::sim;
+use dfs_tests::sim::run::{Outcome, Settings};
+
+/// Runs a whole cluster on one thread, in simulated time, under attack.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs one seed.
+    Run {
+        /// The seed.
+        seed: u64,
+        #[command(flatten)]
+        what: What,
+        /// Writes the history of all operations and faults there.
+        #[arg(long, value_name = "FILE")]
+        history: Option<PathBuf>,
+        /// Shows what processes log, for example `dfs_core=debug`.
+        #[arg(long, value_name = "FILTER")]
+        log: Option<String>,
+        /// Prints one line of JSON.
+        #[arg(long)]
+        json: bool,
+        /// Runs it in two processes and demands that the same happens.
+        #[arg(long)]
+        twice: bool,
+    },
+    /// Runs many seeds, each in a process of its own.
+    Seeds {
+        /// The seeds: `1..100`.
+        range: String,
+        #[command(flatten)]
+        what: What,
+        /// Processes at a time.
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
+    },
+    /// Finds few faults with which a seed that fails still fails.
+    Minimise {
+        /// The seed.
+        seed: u64,
+        #[command(flatten)]
+        what: What,
+    },
+    /// Lists the faults of a seed.
+    Schedule {
+        /// The seed.
+        seed: u64,
+        #[command(flatten)]
+        what: What,
+    },
+    /// Measures what hosts cost on which nothing happens.
+    Idle {
+        /// Simulated seconds.
+        #[arg(default_value_t = 100)]
+        seconds: u64,
+    },
+}
+
+/// What is run.
+#[derive(Args, Clone, Debug)]
+struct What {
+    /// How long faults go on, in simulated seconds.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    length: u64,
+    /// Numbers of faults that are left out.
+    #[arg(long, value_delimiter = ',', value_name = "FAULTS")]
+    without: Vec<u32>,
+    /// Only these kinds of faults.
+    #[arg(long, value_delimiter = ',', value_name = "KINDS")]
+    kinds: Vec<FaultKind>,
+}
+
+impl What {
+    fn settings(&self, seed: u64) -> Settings {
+        Settings {
+            seed,
+            length: Duration::from_secs(self.length),
+            without: self.without.clone(),
+            kinds: self.kinds.clone(),
+        }
+    }
+
+    /// The arguments that say the same.
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec![format!("--length={}", self.length)];
+        if !self.without.is_empty() {
+            let ids: Vec<String> = self.without.iter().map(u32::to_string).collect();
+            arguments.push(format!("--without={}", ids.join(",")));
+        }
+        if !self.kinds.is_empty() {
+            let kinds: Vec<&str> = self.kinds.iter().map(|kind| kind.name()).collect();
+            arguments.push(format!("--kinds={}", kinds.join(",")));
+        }
+        arguments
+    }
+}
+
+fn main() -> ExitCode {
+    let good = match Arguments::parse().command {
+        Command::Run {
+            seed,
+            what,
+            twice: true,
+            ..
+        } => many::twice(seed, &what),
+        Command::Run {
+            seed,
+            what,
+            history,
+            log,
+            json,
+            ..
+        } => run(seed, &what, history, log.as_deref(), json),
+        Command::Seeds { range, what, jobs } => many::seeds(&range, &what, jobs),
+        Command::Minimise { seed, what } => many::minimise(seed, &what),
+        Command::Schedule { seed, what } => {
+            for fault in sim::run::schedule(&what.settings(seed)).faults {
+                println!("{fault:?}");
+            }
+            true
+        }
+        Command::Idle { seconds } => {
+            let before = cpu_seconds();
+            let hosts = sim::run::idle(Duration::from_secs(seconds));
+            let speed = seconds as f64 / (cpu_seconds() - before);
+            println!("{hosts} idle hosts: {speed:.0} simulated seconds a CPU-second");
+            true
+        }
+    };
+    match good {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+fn run(seed: u64, what: &What, history: Option<PathBuf>, log: Option<&str>, json: bool) -> bool {
+    sim::listen(log);
+    let (mut outcome, events) = sim::run::run(&what.settings(seed));
+    outcome.cpu = cpu_seconds();
+    if let Some(path) = history {
+        let header = Header {
+            seed,
+            ..Header::default()
+        };
+        let lines = history::write(&header, &events);
+        #[allow(clippy::disallowed_methods, reason = "a program that writes a file")]
+        if let Err(error) = std::fs::write(&path, lines) {
+            eprintln!("error: cannot write {}: {error}", path.display());
+        }
+    }
+    match json {
+        true => println!("{}", serde_json::to_string(&outcome).unwrap_or_default()),
+        false => show(&outcome, what),
+    }
+    outcome.violations.is_empty()
+}
+
+fn show(outcome: &Outcome, what: &What) {
+    let Outcome {
+        seed,
+        simulated,
+        cpu,
+        ..
+    } = outcome;
+    let speed = simulated / cpu;
+    println!("seed {seed}: {simulated:.0} simulated seconds, {cpu:.1} CPU-seconds ({speed:.0}x)");
+    println!(
+        "  {}: {:?}",
+        outcome.workloads.join(", "),
+        outcome.operations
+    );
+    println!("  faults: {:?}", outcome.faults);
+    println!(
+        "  {} elections, {} restarts, {} errors logged, trace {}",
+        outcome.elections, outcome.restarts, outcome.errors, outcome.trace
+    );
+    for refusal in &outcome.refusals {
+        println!("  replaced a disk: {refusal}");
+    }
+    for violation in &outcome.violations {
+        println!("  VIOLATION {violation}");
+    }
+    if !outcome.violations.is_empty() {
+        println!("  again: sim run {seed} {}", what.arguments().join(" "));
+    }
+}
+
+/// The time that this process has had a CPU for, in seconds.
+#[allow(clippy::disallowed_methods, reason = "the kernel tells it in a file")]
+fn cpu_seconds() -> f64 {
+    let told = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let nanos = told.split(' ').next().and_then(|n| n.parse::<f64>().ok());
+    nanos.unwrap_or(f64::NAN) / 1e9
+}

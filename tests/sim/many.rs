@@ -1,0 +1,177 @@
+//! Many runs, each in a process of its own: only so does nothing of one touch another.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use dfs_tests::sim::run::Outcome;
+
+use super::What;
+
+/// A run with fewer operations that succeeded shows nothing.
+const OPERATIONS_MIN: u64 = 100;
+
+/// Runs a seed in a process of its own.
+fn run(seed: u64, what: &What) -> Result<Outcome, String> {
+    let program = std::env::current_exe().map_err(|e| e.to_string())?;
+    let mut command = Command::new(program);
+    command.args(["run", &seed.to_string(), "--json"]);
+    command.args(what.arguments()).stderr(Stdio::piped());
+    let output = command.output().map_err(|e| e.to_string())?;
+    serde_json::from_slice(&output.stdout).map_err(|_| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last: Vec<&str> = said.lines().rev().take(3).collect();
+        format!("{}: {}", output.status, last.join(" | "))
+    })
+}
+
+/// Runs a seed twice and compares.
+pub(crate) fn twice(seed: u64, what: &What) -> bool {
+    let traces = [(); 2].map(|()| run(seed, what).map(|outcome| outcome.trace));
+    match &traces {
+        [Ok(first), Ok(second)] if first == second => {
+            println!("seed {seed}: twice the trace {first}");
+            true
+        }
+        _ => {
+            println!("seed {seed}: not the same twice: {traces:?}");
+            false
+        }
+    }
+}
+
+#[derive(Default)]
+struct Sum {
+    runs: u64,
+    failed: Vec<u64>,
+    rejected: u64,
+    simulated: f64,
+    cpu: f64,
+    operations: BTreeMap<String, u64>,
+    faults: BTreeMap<String, u64>,
+    elections: u64,
+}
+
+/// Runs many seeds and sums up.
+pub(crate) fn seeds(range: &str, what: &What, jobs: usize) -> bool {
+    let ends = range.split_once("..");
+    let ends = ends.and_then(|(from, to)| Some((from.parse().ok()?, to.parse::<u64>().ok()?)));
+    let Some((from, to)) = ends else {
+        eprintln!("error: `{range}` is not FROM..TO");
+        return false;
+    };
+    let next = AtomicU64::new(from);
+    let sum = Mutex::new(Sum::default());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= to {
+                        return;
+                    }
+                    let outcome = run(seed, what);
+                    let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+                    sum.add(seed, what, outcome);
+                }
+            });
+        }
+    });
+    let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+    sum.show();
+    sum.failed.is_empty()
+}
+
+impl Sum {
+    fn add(&mut self, seed: u64, what: &What, outcome: Result<Outcome, String>) {
+        self.runs += 1;
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                println!("seed {seed}: died: {error}");
+                self.failed.push(seed);
+                return;
+            }
+        };
+        self.simulated += outcome.simulated;
+        self.cpu += outcome.cpu;
+        self.elections += outcome.elections;
+        for (all, some) in [
+            (&mut self.operations, &outcome.operations),
+            (&mut self.faults, &outcome.faults),
+        ] {
+            for (name, count) in some {
+                *all.entry(name.clone()).or_default() += count;
+            }
+        }
+        if !outcome.violations.is_empty() {
+            super::show(&outcome, what);
+            self.failed.push(seed);
+        } else if !covers(&outcome) {
+            self.rejected += 1;
+        }
+    }
+
+    fn show(&self) {
+        let (hours, speed) = (self.simulated / 3600.0, self.simulated / self.cpu);
+        println!(
+            "{} seeds: {} failed {:?}, {} rejected (too little happened)",
+            self.runs,
+            self.failed.len(),
+            self.failed,
+            self.rejected
+        );
+        println!("{hours:.2} simulated hours, {speed:.0} simulated seconds a CPU-second");
+        println!("operations: {:?}", self.operations);
+        println!("faults: {:?}", self.faults);
+        println!("elections: {}", self.elections);
+    }
+}
+
+/// Whether a run says something: a leader was lost, and enough was done all the same.
+fn covers(outcome: &Outcome) -> bool {
+    let done = outcome.operations.get("ok").copied().unwrap_or(0);
+    let lost = outcome.leaders_killed + outcome.quorum_cuts + outcome.elections;
+    lost > 0 && done >= OPERATIONS_MIN
+}
+
+/// Leaves faults out as long as the seed fails without them.
+pub(crate) fn minimise(seed: u64, what: &What) -> bool {
+    let fails = |what: &What| match run(seed, what) {
+        Ok(outcome) if outcome.violations.is_empty() => None,
+        Ok(outcome) => Some((outcome.carried_out, outcome.violations)),
+        Err(error) => Some((Vec::new(), vec![error])),
+    };
+    let Some((_, violations)) = fails(what) else {
+        println!("seed {seed} does not fail");
+        return false;
+    };
+    println!("seed {seed} fails: {violations:?}");
+    let mut best = what.clone();
+    let all = dfs_tests::sim::run::schedule(&what.settings(seed)).faults;
+    let mut left: Vec<u32> = all.iter().map(|fault| fault.id).collect();
+    let mut piece = left.len().div_ceil(2);
+    while piece > 0 {
+        let mut at = 0;
+        while at < left.len() {
+            let some = &left[at..(at + piece).min(left.len())];
+            let mut fewer = best.clone();
+            fewer.without.extend(some);
+            match fails(&fewer) {
+                Some((_, violations)) => {
+                    left.drain(at..(at + piece).min(left.len()));
+                    best = fewer;
+                    println!("{} faults left: {violations:?}", left.len());
+                }
+                None => at += piece,
+            }
+        }
+        piece = if piece == 1 { 0 } else { piece.div_ceil(2) };
+    }
+    for fault in all.iter().filter(|fault| left.contains(&fault.id)) {
+        println!("{fault:?}");
+    }
+    println!("again: sim run {seed} {}", best.arguments().join(" "));
+    true
+}

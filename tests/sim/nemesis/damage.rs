@@ -1,0 +1,109 @@
+//! Disks that are slow, full, failing, damaged or gone; clocks that are wrong.
+
+use std::time::Duration;
+
+use dfs_evidence::faults::FaultKind;
+
+use super::super::cluster::{Cluster, DATA_NODES, MASTERS, Role};
+use super::super::verdict;
+use super::super::world::Crash;
+use super::processes::running;
+use super::{Heal, Nemesis, Pick};
+
+/// The size of a disk.
+pub(super) const CAPACITY: u64 = 1 << 30;
+
+impl Nemesis {
+    /// Flips bits in files of one server.
+    pub(super) fn rot(&mut self, pick: &Pick, cluster: &mut Cluster) -> Option<Heal> {
+        let index = self.choose_victim(pick, cluster)?;
+        let disk = cluster.world.disk(cluster.servers[index].host);
+        let files = disk.files("/");
+        for _ in 0..=pick.below(3) {
+            let path = pick.one(&(0..files.len()).collect::<Vec<_>>())?;
+            let path = &files[path];
+            let length = disk.get(path).len();
+            if length > 0 {
+                tracing::info!(?path, length, "bits flip");
+                disk.flip(path, pick.below(length) as u64, 1 << pick.below(8));
+            }
+        }
+        Some(Heal::Nothing)
+    }
+
+    /// Takes a server's disk away and gives it an empty one.
+    pub(super) fn wipe(&mut self, pick: &Pick, cluster: &mut Cluster) -> Option<Heal> {
+        let index = self.choose_victim(pick, cluster)?;
+        cluster.crash(index, Crash::Power, Duration::from_millis(500));
+        cluster.wipe(index);
+        Some(Heal::Nothing)
+    }
+
+    /// A server that may lose what it has: everything else is well, and it is the one data node
+    /// of this run to which that happens, or a master.
+    fn choose_victim(&mut self, pick: &Pick, cluster: &mut Cluster) -> Option<usize> {
+        let victim = MASTERS + 1 + (self.victim as usize) % DATA_NODES;
+        let masters = cluster.of(Role::Master);
+        let index = match pick.below(2) {
+            0 => victim,
+            _ => pick.one(&masters)?,
+        };
+        if !self.active.is_empty() || !all_is_well(cluster) {
+            return None;
+        }
+        Some(index)
+    }
+}
+
+/// Everything runs, everyone has caught up, and no chunk lacks a copy.
+fn all_is_well(cluster: &mut Cluster) -> bool {
+    let meant = cluster.servers.iter().filter(|server| server.present);
+    if running(cluster).len() != meant.count() {
+        return false;
+    }
+    let Some(leader) = cluster.leader() else {
+        return false;
+    };
+    let whole = cluster.strength() == Some((MASTERS, DATA_NODES));
+    let states = cluster.states();
+    let most = states.iter().map(|state| state.1.index).max();
+    let least = states.iter().map(|state| state.1.index).min();
+    let (Some(most), Some(least)) = (most, least) else {
+        return false;
+    };
+    let caught_up = states.len() == cluster.of(Role::Master).len() && most - least < 20;
+    whole && caught_up && verdict::unhealthy(cluster, leader).is_empty()
+}
+
+/// A disk of one server that runs is slow, fails a sync, or is full.
+pub(super) fn trouble(kind: FaultKind, pick: &Pick, cluster: &mut Cluster) -> Option<Heal> {
+    let index = pick.one(&running(cluster))?;
+    let host = cluster.servers[index].host;
+    let disk = cluster.world.disk(host);
+    match kind {
+        FaultKind::SlowDisk => {
+            let by = Duration::from_millis([5, 20, 100][pick.below(3)]);
+            cluster.world.slow_disk(host, by);
+            Some(Heal::Unslow(host))
+        }
+        FaultKind::FailedSync => {
+            disk.fail_syncs(1 + pick.below(3) as u64);
+            Some(Heal::Sync(host))
+        }
+        _ => {
+            let left = [0, 64 << 10, 4 << 20][pick.below(3)];
+            disk.set_capacity(disk.used() + left);
+            Some(Heal::Room(host))
+        }
+    }
+}
+
+/// The wall clock of one server jumps.
+pub(super) fn clock_jump(pick: &Pick, cluster: &mut Cluster) -> Option<Heal> {
+    let index = pick.one(&running(cluster))?;
+    let host = cluster.servers[index].host;
+    let far = [500, 10_000, 3_600_000, 400 * 86_400_000][pick.below(4)];
+    let offset = if pick.below(2) == 0 { far } else { -far };
+    cluster.world.set_clock(host, offset);
+    Some(Heal::Clock(host))
+}

@@ -1,0 +1,261 @@
+//! Carries out a schedule of faults, each within what the system promises to withstand.
+//!
+//! Damage at rest, and loss of a whole disk, come one at a time: only when everything else is
+//! well, and for data nodes always to the same one, since what is damaged is found when it is
+//! read, and that may be late. Everything else may come together.
+
+mod damage;
+mod links;
+mod processes;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use dfs_core::env::{Random, SeededRandom};
+use dfs_evidence::faults::{Fault, FaultKind};
+use dfs_evidence::history::{Actor, Op, Pending, Recorder};
+
+use super::cluster::{Cluster, Role};
+use super::net::{HostId, Link};
+
+/// How a fault is undone.
+pub(super) enum Heal {
+    /// Nothing is left of it.
+    Nothing,
+    /// Processes run again.
+    Run(Vec<usize>),
+    /// A process goes on.
+    Resume(usize),
+    /// Links are whole.
+    Uncut(Vec<Link>),
+    /// Links are as fast as usual.
+    Undelay(Vec<Link>),
+    /// A disk is as fast as usual.
+    Unslow(HostId),
+    /// Syncs succeed.
+    Sync(HostId),
+    /// A disk has room.
+    Room(HostId),
+    /// A clock is right.
+    Clock(HostId),
+    /// The master that had joined leaves for good.
+    Leave(usize),
+    /// More processes are to be stopped gently, one every while.
+    Rolling(Vec<usize>),
+}
+
+struct Active {
+    fault: Fault,
+    until: Duration,
+    heal: Heal,
+    pending: Pending,
+}
+
+/// Whoever makes the faults.
+pub(super) struct Nemesis {
+    recorder: Recorder,
+    active: Vec<Active>,
+    counts: BTreeMap<String, u64>,
+    carried_out: Vec<u32>,
+    crashed_clients: Vec<usize>,
+    /// A master that is asked out of the group, and whether it is out or cannot be.
+    leaving: Option<(usize, processes::Removal)>,
+    /// The one data node whose disk may be damaged in this run.
+    victim: u64,
+    /// Coverage: a link between the leader and a majority was cut.
+    pub(super) quorum_cuts: u64,
+    /// Coverage: the process that led was killed.
+    pub(super) leaders_killed: u64,
+}
+
+/// Chance for one fault, on whom it falls and how hard.
+pub(super) struct Pick(SeededRandom);
+
+impl Pick {
+    pub(super) fn below(&self, bound: usize) -> usize {
+        usize::try_from(self.0.below(bound as u64)).unwrap_or(0)
+    }
+
+    pub(super) fn one<T: Copy>(&self, among: &[T]) -> Option<T> {
+        among.get(self.below(among.len())).copied()
+    }
+
+    /// In another order.
+    pub(super) fn shuffle<T>(&self, items: &mut [T]) {
+        for at in (1..items.len()).rev() {
+            items.swap(at, self.below(at + 1));
+        }
+    }
+}
+
+impl Nemesis {
+    /// What it can do.
+    pub(super) const KINDS: [FaultKind; 24] = [
+        FaultKind::KillLeader,
+        FaultKind::KillSome,
+        FaultKind::KillAll,
+        FaultKind::PowerOne,
+        FaultKind::PowerAll,
+        FaultKind::PauseLeader,
+        FaultKind::PauseNode,
+        FaultKind::IsolateLeader,
+        FaultKind::Halves,
+        FaultKind::OneWay,
+        FaultKind::Bridge,
+        FaultKind::Ring,
+        FaultKind::Delay,
+        FaultKind::SlowDisk,
+        FaultKind::FailedSync,
+        FaultKind::DiskFull,
+        FaultKind::BitRot,
+        FaultKind::ClockJump,
+        FaultKind::Membership,
+        FaultKind::SnapshotInstall,
+        FaultKind::Wipe,
+        FaultKind::ReturnOfDead,
+        FaultKind::ClientCrash,
+        FaultKind::RollingRestart,
+    ];
+
+    pub(super) fn new(seed: u64, recorder: Recorder) -> Nemesis {
+        Nemesis {
+            recorder,
+            active: Vec::new(),
+            counts: BTreeMap::new(),
+            carried_out: Vec::new(),
+            crashed_clients: Vec::new(),
+            leaving: None,
+            victim: seed,
+            quorum_cuts: 0,
+            leaders_killed: 0,
+        }
+    }
+
+    /// Faults are under way.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.active.is_empty() || self.leaving.is_some()
+    }
+
+    /// Clients that are to be killed now.
+    pub(super) fn crashed_clients(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.crashed_clients)
+    }
+
+    /// How many faults of each kind were carried out.
+    pub(super) fn counts(&self) -> BTreeMap<String, u64> {
+        self.counts.clone()
+    }
+
+    /// The faults that were carried out.
+    pub(super) fn carried_out(&self) -> Vec<u32> {
+        self.carried_out.clone()
+    }
+
+    /// Lets a fault happen, if it is allowed now.
+    pub(super) fn begin(&mut self, fault: Fault, cluster: &mut Cluster) {
+        let pending = self.recorder.invoke(Actor::Nemesis, Op::Fault(fault));
+        let pick = Pick(SeededRandom::new(fault.pick));
+        let Some((heal, longer)) = self.carry_out(fault, &pick, cluster) else {
+            pending.fail("not now", None);
+            return;
+        };
+        tracing::info!(?fault, "a fault begins");
+        *self.counts.entry(fault.kind.to_string()).or_default() += 1;
+        self.carried_out.push(fault.id);
+        let until = cluster.world.now() + fault.lasts.max(longer);
+        self.active.push(Active {
+            fault,
+            until,
+            heal,
+            pending,
+        });
+    }
+
+    /// How to undo it and how long it must last at least; none if it cannot be now.
+    fn carry_out(
+        &mut self,
+        fault: Fault,
+        pick: &Pick,
+        cluster: &mut Cluster,
+    ) -> Option<(Heal, Duration)> {
+        let now = |heal| Some((heal, Duration::ZERO));
+        match fault.kind {
+            FaultKind::KillLeader
+            | FaultKind::KillSome
+            | FaultKind::KillAll
+            | FaultKind::PowerOne
+            | FaultKind::PowerAll => now(self.kill(fault, pick, cluster)?),
+            FaultKind::PauseLeader | FaultKind::PauseNode => {
+                now(processes::pause(fault.kind, pick, cluster)?)
+            }
+            FaultKind::IsolateLeader
+            | FaultKind::Halves
+            | FaultKind::OneWay
+            | FaultKind::Bridge
+            | FaultKind::Ring => now(self.partition(fault.kind, pick, cluster)?),
+            FaultKind::Delay => now(links::delay(pick, cluster)),
+            FaultKind::SlowDisk | FaultKind::FailedSync | FaultKind::DiskFull => {
+                now(damage::trouble(fault.kind, pick, cluster)?)
+            }
+            FaultKind::BitRot => now(self.rot(pick, cluster)?),
+            FaultKind::Wipe => now(self.wipe(pick, cluster)?),
+            FaultKind::ClockJump => now(damage::clock_jump(pick, cluster)?),
+            FaultKind::Membership => now(processes::join_the_spare(cluster)?),
+            FaultKind::SnapshotInstall => processes::away(Role::Master, pick, cluster),
+            FaultKind::ReturnOfDead => processes::away(Role::DataNode, pick, cluster),
+            FaultKind::ClientCrash => {
+                let clients = cluster.clients.len() - 1;
+                self.crashed_clients.push(1 + pick.below(clients));
+                now(Heal::Nothing)
+            }
+            FaultKind::RollingRestart => processes::rolling(pick, cluster),
+            _ => None,
+        }
+    }
+
+    /// Undoes what has lasted long enough, and goes on with what takes several steps.
+    pub(super) fn heal_what_is_over(&mut self, cluster: &mut Cluster) {
+        let now = cluster.world.now();
+        for active in &mut self.active {
+            if let Heal::Rolling(left) = &mut active.heal {
+                processes::roll(left, cluster);
+            }
+        }
+        let over = |active: &mut Active| active.until <= now;
+        for active in self.active.extract_if(.., over).collect::<Vec<_>>() {
+            self.heal(active, cluster);
+        }
+        processes::see_off(&mut self.leaving, cluster);
+    }
+
+    /// Undoes everything.
+    pub(super) fn heal_everything(&mut self, cluster: &mut Cluster) {
+        for active in std::mem::take(&mut self.active) {
+            self.heal(active, cluster);
+        }
+    }
+
+    fn heal(&mut self, active: Active, cluster: &mut Cluster) {
+        tracing::info!(fault = ?active.fault, "a fault is healed");
+        match active.heal {
+            Heal::Leave(index) => self.leaving = processes::ask_out(index, cluster),
+            Heal::Nothing | Heal::Rolling(_) => {}
+            Heal::Run(servers) => {
+                for index in servers {
+                    cluster.servers[index].wanted = true;
+                }
+            }
+            Heal::Resume(index) => {
+                let host = cluster.servers[index].host;
+                cluster.world.pause(host, false);
+            }
+            Heal::Uncut(links) => cluster.world.net.heal(&links),
+            Heal::Undelay(links) => cluster.world.net.delay(&links, None),
+            Heal::Unslow(host) => cluster.world.slow_disk(host, Duration::ZERO),
+            Heal::Sync(host) => cluster.world.disk(host).fail_syncs(0),
+            Heal::Room(host) => cluster.world.disk(host).set_capacity(damage::CAPACITY),
+            Heal::Clock(host) => cluster.world.set_clock(host, 0),
+        }
+        active.pending.ok(None, None);
+    }
+}
