@@ -1,6 +1,6 @@
 //! Whether what a cluster gave is what it should have given.
 
-use super::{FIRST, Footprint, Gave, Item, Namespace, REASONS, Refused};
+use super::{FIRST, Footprint, Gave, Item, Namespace, OF_TRASH, REASONS, Refused};
 use crate::history::{Node, Op, Output};
 
 /// What a cluster said to an operation.
@@ -98,7 +98,8 @@ impl Namespace {
             (Gave::Names(item), Output::Names(seen)) => self.compare_names(item, seen),
             (Gave::Trash(None), Output::Trash(None)) => Ok(()),
             (Gave::Trash(Some(trash)), Output::Trash(Some(id))) => {
-                if self.trash_ids.insert(*id, trash).is_some() {
+                let is_old = self.gone.0.contains(&(id | OF_TRASH));
+                if self.trash_ids.insert(*id, trash).is_some() || is_old {
                     return Err(format!("the trash has an entry {id} already"));
                 }
                 if let Some(entry) = self.trash.get_mut(&trash) {
@@ -141,9 +142,10 @@ impl Namespace {
             Some(item) => item.inode = Some(id),
             None => {}
         }
-        match self.inodes.insert(id, item) {
-            None => Ok(()),
-            Some(_) => Err(format!("the inode {id} is another's, now or in the past")),
+        let is_old = self.gone.0.contains(&id);
+        match self.inodes.insert(id, item).is_some() || is_old {
+            false => Ok(()),
+            true => Err(format!("the inode {id} is another's, now or in the past")),
         }
     }
 }
