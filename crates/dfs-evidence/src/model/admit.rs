@@ -112,20 +112,19 @@ impl Namespace {
     }
 
     fn compare_names(&mut self, item: u64, seen: &[(String, u64)]) -> Result<(), String> {
-        let right: Vec<(String, u64)> = match self.item(item) {
-            Some(directory) => directory.names.clone().into_iter().collect(),
-            None => Vec::new(),
-        };
-        let same = right
-            .iter()
-            .map(|(name, _)| name)
-            .eq(seen.iter().map(|(name, _)| name));
-        if !same {
-            let right: Vec<_> = right.into_iter().map(|(name, _)| name).collect();
+        let right = self.item(item).map(|directory| &directory.names);
+        let names = || right.into_iter().flat_map(|names| names.keys());
+        if !names().eq(seen.iter().map(|(name, _)| name)) {
+            let right: Vec<_> = names().collect();
             return Err(format!("the names {right:?} were right"));
         }
-        for ((_, item), (name, id)) in right.iter().zip(seen) {
-            self.learn(*item, *id)
+        let items: Vec<u64> = right
+            .into_iter()
+            .flat_map(|n| n.values())
+            .copied()
+            .collect();
+        for (item, (name, id)) in items.into_iter().zip(seen) {
+            self.learn(item, *id)
                 .map_err(|e| format!("`{name}`: {e}"))?;
         }
         Ok(())
