@@ -167,7 +167,7 @@ impl Stage<'_> {
             25..35 => Op::Mkdir { path },
             35..47 => Op::Unlink {
                 path,
-                skip_trash: sometimes,
+                skip_trash: self.random.random_bool(0.9),
             },
             47..65 => Op::Rename {
                 from: path,

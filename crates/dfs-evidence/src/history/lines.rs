@@ -1,10 +1,10 @@
 //! Histories as text: a JSON object a line, the header first.
 //!
 //! ```text
-//! {"header":{"seed":7,"commit":"4bab263","configuration":{"masters":"3"},"versions":{"dfs":"0.1.0"}}}
+//! {"header":{"seed":7,"commit":"4bab263","configuration":{"masters":"3"},"versions":{}}}
 //! {"index":0,"time":1200,"process":3,"type":"invoke","f":"mkdir","value":{"path":"/a"}}
-//! {"index":1,"time":5100,"process":3,"type":"ok","f":"mkdir","value":{"in":{"path":"/a"},"out":…},"rev":[1,9]}
-//! {"index":2,"time":6000,"process":"nemesis","type":"info","f":"heal","value":null}
+//! {"index":1,"time":5100,"process":3,"type":"ok","f":"mkdir","value":{"in":…,"out":…},"rev":[1,9]}
+//! {"index":2,"time":6000,"process":"nemesis","type":"ok","f":"heal","value":null}
 //! ```
 
 use std::collections::BTreeMap;

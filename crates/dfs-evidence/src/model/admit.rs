@@ -1,6 +1,6 @@
 //! Whether what a cluster gave is what it should have given.
 
-use super::{FIRST, Footprint, Gave, Item, Namespace, REASONS, Refused};
+use super::{FIRST, Footprint, Gave, Item, Namespace, OF_TRASH, REASONS, Refused};
 use crate::history::{Node, Op, Output};
 
 /// What a cluster said to an operation.
@@ -98,7 +98,8 @@ impl Namespace {
             (Gave::Names(item), Output::Names(seen)) => self.compare_names(item, seen),
             (Gave::Trash(None), Output::Trash(None)) => Ok(()),
             (Gave::Trash(Some(trash)), Output::Trash(Some(id))) => {
-                if self.trash_ids.insert(*id, trash).is_some() {
+                let is_old = self.gone.0.contains(&(id | OF_TRASH));
+                if self.trash_ids.insert(*id, trash).is_some() || is_old {
                     return Err(format!("the trash has an entry {id} already"));
                 }
                 if let Some(entry) = self.trash.get_mut(&trash) {
@@ -111,20 +112,19 @@ impl Namespace {
     }
 
     fn compare_names(&mut self, item: u64, seen: &[(String, u64)]) -> Result<(), String> {
-        let right: Vec<(String, u64)> = match self.item(item) {
-            Some(directory) => directory.names.clone().into_iter().collect(),
-            None => Vec::new(),
-        };
-        let same = right
-            .iter()
-            .map(|(name, _)| name)
-            .eq(seen.iter().map(|(name, _)| name));
-        if !same {
-            let right: Vec<_> = right.into_iter().map(|(name, _)| name).collect();
+        let right = self.item(item).map(|directory| &directory.names);
+        let names = || right.into_iter().flat_map(|names| names.keys());
+        if !names().eq(seen.iter().map(|(name, _)| name)) {
+            let right: Vec<_> = names().collect();
             return Err(format!("the names {right:?} were right"));
         }
-        for ((_, item), (name, id)) in right.iter().zip(seen) {
-            self.learn(*item, *id)
+        let items: Vec<u64> = right
+            .into_iter()
+            .flat_map(|n| n.values())
+            .copied()
+            .collect();
+        for (item, (name, id)) in items.into_iter().zip(seen) {
+            self.learn(item, *id)
                 .map_err(|e| format!("`{name}`: {e}"))?;
         }
         Ok(())
@@ -141,9 +141,10 @@ impl Namespace {
             Some(item) => item.inode = Some(id),
             None => {}
         }
-        match self.inodes.insert(id, item) {
-            None => Ok(()),
-            Some(_) => Err(format!("the inode {id} is another's, now or in the past")),
+        let is_old = self.gone.0.contains(&id);
+        match self.inodes.insert(id, item).is_some() || is_old {
+            false => Ok(()),
+            true => Err(format!("the inode {id} is another's, now or in the past")),
         }
     }
 }

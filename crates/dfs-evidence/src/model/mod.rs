@@ -15,7 +15,10 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 pub use admit::Seen;
 pub use footprint::Footprint;
@@ -27,6 +30,8 @@ use crate::history::Op;
 /// What the root is called, and all that was there at the beginning is called less than this.
 const FIRST: u64 = 1 << 40;
 const ROOT: u64 = 0;
+/// Tells ids of the trash from those of inodes.
+const OF_TRASH: u64 = 1 << 63;
 
 /// Why an operation is refused, by the stable name of the masters' reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,9 +64,10 @@ pub enum Gave {
 pub struct Namespace {
     items: BTreeMap<u64, Item>,
     trash: BTreeMap<u64, Trashed>,
-    /// By the ids of the cluster, those of items that are gone as well.
+    /// By the ids of the cluster.
     inodes: BTreeMap<u64, u64>,
     trash_ids: BTreeMap<u64, u64>,
+    gone: Gone,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,6 +93,35 @@ struct Trashed {
     id: Option<u64>,
 }
 
+/// The ids of items that are gone, shared by copies. They matter to nothing but ids that come
+/// again, so namespaces that differ in them alone are equal.
+#[derive(Debug, Clone, Default)]
+struct Gone(Arc<BTreeSet<u64>>);
+
+impl PartialEq for Gone {
+    fn eq(&self, _: &Gone) -> bool {
+        true
+    }
+}
+
+impl Eq for Gone {}
+
+impl PartialOrd for Gone {
+    fn partial_cmp(&self, other: &Gone) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Gone {
+    fn cmp(&self, _: &Gone) -> Ordering {
+        Ordering::Equal
+    }
+}
+
+impl Hash for Gone {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
 impl Default for Namespace {
     fn default() -> Namespace {
         Namespace::new()
@@ -106,6 +141,7 @@ impl Namespace {
             trash: BTreeMap::new(),
             inodes: BTreeMap::new(),
             trash_ids: BTreeMap::new(),
+            gone: Gone::default(),
         }
     }
 
@@ -210,7 +246,12 @@ impl Namespace {
                 Gave::Trash(Some(fresh))
             }
             Plan::Restore { trash, dir, name } => {
-                let item = self.trash.remove(trash).map_or(ROOT, |entry| entry.item);
+                let entry = self.trash.remove(trash);
+                if let Some(id) = entry.as_ref().and_then(|entry| entry.id) {
+                    self.trash_ids.remove(&id);
+                    Arc::make_mut(&mut self.gone.0).insert(id | OF_TRASH);
+                }
+                let item = entry.map_or(ROOT, |entry| entry.item);
                 self.enter(*dir, name, item);
                 Gave::Node(item)
             }
@@ -250,6 +291,10 @@ impl Namespace {
             if found.links == 0
                 && let Some(gone) = self.items.remove(&item)
             {
+                if let Some(id) = gone.inode {
+                    self.inodes.remove(&id);
+                    Arc::make_mut(&mut self.gone.0).insert(id);
+                }
                 doomed.extend(
                     gone.directory
                         .into_iter()

@@ -117,7 +117,8 @@ fn any(worker: &mut Worker) -> Op {
         }
         28..42 => Op::Unlink {
             path,
-            skip_trash: worker.chance(70),
+            // The judge must remember what is in the trash.
+            skip_trash: worker.chance(95),
         },
         42..60 => Op::Rename {
             from: path,

@@ -1,6 +1,6 @@
 //! The replay: by points of history, through all that unanswered operations may have done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::related::{Names, related};
 use super::{Step, Unanswered, Verdict, tell};
@@ -13,7 +13,7 @@ const LOOKS_MAX: usize = 20_000;
 const LOOKS_IN_ALL_MAX: usize = 1_000_000;
 
 /// One explanation of all answers so far.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone)]
 struct Past {
     state: Namespace,
     /// The unanswered operations that were done in it, by their numbers.
@@ -108,8 +108,7 @@ impl<'a> Replay<'a> {
             }
         }
         if next.len() > 1 {
-            next.sort();
-            next.dedup();
+            next = least(next);
         }
         match next.len() {
             0 => Err(Wrong::Violation(right.unwrap_or_default())),
@@ -145,7 +144,11 @@ impl<'a> Replay<'a> {
         right: &mut Option<String>,
     ) -> Result<(), Wrong> {
         let (begun, mut ways) = (self.looks, vec![way]);
+        let mut seen = Seen::default();
         while let Some(way) = ways.pop() {
+            if !seen.is_new(&way.past) {
+                continue;
+            }
             self.looks += 1;
             if self.looks - begun > LOOKS_MAX || self.looks > LOOKS_IN_ALL_MAX {
                 return Err(Wrong::TooMany);
@@ -164,6 +167,30 @@ impl<'a> Replay<'a> {
         }
         Ok(())
     }
+}
+
+/// Pasts by their states, with the least that was done in each. Who has done more to be in the
+/// same state can do nothing that the other cannot.
+#[derive(Default)]
+struct Seen(BTreeMap<Namespace, Vec<BTreeSet<u64>>>);
+
+impl Seen {
+    fn is_new(&mut self, past: &Past) -> bool {
+        let known = self.0.entry(past.state.clone()).or_default();
+        if known.iter().any(|done| done.is_subset(&past.done)) {
+            return false;
+        }
+        known.push(past.done.clone());
+        true
+    }
+}
+
+/// The pasts that no other makes superfluous.
+fn least(mut pasts: Vec<Past>) -> Vec<Past> {
+    pasts.sort_by_key(|past| past.done.len());
+    let mut seen = Seen::default();
+    pasts.retain(|past| seen.is_new(past));
+    pasts
 }
 
 enum Wrong {
@@ -190,6 +217,9 @@ fn further(way: &Way, unanswered: &Unanswered<'_>) -> Option<Way> {
     }
     let mut past = way.past.clone();
     past.state.apply(op, number).ok()?;
+    if past.state == way.past.state {
+        return None;
+    }
     past.done.insert(number);
     let mut taken = way.taken.clone();
     taken.push((number, touched));
