@@ -149,7 +149,15 @@ impl Nemesis {
             }
             self.supervise().await?;
         }
-        self.heal_all().await
+        // Some are none unless they last.
+        while !self.active.is_empty() {
+            self.heal_those_due().await?;
+            self.supervise().await?;
+            sleep(TICK).await;
+        }
+        let pending = self.recorder.invoke(Actor::Nemesis, Op::Heal);
+        pending.ok(None, None);
+        Ok(())
     }
 
     /// Watches over processes until everything is as it should be, or `within` is over: then
@@ -270,15 +278,6 @@ impl Nemesis {
             self.heal(active).await?;
         }
         Ok(())
-    }
-
-    async fn heal_all(&mut self) -> Result<()> {
-        while let Some(active) = self.active.pop() {
-            self.heal(active).await?;
-        }
-        let pending = self.recorder.invoke(Actor::Nemesis, Op::Heal);
-        pending.ok(None, None);
-        self.supervise().await
     }
 
     async fn heal(&mut self, active: Active) -> Result<()> {
