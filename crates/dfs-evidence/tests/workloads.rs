@@ -59,7 +59,7 @@ async fn on_a_cluster_that_nobody_attacks_every_workload_works_and_its_checkers_
         let done = events.iter().filter(|e| e.kind == Kind::Ok).count();
         let failed = events.iter().filter(|e| e.kind == Kind::Fail).count();
         println!("{name}: {done} done, {failed} failed");
-        assert!(done > 50, "{name}: {done} operations were done");
+        assert!(done > 20, "{name}: {done} operations were done");
         assert!(events.iter().all(|e| e.kind != Kind::Info), "{name}");
         // As it is read from a file.
         let events = read(&write(&Header::default(), &events)).unwrap().events;

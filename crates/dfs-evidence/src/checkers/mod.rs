@@ -1,1 +1,26 @@
 //! Judges of histories: each gives the violations of one promise.
+//!
+//! A complaint is a sentence that begins with the promise's id. *Unknown* is a complaint like any
+//! other: what was not found right is not good.
+
+pub mod bank;
+pub mod certificate;
+pub mod contents;
+pub mod coverage;
+pub mod digests;
+pub mod identity;
+pub mod judge;
+pub mod rehearsal;
+pub mod set;
+#[cfg(test)]
+mod tale;
+
+/// Names that complaints show, of many.
+const SHOWN_MAX: usize = 5;
+
+/// The first of some names, and whether there are more.
+fn some_of(names: &[String]) -> String {
+    let shown: Vec<&str> = names.iter().take(SHOWN_MAX).map(String::as_str).collect();
+    let more = if names.len() > SHOWN_MAX { ", …" } else { "" };
+    format!("{}{more}", shown.join(", "))
+}

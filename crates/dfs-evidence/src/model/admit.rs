@@ -41,6 +41,19 @@ impl Namespace {
         }
     }
 
+    /// Carries out the operation of a number and says what it gives. Ids are those of a cluster
+    /// that numbers its inodes like its operations.
+    ///
+    /// # Errors
+    /// The reason of the refusal.
+    pub fn answer(&mut self, op: &Op, number: u64) -> Result<Output, Refused> {
+        let gave = self.apply(op, number)?;
+        let output = self.output(gave);
+        // It is what the model itself says, so there is nothing to complain of.
+        let _ = self.compare(gave, &output);
+        Ok(output)
+    }
+
     /// What an operation gave, in the words of histories; items whose ids are not known have
     /// their numbers for ids.
     pub fn output(&self, gave: Gave) -> Output {

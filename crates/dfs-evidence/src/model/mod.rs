@@ -55,7 +55,7 @@ pub enum Gave {
 }
 
 /// Directories, files, and what was removed.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Namespace {
     items: BTreeMap<u64, Item>,
     trash: BTreeMap<u64, Trashed>,
@@ -64,7 +64,7 @@ pub struct Namespace {
     trash_ids: BTreeMap<u64, u64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Item {
     inode: Option<u64>,
     /// Names and entries of the trash that lead to it.
@@ -72,7 +72,7 @@ struct Item {
     directory: Option<Directory>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 struct Directory {
     names: BTreeMap<String, u64>,
     directories: u64,
@@ -80,7 +80,7 @@ struct Directory {
     place: Option<(u64, String)>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Trashed {
     item: u64,
     path: String,

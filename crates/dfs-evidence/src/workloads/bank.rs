@@ -7,8 +7,10 @@ use dfs_core::error::Result;
 use futures::future::BoxFuture;
 use rand::RngExt;
 
-use super::{Worker, Workload};
+use super::{Worker, Workload, judged};
+use crate::checkers::bank;
 use crate::history::{Event, Op};
+use crate::model::Namespace;
 
 const ROOT: &str = "/bank";
 
@@ -148,7 +150,22 @@ impl Workload for Bank {
         })
     }
 
-    fn check(&self, _: &[Event]) -> Vec<String> {
-        Vec::new()
+    fn check(&self, history: &[Event]) -> Vec<String> {
+        let (directories, files) = self.beginning();
+        let start = Namespace::with(&directories, &files);
+        let mut found = judged::names("M3", &start, history, ROOT);
+        let files = usize::try_from(self.files).unwrap_or(usize::MAX);
+        let bank = bank::Bank {
+            vault: Bank::VAULT,
+            in_vault: files,
+            places: &self.places(),
+            in_places: files,
+            r#box: "box",
+        };
+        match judged::chosen(history, |op| judged::is_in(ROOT, op)) {
+            Ok(operations) => found.extend(bank.complaints(&operations)),
+            Err(unsound) => found.extend(unsound),
+        }
+        found
     }
 }

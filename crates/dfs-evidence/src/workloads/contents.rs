@@ -12,7 +12,9 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 
 use super::blocks::{self, BLOCK_LEN};
+use super::judged::{chosen, is_in};
 use super::{Worker, Workload};
+use crate::checkers::contents;
 use crate::history::{Event, Op, Output};
 
 const ROOT: &str = "/contents";
@@ -192,8 +194,11 @@ impl Workload for Contents {
         })
     }
 
-    fn check(&self, _: &[Event]) -> Vec<String> {
-        Vec::new()
+    fn check(&self, history: &[Event]) -> Vec<String> {
+        match chosen(history, |op| is_in(ROOT, op)) {
+            Ok(operations) => contents::complaints(ROOT, &|path| path == LOG, &operations),
+            Err(unsound) => unsound,
+        }
     }
 }
 

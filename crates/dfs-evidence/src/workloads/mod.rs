@@ -7,6 +7,7 @@ mod act;
 mod bank;
 pub mod blocks;
 mod contents;
+mod judged;
 mod names;
 mod registers;
 mod set;

@@ -9,12 +9,17 @@ use futures::future::BoxFuture;
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
-use super::{TRASH_FOR_LONG, Worker, Workload};
+use super::{TRASH_FOR_LONG, Worker, Workload, judged};
+use crate::checkers::certificate::is_of_names;
+use crate::checkers::judge::{self, Judge, Search, names};
 use crate::history::{Event, Op};
+use crate::model::Namespace;
 
 const ROOT: &str = "/names";
 /// Some of them are directories, now and then, and some are directories in those.
 const LEAVES: [&str; 5] = ["a", "b", "c", "d", "e"];
+/// Operations from the beginning that are judged as those of a black box.
+const BLACK_BOX_MAX: usize = 10_000;
 const DIRECTORIES: [&str; 4] = ["", "", "/d", "/e"];
 
 /// Several clients make, move, link, remove and look at a few names.
@@ -72,8 +77,17 @@ impl Workload for Names {
         })
     }
 
-    fn check(&self, _: &[Event]) -> Vec<String> {
-        Vec::new()
+    fn check(&self, history: &[Event]) -> Vec<String> {
+        let start = Namespace::with::<_, &str>(&[ROOT], &[]);
+        let mut found = judged::names("M1", &start, history, ROOT);
+        // Again, without the points of history: a point that lies would hide what is wrong.
+        let wanted = |op: &Op| is_of_names(op) && judged::is_in(ROOT, op);
+        if let Ok(operations) = judged::chosen(history, wanted) {
+            let calls = names(&operations, BLACK_BOX_MAX);
+            let what = "M1: names, as a black box";
+            found.extend(Search::default().complaint(what, &judge::Names(start), &calls));
+        }
+        found
     }
 }
 
@@ -90,7 +104,13 @@ fn any(worker: &mut Worker) -> Op {
             path,
             exclusive: worker.chance(50),
         },
-        18..28 => Op::Mkdir { path },
+        18..23 => Op::Mkdir { path },
+        23..28 => {
+            // Without these there is no place for half of the names.
+            let directory = if worker.chance(50) { "/d" } else { "/e" };
+            let path = format!("{ROOT}{directory}");
+            Op::Mkdir { path }
+        }
         28..42 => Op::Unlink {
             path,
             skip_trash: worker.chance(70),

@@ -8,7 +8,9 @@ use dfs_core::error::{ErrorKind, Result};
 use futures::future::BoxFuture;
 use rand::RngExt;
 
+use super::judged::chosen;
 use super::{Worker, Workload};
+use crate::checkers::judge::{Judge, Register, Search, registers};
 use crate::history::{Event, Op, Output};
 
 const ROOT: &str = "/registers";
@@ -66,8 +68,19 @@ impl Workload for Registers {
         })
     }
 
-    fn check(&self, _: &[Event]) -> Vec<String> {
-        Vec::new()
+    fn check(&self, history: &[Event]) -> Vec<String> {
+        let wanted = |op: &Op| matches!(op, Op::Set { .. } | Op::Get { .. });
+        let operations = match chosen(history, wanted) {
+            Ok(operations) => operations,
+            Err(unsound) => return unsound,
+        };
+        let complaint = |(key, calls): (&String, &Vec<_>)| {
+            Search::default().complaint(&format!("D1: register {key}"), &Register, calls)
+        };
+        registers(&operations)
+            .iter()
+            .filter_map(complaint)
+            .collect()
     }
 }
 

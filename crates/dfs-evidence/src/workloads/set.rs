@@ -6,8 +6,10 @@ use dfs_core::client::Client;
 use dfs_core::error::Result;
 use futures::future::BoxFuture;
 
-use super::{Worker, Workload};
+use super::{Worker, Workload, judged};
+use crate::checkers::set;
 use crate::history::{Event, Op};
+use crate::model::Namespace;
 
 const ROOT: &str = "/set";
 
@@ -56,7 +58,13 @@ impl Workload for Set {
         })
     }
 
-    fn check(&self, _: &[Event]) -> Vec<String> {
-        Vec::new()
+    fn check(&self, history: &[Event]) -> Vec<String> {
+        let start = Namespace::with::<_, &str>(&[ROOT], &[]);
+        let mut found = judged::names("M1", &start, history, ROOT);
+        match judged::chosen(history, |op| judged::is_in(ROOT, op)) {
+            Ok(operations) => found.extend(set::account(ROOT, &operations).complaints()),
+            Err(unsound) => found.extend(unsound),
+        }
+        found
     }
 }

@@ -10,10 +10,11 @@ use futures::future::BoxFuture;
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
-use super::{TRASH_FOR_LONG, Worker, Workload};
+use super::{TRASH_FOR_LONG, Worker, Workload, judged};
 use crate::history::{Event, Op, Output};
+use crate::model::Namespace;
 
-const ROOT: &str = "/trash";
+pub(super) const ROOT: &str = "/trash";
 /// Removals that workers remember, so that several restore the same.
 const REMEMBERED: usize = 8;
 
@@ -123,7 +124,8 @@ impl Workload for Trash {
         })
     }
 
-    fn check(&self, _: &[Event]) -> Vec<String> {
-        Vec::new()
+    fn check(&self, history: &[Event]) -> Vec<String> {
+        let start = Namespace::with::<_, &str>(&[ROOT], &[]);
+        judged::names("M5", &start, history, ROOT)
     }
 }

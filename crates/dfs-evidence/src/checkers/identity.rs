@@ -1,0 +1,92 @@
+//! Identities: an id is given once, and what is in the trash comes back once.
+
+use std::collections::BTreeMap;
+
+use crate::history::{Op, Operation, Output};
+
+/// What is wrong with the ids in a history.
+pub fn complaints(operations: &[Operation<'_>]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut inodes: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut entries: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut restored: BTreeMap<u64, u64> = BTreeMap::new();
+    for operation in operations.iter().filter(|operation| operation.is_ok()) {
+        let began = operation.began;
+        let mut once = |given: &mut BTreeMap<u64, u64>, id, promise, what| {
+            if let Some(first) = given.insert(id, began) {
+                found.push(format!(
+                    "{promise}: {what} {id}, by the events {first} and {began}"
+                ));
+            }
+        };
+        match (operation.op, operation.output()) {
+            (
+                Op::Mkdir { .. }
+                | Op::Create {
+                    exclusive: true, ..
+                },
+                Some(Output::Node(node)),
+            ) => {
+                once(&mut inodes, node.inode, "M6", "two new inodes have the id");
+            }
+            (_, Some(Output::Trash(Some(id)))) => {
+                once(
+                    &mut entries,
+                    *id,
+                    "M6",
+                    "two entries of the trash have the id",
+                );
+            }
+            (Op::Restore { trash, .. }, _) => {
+                once(&mut restored, *trash, "M5", "twice restored was the entry");
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::tale::{Tale, create, directory, file, gone, mkdir, unlink};
+    use crate::history::operations;
+
+    fn told(tell: impl Fn(&mut Tale)) -> Vec<String> {
+        let mut tale = Tale::default();
+        tell(&mut tale);
+        let history = tale.history();
+        complaints(&operations(&history, |_| true).unwrap())
+    }
+
+    #[test]
+    fn an_id_that_is_given_again_is_found_though_its_first_owner_is_gone() {
+        let found = told(|tale| {
+            tale.does(1, create("/a"), file(7), 10);
+            tale.does(1, unlink("/a"), gone(), 11);
+            tale.does(2, mkdir("/d"), directory(7), 12);
+        });
+        assert_eq!(
+            found,
+            ["M6: two new inodes have the id 7, by the events 0 and 4"]
+        );
+    }
+
+    #[test]
+    fn what_comes_back_twice_is_found() {
+        let restore = || Op::Restore { trash: 3, to: None };
+        let found = told(|tale| {
+            tale.does(1, unlink("/a"), Some(Output::Trash(Some(3))), 10);
+            tale.does(1, restore(), file(7), 11);
+            tale.refused(1, restore(), "NotFound: t3", 12);
+        });
+        assert_eq!(found, Vec::<String>::new());
+        let found = told(|tale| {
+            tale.does(1, restore(), file(7), 11);
+            tale.does(1, restore(), file(7), 12);
+            tale.does(1, unlink("/a"), Some(Output::Trash(Some(3))), 13);
+            tale.does(1, unlink("/b"), Some(Output::Trash(Some(3))), 14);
+        });
+        assert_eq!(found.len(), 2, "{found:?}");
+    }
+}
