@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::nemesis::Deed;
+use crate::checkers::coverage::Coverage;
 use crate::faults::FaultKind;
 use crate::history::{Actor, Event, Kind};
 
@@ -25,34 +26,10 @@ pub struct Outcome {
     pub settled_after: Duration,
 }
 
-/// How many operations ended how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Done.
-    pub ok: u64,
-    /// Not done.
-    pub fail: u64,
-    /// Perhaps done.
-    pub info: u64,
-}
-
 /// A run with fewer successful operations a second proves nothing.
 const OPERATIONS_PER_SECOND_MIN: u64 = 10;
 
 impl Outcome {
-    /// How many operations ended how.
-    pub fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
-        for (_, kind) in self.ends() {
-            match kind {
-                Kind::Ok => counts.ok += 1,
-                Kind::Fail => counts.fail += 1,
-                _ => counts.info += 1,
-            }
-        }
-        counts
-    }
-
     /// Why the run proves nothing, if it does not: a sentence each.
     pub fn rejected(&self) -> Vec<String> {
         let mut why = Vec::new();
@@ -70,7 +47,7 @@ impl Outcome {
             why.push("no partition cut the leader off from a majority".to_owned());
         }
         let seconds = self.length().as_secs();
-        let ok = self.counts().ok;
+        let ok = Coverage::of(&self.history).done;
         if ok < OPERATIONS_PER_SECOND_MIN * seconds {
             why.push(format!("only {ok} operations succeeded in {seconds} s"));
         }

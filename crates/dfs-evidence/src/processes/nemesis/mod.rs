@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep};
 use super::clients::Clients;
 use super::cluster::{Cluster, DEAD_AFTER};
 use crate::faults::{Fault, FaultKind, Schedule};
-use crate::history::{Actor, Op, Pending, Recorder};
+use crate::history::{Actor, Op, Recorder};
 
 /// A fault as it was carried out.
 #[derive(Debug, Clone)]
@@ -91,7 +91,6 @@ struct Active {
     fault: Fault,
     places: Vec<usize>,
     ends: Instant,
-    pending: Pending,
     deed: Deed,
 }
 
@@ -220,9 +219,14 @@ impl Nemesis {
         let pending = self.recorder.invoke(Actor::Nemesis, Op::Fault(fault));
         let done = self.act(&fault, &places, leader, &mut random).await;
         match done {
-            Ok(note) => deed.note = note,
+            Ok(note) => {
+                pending.info(deed.on.join(" "));
+                deed.note = note;
+            }
             Err(error) => {
-                deed.note = Some(format!("could not: {error}"));
+                let why = format!("could not: {error}");
+                pending.fail(why.clone(), None);
+                deed.note = Some(why);
                 deed.done = false;
             }
         }
@@ -235,7 +239,6 @@ impl Nemesis {
             fault,
             places,
             ends: Instant::now() + lasts,
-            pending,
             deed,
         });
         Ok(())
@@ -295,8 +298,9 @@ impl Nemesis {
         }
         let mut deed = active.deed;
         deed.healed = (self.now)();
+        let pending = self.recorder.invoke(Actor::Nemesis, Op::Fault(deed.fault));
+        pending.ok(None, None);
         self.deeds.push(deed);
-        active.pending.ok(None, None);
         Ok(())
     }
 
