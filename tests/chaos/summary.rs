@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use dfs_evidence::checkers::coverage::Coverage;
 use dfs_evidence::faults::FaultKind;
 use dfs_evidence::processes::Outcome;
 use serde::{Deserialize, Serialize};
@@ -28,18 +29,14 @@ const FILE: &str = "summary.json";
 
 impl Summary {
     pub(crate) fn of(outcome: &Outcome) -> Summary {
-        let counts = outcome.counts();
-        let mut faults = BTreeMap::new();
-        for deed in outcome.deeds.iter().filter(|deed| deed.done) {
-            *faults.entry(deed.fault.kind).or_default() += 1;
-        }
+        let coverage = Coverage::of(&outcome.history);
         Summary {
             runs: 1,
             length: outcome.length(),
-            ok: counts.ok,
-            fail: counts.fail,
-            info: counts.info,
-            faults,
+            ok: coverage.done,
+            fail: coverage.failed,
+            info: coverage.unknown,
+            faults: coverage.faults,
             stalls: outcome.stalls(FaultKind::KillLeader),
         }
     }

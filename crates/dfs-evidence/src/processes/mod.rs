@@ -32,5 +32,5 @@ mod tool;
 pub mod world;
 
 pub use nemesis::Deed;
-pub use outcome::{Counts, Outcome};
+pub use outcome::Outcome;
 pub use run::{Config, run, schedule};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::nemesis::Deed;
+use crate::checkers::coverage::Coverage;
 use crate::faults::FaultKind;
 use crate::history::{Actor, Event, Kind};
 
@@ -25,34 +26,10 @@ pub struct Outcome {
     pub settled_after: Duration,
 }
 
-/// How many operations ended how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Done.
-    pub ok: u64,
-    /// Not done.
-    pub fail: u64,
-    /// Perhaps done.
-    pub info: u64,
-}
-
 /// A run with fewer successful operations a second proves nothing.
 const OPERATIONS_PER_SECOND_MIN: u64 = 10;
 
 impl Outcome {
-    /// How many operations ended how.
-    pub fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
-        for (_, kind) in self.ends() {
-            match kind {
-                Kind::Ok => counts.ok += 1,
-                Kind::Fail => counts.fail += 1,
-                _ => counts.info += 1,
-            }
-        }
-        counts
-    }
-
     /// Why the run proves nothing, if it does not: a sentence each.
     pub fn rejected(&self) -> Vec<String> {
         let mut why = Vec::new();
@@ -70,7 +47,7 @@ impl Outcome {
             why.push("no partition cut the leader off from a majority".to_owned());
         }
         let seconds = self.length().as_secs();
-        let ok = self.counts().ok;
+        let ok = Coverage::of(&self.history).done;
         if ok < OPERATIONS_PER_SECOND_MIN * seconds {
             why.push(format!("only {ok} operations succeeded in {seconds} s"));
         }
@@ -129,25 +106,30 @@ impl Outcome {
         (Duration::from_nanos(longest.0), longest.1)
     }
 
-    /// For each time that a fault of this kind fell on the leader: how long no operation of any
-    /// client succeeded, of those around its beginning.
+    /// For each time that a fault of this kind fell on the leader while nothing else was wrong:
+    /// how long no operation of any client succeeded, of those around its beginning.
     pub fn stalls(&self, kind: FaultKind) -> Vec<Duration> {
         let hits = self.deeds.iter();
         let hits = hits.filter(|d| d.done && d.hit_leader && d.fault.kind == kind);
         let stall = |deed: &Deed| {
-            let around = 2_000_000_000;
-            let near = deed.began.saturating_sub(around / 10)..deed.began + 2 * around;
-            let times: Vec<_> = self
-                .successes()
-                .filter(|time| near.contains(time))
-                .collect();
+            let (begin, end) = around(deed);
+            let times = self.successes().filter(|time| (begin..end).contains(time));
+            let times: Vec<_> = times.collect();
             let gaps = times.windows(2).map(|pair| match pair {
                 [one, next] => next - one,
                 _ => 0,
             });
-            Duration::from_nanos(gaps.max().unwrap_or(2 * around))
+            Duration::from_nanos(gaps.max().unwrap_or(end - begin))
         };
-        hits.map(stall).collect()
+        hits.filter(|deed| self.is_alone(deed)).map(stall).collect()
+    }
+
+    /// Whether nothing else was wrong when this fell on whom it fell on.
+    fn is_alone(&self, deed: &Deed) -> bool {
+        let (begin, end) = around(deed);
+        let others = self.deeds.iter();
+        let mut others = others.filter(|other| other.done && other.fault.id != deed.fault.id);
+        !others.any(|other| other.began < end && other.healed > begin)
     }
 
     /// Whether an operation succeeded after this time.
@@ -182,6 +164,15 @@ impl Outcome {
         let spans = spans.map(|((begin, _), end)| ((*begin).max(first), end.min(last)));
         spans.filter(|(begin, end)| begin < end).collect()
     }
+}
+
+/// When its beginning was felt: until well after another leads.
+fn around(deed: &Deed) -> (u64, u64) {
+    let second = 1_000_000_000;
+    (
+        deed.began.saturating_sub(second / 5),
+        deed.began + 4 * second,
+    )
 }
 
 #[cfg(test)]

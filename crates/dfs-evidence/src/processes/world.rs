@@ -32,9 +32,17 @@ pub const TOOLS: [(&str, &str); 14] = [
 /// Set in the environment of a program that is inside.
 const INSIDE: &str = "DFS_CHAOS_INSIDE";
 
-/// Whether this program may make namespaces and mounts.
-pub fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+/// Why no world can be entered here, whatever tools there are: only root may make namespaces and
+/// mounts, and not in every container.
+pub fn forbidden() -> Option<&'static str> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("only root may make namespaces and mounts");
+    }
+    let tried = Command::new("unshare")
+        .args(["--mount", "--net", "--pid", "true"])
+        .output();
+    let is_refused = tried.is_ok_and(|output| !output.status.success());
+    is_refused.then_some("this container may not make namespaces and mounts")
 }
 
 /// Whether this program runs inside a world.

@@ -23,7 +23,7 @@ impl Cluster {
         }
         for node in self.nodes.iter_mut().rev() {
             if let Err(error) = node.stop().await {
-                wrong.push(format!("L2: {error}"));
+                wrong.push(format!("life: {error}"));
             }
         }
         // Their addresses are ours now.
@@ -44,7 +44,7 @@ impl Cluster {
         for (name, master) in masters {
             let checked = master.check().await.map_err(Error::other)?;
             let violations = checked.violations.iter();
-            wrong.extend(violations.map(|violation| format!("M3: {name}: {violation:?}")));
+            wrong.extend(violations.map(|violation| format!("M4: {name}: {violation:?}")));
             master.shutdown().await;
         }
         Ok(wrong)

@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep};
 use super::clients::Clients;
 use super::cluster::{Cluster, DEAD_AFTER};
 use crate::faults::{Fault, FaultKind, Schedule};
-use crate::history::{Actor, Op, Pending, Recorder};
+use crate::history::{Actor, Op, Recorder};
 
 /// A fault as it was carried out.
 #[derive(Debug, Clone)]
@@ -91,7 +91,6 @@ struct Active {
     fault: Fault,
     places: Vec<usize>,
     ends: Instant,
-    pending: Pending,
     deed: Deed,
 }
 
@@ -149,7 +148,15 @@ impl Nemesis {
             }
             self.supervise().await?;
         }
-        self.heal_all().await
+        // Some are none unless they last.
+        while !self.active.is_empty() {
+            self.heal_those_due().await?;
+            self.supervise().await?;
+            sleep(TICK).await;
+        }
+        let pending = self.recorder.invoke(Actor::Nemesis, Op::Heal);
+        pending.ok(None, None);
+        Ok(())
     }
 
     /// Watches over processes until everything is as it should be, or `within` is over: then
@@ -212,9 +219,14 @@ impl Nemesis {
         let pending = self.recorder.invoke(Actor::Nemesis, Op::Fault(fault));
         let done = self.act(&fault, &places, leader, &mut random).await;
         match done {
-            Ok(note) => deed.note = note,
+            Ok(note) => {
+                pending.info(deed.on.join(" "));
+                deed.note = note;
+            }
             Err(error) => {
-                deed.note = Some(format!("could not: {error}"));
+                let why = format!("could not: {error}");
+                pending.fail(why.clone(), None);
+                deed.note = Some(why);
                 deed.done = false;
             }
         }
@@ -227,7 +239,6 @@ impl Nemesis {
             fault,
             places,
             ends: Instant::now() + lasts,
-            pending,
             deed,
         });
         Ok(())
@@ -272,15 +283,6 @@ impl Nemesis {
         Ok(())
     }
 
-    async fn heal_all(&mut self) -> Result<()> {
-        while let Some(active) = self.active.pop() {
-            self.heal(active).await?;
-        }
-        let pending = self.recorder.invoke(Actor::Nemesis, Op::Heal);
-        pending.ok(None, None);
-        self.supervise().await
-    }
-
     async fn heal(&mut self, active: Active) -> Result<()> {
         let id = active.fault.id;
         self.cluster.network.mend(id).await?;
@@ -296,8 +298,9 @@ impl Nemesis {
         }
         let mut deed = active.deed;
         deed.healed = (self.now)();
+        let pending = self.recorder.invoke(Actor::Nemesis, Op::Fault(deed.fault));
+        pending.ok(None, None);
         self.deeds.push(deed);
-        active.pending.ok(None, None);
         Ok(())
     }
 

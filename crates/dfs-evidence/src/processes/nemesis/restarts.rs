@@ -44,7 +44,7 @@ impl Nemesis {
             return Ok(());
         }
         if let Err(error) = node.stop().await {
-            let violation = format!("L2: told to stop, {error}");
+            let violation = format!("life: told to stop, {error}");
             self.violations.push(violation);
         }
         self.start_if_free(place).await?;

@@ -116,7 +116,7 @@ impl Nemesis {
         if !is_excused && self.violations.len() < 100 {
             let at = (self.now)() / 1_000_000;
             self.violations.push(format!(
-                "L2: {name} ended by itself at {at} ms: {status}: {last}"
+                "life: {name} ended by itself at {at} ms: {status}: {last}"
             ));
         }
         Ok(())
