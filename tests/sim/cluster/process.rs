@@ -35,7 +35,6 @@ struct Inner {
 #[derive(Default)]
 struct Seen {
     master: Weak<Master>,
-    node: Weak<DataNode>,
     ended: Option<Ended>,
 }
 
@@ -43,11 +42,6 @@ impl Probe {
     /// The master, if that is what runs.
     pub fn master(&self) -> Option<Arc<Master>> {
         self.seen().master.upgrade()
-    }
-
-    /// The data node, if that is what runs.
-    pub fn node(&self) -> Option<Arc<DataNode>> {
-        self.seen().node.upgrade()
     }
 
     /// Whether and how the process ended by itself.
@@ -119,7 +113,6 @@ pub async fn data_node(env: Env, config: DataNodeConfig, probe: Probe) {
             DataNodeError::Store(_) => Ended::Refused(chain(&error)),
             _ => Ended::Failed(chain(&error)),
         })?);
-        inner.seen().node = Arc::downgrade(&node);
         let mut failed = node.failed();
         tokio::select! {
             biased;
