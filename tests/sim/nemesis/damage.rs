@@ -94,7 +94,7 @@ pub(super) fn trouble(kind: FaultKind, pick: &Pick, cluster: &mut Cluster) -> Op
         }
         FaultKind::FailedSync => {
             disk.fail_syncs(1 + pick.below(3) as u64);
-            Some(Heal::Sync(host))
+            Some(Heal::Sync(index))
         }
         _ => {
             let left = [0, 64 << 10, 4 << 20][pick.below(3)];
