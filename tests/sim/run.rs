@@ -319,6 +319,11 @@ impl Run {
         let panics = log::panics();
         self.violations
             .extend(panics.iter().map(|panic| format!("PANIC: {panic}")));
+        if !nemesis.counts().contains_key(FaultKind::BitRot.name()) {
+            let refusals = self.cluster.refusals.iter();
+            let refusals = refusals.map(|why| format!("DISK: undamaged and refused: {why}"));
+            self.violations.extend(refusals);
+        }
         let outcome = Outcome {
             seed,
             simulated,

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Takes down everything that happens, in order. Clones are the same trace.
 #[derive(Debug, Clone, Default)]
-pub struct Trace(Arc<AtomicU64>);
+pub(crate) struct Trace(Arc<AtomicU64>);
 
 impl Trace {
     /// Adds something that happened.
-    pub fn note<const N: usize>(&self, what: [u64; N]) {
+    pub(crate) fn note<const N: usize>(&self, what: [u64; N]) {
         let mut hash = self.0.load(Ordering::Relaxed);
         for word in what {
             hash = (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
@@ -18,7 +18,7 @@ impl Trace {
     }
 
     /// Adds some text.
-    pub fn note_text(&self, text: &str) {
+    pub(crate) fn note_text(&self, text: &str) {
         for piece in text.as_bytes().chunks(8) {
             let mut word = [0; 8];
             word[..piece.len()].copy_from_slice(piece);
@@ -27,7 +27,7 @@ impl Trace {
     }
 
     /// All of it.
-    pub fn hash(&self) -> u64 {
+    pub(crate) fn hash(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

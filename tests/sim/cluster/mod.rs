@@ -4,30 +4,30 @@ mod process;
 mod settings;
 
 use std::future::Future;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dfs_core::client::{Client, ClientConfig};
 use dfs_core::env::{Disk, Env, Random};
 use dfs_core::types::Rev;
-use std::path::Path;
-use std::sync::Arc;
 
 use super::net::{HostId, Link};
 use super::world::{Crash, World};
-pub use process::{Ended, Probe};
-pub use settings::{DIRECTORY, Taste};
+pub(crate) use process::{Ended, Probe};
+pub(crate) use settings::{DIRECTORY, Taste};
 
 /// Masters of the group; one more machine waits to join.
-pub const MASTERS: usize = 3;
+pub(crate) const MASTERS: usize = 3;
 /// Data nodes.
-pub const DATA_NODES: usize = 4;
+pub(crate) const DATA_NODES: usize = 4;
 /// Bytes on their way to a master, and to a data node: to masters go messages whose length is
 /// not quite the same in every run, so nothing may depend on it.
 const WINDOWS: [usize; 2] = [64 << 20, 128 << 10];
 
 /// What a server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// A master.
     Master,
     /// A data node.
@@ -35,19 +35,19 @@ pub enum Role {
 }
 
 /// A machine that serves.
-pub struct Server {
+pub(crate) struct Server {
     /// Its machine.
-    pub host: HostId,
+    pub(crate) host: HostId,
     /// What it is.
-    pub role: Role,
+    pub(crate) role: Role,
     /// What runs there, if anything does.
-    pub probe: Probe,
+    pub(crate) probe: Probe,
     /// It belongs to the cluster.
-    pub present: bool,
+    pub(crate) present: bool,
     /// Its process is to run.
-    pub wanted: bool,
+    pub(crate) wanted: bool,
     /// Nothing was ever stored there.
-    pub new: bool,
+    pub(crate) new: bool,
     /// It founds the cluster.
     founds: bool,
     address: String,
@@ -56,28 +56,26 @@ pub struct Server {
 }
 
 /// The servers of a cluster and the world they are in.
-pub struct Cluster {
+pub(crate) struct Cluster {
     /// The world.
-    pub world: World,
+    pub(crate) world: World,
     /// Masters first, then the spare one, then data nodes.
-    pub servers: Vec<Server>,
+    pub(crate) servers: Vec<Server>,
     /// Machines for clients.
-    pub clients: Vec<HostId>,
+    pub(crate) clients: Vec<HostId>,
     taste: Taste,
     /// Processes that were started again.
-    pub restarts: u64,
+    pub(crate) restarts: u64,
     /// Changes of leadership that were seen.
-    pub elections: u64,
+    pub(crate) elections: u64,
     led: Option<(HostId, u64)>,
     /// Directories that a process did not start with, and why.
-    pub refusals: Vec<String>,
-    /// Servers that lost their disk because of a refusal, to be judged.
-    pub rescued: u64,
+    pub(crate) refusals: Vec<String>,
 }
 
 impl Cluster {
     /// Machines on which nothing runs yet.
-    pub fn new(seed: u64, clients: usize) -> Cluster {
+    pub(crate) fn new(seed: u64, clients: usize) -> Cluster {
         let mut world = World::new(seed);
         let mut servers = Vec::new();
         for index in 0..=MASTERS {
@@ -121,12 +119,11 @@ impl Cluster {
             elections: 0,
             led: None,
             refusals: Vec::new(),
-            rescued: 0,
         }
     }
 
     /// Lets one step of time pass, and starts again what has ended.
-    pub fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         self.world.step();
         for index in 0..self.servers.len() {
             self.look_after(index);
@@ -135,7 +132,7 @@ impl Cluster {
     }
 
     /// Lets time pass until `done` says so; false if it does not within `limit`.
-    pub fn run_until(
+    pub(crate) fn run_until(
         &mut self,
         limit: Duration,
         mut done: impl FnMut(&mut Cluster) -> bool,
@@ -153,13 +150,12 @@ impl Cluster {
     }
 
     /// Runs a task on a host that runs, to its end; none if that does not come within `limit`.
-    pub fn ask<T: Send + 'static>(
+    pub(crate) fn ask<T: Send + 'static>(
         &mut self,
         host: HostId,
         limit: Duration,
         task: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
-        use std::sync::Mutex;
         let answer = Arc::new(Mutex::new(None));
         let into = Arc::clone(&answer);
         self.world.spawn(host, async move {
@@ -202,12 +198,11 @@ impl Cluster {
         }
         let name = self.world.name(server.host).to_owned();
         self.refusals.push(format!("{name}: {why}"));
-        self.rescued += 1;
         self.wipe(index);
     }
 
     /// Puts an empty disk into a machine on which nothing runs.
-    pub fn wipe(&mut self, index: usize) {
+    pub(crate) fn wipe(&mut self, index: usize) {
         let server = &mut self.servers[index];
         server.new = true;
         server.founds = false;
@@ -244,7 +239,7 @@ impl Cluster {
     }
 
     /// Ends a process without asking it; it starts again when `wanted` and `after` has passed.
-    pub fn crash(&mut self, index: usize, how: Crash, after: Duration) {
+    pub(crate) fn crash(&mut self, index: usize, how: Crash, after: Duration) {
         let server = &mut self.servers[index];
         server.start_at = self.world.now() + after;
         if self.world.is_running(server.host) {
@@ -253,21 +248,21 @@ impl Cluster {
     }
 
     /// Addresses of all masters.
-    pub fn master_addresses(&self) -> Vec<String> {
+    pub(crate) fn master_addresses(&self) -> Vec<String> {
         let masters = self.servers.iter().filter(|s| s.role == Role::Master);
         let present = masters.filter(|s| s.present);
         present.map(|s| s.address.clone()).collect()
     }
 
     /// The servers of a kind.
-    pub fn of(&self, role: Role) -> Vec<usize> {
+    pub(crate) fn of(&self, role: Role) -> Vec<usize> {
         let all = 0..self.servers.len();
         all.filter(|index| self.servers[*index].role == role && self.servers[*index].present)
             .collect()
     }
 
     /// The server that leads and answers.
-    pub fn leader(&self) -> Option<usize> {
+    pub(crate) fn leader(&self) -> Option<usize> {
         let leads = |index: &usize| {
             let master = self.servers[*index].probe.master();
             master.is_some_and(|master| master.leads())
@@ -297,12 +292,12 @@ impl Cluster {
     }
 
     /// Masters that vote and data nodes that live, as the leader sees them.
-    pub fn strength(&self) -> Option<(usize, usize)> {
+    pub(crate) fn strength(&self) -> Option<(usize, usize)> {
         self.servers[self.leader()?].probe.master()?.strength()
     }
 
     /// Of every master that runs: its name, what it applied, the end of its log, and the digest.
-    pub fn states(&self) -> Vec<(String, Rev, Option<u64>, String)> {
+    pub(crate) fn states(&self) -> Vec<(String, Rev, Option<u64>, String)> {
         let mut states = Vec::new();
         for server in self.servers.iter().filter(|s| s.role == Role::Master) {
             if let Some(master) = server.probe.master()
@@ -317,12 +312,12 @@ impl Cluster {
     }
 
     /// Settings for a client.
-    pub fn client_config(&self) -> ClientConfig {
+    pub(crate) fn client_config(&self) -> ClientConfig {
         self.taste.client(self.master_addresses())
     }
 
     /// All links between two sets of hosts, in both directions.
-    pub fn links(left: &[HostId], right: &[HostId]) -> Vec<Link> {
+    pub(crate) fn links(left: &[HostId], right: &[HostId]) -> Vec<Link> {
         let pairs = left.iter().flat_map(|a| right.iter().map(|b| (*a, *b)));
         pairs
             .filter(|(a, b)| a != b)
@@ -332,7 +327,7 @@ impl Cluster {
 }
 
 /// Connects, however long it takes.
-pub async fn connect(config: ClientConfig, env: Env) -> Client {
+pub(crate) async fn connect(config: ClientConfig, env: Env) -> Client {
     loop {
         match Client::connect(config.clone(), env.clone()).await {
             Ok(client) => return client,

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 /// How a process ended by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// It was asked to.
     Stopped,
     /// It does not start with the disk as it is.
@@ -24,7 +24,7 @@ pub enum Ended {
 
 /// What the world sees of a process.
 #[derive(Clone, Default)]
-pub struct Probe(Arc<Inner>);
+pub(crate) struct Probe(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -35,28 +35,22 @@ struct Inner {
 #[derive(Default)]
 struct Seen {
     master: Weak<Master>,
-    node: Weak<DataNode>,
     ended: Option<Ended>,
 }
 
 impl Probe {
     /// The master, if that is what runs.
-    pub fn master(&self) -> Option<Arc<Master>> {
+    pub(crate) fn master(&self) -> Option<Arc<Master>> {
         self.seen().master.upgrade()
     }
 
-    /// The data node, if that is what runs.
-    pub fn node(&self) -> Option<Arc<DataNode>> {
-        self.seen().node.upgrade()
-    }
-
     /// Whether and how the process ended by itself.
-    pub fn ended(&self) -> Option<Ended> {
+    pub(crate) fn ended(&self) -> Option<Ended> {
         self.seen().ended.clone()
     }
 
     /// Asks it to stop in order.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.0.stop.notify_one();
     }
 
@@ -72,7 +66,7 @@ impl Probe {
 }
 
 /// A master that founds the cluster, or joins that of `seeds`, unless it is a member already.
-pub async fn master(env: Env, config: MasterConfig, seeds: Vec<String>, probe: Probe) {
+pub(crate) async fn master(env: Env, config: MasterConfig, seeds: Vec<String>, probe: Probe) {
     let inner = probe.clone();
     let process = async move {
         let started = Master::start(config, env).await;
@@ -110,7 +104,7 @@ pub async fn master(env: Env, config: MasterConfig, seeds: Vec<String>, probe: P
 }
 
 /// A data node.
-pub async fn data_node(env: Env, config: DataNodeConfig, probe: Probe) {
+pub(crate) async fn data_node(env: Env, config: DataNodeConfig, probe: Probe) {
     use dfs_core::datanode::DataNodeError;
     let inner = probe.clone();
     let process = async move {
@@ -119,7 +113,6 @@ pub async fn data_node(env: Env, config: DataNodeConfig, probe: Probe) {
             DataNodeError::Store(_) => Ended::Refused(chain(&error)),
             _ => Ended::Failed(chain(&error)),
         })?);
-        inner.seen().node = Arc::downgrade(&node);
         let mut failed = node.failed();
         tokio::select! {
             biased;

@@ -13,11 +13,11 @@ const KIB: u64 = 1024;
 const MIB: usize = 1 << 20;
 
 /// The directory every process has its files in.
-pub const DIRECTORY: &str = "/dfs";
+pub(crate) const DIRECTORY: &str = "/dfs";
 
 /// What differs from seed to seed.
 #[derive(Debug, Clone)]
-pub struct Taste {
+pub(crate) struct Taste {
     log_kept: u64,
     durable: Duration,
     segment: u64,
@@ -25,7 +25,7 @@ pub struct Taste {
 
 impl Taste {
     /// The taste of a seed.
-    pub fn new(seed: u64) -> Taste {
+    pub(crate) fn new(seed: u64) -> Taste {
         let random = SeededRandom::new(seed ^ 0x7461_7374_6500);
         Taste {
             log_kept: [50, 200, 1000][random.below(3) as usize],
@@ -35,7 +35,7 @@ impl Taste {
     }
 
     /// Settings of a master.
-    pub fn master(&self, address: &str) -> MasterConfig {
+    pub(crate) fn master(&self, address: &str) -> MasterConfig {
         let mut config = MasterConfig::new(DIRECTORY);
         config.listen = address.to_owned();
         config.reserve = 16 << 20;
@@ -63,7 +63,7 @@ impl Taste {
     }
 
     /// Settings of a data node.
-    pub fn data_node(&self, address: &str, masters: Vec<String>) -> DataNodeConfig {
+    pub(crate) fn data_node(&self, address: &str, masters: Vec<String>) -> DataNodeConfig {
         let mut config = DataNodeConfig::new(DIRECTORY, masters);
         config.listen = address.to_owned();
         config.store.small_chunk_max = 16 * KIB;
@@ -79,7 +79,7 @@ impl Taste {
     }
 
     /// Settings of a client.
-    pub fn client(&self, masters: Vec<String>) -> ClientConfig {
+    pub(crate) fn client(&self, masters: Vec<String>) -> ClientConfig {
         let mut config = ClientConfig::new(masters);
         config.deadlines.operation = Duration::from_secs(10);
         config.budgets.write_bytes = 4 << 20;

@@ -24,8 +24,14 @@ impl Nemesis {
             let path = &files[path];
             let length = disk.get(path).len();
             if length > 0 {
-                tracing::info!(?path, length, "bits flip");
-                disk.flip(path, pick.below(length) as u64, 1 << pick.below(8));
+                let (offset, mask) = (pick.below(length), 1 << pick.below(8));
+                tracing::info!(?path, length, offset, "a bit flips");
+                // What is durable may be shorter.
+                disk.damage(path, |bytes| {
+                    if let Some(byte) = bytes.get_mut(offset) {
+                        *byte ^= mask;
+                    }
+                });
             }
         }
         Some(Heal::Nothing)
@@ -88,7 +94,7 @@ pub(super) fn trouble(kind: FaultKind, pick: &Pick, cluster: &mut Cluster) -> Op
         }
         FaultKind::FailedSync => {
             disk.fail_syncs(1 + pick.below(3) as u64);
-            Some(Heal::Sync(host))
+            Some(Heal::Sync(index))
         }
         _ => {
             let left = [0, 64 << 10, 4 << 20][pick.below(3)];

@@ -17,6 +17,7 @@ use dfs_evidence::history::{Actor, Op, Pending, Recorder};
 
 use super::cluster::{Cluster, Role};
 use super::net::{HostId, Link};
+use super::world::Crash;
 
 /// How a fault is undone.
 pub(super) enum Heal {
@@ -32,8 +33,8 @@ pub(super) enum Heal {
     Undelay(Vec<Link>),
     /// A disk is as fast as usual.
     Unslow(HostId),
-    /// Syncs succeed.
-    Sync(HostId),
+    /// Syncs succeed, and whoever stopped writing starts again.
+    Sync(usize),
     /// A disk has room.
     Room(HostId),
     /// A clock is right.
@@ -252,7 +253,11 @@ impl Nemesis {
             Heal::Uncut(links) => cluster.world.net.heal(&links),
             Heal::Undelay(links) => cluster.world.net.delay(&links, None),
             Heal::Unslow(host) => cluster.world.slow_disk(host, Duration::ZERO),
-            Heal::Sync(host) => cluster.world.disk(host).fail_syncs(0),
+            Heal::Sync(index) => {
+                let host = cluster.servers[index].host;
+                cluster.world.disk(host).fail_syncs(0);
+                cluster.crash(index, Crash::Kill, Duration::from_millis(100));
+            }
             Heal::Room(host) => cluster.world.disk(host).set_capacity(damage::CAPACITY),
             Heal::Clock(host) => cluster.world.set_clock(host, 0),
         }

@@ -19,67 +19,67 @@ use dfs_core::env::{BoxStream, Connection, Listener, Network};
 use futures::future::{BoxFuture, poll_fn};
 
 use crate::sim::trace::Trace;
-pub use rules::Delay;
+pub(crate) use rules::Delay;
 use state::{Side, State};
 use stream::SimStream;
 
 /// A host's place in the world.
-pub type HostId = usize;
+pub(crate) type HostId = usize;
 /// A direction from one host to another.
-pub type Link = (HostId, HostId);
+pub(crate) type Link = (HostId, HostId);
 
 /// All links of the world. Clones are the same.
 #[derive(Clone)]
-pub struct Net(Arc<Mutex<State>>);
+pub(crate) struct Net(Arc<Mutex<State>>);
 
 impl Net {
     /// Links without hosts, whose delays depend on `seed`.
-    pub fn new(seed: u64, trace: Trace) -> Net {
+    pub(crate) fn new(seed: u64, trace: Trace) -> Net {
         Net(Arc::new(Mutex::new(State::new(seed, trace))))
     }
 
     /// Adds a host. Connections to it keep at most `window` bytes on their way.
-    pub fn add_host(&self, name: &str, window: usize) -> HostId {
+    pub(crate) fn add_host(&self, name: &str, window: usize) -> HostId {
         self.lock().add_host(name, window)
     }
 
     /// Whether the host's machine answers; if it does, packets for it arrive.
-    pub fn set_power(&self, host: HostId, on: bool) {
+    pub(crate) fn set_power(&self, host: HostId, on: bool) {
         self.act(|state| state.set_power(host, on));
     }
 
     /// Closes all that a host has open: with a reset that others see, or in silence.
-    pub fn close_all(&self, host: HostId, silently: bool) {
+    pub(crate) fn close_all(&self, host: HostId, silently: bool) {
         self.act(|state| state.close_all(host, silently));
     }
 
     /// Lets arrive what is due at `now`, in milliseconds.
-    pub fn deliver(&self, now: u64) {
+    pub(crate) fn deliver(&self, now: u64) {
         self.act(|state| state.deliver(now));
     }
 
     /// Keeps what is sent over these links, from now on.
-    pub fn cut(&self, links: &[Link]) {
+    pub(crate) fn cut(&self, links: &[Link]) {
         self.act(|state| state.rules.cut(links));
     }
 
     /// Undoes one [`cut`](Net::cut) of these links.
-    pub fn heal(&self, links: &[Link]) {
+    pub(crate) fn heal(&self, links: &[Link]) {
         self.act(|state| state.heal(links));
     }
 
     /// Resets all connections that use one of these links, at both ends.
-    pub fn reset(&self, links: &[Link]) {
+    pub(crate) fn reset(&self, links: &[Link]) {
         self.act(|state| state.reset(links));
     }
 
     /// Makes these links slower, or as they were.
-    pub fn delay(&self, links: &[Link], delay: Option<Delay>) {
+    pub(crate) fn delay(&self, links: &[Link], delay: Option<Delay>) {
         self.act(|state| state.rules.delay(links, delay));
     }
 
     /// The network as one host sees it.
-    pub fn of(&self, host: HostId) -> Arc<dyn Network> {
+    pub(crate) fn of(&self, host: HostId) -> Arc<dyn Network> {
         Arc::new(HostNetwork {
             net: self.clone(),
             host,

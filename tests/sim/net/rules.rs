@@ -6,11 +6,11 @@ use super::Link;
 
 /// How long a message takes longer than usual: the least and the most, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Delay {
+pub(crate) struct Delay {
     /// At least.
-    pub least: u64,
+    pub(crate) least: u64,
     /// At most.
-    pub most: u64,
+    pub(crate) most: u64,
 }
 
 /// What an undisturbed link takes.

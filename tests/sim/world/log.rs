@@ -57,7 +57,7 @@ pub fn listen(show: Option<&str>) {
 }
 
 /// The panics so far.
-pub fn panics() -> Vec<String> {
+pub(crate) fn panics() -> Vec<String> {
     PANICS
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -65,7 +65,7 @@ pub fn panics() -> Vec<String> {
 }
 
 /// The errors logged so far.
-pub fn errors() -> Vec<String> {
+pub(crate) fn errors() -> Vec<String> {
     ERRORS
         .lock()
         .unwrap_or_else(PoisonError::into_inner)

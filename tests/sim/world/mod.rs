@@ -10,7 +10,7 @@
 
 mod env;
 mod host;
-pub mod log;
+pub(crate) mod log;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -25,11 +25,11 @@ use super::trace::Trace;
 use host::Host;
 
 /// How far the clocks go in one step.
-pub const STEP: Duration = Duration::from_millis(1);
+pub(crate) const STEP: Duration = Duration::from_millis(1);
 
 /// How a process ends that is not asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Crash {
+pub(crate) enum Crash {
     /// The process is killed; the machine keeps what it was told.
     Kill,
     /// The machine loses power.
@@ -37,20 +37,20 @@ pub enum Crash {
 }
 
 /// All hosts.
-pub struct World {
+pub(crate) struct World {
     seed: u64,
     now: Arc<AtomicU64>,
     hosts: Vec<Host>,
     random: SeededRandom,
     /// How they are connected.
-    pub net: Net,
+    pub(crate) net: Net,
     /// What happened so far.
-    pub trace: Trace,
+    pub(crate) trace: Trace,
 }
 
 impl World {
     /// A world without hosts, in which all chance comes from `seed`.
-    pub fn new(seed: u64) -> World {
+    pub(crate) fn new(seed: u64) -> World {
         let trace = Trace::default();
         World {
             seed,
@@ -63,22 +63,22 @@ impl World {
     }
 
     /// Simulated time since the beginning.
-    pub fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         Duration::from_millis(self.now.load(Ordering::Relaxed))
     }
 
     /// The same for those who outlive a borrow: milliseconds.
-    pub fn clock(&self) -> Arc<AtomicU64> {
+    pub(crate) fn clock(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.now)
     }
 
     /// The world's own chance.
-    pub fn random(&self) -> &SeededRandom {
+    pub(crate) fn random(&self) -> &SeededRandom {
         &self.random
     }
 
     /// Adds a machine on which nothing runs.
-    pub fn add_host(&mut self, name: &str, window: usize) -> HostId {
+    pub(crate) fn add_host(&mut self, name: &str, window: usize) -> HostId {
         let id = self.net.add_host(name, window);
         let seed = self.seed.wrapping_mul(1_000_003).wrapping_add(id as u64);
         self.hosts.push(Host::new(name, seed, self.clock()));
@@ -86,27 +86,27 @@ impl World {
     }
 
     /// A machine's name.
-    pub fn name(&self, host: HostId) -> &str {
+    pub(crate) fn name(&self, host: HostId) -> &str {
         &self.hosts[host].name
     }
 
     /// A machine's disk.
-    pub fn disk(&self, host: HostId) -> &MemoryDisk {
+    pub(crate) fn disk(&self, host: HostId) -> &MemoryDisk {
         &self.hosts[host].disk
     }
 
     /// Puts a new disk into a machine on which nothing runs.
-    pub fn replace_disk(&mut self, host: HostId) {
+    pub(crate) fn replace_disk(&mut self, host: HostId) {
         self.hosts[host].replace_disk();
     }
 
     /// Whether a process runs there.
-    pub fn is_running(&self, host: HostId) -> bool {
+    pub(crate) fn is_running(&self, host: HostId) -> bool {
         self.hosts[host].is_running()
     }
 
     /// Starts a process: what `main` makes of its environment.
-    pub fn start<F>(&mut self, host: HostId, main: impl FnOnce(Env) -> F)
+    pub(crate) fn start<F>(&mut self, host: HostId, main: impl FnOnce(Env) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -116,12 +116,12 @@ impl World {
     }
 
     /// Starts a task in the process of a host that runs.
-    pub fn spawn(&self, host: HostId, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, host: HostId, task: impl Future<Output = ()> + Send + 'static) {
         self.hosts[host].spawn(task);
     }
 
     /// Starts a task in the process of a host, with the same environment; false if none runs.
-    pub fn start_beside<F>(&self, host: HostId, main: impl FnOnce(Env) -> F) -> bool
+    pub(crate) fn start_beside<F>(&self, host: HostId, main: impl FnOnce(Env) -> F) -> bool
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -129,7 +129,7 @@ impl World {
     }
 
     /// Ends a process without asking it.
-    pub fn crash(&mut self, host: HostId, how: Crash) {
+    pub(crate) fn crash(&mut self, host: HostId, how: Crash) {
         // First the disk: what runs while tasks are dropped must not write any more.
         self.hosts[host].disk.lose_power_after(0);
         self.net.close_all(host, how == Crash::Power);
@@ -144,22 +144,22 @@ impl World {
     }
 
     /// Lets a process stand still, or run again: then its clock jumps.
-    pub fn pause(&mut self, host: HostId, paused: bool) {
+    pub(crate) fn pause(&mut self, host: HostId, paused: bool) {
         self.hosts[host].paused = paused;
     }
 
     /// Sets a wall clock forward or back, in milliseconds from the true time.
-    pub fn set_clock(&self, host: HostId, offset: i64) {
+    pub(crate) fn set_clock(&self, host: HostId, offset: i64) {
         self.hosts[host].set_clock(offset);
     }
 
     /// Makes all work on a disk take this much longer.
-    pub fn slow_disk(&self, host: HostId, by: Duration) {
+    pub(crate) fn slow_disk(&self, host: HostId, by: Duration) {
         self.hosts[host].slow_disk(by);
     }
 
     /// Lets one step of time pass.
-    pub fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         let now = self.now.load(Ordering::Relaxed);
         self.net.deliver(now);
         let count = self.hosts.len() as u64;

@@ -258,6 +258,9 @@ impl Connection {
     }
 }
 
+/// By how much tarpc's deadline is later than ours.
+const TARPC_SLACK: Duration = Duration::from_millis(250);
+
 /// A tarpc context with a deadline.
 pub(crate) fn context(deadline: Duration) -> tarpc::context::Context {
     let mut context = tarpc::context::current();
@@ -266,7 +269,8 @@ pub(crate) fn context(deadline: Duration) -> tarpc::context::Context {
         reason = "tarpc's deadlines are in this clock; ours are kept by tokio"
     )]
     let now = std::time::Instant::now();
-    context.deadline = now + deadline;
+    // A little later than ours, which is to decide: it is in the time that a simulator drives.
+    context.deadline = now + deadline + TARPC_SLACK;
     context
 }
 

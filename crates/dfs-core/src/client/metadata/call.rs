@@ -18,6 +18,9 @@ use crate::types::{Refusal, RefusalKind};
 
 /// How long tarpc gives a request where nobody says otherwise.
 const TARPC_DEADLINE: Duration = Duration::from_secs(10);
+/// By how much tarpc's deadline is later than ours: it is in the machine's time, ours in tokio's,
+/// and only ours is to decide.
+const TARPC_SLACK: Duration = Duration::from_millis(250);
 /// The pause before the other masters are asked once more who leads.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// Times one operation leaves a silent master because another leads.
@@ -189,10 +192,10 @@ impl Metadata {
 /// What a master answers, if it does.
 pub(super) type Reply<T> = std::result::Result<std::result::Result<T, RpcError>, CallError>;
 
-/// What a master is told of a request: that nobody waits longer than `limit` for its answer.
+/// What a master is told of a request: that nobody waits much longer than `limit` for its answer.
 fn context(limit: Duration) -> Context {
     let mut context = tarpc::context::current();
-    let sooner = TARPC_DEADLINE.saturating_sub(limit);
+    let sooner = TARPC_DEADLINE.saturating_sub(limit + TARPC_SLACK);
     context.deadline = context
         .deadline
         .checked_sub(sooner)
