@@ -220,7 +220,10 @@ fn unanswered(address: &str, error: CallError) -> Attempt {
 /// The error of an operation whose last attempt ended so.
 pub(super) fn failure(last: Attempt, uncertain: bool) -> Error {
     let last = match last {
-        Attempt::Answered(RpcError::Refused { refusal, rev }) => {
+        // `Busy` is no answer that is remembered: an attempt that was lost may still be done.
+        Attempt::Answered(RpcError::Refused { refusal, rev })
+            if !uncertain || refusal.kind != RefusalKind::Busy =>
+        {
             return Error::refused(refusal, rev);
         }
         Attempt::Answered(RpcError::OutOfSpace(why)) if !uncertain => {
@@ -239,5 +242,18 @@ pub(super) fn failure(last: Attempt, uncertain: bool) -> Error {
     match uncertain {
         true => Error::outcome_unknown(last),
         false => Error::unavailable(format!("no master could do it in time: {last}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_was_lost_and_then_met_a_busy_master_may_still_be_made() {
+        let refused = |kind| Attempt::Answered(Refusal::new(kind, "/a").into());
+        assert!(failure(refused(RefusalKind::Busy), true).is_outcome_unknown());
+        assert!(!failure(refused(RefusalKind::Busy), false).is_outcome_unknown());
+        assert!(!failure(refused(RefusalKind::NotFound), true).is_outcome_unknown());
     }
 }
