@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 60, overrides_with = "seconds")]
     pub(crate) seconds: u64,
     /// Decides on everything but the moment things happen.
-    #[arg(long, default_value_t = 1, overrides_with = "seed")]
+    #[arg(long, default_value_t = 2, overrides_with = "seed")]
     pub(crate) seed: u64,
     /// Kinds of faults; all, if none are named.
     #[arg(long, value_delimiter = ',')]

@@ -3,4 +3,4 @@
 set -euo pipefail
 apt-get update -qq
 DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
-    coreutils e2fsprogs faketime iproute2 mount nftables strace util-linux xfsprogs
+    e2fsprogs faketime iproute2 mount nftables strace util-linux xfsprogs

@@ -30,6 +30,8 @@ const FILE: &str = "summary.json";
 impl Summary {
     pub(crate) fn of(outcome: &Outcome) -> Summary {
         let coverage = Coverage::of(&outcome.history);
+        let mut stalls = outcome.stalls(FaultKind::KillLeader);
+        stalls.sort_unstable();
         Summary {
             runs: 1,
             length: outcome.length(),
@@ -37,7 +39,7 @@ impl Summary {
             fail: coverage.failed,
             info: coverage.unknown,
             faults: coverage.faults,
-            stalls: outcome.stalls(FaultKind::KillLeader),
+            stalls,
         }
     }
 

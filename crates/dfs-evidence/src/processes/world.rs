@@ -22,8 +22,8 @@ pub const TOOLS: [(&str, &str); 14] = [
     ("nft", "nftables"),
     ("nsenter", "util-linux"),
     ("prlimit", "util-linux"),
+    ("setpriv", "util-linux"),
     ("strace", "strace"),
-    ("sync", "coreutils"),
     ("umount", "mount"),
     ("unshare", "util-linux"),
     ("xfs_io", "xfsprogs"),
@@ -74,9 +74,9 @@ pub fn enter(arguments: &[OsString]) -> Result<ExitStatus> {
             "tools are missing: `apt-get install {missing}`"
         )));
     }
-    Command::new("unshare")
-        .args(["--mount", "--net", "--pid", "--fork", "--kill-child"])
-        .arg("--mount-proc")
+    Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "unshare", "--kill-child"])
+        .args(["--mount", "--net", "--pid", "--fork", "--mount-proc"])
         .arg(std::env::current_exe()?)
         .args(arguments)
         .env(INSIDE, "1")

@@ -47,9 +47,11 @@ impl Nemesis {
             let violation = format!("life: told to stop, {error}");
             self.violations.push(violation);
         }
+        self.note_quorum();
         self.start_if_free(place).await?;
         // Whether it gets ready is not for a restart to judge.
         let _ = timeout(ONE_RESTART, self.cluster.ready(place)).await;
+        self.note_quorum();
         Ok(())
     }
 }

@@ -78,11 +78,16 @@ impl Nemesis {
                 }
             }
         }
+        self.note_quorum();
+        Ok(())
+    }
+
+    /// Takes down whether there is a quorum, if that has changed.
+    pub(super) fn note_quorum(&mut self) {
         let has_quorum = self.cluster.has_quorum();
         if self.quorum.last().map(|(_, had)| *had) != Some(has_quorum) {
             self.quorum.push(((self.now)(), has_quorum));
         }
-        Ok(())
     }
 
     /// Starts a node that does not run and that no fault holds down. One that cannot start
