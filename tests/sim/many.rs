@@ -153,20 +153,23 @@ pub(crate) fn minimise(seed: u64, what: &What) -> bool {
     let mut left: Vec<u32> = all.iter().map(|fault| fault.id).collect();
     let mut piece = left.len().div_ceil(2);
     while piece > 0 {
-        let mut at = 0;
-        while at < left.len() {
-            let some = &left[at..(at + piece).min(left.len())];
+        let mut needed = Vec::new();
+        let mut untried = std::mem::take(&mut left);
+        while !untried.is_empty() {
+            let rest = untried.split_off(piece.min(untried.len()));
+            let some = std::mem::replace(&mut untried, rest);
             let mut fewer = best.clone();
-            fewer.without.extend(some);
+            fewer.without.extend(&some);
             match fails(&fewer) {
                 Some((_, violations)) => {
-                    left.drain(at..(at + piece).min(left.len()));
                     best = fewer;
-                    println!("{} faults left: {violations:?}", left.len());
+                    let count = needed.len() + untried.len();
+                    println!("{count} faults left: {violations:?}");
                 }
-                None => at += piece,
+                None => needed.extend(some),
             }
         }
+        left = needed;
         piece = if piece == 1 { 0 } else { piece.div_ceil(2) };
     }
     for fault in all.iter().filter(|fault| left.contains(&fault.id)) {
