@@ -107,8 +107,8 @@ pub(crate) async fn run(args: ChaosArgs, context: &Context) -> Result<()> {
 
 /// Enters a world, with everything decided that the run inside must not decide anew.
 async fn outside(args: ChaosArgs, context: &Context) -> Result<()> {
-    if !world::is_root() {
-        let failure = Failure::refused("attacking needs root, for namespaces and file systems");
+    if let Some(why) = world::forbidden() {
+        let failure = Failure::refused(format!("no cluster can be attacked here: {why}"));
         return Err(failure.hint("try `sudo dfs chaos`; nothing outside of the run is touched"));
     }
     let missing = world::missing_packages();
@@ -174,6 +174,7 @@ async fn inside(args: ChaosArgs, context: &Context) -> Result<()> {
     let (tell, mut told) = mpsc::unbounded_channel();
     let config = Config {
         seed,
+        commit: env!("CARGO_PKG_VERSION").to_owned(),
         program,
         directory,
         schedule: schedule(seed, &kinds, length),

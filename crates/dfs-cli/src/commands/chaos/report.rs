@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dfs_evidence::checkers::coverage::Coverage;
 use dfs_evidence::faults::FaultKind;
 use dfs_evidence::processes::{Deed, Outcome};
 use dfs_evidence::report::{Band, Matrix, Page};
@@ -55,7 +56,7 @@ impl Report<'_> {
     }
 
     fn figures(&self) -> Vec<(String, String)> {
-        let counts = self.outcome.counts();
+        let counts = Coverage::of(&self.outcome.history);
         let latencies = self.outcome.latencies();
         let at = |percent: usize| latencies.get(latencies.len() * percent / 100).copied();
         let (stall, from) = self.outcome.longest_stall();
@@ -63,9 +64,9 @@ impl Report<'_> {
         let mut stalls = self.outcome.stalls(FaultKind::KillLeader);
         stalls.sort_unstable();
         let mut figures = vec![
-            ("operations done", counts.ok.to_string()),
-            ("refused", counts.fail.to_string()),
-            ("outcome unknown", counts.info.to_string()),
+            ("operations done", counts.done.to_string()),
+            ("refused", counts.failed.to_string()),
+            ("outcome unknown", counts.unknown.to_string()),
             ("faults carried out", self.done().count().to_string()),
             ("latency, median", time(at(50))),
             ("latency, 99 of 100", time(at(99))),
