@@ -85,7 +85,7 @@ impl<'a> Chart<'a> {
     fn throughput(&mut self, top: f64) {
         let per_second = 1e9 / self.series.width as f64;
         let all = self.series.buckets.iter();
-        let most = all.map(|b| b.ok + b.fail + b.info).max().unwrap_or(0);
+        let most = all.map(|b| b.answered.max(b.lost)).max().unwrap_or(0);
         let scale = round_up(most as f64 * per_second);
         let base = top + THROUGHPUT_HIGH;
         self.text(LEFT, top - 10.0, "title", "operations per second");
@@ -106,8 +106,8 @@ impl<'a> Chart<'a> {
             });
             points.collect::<Vec<_>>().join(" ")
         };
-        let done = line(|bucket| bucket.ok);
-        let lost = line(|bucket| bucket.fail + bucket.info);
+        let done = line(|bucket| bucket.answered);
+        let lost = line(|bucket| bucket.lost);
         let (from, to) = (self.x(self.series.begin), self.x(self.series.end()));
         self.put(&format!(
             "<polygon points=\"{from:.1},{base:.1} {done} {to:.1},{base:.1}\" class=\"done\"/>"
@@ -122,7 +122,7 @@ impl<'a> Chart<'a> {
 
     fn latency(&mut self, top: f64) {
         let base = top + LATENCY_HIGH;
-        self.text(LEFT, top - 10.0, "title", "latency of what was done");
+        self.text(LEFT, top - 10.0, "title", "latency of answers");
         let all = self.series.buckets.iter();
         let most = all.map(|b| b.most).max().unwrap_or(0).max(10_000_000) as f64;
         // From a tenth of a millisecond, in powers of ten.
@@ -145,9 +145,16 @@ impl<'a> Chart<'a> {
             let line = self.line(pick, y);
             self.put(&format!("<path d=\"{line}\" class=\"{class}\"/>"));
         }
-        let legend = [("p50", "half"), ("p99", "99 of 100"), ("most", "slowest")];
-        for (i, (class, label)) in legend.into_iter().enumerate() {
-            let x = WIDE - RIGHT - 300.0 + i as f64 * 105.0;
+        self.legend(
+            top,
+            &[("p50", "half"), ("p99", "99 of 100"), ("most", "slowest")],
+        );
+    }
+
+    /// What the lines of a panel are, at its right.
+    fn legend(&mut self, top: f64, lines: &[(&str, &str)]) {
+        for (i, (class, label)) in lines.iter().rev().enumerate() {
+            let x = WIDE - RIGHT - 90.0 - i as f64 * 105.0;
             let line = format!("M{x:.0} {0:.0} h18", top - 14.0);
             self.put(&format!("<path d=\"{line}\" class=\"{class}\"/>"));
             self.text(x + 23.0, top - 10.0, "label", label);
@@ -159,7 +166,7 @@ impl<'a> Chart<'a> {
         let mut path = String::new();
         let mut pen = 'M';
         for (i, bucket) in self.series.buckets.iter().enumerate() {
-            if bucket.ok == 0 {
+            if bucket.answered == 0 {
                 pen = 'M';
                 continue;
             }

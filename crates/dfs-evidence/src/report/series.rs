@@ -7,13 +7,11 @@ use crate::history::{Actor, Event, Kind};
 /// What happened in one slice of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bucket {
-    /// Operations that were done.
-    pub ok: u64,
-    /// Operations that provably were not done.
-    pub fail: u64,
-    /// Operations of which nobody knows.
-    pub info: u64,
-    /// Half of those that were done took no longer, in nanoseconds.
+    /// Operations that were answered: done, or refused by a master.
+    pub answered: u64,
+    /// Operations that got no answer.
+    pub lost: u64,
+    /// Half of those that were answered took no longer, in nanoseconds.
     pub p50: u64,
     /// Ninety-nine of a hundred took no longer.
     pub p99: u64,
@@ -57,13 +55,11 @@ impl Series {
             else {
                 continue;
             };
-            match event.kind {
-                Kind::Ok => {
-                    bucket.ok += 1;
-                    took.extend(since.map(|since| event.time - since));
-                }
-                Kind::Fail => bucket.fail += 1,
-                Kind::Info | Kind::Invoke => bucket.info += 1,
+            if event.kind == Kind::Ok || event.rev.is_some() {
+                bucket.answered += 1;
+                took.extend(since.map(|since| event.time - since));
+            } else {
+                bucket.lost += 1;
             }
         }
         for (bucket, took) in buckets.iter_mut().zip(&mut latencies) {
@@ -121,9 +117,12 @@ mod tests {
         let series = Series::of(&history, 9);
         assert_eq!(series.begin, 10_000_000_000);
         let (first, last) = (&series.buckets[0], &series.buckets[8]);
-        assert_eq!((first.ok, series.buckets[1].info + first.info), (0, 1));
         assert_eq!(
-            (last.ok, last.p50, last.most),
+            (first.answered, series.buckets[1].lost + first.lost),
+            (0, 1)
+        );
+        assert_eq!(
+            (last.answered, last.p50, last.most),
             (1, 9_000_000_000, 9_000_000_000)
         );
     }

@@ -63,17 +63,15 @@ impl Report<'_> {
         let from = Duration::from_nanos(from).as_secs_f64();
         let mut stalls = self.outcome.stalls(FaultKind::KillLeader);
         stalls.sort_unstable();
-        let mut figures = vec![
+        let longest = format!("longest stall, at {from:.0} s");
+        let mut figures: Vec<(&str, String)> = vec![
             ("operations done", counts.done.to_string()),
             ("refused", counts.failed.to_string()),
             ("outcome unknown", counts.unknown.to_string()),
             ("faults carried out", self.done().count().to_string()),
             ("latency, median", time(at(50))),
             ("latency, 99 of 100", time(at(99))),
-            (
-                "longest stall with a majority",
-                format!("{} from {from:.1} s", time(Some(stall))),
-            ),
+            (&longest, time(Some(stall))),
             ("well again after", time(Some(self.outcome.settled_after))),
         ];
         if let Some(worst) = stalls.last() {
