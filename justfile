@@ -23,7 +23,7 @@ test:
 
 # The simulation: `just sim run 7`, `just sim seeds 1..100`; see docs/internals/simulation.md.
 sim *ARGS:
-    cargo run --config 'build.rustflags=["--cfg","tokio_unstable"]' --profile sim -p dfs-tests --bin sim -- {{ARGS}}
+    cargo run --config 'build.rustflags=["--cfg","tokio_unstable"]' --profile sim -p dfs-tests --features planted --bin sim -- {{ARGS}}
 
 # The simulation's own tests: one seed twice is the same run.
 test-sim:

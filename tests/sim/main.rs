@@ -6,6 +6,7 @@
 )]
 #![recursion_limit = "256"]
 
+mod bugs;
 mod many;
 
 use std::path::PathBuf;
@@ -55,6 +56,9 @@ enum Command {
         /// Processes at a time.
         #[arg(long, default_value_t = 2)]
         jobs: usize,
+        /// Adds the sum to this file, a line of JSON.
+        #[arg(long, value_name = "FILE")]
+        record: Option<PathBuf>,
     },
     /// Finds few faults with which a seed that fails still fails.
     Minimise {
@@ -67,6 +71,19 @@ enum Command {
     Schedule {
         /// The seed.
         seed: u64,
+        #[command(flatten)]
+        what: What,
+    },
+    /// Runs seeds with each planted bug until one finds it (feature `planted`).
+    Planted {
+        /// The bugs; all if none are named.
+        bugs: Vec<String>,
+        /// Seeds to try for each.
+        #[arg(long, default_value_t = 40)]
+        seeds: u64,
+        /// Processes at a time.
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
         #[command(flatten)]
         what: What,
     },
@@ -90,6 +107,12 @@ struct What {
     /// Only these kinds of faults.
     #[arg(long, value_delimiter = ',', value_name = "KINDS")]
     kinds: Vec<FaultKind>,
+    /// Only these workloads.
+    #[arg(long, value_delimiter = ',', value_name = "WORKLOADS")]
+    workloads: Vec<String>,
+    /// A bug to plant (feature `planted`).
+    #[arg(long, value_name = "BUG")]
+    plant: Option<String>,
 }
 
 impl What {
@@ -99,6 +122,7 @@ impl What {
             length: Duration::from_secs(self.length),
             without: self.without.clone(),
             kinds: self.kinds.clone(),
+            workloads: self.workloads.clone(),
         }
     }
 
@@ -113,6 +137,10 @@ impl What {
             let kinds: Vec<&str> = self.kinds.iter().map(|kind| kind.name()).collect();
             arguments.push(format!("--kinds={}", kinds.join(",")));
         }
+        if !self.workloads.is_empty() {
+            arguments.push(format!("--workloads={}", self.workloads.join(",")));
+        }
+        arguments.extend(self.plant.iter().map(|bug| format!("--plant={bug}")));
         arguments
     }
 }
@@ -133,7 +161,18 @@ fn main() -> ExitCode {
             json,
             ..
         } => run(seed, &what, history, log.as_deref(), json),
-        Command::Seeds { range, what, jobs } => many::seeds(&range, &what, jobs),
+        Command::Seeds {
+            range,
+            what,
+            jobs,
+            record,
+        } => many::seeds(&range, &what, jobs, record.as_deref()),
+        Command::Planted {
+            bugs,
+            seeds,
+            jobs,
+            what,
+        } => bugs::find(&bugs, seeds, jobs, &what),
         Command::Minimise { seed, what } => many::minimise(seed, &what),
         Command::Schedule { seed, what } => {
             for fault in sim::run::schedule(&what.settings(seed)).faults {
@@ -157,6 +196,12 @@ fn main() -> ExitCode {
 
 fn run(seed: u64, what: &What, history: Option<PathBuf>, log: Option<&str>, json: bool) -> bool {
     sim::listen(log);
+    if let Some(bug) = &what.plant
+        && let Err(why) = bugs::plant(bug)
+    {
+        eprintln!("error: {why}");
+        return false;
+    }
     let (mut outcome, events) = sim::run::run(&what.settings(seed));
     outcome.cpu = cpu_seconds();
     if let Some(path) = history {

@@ -1,11 +1,15 @@
 //! Many runs, each in a process of its own: only so does nothing of one touch another.
 
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use dfs_evidence::report::Matrix;
 use dfs_tests::sim::run::Outcome;
+use serde::Serialize;
 
 use super::What;
 
@@ -13,7 +17,7 @@ use super::What;
 const OPERATIONS_MIN: u64 = 100;
 
 /// Runs a seed in a process of its own.
-fn run(seed: u64, what: &What) -> Result<Outcome, String> {
+pub(crate) fn run(seed: u64, what: &What) -> Result<Outcome, String> {
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let mut command = Command::new(program);
     command.args(["run", &seed.to_string(), "--json"]);
@@ -41,8 +45,12 @@ pub(crate) fn twice(seed: u64, what: &What) -> bool {
     }
 }
 
-#[derive(Default)]
+/// What many runs come to.
+#[derive(Default, Serialize)]
 struct Sum {
+    commit: String,
+    range: String,
+    length: u64,
     runs: u64,
     failed: Vec<u64>,
     rejected: u64,
@@ -51,10 +59,11 @@ struct Sum {
     operations: BTreeMap<String, u64>,
     faults: BTreeMap<String, u64>,
     elections: u64,
+    matrix: Matrix,
 }
 
 /// Runs many seeds and sums up.
-pub(crate) fn seeds(range: &str, what: &What, jobs: usize) -> bool {
+pub(crate) fn seeds(range: &str, what: &What, jobs: usize, record: Option<&Path>) -> bool {
     let ends = range.split_once("..");
     let ends = ends.and_then(|(from, to)| Some((from.parse().ok()?, to.parse::<u64>().ok()?)));
     let Some((from, to)) = ends else {
@@ -62,7 +71,12 @@ pub(crate) fn seeds(range: &str, what: &What, jobs: usize) -> bool {
         return false;
     };
     let next = AtomicU64::new(from);
-    let sum = Mutex::new(Sum::default());
+    let sum = Mutex::new(Sum {
+        commit: commit(),
+        range: range.to_owned(),
+        length: what.length,
+        ..Sum::default()
+    });
     std::thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
@@ -80,7 +94,22 @@ pub(crate) fn seeds(range: &str, what: &What, jobs: usize) -> bool {
     });
     let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
     sum.show();
+    if let Some(file) = record
+        && let Err(error) = sum.record(file)
+    {
+        eprintln!("error: cannot write {}: {error}", file.display());
+        return false;
+    }
     sum.failed.is_empty()
+}
+
+/// The commit that this program was built from, as far as the tree where it was can tell.
+fn commit() -> String {
+    let here = env!("CARGO_MANIFEST_DIR");
+    let words = ["-C", here, "describe", "--always", "--dirty"];
+    let output = Command::new("git").args(words).output();
+    let said = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    said.unwrap_or_default()
 }
 
 impl Sum {
@@ -97,6 +126,7 @@ impl Sum {
         self.simulated += outcome.simulated;
         self.cpu += outcome.cpu;
         self.elections += outcome.elections;
+        self.matrix.merge(&outcome.matrix);
         for (all, some) in [
             (&mut self.operations, &outcome.operations),
             (&mut self.faults, &outcome.faults),
@@ -126,6 +156,16 @@ impl Sum {
         println!("operations: {:?}", self.operations);
         println!("faults: {:?}", self.faults);
         println!("elections: {}", self.elections);
+        println!("{}", self.matrix);
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a program that writes a file")]
+    fn record(&self, file: &Path) -> std::io::Result<()> {
+        let mut file = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(file)?;
+        writeln!(file, "{}", serde_json::to_string(self)?)
     }
 }
 

@@ -9,6 +9,7 @@ use dfs_core::env::{Env, Random};
 use dfs_core::types::{PolicyChange, ReplicationTarget};
 use dfs_evidence::faults::{FaultKind, Schedule, ScheduleConfig};
 use dfs_evidence::history::{Event, Kind, Recorder};
+use dfs_evidence::report::Matrix;
 use dfs_evidence::workloads::{self, Worker, Workload};
 use futures::future::join_all;
 use rand::SeedableRng;
@@ -23,6 +24,9 @@ use super::world::{Crash, log};
 
 /// Workers of each workload, in one process.
 const WORKERS: u64 = 3;
+/// Their pauses are longer than beside real processes: most of what goes wrong goes wrong in the
+/// time between operations, and that costs less to simulate.
+const SLOWNESS: f64 = 6.0;
 /// Workloads of a run.
 const WORKLOADS: usize = 3;
 /// How long founding, preparing and stopping may take.
@@ -41,6 +45,8 @@ pub struct Settings {
     pub without: Vec<u32>,
     /// The kinds of faults; all that the simulation knows if empty.
     pub kinds: Vec<FaultKind>,
+    /// The only workloads; some that the seed chooses if empty.
+    pub workloads: Vec<String>,
 }
 
 /// What a run gave.
@@ -58,6 +64,8 @@ pub struct Outcome {
     pub operations: BTreeMap<String, u64>,
     /// Faults that were carried out, by kind.
     pub faults: BTreeMap<String, u64>,
+    /// What each promise has withstood.
+    pub matrix: Matrix,
     /// The numbers of the faults that were carried out.
     pub carried_out: Vec<u32>,
     /// Times that another master led.
@@ -120,7 +128,7 @@ pub fn schedule(settings: &Settings) -> Schedule {
 
 /// Runs one seed; gives its history too.
 pub fn run(settings: &Settings) -> (Outcome, Vec<Event>) {
-    let workloads = choose_workloads(settings.seed);
+    let workloads = choose_workloads(settings);
     // The first client prepares and concludes.
     let cluster = Cluster::new(settings.seed, 1 + workloads.len());
     let now = cluster.world.clock();
@@ -139,9 +147,11 @@ pub fn run(settings: &Settings) -> (Outcome, Vec<Event>) {
 }
 
 /// Some of all workloads: a run with few does more of each.
-fn choose_workloads(seed: u64) -> Vec<Arc<dyn Workload>> {
-    let mut random = StdRng::seed_from_u64(seed ^ 0x776f_726b);
+fn choose_workloads(settings: &Settings) -> Vec<Arc<dyn Workload>> {
+    let mut random = StdRng::seed_from_u64(settings.seed ^ 0x776f_726b);
     let mut all = workloads::all();
+    let wanted = &settings.workloads;
+    all.retain(|w| wanted.is_empty() || wanted.iter().any(|name| name == w.name()));
     all.shuffle(&mut random);
     all.truncate(WORKLOADS);
     all.into_iter().map(Arc::from).collect()
@@ -166,7 +176,7 @@ impl Run {
         if !ended {
             let left = self.working.load(Ordering::Relaxed);
             self.wrong(format!(
-                "LIVE: {left} workers do not end though all is healed"
+                "P1: {left} workers do not end though all is healed"
             ));
         }
         let found = verdict::judge(&mut self.cluster);
@@ -182,7 +192,7 @@ impl Run {
         let whole = Some((MASTERS, DATA_NODES));
         let founded = self.cluster.run_until(PATIENCE, |c| c.strength() == whole);
         if !founded {
-            self.wrong("LIVE: the cluster is not founded".to_owned());
+            self.wrong("P1: the cluster is not founded".to_owned());
         }
         founded
     }
@@ -217,7 +227,7 @@ impl Run {
         match result {
             Some(Ok(())) => true,
             other => {
-                self.wrong(format!("LIVE: workloads cannot be prepared: {other:?}"));
+                self.wrong(format!("P1: workloads cannot be prepared: {other:?}"));
                 false
             }
         }
@@ -252,7 +262,7 @@ impl Run {
         let random = StdRng::seed_from_u64(self.cluster.world.random().next_u64());
         let recorder = self.recorder.clone();
         let (actors, stop) = (Arc::clone(&self.actors), Arc::clone(&self.stop));
-        move |client| Worker::new(number, client, random, recorder, actors, stop)
+        move |client| Worker::new(number, client, random, recorder, actors, stop).slower(SLOWNESS)
     }
 
     /// Carries the schedule out and heals everything.
@@ -295,7 +305,7 @@ impl Run {
                 .cluster
                 .run_until(PATIENCE, |_| done.load(Ordering::Relaxed));
             if !ended {
-                self.wrong(format!("LIVE: {} does not conclude", workload.name()));
+                self.wrong(format!("P1: {} does not conclude", workload.name()));
             }
             let found = workload.check(&self.recorder.events());
             self.violations.extend(found);
@@ -318,14 +328,24 @@ impl Run {
         }
         let panics = log::panics();
         self.violations
-            .extend(panics.iter().map(|panic| format!("PANIC: {panic}")));
+            .extend(panics.iter().map(|panic| format!("P1: a panic: {panic}")));
         if !nemesis.counts().contains_key(FaultKind::BitRot.name()) {
             let refusals = self.cluster.refusals.iter();
-            let refusals = refusals.map(|why| format!("DISK: undamaged and refused: {why}"));
+            let refusals = refusals.map(|why| format!("P1: undamaged and refused: {why}"));
             self.violations.extend(refusals);
+        }
+        let mut promises = vec!["M4", "D6", "P1"];
+        promises.extend(self.workloads.iter().flat_map(|w| w.promises()));
+        promises.sort_unstable();
+        promises.dedup();
+        let mut matrix = Matrix::default();
+        for (name, times) in nemesis.counts() {
+            let kinds = name.parse().map(|kind| vec![kind; times as usize]);
+            matrix.add(&kinds.unwrap_or_default(), &promises);
         }
         let outcome = Outcome {
             seed,
+            matrix,
             simulated,
             cpu: 0.0,
             workloads: self.workloads.iter().map(|w| w.name().to_owned()).collect(),

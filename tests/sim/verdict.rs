@@ -20,7 +20,7 @@ pub(super) fn judge(cluster: &mut Cluster) -> Vec<String> {
     }
     let mut found: Vec<String> = ailments
         .into_iter()
-        .map(|ailment| format!("LIVE: after {RECOVERY:?} still: {ailment}"))
+        .map(|ailment| format!("P1: after {RECOVERY:?} still: {ailment}"))
         .collect();
     found.extend(check_invariants(cluster));
     found
@@ -86,9 +86,9 @@ fn check_invariants(cluster: &mut Cluster) -> Vec<String> {
         match cluster.ask(host, Duration::from_secs(30), check) {
             Some(Ok(checked)) => {
                 let violations = checked.violations.iter();
-                found.extend(violations.map(|v| format!("CHECK: {name}: {v}")));
+                found.extend(violations.map(|v| format!("M4: {name}: {v}")));
             }
-            other => found.push(format!("CHECK: {name} cannot be checked: {other:?}")),
+            other => found.push(format!("M4: {name} cannot be checked: {other:?}")),
         }
     }
     found

@@ -81,7 +81,8 @@ impl Taste {
     /// Settings of a client.
     pub(crate) fn client(&self, masters: Vec<String>) -> ClientConfig {
         let mut config = ClientConfig::new(masters);
-        config.deadlines.operation = Duration::from_secs(10);
+        // Long: an operation of which nobody knows costs the judges much.
+        config.deadlines.operation = Duration::from_secs(30);
         config.budgets.write_bytes = 4 << 20;
         config.budgets.read_bytes = 4 << 20;
         config

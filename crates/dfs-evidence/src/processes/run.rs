@@ -103,12 +103,12 @@ pub async fn run(config: &Config) -> Result<Outcome> {
     let healed = clock();
     sleep(PROGRESS).await;
     let mut done = nemesis.done();
-    let unsettled = unsettled.map(|wrong| format!("progress: after {SETTLES_WITHIN:?}: {wrong}"));
+    let unsettled = unsettled.map(|wrong| format!("P1: after {SETTLES_WITHIN:?}: {wrong}"));
     done.violations.extend(unsettled);
     let mut outcome = conclude(config, done, recorder).await?;
     outcome.settled_after = settled_after;
     if !outcome.succeeded_after(healed) {
-        let violation = "progress: no operation succeeds after everything was healed";
+        let violation = "P1: no operation succeeds after everything was healed";
         outcome.violations.push(violation.to_owned());
     }
     Ok(outcome)
@@ -148,9 +148,9 @@ async fn prepare(config: &Config, began: u64, recorder: Recorder) -> Result<Neme
 async fn conclude(config: &Config, mut done: Done, recorder: Recorder) -> Result<Outcome> {
     let mut violations = done.violations;
     let stopped = done.clients.stop_all().await;
-    violations.extend(stopped.err().map(|e| format!("client: {e}")));
+    violations.extend(stopped.err().map(|e| format!("P1: a client: {e}")));
     let concluded = done.clients.conclude().await;
-    violations.extend(concluded.err().map(|e| format!("client: {e}")));
+    violations.extend(concluded.err().map(|e| format!("P1: a client: {e}")));
     violations.extend(done.cluster.stop_and_compare().await?);
 
     let mut histories = done.clients.histories()?;

@@ -26,6 +26,8 @@ pub struct Worker {
     actors: Arc<AtomicU64>,
     actor: u64,
     given: u64,
+    /// How much longer its pauses are than the workload would make them.
+    slowness: f64,
     stop: Arc<AtomicBool>,
 }
 
@@ -49,6 +51,7 @@ impl Worker {
             actors,
             actor,
             given: 0,
+            slowness: 1.0,
             stop,
         }
     }
@@ -80,9 +83,16 @@ impl Worker {
         self.random.random_range(0..100) < percent
     }
 
+    /// The same, with pauses that are `times` as long as the workload would make them.
+    #[must_use]
+    pub fn slower(mut self, times: f64) -> Worker {
+        self.slowness = times;
+        self
+    }
+
     /// Waits: `mean` on average, twice that at most.
     pub async fn pause(&mut self, mean: Duration) {
-        let wait = mean.mul_f64(self.random.random_range(0.0..2.0));
+        let wait = mean.mul_f64(self.slowness * self.random.random_range(0.0..2.0));
         tokio::time::sleep(wait).await;
     }
 }

@@ -84,7 +84,7 @@ impl Report<'_> {
     }
 
     fn matrix(&self) -> Matrix {
-        let mut promises = vec!["M4", "D6", "L1"];
+        let mut promises = vec!["M4", "D6", "P1"];
         for name in self.workloads {
             if let Some(workload) = workloads::named(name) {
                 promises.extend(workload.promises());

@@ -23,7 +23,7 @@ impl Cluster {
         }
         for node in self.nodes.iter_mut().rev() {
             if let Err(error) = node.stop().await {
-                wrong.push(format!("life: {error}"));
+                wrong.push(format!("P1: {error}"));
             }
         }
         // Their addresses are ours now.

@@ -44,7 +44,7 @@ impl Nemesis {
             return Ok(());
         }
         if let Err(error) = node.stop().await {
-            let violation = format!("life: told to stop, {error}");
+            let violation = format!("P1: told to stop, {error}");
             self.violations.push(violation);
         }
         self.note_quorum();

@@ -121,7 +121,7 @@ impl Nemesis {
         if !is_excused && self.violations.len() < 100 {
             let at = (self.now)() / 1_000_000;
             self.violations.push(format!(
-                "life: {name} ended by itself at {at} ms: {status}: {last}"
+                "P1: {name} ended by itself at {at} ms: {status}: {last}"
             ));
         }
         Ok(())
