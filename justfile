@@ -1,7 +1,7 @@
 # Every step is one plain command; `just --list` shows them.
 
 # What must pass before a change lands; never rewrites a file.
-ci: fmt clippy doc test deny
+ci: fmt clippy doc smoke test deny
 
 # Rewrites what can be mended by a tool.
 fix:
@@ -25,6 +25,10 @@ test:
 sim *ARGS:
     cargo run --config 'build.rustflags=["--cfg","tokio_unstable"]' --profile sim -p dfs-tests --features planted --bin sim -- {{ARGS}}
 
+# A bounded part of the simulation: the seeds that are kept, and new ones.
+smoke:
+    tests/sim/smoke.sh
+
 # The simulation's own tests: one seed twice is the same run.
 test-sim:
     cargo test --config 'build.rustflags=["--cfg","tokio_unstable"]' --profile sim -p dfs-tests sim::
@@ -40,7 +44,12 @@ bench *ARGS:
 faults *ARGS:
     cargo bench -p dfs-node --bench faults -- {{ARGS}}
 
-# Attacks real processes for so many minutes, run after run, each with the next seed; as root.
+# Hours of it, added to the running total in docs/track-record: `just soak 120`, as root.
 soak MINUTES *ARGS:
-    cargo build -p dfs-node
-    cargo test -p dfs-tests --test chaos -- --minutes {{MINUTES}} {{ARGS}}
+    cargo build --release -p dfs-node
+    DFS_NODE=target/release/dfs-node cargo test -p dfs-tests --test chaos -- --minutes {{MINUTES}} \
+        --record docs/track-record/processes.jsonl {{ARGS}}
+
+# Thousands of seeds of the simulation, added to the same total: `just soak-sim 1..5001`.
+soak-sim SEEDS *ARGS:
+    just sim seeds {{SEEDS}} --record docs/track-record/simulation.jsonl {{ARGS}}

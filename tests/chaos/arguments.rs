@@ -35,6 +35,9 @@ pub(crate) struct Arguments {
     /// Workers of each workload in each of them.
     #[arg(long, default_value_t = 1)]
     pub(crate) workers: u64,
+    /// Adds what the runs come to to this file, a line of JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
     /// For disks, logs and histories.
     #[arg(long, hide = true)]
     pub(crate) directory: Option<PathBuf>,

@@ -71,7 +71,8 @@ fn outside(arguments: &Arguments, given: &[OsString]) -> Result<ExitCode> {
     }
     let start = tokio::time::Instant::now();
     let minutes = Duration::from_secs(60 * arguments.minutes.unwrap_or(0));
-    let mut total = Summary::default();
+    let mut total = Summary::from(commit(), arguments.seed);
+    let mut good = true;
     for seed in arguments.seed.. {
         let directory = tempfile::Builder::new().prefix("dfs-chaos-").tempdir()?;
         let mut given = given.to_vec();
@@ -82,7 +83,9 @@ fn outside(arguments: &Arguments, given: &[OsString]) -> Result<ExitCode> {
         if !ended.success() && !goes_on {
             let kept = directory.keep();
             tell(&format!("logs, histories and disks: {}", kept.display()));
-            return Ok(ExitCode::FAILURE);
+            total.failed.push(seed);
+            good = false;
+            break;
         }
         // A run that proves nothing counts for nothing.
         if ended.success() {
@@ -93,7 +96,13 @@ fn outside(arguments: &Arguments, given: &[OsString]) -> Result<ExitCode> {
         }
     }
     tell(&format!("in all: {total}"));
-    Ok(ExitCode::SUCCESS)
+    if let Some(file) = &arguments.record {
+        total.append(file)?;
+    }
+    Ok(match good {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
 }
 
 /// One run.

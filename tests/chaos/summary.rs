@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,6 +15,11 @@ use serde::{Deserialize, Serialize};
 /// Of one run or several.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Summary {
+    commit: String,
+    /// The first seed.
+    seed: u64,
+    /// Seeds that broke a promise.
+    pub(crate) failed: Vec<u64>,
     runs: u64,
     length: Duration,
     ok: u64,
@@ -34,12 +40,23 @@ impl Summary {
         stalls.sort_unstable();
         Summary {
             runs: 1,
+            seed: outcome.seed,
             length: outcome.length(),
             ok: coverage.done,
             fail: coverage.failed,
             info: coverage.unknown,
             faults: coverage.faults,
             stalls,
+            ..Summary::default()
+        }
+    }
+
+    /// Of no run yet, from this seed on.
+    pub(crate) fn from(commit: String, seed: u64) -> Summary {
+        Summary {
+            commit,
+            seed,
+            ..Summary::default()
         }
     }
 
@@ -59,6 +76,12 @@ impl Summary {
     pub(crate) fn read(directory: &Path) -> std::io::Result<Summary> {
         let text = fs::read_to_string(directory.join(FILE))?;
         Ok(serde_json::from_str(&text)?)
+    }
+
+    /// Adds it to a file of such lines.
+    pub(crate) fn append(&self, file: &Path) -> std::io::Result<()> {
+        let mut file = fs::File::options().create(true).append(true).open(file)?;
+        writeln!(file, "{}", serde_json::to_string(self)?)
     }
 
     #[allow(clippy::disallowed_methods, reason = "a real file beside real disks")]

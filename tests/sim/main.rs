@@ -60,6 +60,12 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         record: Option<PathBuf>,
     },
+    /// Runs the seeds that are kept: those that found something once.
+    Corpus {
+        /// Processes at a time.
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
+    },
     /// Finds few faults with which a seed that fails still fails.
     Minimise {
         /// The seed.
@@ -173,6 +179,7 @@ fn main() -> ExitCode {
             jobs,
             what,
         } => bugs::find(&bugs, seeds, jobs, &what),
+        Command::Corpus { jobs } => many::corpus(jobs),
         Command::Minimise { seed, what } => many::minimise(seed, &what),
         Command::Schedule { seed, what } => {
             for fault in sim::run::schedule(&what.settings(seed)).faults {

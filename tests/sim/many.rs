@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use clap::Parser;
 use dfs_evidence::report::Matrix;
 use dfs_tests::sim::run::Outcome;
 use serde::Serialize;
 
-use super::What;
+use super::{Arguments, What};
 
 /// A run with fewer operations that succeeded shows nothing.
 const OPERATIONS_MIN: u64 = 100;
@@ -70,29 +71,14 @@ pub(crate) fn seeds(range: &str, what: &What, jobs: usize, record: Option<&Path>
         eprintln!("error: `{range}` is not FROM..TO");
         return false;
     };
-    let next = AtomicU64::new(from);
-    let sum = Mutex::new(Sum {
+    let sum = Sum {
         commit: commit(),
         range: range.to_owned(),
         length: what.length,
         ..Sum::default()
-    });
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= to {
-                        return;
-                    }
-                    let outcome = run(seed, what);
-                    let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
-                    sum.add(seed, what, outcome);
-                }
-            });
-        }
-    });
-    let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+    };
+    let runs = (from..to).map(|seed| (seed, what.clone())).collect();
+    let sum = sum.of(runs, jobs);
     sum.show();
     if let Some(file) = record
         && let Err(error) = sum.record(file)
@@ -100,6 +86,33 @@ pub(crate) fn seeds(range: &str, what: &What, jobs: usize, record: Option<&Path>
         eprintln!("error: cannot write {}: {error}", file.display());
         return false;
     }
+    sum.failed.is_empty()
+}
+
+/// Seeds that found something once, with their arguments.
+const CORPUS: &str = include_str!("corpus.txt");
+
+/// Runs the seeds that are kept.
+pub(crate) fn corpus(jobs: usize) -> bool {
+    let lines = CORPUS
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default());
+    let lines = lines.filter(|line| !line.trim().is_empty());
+    let mut runs = Vec::new();
+    for line in lines {
+        let words = ["sim", "run"].into_iter().chain(line.split_whitespace());
+        match Arguments::try_parse_from(words) {
+            Ok(Arguments {
+                command: super::Command::Run { seed, what, .. },
+            }) => runs.push((seed, what)),
+            _ => {
+                eprintln!("error: no seed and arguments: `{line}`");
+                return false;
+            }
+        }
+    }
+    let sum = Sum::default().of(runs, jobs);
+    sum.show();
     sum.failed.is_empty()
 }
 
@@ -113,6 +126,24 @@ fn commit() -> String {
 }
 
 impl Sum {
+    /// Runs all of these, some at a time.
+    fn of(self, runs: Vec<(u64, What)>, jobs: usize) -> Sum {
+        let next = AtomicUsize::new(0);
+        let sum = Mutex::new(self);
+        std::thread::scope(|scope| {
+            for _ in 0..jobs.max(1) {
+                scope.spawn(|| {
+                    while let Some((seed, what)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let outcome = run(*seed, what);
+                        let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+                        sum.add(*seed, what, outcome);
+                    }
+                });
+            }
+        });
+        sum.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn add(&mut self, seed: u64, what: &What, outcome: Result<Outcome, String>) {
         self.runs += 1;
         let outcome = match outcome {

@@ -26,7 +26,7 @@ use super::world::{Crash, log};
 const WORKERS: u64 = 3;
 /// Their pauses are longer than beside real processes: most of what goes wrong goes wrong in the
 /// time between operations, and that costs less to simulate.
-const SLOWNESS: f64 = 6.0;
+const SLOWNESS: f64 = 15.0;
 /// Workloads of a run.
 const WORKLOADS: usize = 3;
 /// How long founding, preparing and stopping may take.

@@ -256,7 +256,8 @@ impl Nemesis {
             Heal::Sync(index) => {
                 let host = cluster.servers[index].host;
                 cluster.world.disk(host).fail_syncs(0);
-                cluster.crash(index, Crash::Kill, Duration::from_millis(100));
+                // What the failed sync lost is seen only when memory no longer has it.
+                cluster.crash(index, Crash::Power, Duration::from_millis(100));
             }
             Heal::Room(host) => cluster.world.disk(host).set_capacity(damage::CAPACITY),
             Heal::Clock(host) => cluster.world.set_clock(host, 0),
