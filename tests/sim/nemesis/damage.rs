@@ -16,43 +16,58 @@ pub(super) const CAPACITY: u64 = 1 << 30;
 impl Nemesis {
     /// Flips bits in files of one server.
     pub(super) fn rot(&mut self, pick: &Pick, cluster: &mut Cluster) -> Option<Heal> {
-        let index = self.choose_victim(pick, cluster)?;
+        let masters = cluster.of(Role::Master);
+        // Always the same, because rot is found when it is read, which may be much later.
+        let master = masters.get(self.victim as usize % MASTERS).copied()?;
+        let index = self.choose_victim([master], pick, cluster)?;
         let disk = cluster.world.disk(cluster.servers[index].host);
         let files = disk.files("/");
-        for _ in 0..=pick.below(3) {
+        let flips = [1, 8, 64][pick.below(3)];
+        for _ in 0..flips {
             let path = pick.one(&(0..files.len()).collect::<Vec<_>>())?;
             let path = &files[path];
-            let length = disk.get(path).len();
-            if length > 0 {
-                let (offset, mask) = (pick.below(length), 1 << pick.below(8));
-                tracing::info!(?path, length, offset, "a bit flips");
-                // What is durable may be shorter.
-                disk.damage(path, |bytes| {
-                    if let Some(byte) = bytes.get_mut(offset) {
-                        *byte ^= mask;
-                    }
-                });
-            }
+            let bytes = disk.get(path);
+            let written: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+            let Some(offset) = pick.one(&written) else {
+                continue;
+            };
+            let mask = 1 << pick.below(8);
+            tracing::info!(?path, offset, "a bit flips");
+            // What is durable may be shorter.
+            disk.damage(path, |bytes| {
+                if let Some(byte) = bytes.get_mut(offset) {
+                    *byte ^= mask;
+                }
+            });
+        }
+        if pick.below(2) == 0 {
+            // What it has in memory is right; what it reads when it starts is not.
+            cluster.crash(index, Crash::Kill, Duration::from_millis(100));
         }
         Some(Heal::Nothing)
     }
 
     /// Takes a server's disk away and gives it an empty one.
     pub(super) fn wipe(&mut self, pick: &Pick, cluster: &mut Cluster) -> Option<Heal> {
-        let index = self.choose_victim(pick, cluster)?;
+        let masters = cluster.of(Role::Master);
+        let index = self.choose_victim(masters, pick, cluster)?;
         cluster.crash(index, Crash::Power, Duration::from_millis(500));
         cluster.wipe(index);
         Some(Heal::Nothing)
     }
 
     /// A server that may lose what it has: everything else is well, and it is the one data node
-    /// of this run to which that happens, or a master.
-    fn choose_victim(&mut self, pick: &Pick, cluster: &mut Cluster) -> Option<usize> {
+    /// of this run to which that happens, or one of these masters.
+    fn choose_victim(
+        &mut self,
+        masters: impl AsRef<[usize]>,
+        pick: &Pick,
+        cluster: &mut Cluster,
+    ) -> Option<usize> {
         let victim = MASTERS + 1 + (self.victim as usize) % DATA_NODES;
-        let masters = cluster.of(Role::Master);
         let index = match pick.below(2) {
             0 => victim,
-            _ => pick.one(&masters)?,
+            _ => pick.one(masters.as_ref())?,
         };
         if !self.active.is_empty() || !all_is_well(cluster) {
             return None;

@@ -152,14 +152,13 @@ impl Nemesis {
         self.carried_out.clone()
     }
 
-    /// Lets a fault happen, if it is allowed now.
-    pub(super) fn begin(&mut self, fault: Fault, cluster: &mut Cluster) {
-        let pending = self.recorder.invoke(Actor::Nemesis, Op::Fault(fault));
+    /// Lets a fault happen, if it is allowed now; says whether.
+    pub(super) fn begin(&mut self, fault: Fault, cluster: &mut Cluster) -> bool {
         let pick = Pick(SeededRandom::new(fault.pick));
         let Some((heal, longer)) = self.carry_out(fault, &pick, cluster) else {
-            pending.fail("not now", None);
-            return;
+            return false;
         };
+        let pending = self.recorder.invoke(Actor::Nemesis, Op::Fault(fault));
         tracing::info!(?fault, "a fault begins");
         *self.counts.entry(fault.kind.to_string()).or_default() += 1;
         self.carried_out.push(fault.id);
@@ -170,6 +169,12 @@ impl Nemesis {
             heal,
             pending,
         });
+        true
+    }
+
+    /// Whether others wait for this one until all is well: loss at rest must come alone.
+    pub(super) fn is_waited_for(kind: FaultKind) -> bool {
+        matches!(kind, FaultKind::BitRot | FaultKind::Wipe)
     }
 
     /// How to undo it and how long it must last at least; none if it cannot be now.
