@@ -78,7 +78,7 @@ pub struct Outcome {
     pub quorum_cuts: u64,
     /// Times that a process was started again.
     pub restarts: u64,
-    /// Directories that a process did not start with.
+    /// Rotten disks with which a process did not start.
     pub refusals: Vec<String>,
     /// What is wrong.
     pub violations: Vec<String>,
@@ -343,11 +343,7 @@ impl Run {
         let panics = log::panics();
         self.violations
             .extend(panics.iter().map(|panic| format!("P1: a panic: {panic}")));
-        if !nemesis.counts().contains_key(FaultKind::BitRot.name()) {
-            let refusals = self.cluster.refusals.iter();
-            let refusals = refusals.map(|why| format!("P1: undamaged and refused: {why}"));
-            self.violations.extend(refusals);
-        }
+        self.violations.append(&mut self.cluster.wrong);
         let mut promises = vec!["M4", "D6", "P1"];
         promises.extend(self.workloads.iter().flat_map(|w| w.promises()));
         promises.sort_unstable();

@@ -48,6 +48,8 @@ pub(crate) struct Server {
     pub(crate) wanted: bool,
     /// Nothing was ever stored there.
     pub(crate) new: bool,
+    /// Bits flipped in its files: it may find that out at any time, and refuse to go on.
+    pub(crate) rotten: bool,
     /// It founds the cluster.
     founds: bool,
     address: String,
@@ -69,8 +71,10 @@ pub(crate) struct Cluster {
     /// Changes of leadership that were seen.
     pub(crate) elections: u64,
     led: Option<(HostId, u64)>,
-    /// Directories that a process did not start with, and why.
+    /// Rotten disks with which a process did not start, and why.
     pub(crate) refusals: Vec<String>,
+    /// What no process may do.
+    pub(crate) wrong: Vec<String>,
 }
 
 impl Cluster {
@@ -87,6 +91,7 @@ impl Cluster {
                 present: index < MASTERS,
                 wanted: index < MASTERS,
                 new: true,
+                rotten: false,
                 founds: index == 0,
                 address: format!("{name}:7400"),
                 start_at: Duration::ZERO,
@@ -102,6 +107,7 @@ impl Cluster {
                 present: true,
                 wanted: true,
                 new: true,
+                rotten: false,
                 founds: false,
                 address: format!("{name}:7400"),
                 start_at: Duration::ZERO,
@@ -119,6 +125,7 @@ impl Cluster {
             elections: 0,
             led: None,
             refusals: Vec::new(),
+            wrong: Vec::new(),
         }
     }
 
@@ -197,7 +204,12 @@ impl Cluster {
             return;
         }
         let name = self.world.name(server.host).to_owned();
-        self.refusals.push(format!("{name}: {why}"));
+        match server.rotten {
+            true => self.refusals.push(format!("{name}: {why}")),
+            false => self
+                .wrong
+                .push(format!("P1: undamaged and refused: {name}: {why}")),
+        }
         self.wipe(index);
     }
 
@@ -207,6 +219,7 @@ impl Cluster {
         server.new = true;
         server.founds = false;
         server.refusals = 0;
+        server.rotten = false;
         self.world.replace_disk(server.host);
     }
 

@@ -20,6 +20,7 @@ impl Nemesis {
         // Always the same, because rot is found when it is read, which may be much later.
         let master = masters.get(self.victim as usize % MASTERS).copied()?;
         let index = self.choose_victim([master], pick, cluster)?;
+        cluster.servers[index].rotten = true;
         let disk = cluster.world.disk(cluster.servers[index].host);
         let files = disk.files("/");
         let flips = [1, 8, 64][pick.below(3)];
@@ -27,7 +28,11 @@ impl Nemesis {
             let path = pick.one(&(0..files.len()).collect::<Vec<_>>())?;
             let path = &files[path];
             let bytes = disk.get(path);
-            let written: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+            let mut written: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+            if pick.below(2) == 0 {
+                // What was written last is read first, and may be nowhere else yet.
+                written.drain(..written.len().saturating_sub(4096));
+            }
             let Some(offset) = pick.one(&written) else {
                 continue;
             };
