@@ -281,7 +281,7 @@ impl Run {
                 let late = now - begin - fault.at;
                 let waits = Nemesis::is_waited_for(fault.kind) && late < WAIT;
                 // To see whether all is well takes a while.
-                if waits && late.subsec_millis() % 250 != 0 {
+                if waits && !late.subsec_millis().is_multiple_of(250) {
                     break;
                 }
                 if !nemesis.begin(**fault, &mut self.cluster) && waits {
