@@ -80,13 +80,17 @@ pub(crate) fn seeds(range: &str, what: &What, jobs: usize, record: Option<&Path>
     let runs = (from..to).map(|seed| (seed, what.clone())).collect();
     let sum = sum.of(runs, jobs);
     sum.show();
+    let says_little = sum.rejected * 5 > sum.runs;
+    if says_little {
+        eprintln!("error: too many runs were rejected");
+    }
     if let Some(file) = record
         && let Err(error) = sum.record(file)
     {
         eprintln!("error: cannot write {}: {error}", file.display());
         return false;
     }
-    sum.failed.is_empty()
+    sum.failed.is_empty() && !says_little
 }
 
 /// Seeds that found something once, with their arguments.
@@ -154,6 +158,13 @@ impl Sum {
                 return;
             }
         };
+        if !outcome.violations.is_empty() {
+            super::show(&outcome, what);
+            self.failed.push(seed);
+        } else if !covers(&outcome) {
+            self.rejected += 1;
+            return;
+        }
         self.simulated += outcome.simulated;
         self.cpu += outcome.cpu;
         self.elections += outcome.elections;
@@ -165,12 +176,6 @@ impl Sum {
             for (name, count) in some {
                 *all.entry(name.clone()).or_default() += count;
             }
-        }
-        if !outcome.violations.is_empty() {
-            super::show(&outcome, what);
-            self.failed.push(seed);
-        } else if !covers(&outcome) {
-            self.rejected += 1;
         }
     }
 
@@ -200,11 +205,11 @@ impl Sum {
     }
 }
 
-/// Whether a run says something: a leader was lost, and enough was done all the same.
+/// Whether a run says something: a leader was killed, one was cut off from a majority, and enough
+/// was done all the same.
 fn covers(outcome: &Outcome) -> bool {
     let done = outcome.operations.get("ok").copied().unwrap_or(0);
-    let lost = outcome.leaders_killed + outcome.quorum_cuts + outcome.elections;
-    lost > 0 && done >= OPERATIONS_MIN
+    outcome.leaders_killed > 0 && outcome.quorum_cuts > 0 && done >= OPERATIONS_MIN
 }
 
 /// Leaves faults out as long as the seed fails without them.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dfs_core::env::{Env, Random};
 use dfs_core::types::{PolicyChange, ReplicationTarget};
-use dfs_evidence::faults::{FaultKind, Schedule, ScheduleConfig};
+use dfs_evidence::faults::{Fault, FaultKind, Schedule, ScheduleConfig};
 use dfs_evidence::history::{Event, Kind, Recorder};
 use dfs_evidence::report::Matrix;
 use dfs_evidence::workloads::{self, Worker, Workload};
@@ -126,7 +126,27 @@ pub fn schedule(settings: &Settings) -> Schedule {
         gap: Duration::from_secs(3),
         lasts: (Duration::from_millis(300), Duration::from_secs(9)),
     };
-    Schedule::generate(settings.seed, &config).without(&settings.without)
+    let mut schedule = Schedule::generate(settings.seed, &config);
+    if settings.kinds.is_empty() {
+        schedule.faults.extend(sure(settings));
+        schedule.faults.sort_by_key(|fault| fault.at);
+    }
+    schedule.without(&settings.without)
+}
+
+/// What no run does without: a leader is killed, and one is cut off from the majority.
+fn sure(settings: &Settings) -> [Fault; 2] {
+    let fault = |id, kind, at| Fault {
+        id,
+        kind,
+        at: settings.length.mul_f64(at),
+        lasts: Duration::from_secs(2),
+        pick: settings.seed,
+    };
+    [
+        fault(1_000_000, FaultKind::KillLeader, 0.2),
+        fault(1_000_001, FaultKind::IsolateLeader, 0.6),
+    ]
 }
 
 /// Runs one seed; gives its history too.
@@ -299,8 +319,36 @@ impl Run {
         nemesis.heal_everything(&mut self.cluster);
     }
 
+    /// Something new is written and read, which must work now.
+    fn write_something_new(&mut self) {
+        let config = self.cluster.client_config();
+        let host = self.cluster.clients[0];
+        self.cluster.world.crash(host, Crash::Kill);
+        let result: Arc<Mutex<Option<Result<bool, String>>>> = Arc::default();
+        let into = Arc::clone(&result);
+        self.cluster.world.start(host, |env| async move {
+            let client = connect(config, env).await;
+            let bytes = vec![7; 300 << 10];
+            let read = match client.write("/new", bytes.clone()).await {
+                Ok(_) => client.read("/new").await.map(|read| read == bytes),
+                Err(error) => Err(error),
+            };
+            *into.lock().unwrap() = Some(read.map_err(|e| e.to_string()));
+            std::future::pending::<()>().await;
+        });
+        self.cluster
+            .run_until(PATIENCE, |_| result.lock().unwrap().is_some());
+        let result = result.lock().unwrap().take();
+        if result != Some(Ok(true)) {
+            self.wrong(format!(
+                "P1: nothing new can be written and read: {result:?}"
+            ));
+        }
+    }
+
     /// Every workload's last look.
     fn conclude(&mut self) {
+        self.write_something_new();
         for workload in self.workloads.clone() {
             let make = self.worker(u64::MAX);
             let config = self.cluster.client_config();

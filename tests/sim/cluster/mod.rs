@@ -190,8 +190,10 @@ impl Cluster {
         server.start_at = now + pause;
         let host = server.host;
         self.world.crash(host, Crash::Kill);
-        if let Ended::Refused(why) = ended {
-            self.refused(index, why);
+        match ended {
+            Ended::Refused(why) => self.refused(index, why),
+            Ended::Failed(why) => self.failed(index, &why),
+            Ended::Stopped => {}
         }
     }
 
@@ -211,6 +213,16 @@ impl Cluster {
                 .push(format!("P1: undamaged and refused: {name}: {why}")),
         }
         self.wipe(index);
+    }
+
+    /// A process found that it must not go on. Faults of disks are reasons; to differ from the
+    /// others is none, unless bits flipped.
+    fn failed(&mut self, index: usize, why: &str) {
+        let server = &self.servers[index];
+        if why.contains("differ") && !server.rotten {
+            let name = self.world.name(server.host).to_owned();
+            self.wrong.push(format!("M4: {name} stopped: {why}"));
+        }
     }
 
     /// Puts an empty disk into a machine on which nothing runs.

@@ -74,7 +74,10 @@ impl Nemesis {
             0 => victim,
             _ => pick.one(masters.as_ref())?,
         };
-        if !self.active.is_empty() || !all_is_well(cluster) {
+        // What is rotten may find out any time, and be no help then.
+        let mut others = cluster.servers.iter().enumerate();
+        let is_rotten = others.any(|(other, server)| server.rotten && other != index);
+        if is_rotten || !self.active.is_empty() || !all_is_well(cluster) {
             return None;
         }
         Some(index)

@@ -12,6 +12,9 @@ use super::{Heal, Nemesis, Pick};
 /// How long a process that was killed stays away, whatever the fault says; `wanted` says more.
 const DOWN: Duration = Duration::from_millis(100);
 
+/// How long a crash waits for something to be in the middle of.
+const MIDDLE: Duration = Duration::from_millis(50);
+
 impl Nemesis {
     pub(super) fn kill(
         &mut self,
@@ -37,11 +40,37 @@ impl Nemesis {
             FaultKind::PowerOne | FaultKind::PowerAll => Crash::Power,
             _ => Crash::Kill,
         };
-        for index in &servers {
-            cluster.servers[*index].wanted = false;
-            cluster.crash(*index, how, DOWN);
-        }
+        crash_in_the_middle(&servers, how, pick, cluster);
         Some(Heal::Run(servers))
+    }
+}
+
+/// Crashes servers, most of them in the middle of what they do to their disks, as soon as they do
+/// something: between two jobs there is nothing to tear.
+fn crash_in_the_middle(servers: &[usize], how: Crash, pick: &Pick, cluster: &mut Cluster) {
+    let mut left = servers.to_vec();
+    for index in servers {
+        cluster.servers[*index].wanted = false;
+        if pick.below(4) > 0 {
+            let disk = cluster.world.disk(cluster.servers[*index].host);
+            disk.lose_power_after(1 + pick.below(40) as u64);
+        }
+    }
+    let end = cluster.world.now() + MIDDLE;
+    while !left.is_empty() {
+        let over = cluster.world.now() >= end;
+        let is_off = |cluster: &Cluster, index: usize| {
+            let host = cluster.servers[index].host;
+            over || cluster.world.disk(host).is_off()
+        };
+        let (off, on) = left.into_iter().partition(|index| is_off(cluster, *index));
+        for index in Vec::<usize>::from(off) {
+            cluster.crash(index, how, DOWN);
+        }
+        left = on;
+        if !left.is_empty() {
+            cluster.world.step();
+        }
     }
 }
 

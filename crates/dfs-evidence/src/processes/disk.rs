@@ -44,7 +44,7 @@ impl Disk {
         let image = disk.image.display();
         let make = match format {
             Format::Xfs => format!("mkfs.xfs -q -f {image}"),
-            Format::Ext4 => format!("mkfs.ext4 -q -F -N {INODES} {image}"),
+            Format::Ext4 => format!("mkfs.ext4 -q -F -m 0 -N {INODES} {image}"),
         };
         tool::run(&make).await?;
         disk.power_on().await?;

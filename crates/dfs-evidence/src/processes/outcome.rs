@@ -113,13 +113,17 @@ impl Outcome {
         let hits = hits.filter(|d| d.done && d.hit_leader && d.fault.kind == kind);
         let stall = |deed: &Deed| {
             let (begin, end) = around(deed);
-            let times = self.successes().filter(|time| (begin..end).contains(time));
-            let times: Vec<_> = times.collect();
+            let before = self.successes().filter(|time| *time <= begin).last();
+            let after = self.successes().find(|time| *time >= end);
+            let last = self.history.last().map_or(end, |event| event.time);
+            let within = self.successes().filter(|time| (begin..end).contains(time));
+            let mut times = vec![before.unwrap_or(begin)];
+            times.extend(within.chain([after.unwrap_or(last)]));
             let gaps = times.windows(2).map(|pair| match pair {
                 [one, next] => next - one,
                 _ => 0,
             });
-            Duration::from_nanos(gaps.max().unwrap_or(end - begin))
+            Duration::from_nanos(gaps.max().unwrap_or(0))
         };
         hits.filter(|deed| self.is_alone(deed)).map(stall).collect()
     }

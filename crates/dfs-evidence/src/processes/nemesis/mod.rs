@@ -314,8 +314,8 @@ impl Nemesis {
             FaultKind::DiskFull | FaultKind::InodesFull => node.free_disk()?,
             FaultKind::SlowDisk => node.end_trace().await?,
             // A disk that failed once is not trusted again by who saw it, until a person restarts
-            // it.
-            FaultKind::FailedSync => node.kill().await?,
+            // it. What the sync did not write is in memory still, and must not count.
+            FaultKind::FailedSync => node.power_off().await?,
             FaultKind::ClockJump => node.set_clock(0)?,
             FaultKind::MemoryLimit => node.limit("data=unlimited").await,
             FaultKind::HandleLimit => node.limit("nofile=1024").await,
