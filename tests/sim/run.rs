@@ -31,7 +31,9 @@ const SLOWNESS: [f64; 8] = [4.0, 12.0, 18.0, 18.0, 20.0, 25.0, 30.0, 30.0];
 const WORKLOADS: usize = 3;
 /// How long founding, preparing and stopping may take.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How long a fault that must come alone is waited for.
+/// Faults with these numbers and greater ones are in every schedule, and are waited for.
+const SURE: u32 = 1_000_000;
+/// How long a fault that must come alone, or must come, is waited for.
 const WAIT: Duration = Duration::from_secs(15);
 /// How long workers go on after everything is healed.
 const CALM: Duration = Duration::from_secs(5);
@@ -144,8 +146,8 @@ fn sure(settings: &Settings) -> [Fault; 2] {
         pick: settings.seed,
     };
     [
-        fault(1_000_000, FaultKind::KillLeader, 0.2),
-        fault(1_000_001, FaultKind::IsolateLeader, 0.6),
+        fault(SURE, FaultKind::KillLeader, 0.2),
+        fault(SURE + 1, FaultKind::IsolateLeader, 0.6),
     ]
 }
 
@@ -299,7 +301,8 @@ impl Run {
             let now = self.cluster.world.now();
             while let Some(fault) = faults.peek().filter(|fault| begin + fault.at <= now) {
                 let late = now - begin - fault.at;
-                let waits = Nemesis::is_waited_for(fault.kind) && late < WAIT;
+                let waits = Nemesis::is_waited_for(fault.kind) || fault.id >= SURE;
+                let waits = waits && late < WAIT;
                 // To see whether all is well takes a while.
                 if waits && !late.subsec_millis().is_multiple_of(250) {
                     break;

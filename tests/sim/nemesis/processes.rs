@@ -63,8 +63,9 @@ fn crash_in_the_middle(servers: &[usize], how: Crash, pick: &Pick, cluster: &mut
             let host = cluster.servers[index].host;
             over || cluster.world.disk(host).is_off()
         };
-        let (off, on) = left.into_iter().partition(|index| is_off(cluster, *index));
-        for index in Vec::<usize>::from(off) {
+        let (off, on): (Vec<_>, Vec<_>) =
+            left.into_iter().partition(|index| is_off(cluster, *index));
+        for index in off {
             cluster.crash(index, how, DOWN);
         }
         left = on;
