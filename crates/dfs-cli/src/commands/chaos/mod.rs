@@ -143,13 +143,19 @@ async fn outside(args: ChaosArgs, context: &Context) -> Result<()> {
     context.output.note(format!("seed {seed}"));
     let entered = Env::real().run_blocking(move || world::enter(&given)).await;
     let status = entered.doing("attack", "a cluster")?;
-    if keep.is_none() {
+    let broken = status.code() == Some(Exit::Integrity as i32);
+    if broken {
+        let kept = directory.display();
+        context
+            .output
+            .note(format!("logs, histories and disks: {kept}"));
+    } else if keep.is_none() {
         let removed = tokio::fs::remove_dir_all(&directory).await;
         removed.doing("remove", directory.display())?;
     }
     match status.code() {
         Some(0) => Ok(()),
-        Some(code) if code == Exit::Integrity as i32 => Err(Failure::Told(Exit::Integrity)),
+        Some(_) if broken => Err(Failure::Told(Exit::Integrity)),
         Some(_) => Err(Failure::Told(Exit::Refused)),
         None => Err(Failure::interrupted()),
     }
@@ -194,13 +200,12 @@ async fn inside(args: ChaosArgs, context: &Context) -> Result<()> {
             outcome = &mut attack => break outcome.doing("attack", "the cluster")?,
         }
     };
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
     let again = format!(
-        "dfs chaos --minutes {} --seed {seed} --faults {}",
+        "dfs chaos --minutes {} --seed {seed} --faults {} --workloads {}",
         args.minutes,
-        {
-            let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
-            names.join(",")
-        }
+        names.join(","),
+        workloads.join(",")
     );
     let report_of = report::Report {
         outcome: &outcome,
