@@ -298,7 +298,9 @@ async fn master(settings: MasterSettings) -> Result<(), Failure> {
             master.shutdown().await;
             return Err(refused);
         }
-    } else {
+    }
+    // One that was interrupted while it joined goes on.
+    if !master.is_admitted() {
         if seeds.is_empty() {
             master.shutdown().await;
             return Err(

@@ -263,12 +263,12 @@ async fn gather(config: &Config, masters: &[Master], roster: &Roster) -> Result<
     if let (true, Some(first)) = (founded, masters.first()) {
         first.found().await?;
     }
-    let new = masters.iter().filter(|master| !master.is_member());
+    let new = masters.iter().filter(|master| !master.is_admitted());
     let joins = new.map(|master| async {
         let seeds: Vec<String> = roster.masters.clone();
         super::retry(config.patience, || master.join(&seeds)).await
     });
-    if !founded && let Some(first) = masters.iter().find(|master| master.is_member()) {
+    if !founded && let Some(first) = masters.iter().find(|master| master.is_admitted()) {
         // Instead of waiting for the silence of a leader that cannot be.
         first.trigger_election().await?;
     }

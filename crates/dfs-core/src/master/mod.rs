@@ -131,6 +131,13 @@ impl Master {
         self.shared.cluster().is_some()
     }
 
+    /// Whether the other masters have taken it in, as far as it knows. One that was interrupted
+    /// while it joined belongs to a cluster and is not taken in: it must [`join`](Master::join)
+    /// again.
+    pub fn is_admitted(&self) -> bool {
+        self.shared.replica.is_admitted()
+    }
+
     /// The cluster it belongs to.
     pub fn cluster(&self) -> Option<ClusterId> {
         self.shared.cluster()

@@ -58,6 +58,14 @@ impl<M: StateMachine> Node<M> {
         self.has_member(self.identity.member)
     }
 
+    /// Whether a group has taken it in, by what its log says, committed or not.
+    pub(super) fn is_admitted(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let members = &metrics.membership_config;
+        members.get_node(&self.identity.member).is_some()
+    }
+
     /// Whether it is a member by what is known to be committed.
     pub(crate) fn has_member(&self, member: MemberId) -> bool {
         let metrics = self.raft.metrics();

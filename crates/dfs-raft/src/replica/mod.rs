@@ -371,6 +371,12 @@ impl<M: StateMachine> Replica<M> {
         node.map(|node| node.status(leadership)).transpose()
     }
 
+    /// Whether a group has taken it in, as far as its own log tells. One that was interrupted while
+    /// it joined has a member id and no group: it must [`join`](Self::join) again.
+    pub fn is_admitted(&self) -> bool {
+        self.inner().node().is_some_and(|node| node.is_admitted())
+    }
+
     /// Adds a member that receives the log and has no vote. Only the leader can.
     ///
     /// [`join`](Self::join) does this for itself; the id must have been given by a join.
