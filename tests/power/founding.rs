@@ -84,7 +84,7 @@ async fn a_join_interrupted_anywhere_goes_on() -> TestResult {
 
         let replica = Arc::new(start().await?);
         let _served = cluster.network.serve(&address, &replica);
-        let is_in = replica.is_admitted();
+        let is_in = replica.is_admitted().await;
         // It has its member id, and no group has it: nothing but itself can mend that.
         outside += usize::from(!is_in && replica.status()?.is_some());
         match replica.join(&seeds, &address).await {

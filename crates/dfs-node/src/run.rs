@@ -293,14 +293,14 @@ async fn master(settings: MasterSettings) -> Result<(), Failure> {
     let stop = stop_signal()?;
     let master = Master::start(config, Env::real()).await?;
     let seeds = settings.join.unwrap_or_default();
-    if let Some(ours) = master.cluster() {
-        if let Err(refused) = refuse_another_cluster(&directory, ours, &seeds).await {
-            master.shutdown().await;
-            return Err(refused);
-        }
+    if let Some(ours) = master.cluster()
+        && let Err(refused) = refuse_another_cluster(&directory, ours, &seeds).await
+    {
+        master.shutdown().await;
+        return Err(refused);
     }
     // One that was interrupted while it joined goes on.
-    if !master.is_admitted() {
+    if !master.is_admitted().await {
         if seeds.is_empty() {
             master.shutdown().await;
             return Err(

@@ -81,7 +81,7 @@ pub(crate) async fn master(env: Env, config: MasterConfig, seeds: Vec<String>, p
                 let founded = master.found().await;
                 founded.map_err(|error| Ended::Failed(chain(&error)))?;
             }
-            while !master.is_admitted() {
+            while !master.is_admitted().await {
                 if let Err(error) = master.join(&seeds).await {
                     tracing::debug!(%error, "cannot join yet");
                     sleep(Duration::from_millis(200)).await;

@@ -263,12 +263,19 @@ async fn gather(config: &Config, masters: &[Master], roster: &Roster) -> Result<
     if let (true, Some(first)) = (founded, masters.first()) {
         first.found().await?;
     }
-    let new = masters.iter().filter(|master| !master.is_admitted());
-    let joins = new.map(|master| async {
+    let mut new = Vec::new();
+    let mut known = None;
+    for master in masters {
+        match master.is_admitted().await {
+            true => known = known.or(Some(master)),
+            false => new.push(master),
+        }
+    }
+    let joins = new.into_iter().map(|master| async {
         let seeds: Vec<String> = roster.masters.clone();
         super::retry(config.patience, || master.join(&seeds)).await
     });
-    if !founded && let Some(first) = masters.iter().find(|master| master.is_admitted()) {
+    if !founded && let Some(first) = known {
         // Instead of waiting for the silence of a leader that cannot be.
         first.trigger_election().await?;
     }

@@ -99,7 +99,7 @@ impl Parts {
                     let address = self.roster.masters.get(index);
                     let config = self.config.master(&self.directory, index, address);
                     let master = start_master(&self.config, config).await?;
-                    if !master.is_admitted() {
+                    if !master.is_admitted().await {
                         // Its disk was wiped: it comes back as somebody new.
                         let seeds = &self.roster.masters;
                         retry(self.config.patience, || master.join(seeds)).await?;

@@ -134,8 +134,8 @@ impl Master {
     /// Whether the other masters have taken it in, as far as it knows. One that was interrupted
     /// while it joined belongs to a cluster and is not taken in: it must [`join`](Master::join)
     /// again.
-    pub fn is_admitted(&self) -> bool {
-        self.shared.replica.is_admitted()
+    pub async fn is_admitted(&self) -> bool {
+        self.shared.replica.is_admitted().await
     }
 
     /// The cluster it belongs to.

@@ -58,12 +58,16 @@ impl<M: StateMachine> Node<M> {
         self.has_member(self.identity.member)
     }
 
-    /// Whether a group has taken it in, by what its log says, committed or not.
-    pub(super) fn is_admitted(&self) -> bool {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let members = &metrics.membership_config;
-        members.get_node(&self.identity.member).is_some()
+    /// Whether a group has taken it in, by what its log says, committed or not. (The metrics do
+    /// not say it yet when it has just started.)
+    pub(super) async fn is_admitted(&self) -> bool {
+        let own = self.identity.member;
+        let look = self.raft.with_raft_state(move |state| {
+            let members = state.membership_state.effective();
+            members.get_node(&own).is_some()
+        });
+        // One that has stopped has other worries.
+        look.await.unwrap_or(true)
     }
 
     /// Whether it is a member by what is known to be committed.

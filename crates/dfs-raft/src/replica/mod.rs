@@ -373,8 +373,11 @@ impl<M: StateMachine> Replica<M> {
 
     /// Whether a group has taken it in, as far as its own log tells. One that was interrupted while
     /// it joined has a member id and no group: it must [`join`](Self::join) again.
-    pub fn is_admitted(&self) -> bool {
-        self.inner().node().is_some_and(|node| node.is_admitted())
+    pub async fn is_admitted(&self) -> bool {
+        match self.inner().node() {
+            Some(node) => node.is_admitted().await,
+            None => false,
+        }
     }
 
     /// Adds a member that receives the log and has no vote. Only the leader can.
