@@ -7,7 +7,6 @@ pub mod bank;
 pub mod certificate;
 pub mod contents;
 pub mod coverage;
-pub mod digests;
 pub mod identity;
 pub mod judge;
 pub mod rehearsal;
