@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use dfs_evidence::faults::FaultKind;
-use dfs_evidence::workloads;
+use dfs_evidence::{processes, workloads};
 
 /// Attacks a cluster of real processes.
 #[derive(Debug, Parser)]
@@ -64,7 +64,7 @@ impl Arguments {
         match (self.faults.is_empty(), self.minutes) {
             (false, _) => self.faults.clone(),
             (true, None) => SHORT.to_vec(),
-            (true, Some(_)) => FaultKind::ALL.to_vec(),
+            (true, Some(_)) => processes::kinds(),
         }
     }
 

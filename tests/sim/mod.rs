@@ -17,6 +17,7 @@
     reason = "a simulation that cannot go on stops"
 )]
 
+mod audit;
 mod cluster;
 mod nemesis;
 mod net;

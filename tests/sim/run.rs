@@ -17,6 +17,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
+use super::audit;
 use super::cluster::{Cluster, DATA_NODES, MASTERS, connect};
 use super::nemesis::Nemesis;
 use super::verdict;
@@ -45,7 +46,9 @@ pub struct Settings {
     pub seed: u64,
     /// How long faults go on.
     pub length: Duration,
-    /// Faults of the seed's schedule that are left out.
+    /// The faults, if they are not those of the seed.
+    pub schedule: Option<Schedule>,
+    /// Faults of the schedule that are left out.
     pub without: Vec<u32>,
     /// The kinds of faults; all that the simulation knows if empty.
     pub kinds: Vec<FaultKind>,
@@ -118,6 +121,9 @@ struct Run {
 
 /// The schedule of a run.
 pub fn schedule(settings: &Settings) -> Schedule {
+    if let Some(schedule) = &settings.schedule {
+        return schedule.without(&settings.without);
+    }
     let kinds = match settings.kinds.is_empty() {
         true => Nemesis::KINDS.to_vec(),
         false => settings.kinds.clone(),
@@ -351,7 +357,6 @@ impl Run {
 
     /// Every workload's last look.
     fn conclude(&mut self) {
-        self.write_something_new();
         for workload in self.workloads.clone() {
             let make = self.worker(u64::MAX);
             let config = self.cluster.client_config();
@@ -375,6 +380,11 @@ impl Run {
             let found = workload.check(&self.recorder.events());
             self.violations.extend(found);
         }
+        let found = audit::at_the_end(&mut self.cluster);
+        self.violations.extend(found);
+        self.write_something_new();
+        let found = verdict::check_invariants(&mut self.cluster);
+        self.violations.extend(found);
     }
 
     fn outcome(mut self, seed: u64, nemesis: &Nemesis) -> (Outcome, Vec<Event>) {

@@ -74,7 +74,7 @@ pub(super) fn unhealthy(cluster: &mut Cluster, leader: usize) -> Vec<String> {
 }
 
 /// The invariants of the metadata, on every master.
-fn check_invariants(cluster: &mut Cluster) -> Vec<String> {
+pub(super) fn check_invariants(cluster: &mut Cluster) -> Vec<String> {
     let mut found = Vec::new();
     for index in cluster.of(Role::Master) {
         let host = cluster.servers[index].host;

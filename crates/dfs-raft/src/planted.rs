@@ -204,11 +204,19 @@ pub(crate) fn leaves_out(table: &str, key: &[u8]) -> bool {
     answer || counter && key.starts_with(b"next_")
 }
 
-/// Puts things into an order that is another one each time, as a hash map would.
+/// Puts things into an order that is another one each time, as a hash map would; the same times
+/// in each run of a program.
 pub fn put_in_hash_order<T: std::hash::Hash>(things: &mut [T]) {
-    use std::hash::BuildHasher;
-    let hasher = std::hash::RandomState::new();
-    things.sort_by_key(|thing| hasher.hash_one(thing));
+    use std::hash::{DefaultHasher, Hasher};
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static TIMES: AtomicU64 = AtomicU64::new(0);
+    let time = TIMES.fetch_add(1, Ordering::Relaxed);
+    things.sort_by_key(|thing| {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(time);
+        thing.hash(&mut hasher);
+        hasher.finish()
+    });
 }
 
 #[cfg(all(test, feature = "planted"))]

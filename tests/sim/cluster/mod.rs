@@ -9,9 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dfs_core::client::{Client, ClientConfig};
+use dfs_core::datanode::store::StoreConfig;
 use dfs_core::env::{Disk, Env, Random};
 use dfs_core::types::Rev;
 
+use super::audit::{self, Audits};
 use super::net::{HostId, Link};
 use super::world::{Crash, World};
 pub(crate) use process::{Ended, Probe};
@@ -50,6 +52,8 @@ pub(crate) struct Server {
     pub(crate) new: bool,
     /// Bits flipped in its files: it may find that out at any time, and refuse to go on.
     pub(crate) rotten: bool,
+    /// It cannot open files, and may say so.
+    pub(crate) starved: bool,
     /// It founds the cluster.
     founds: bool,
     address: String,
@@ -75,6 +79,8 @@ pub(crate) struct Cluster {
     pub(crate) refusals: Vec<String>,
     /// What no process may do.
     pub(crate) wrong: Vec<String>,
+    /// What data nodes had on their disks.
+    pub(crate) audits: Audits,
 }
 
 impl Cluster {
@@ -92,6 +98,7 @@ impl Cluster {
                 wanted: index < MASTERS,
                 new: true,
                 rotten: false,
+                starved: false,
                 founds: index == 0,
                 address: format!("{name}:7400"),
                 start_at: Duration::ZERO,
@@ -108,6 +115,7 @@ impl Cluster {
                 wanted: true,
                 new: true,
                 rotten: false,
+                starved: false,
                 founds: false,
                 address: format!("{name}:7400"),
                 start_at: Duration::ZERO,
@@ -126,6 +134,7 @@ impl Cluster {
             led: None,
             refusals: Vec::new(),
             wrong: Vec::new(),
+            audits: Audits::default(),
         }
     }
 
@@ -136,6 +145,7 @@ impl Cluster {
             self.look_after(index);
         }
         self.count_elections();
+        audit::compare(self);
     }
 
     /// Lets time pass until `done` says so; false if it does not within `limit`.
@@ -201,7 +211,7 @@ impl Cluster {
     /// be empty again soon; what is damaged is replaced.
     fn refused(&mut self, index: usize, why: String) {
         let server = &mut self.servers[index];
-        server.refusals += 1;
+        server.refusals += u32::from(!server.starved);
         if server.refusals < 5 {
             return;
         }
@@ -218,7 +228,9 @@ impl Cluster {
     /// A process found that it must not go on. Faults of disks are reasons; to differ from the
     /// others is none, unless bits flipped.
     fn failed(&mut self, index: usize, why: &str) {
-        let server = &self.servers[index];
+        let server = &mut self.servers[index];
+        // It had started.
+        server.refusals = 0;
         if why.contains("differ") && !server.rotten {
             let name = self.world.name(server.host).to_owned();
             self.wrong.push(format!("M4: {name} stopped: {why}"));
@@ -236,6 +248,9 @@ impl Cluster {
     }
 
     fn start(&mut self, index: usize) {
+        if self.servers[index].role == Role::DataNode && !self.servers[index].new {
+            audit::before_start(self, index);
+        }
         let masters = self.master_addresses();
         let server = &mut self.servers[index];
         if !server.new {
@@ -334,6 +349,11 @@ impl Cluster {
             }
         }
         states
+    }
+
+    /// Settings of the chunk store of a data node.
+    pub(crate) fn store_config(&self) -> StoreConfig {
+        self.taste.data_node("", Vec::new()).store
     }
 
     /// Settings for a client.

@@ -28,9 +28,9 @@ impl Taste {
     pub(crate) fn new(seed: u64) -> Taste {
         let random = SeededRandom::new(seed ^ 0x7461_7374_6500);
         Taste {
-            log_kept: [8, 60, 500][random.below(3) as usize],
+            log_kept: [8, 8, 60, 500][random.below(4) as usize],
             durable: Duration::from_millis([50, 500, 3000][random.below(3) as usize]),
-            segment: [64, 256, 1024][random.below(3) as usize] * KIB,
+            segment: [4, 16, 64, 256][random.below(4) as usize] * KIB,
         }
     }
 

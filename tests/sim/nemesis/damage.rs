@@ -74,14 +74,16 @@ impl Nemesis {
             0 => victim,
             _ => pick.one(masters.as_ref())?,
         };
-        // What is rotten may find out any time, and be no help then.
-        let mut others = cluster.servers.iter().enumerate();
-        let is_rotten = others.any(|(other, server)| server.rotten && other != index);
-        if is_rotten || !self.active.is_empty() || !all_is_well(cluster) {
-            return None;
-        }
-        Some(index)
+        (self.active.is_empty() && may_rot(index, cluster)).then_some(index)
     }
+}
+
+/// Whether a server may lose what it has: all is well, and nothing else is rotten. What is rotten
+/// may find out any time, and be no help then.
+pub(super) fn may_rot(index: usize, cluster: &mut Cluster) -> bool {
+    let mut others = cluster.servers.iter().enumerate();
+    let is_rotten = others.any(|(other, server)| server.rotten && other != index);
+    !is_rotten && all_is_well(cluster)
 }
 
 /// Everything runs, everyone has caught up, and no chunk lacks a copy.
@@ -116,8 +118,18 @@ pub(super) fn trouble(kind: FaultKind, pick: &Pick, cluster: &mut Cluster) -> Op
             Some(Heal::Unslow(host))
         }
         FaultKind::FailedSync => {
-            disk.fail_syncs(1 + pick.below(3) as u64);
+            let times = [1, 1, 2, 3][pick.below(4)];
+            match pick.below(4) {
+                0 => disk.fail_directory_syncs(times),
+                1 => disk.fail_writes(times),
+                _ => disk.fail_syncs(times),
+            }
             Some(Heal::Sync(index))
+        }
+        FaultKind::HandleLimit => {
+            disk.be_short_of_handles(true);
+            cluster.servers[index].starved = true;
+            Some(Heal::Handles(index))
         }
         _ => {
             let left = [0, 64 << 10, 4 << 20][pick.below(3)];

@@ -7,6 +7,7 @@
 mod damage;
 mod links;
 mod processes;
+mod quorum;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,9 +19,10 @@ use dfs_evidence::history::{Actor, Op, Pending, Recorder};
 use super::cluster::{Cluster, Role};
 use super::net::{HostId, Link};
 use super::world::Crash;
+use quorum::HarmedQuorum;
 
 /// How a fault is undone.
-pub(super) enum Heal {
+enum Heal {
     /// Nothing is left of it.
     Nothing,
     /// Processes run again.
@@ -37,12 +39,16 @@ pub(super) enum Heal {
     Sync(usize),
     /// A disk has room.
     Room(HostId),
+    /// Files can be opened.
+    Handles(usize),
     /// A clock is right.
     Clock(HostId),
     /// The master that had joined leaves for good.
     Leave(usize),
     /// More processes are to be stopped gently, one every while.
     Rolling(Vec<usize>),
+    /// More steps are to be taken.
+    Quorum(Box<HarmedQuorum>),
 }
 
 struct Active {
@@ -73,6 +79,10 @@ pub(super) struct Nemesis {
 pub(super) struct Pick(SeededRandom);
 
 impl Pick {
+    fn of(fault: Fault) -> Pick {
+        Pick(SeededRandom::new(fault.pick))
+    }
+
     pub(super) fn below(&self, bound: usize) -> usize {
         usize::try_from(self.0.below(bound as u64)).unwrap_or(0)
     }
@@ -91,7 +101,7 @@ impl Pick {
 
 impl Nemesis {
     /// What it can do.
-    pub(super) const KINDS: [FaultKind; 24] = [
+    pub(super) const KINDS: [FaultKind; 26] = [
         FaultKind::KillLeader,
         FaultKind::KillSome,
         FaultKind::KillAll,
@@ -116,6 +126,8 @@ impl Nemesis {
         FaultKind::ReturnOfDead,
         FaultKind::ClientCrash,
         FaultKind::RollingRestart,
+        FaultKind::HandleLimit,
+        FaultKind::HarmedQuorum,
     ];
 
     pub(super) fn new(seed: u64, recorder: Recorder) -> Nemesis {
@@ -154,7 +166,7 @@ impl Nemesis {
 
     /// Lets a fault happen, if it is allowed now; says whether.
     pub(super) fn begin(&mut self, fault: Fault, cluster: &mut Cluster) -> bool {
-        let pick = Pick(SeededRandom::new(fault.pick));
+        let pick = Pick::of(fault);
         let Some((heal, longer)) = self.carry_out(fault, &pick, cluster) else {
             return false;
         };
@@ -200,9 +212,10 @@ impl Nemesis {
             | FaultKind::Bridge
             | FaultKind::Ring => now(self.partition(fault.kind, pick, cluster)?),
             FaultKind::Delay => now(links::delay(pick, cluster)),
-            FaultKind::SlowDisk | FaultKind::FailedSync | FaultKind::DiskFull => {
-                now(damage::trouble(fault.kind, pick, cluster)?)
-            }
+            FaultKind::SlowDisk
+            | FaultKind::FailedSync
+            | FaultKind::DiskFull
+            | FaultKind::HandleLimit => now(damage::trouble(fault.kind, pick, cluster)?),
             FaultKind::BitRot => now(self.rot(pick, cluster)?),
             FaultKind::Wipe => now(self.wipe(pick, cluster)?),
             FaultKind::ClockJump => now(damage::clock_jump(pick, cluster)?),
@@ -215,6 +228,10 @@ impl Nemesis {
                 now(Heal::Nothing)
             }
             FaultKind::RollingRestart => processes::rolling(pick, cluster),
+            FaultKind::HarmedQuorum => {
+                let (case, long) = self.harm_quorum(Pick::of(fault), cluster)?;
+                Some((Heal::Quorum(Box::new(case)), long))
+            }
             _ => None,
         }
     }
@@ -223,8 +240,10 @@ impl Nemesis {
     pub(super) fn heal_what_is_over(&mut self, cluster: &mut Cluster) {
         let now = cluster.world.now();
         for active in &mut self.active {
-            if let Heal::Rolling(left) = &mut active.heal {
-                processes::roll(left, cluster);
+            match &mut active.heal {
+                Heal::Rolling(left) => processes::roll(left, cluster),
+                Heal::Quorum(case) => case.go_on(cluster),
+                _ => {}
             }
         }
         let over = |active: &mut Active| active.until <= now;
@@ -260,10 +279,19 @@ impl Nemesis {
             Heal::Unslow(host) => cluster.world.slow_disk(host, Duration::ZERO),
             Heal::Sync(index) => {
                 let host = cluster.servers[index].host;
-                cluster.world.disk(host).fail_syncs(0);
+                let disk = cluster.world.disk(host);
+                disk.fail_syncs(0);
+                disk.fail_directory_syncs(0);
+                disk.fail_writes(0);
                 // What the failed sync lost is seen only when memory no longer has it.
                 cluster.crash(index, Crash::Power, Duration::from_millis(100));
             }
+            Heal::Handles(index) => {
+                let server = &mut cluster.servers[index];
+                server.starved = false;
+                cluster.world.disk(server.host).be_short_of_handles(false);
+            }
+            Heal::Quorum(mut case) => case.end(cluster),
             Heal::Room(host) => cluster.world.disk(host).set_capacity(damage::CAPACITY),
             Heal::Clock(host) => cluster.world.set_clock(host, 0),
         }

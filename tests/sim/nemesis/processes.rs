@@ -41,6 +41,13 @@ impl Nemesis {
             _ => Crash::Kill,
         };
         crash_in_the_middle(&servers, how, pick, cluster);
+        if fault.kind == FaultKind::KillLeader && pick.below(3) == 0 {
+            // Back before anyone else can lead.
+            for index in &servers {
+                cluster.servers[*index].wanted = true;
+                cluster.crash(*index, how, Duration::ZERO);
+            }
+        }
         Some(Heal::Run(servers))
     }
 }

@@ -386,9 +386,16 @@ impl State {
                 if end.host != host || (side == Side::Acceptor && end.stage == Stage::Dialing) {
                     continue;
                 }
-                // What is said after a loss of power is said by nobody.
-                end.shut |= silently;
-                end.received.clear();
+                if silently {
+                    // What is said after a loss of power is said by nobody, and what was kept
+                    // back is not sent again.
+                    end.shut = true;
+                    end.received.clear();
+                    let link = connection.link_to(side.other());
+                    if self.rules.is_cut(link) {
+                        connection.end(side.other()).incoming.clear();
+                    }
+                }
                 self.close(id, side);
             }
         }

@@ -85,6 +85,16 @@ impl World {
         id
     }
 
+    /// How many machines there are.
+    pub(crate) fn hosts(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// What is said from now on, until a host runs, is said by this.
+    pub(crate) fn log_as(&self, name: &str) {
+        log::enter(name, &self.now);
+    }
+
     /// A machine's name.
     pub(crate) fn name(&self, host: HostId) -> &str {
         &self.hosts[host].name
@@ -179,7 +189,7 @@ impl World {
 
     fn note_disks(&self) {
         for host in &self.hosts {
-            self.trace.note([host.disk.changes()]);
+            self.trace.note([host.disk.changes(), host.disk.written()]);
         }
     }
 }

@@ -47,7 +47,8 @@ use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::meta::{MetaMachine, Violation};
 use crate::proto::error::RpcError;
-use crate::types::{ClusterId, Rev};
+use crate::types::{ChunkId, ClusterId, NodeId, Rev};
+pub use leader::map::ChunkMap;
 use leader::{driver, group, map};
 use shared::{RaftDialer, Replica, Shared};
 
@@ -206,6 +207,22 @@ impl Master {
         let members = self.shared.replica.status().ok()??.members;
         let voters = members.iter().filter(|m| m.role == Role::Voter);
         Some((voters.count(), live))
+    }
+
+    /// The map of chunks as this master has it now. It reads all of it, on the spot: for tests
+    /// and checks.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub fn chunk_map(&self) -> Result<ChunkMap> {
+        let reading = self.shared.replica.read_stale();
+        let reading = reading.map_err(|e| Error::unavailable(e.to_string()))?;
+        map::whole(&reading.view).map_err(fatal)
+    }
+
+    /// As the leader, has a data node read a replica through that someone doubts.
+    pub fn doubt(&self, node: NodeId, chunk: ChunkId) {
+        self.shared.if_leading(|leading| leading.doubt(node, chunk));
     }
 
     /// As the leader, says of every chunk with fewer confirmed replicas than wanted how it is.

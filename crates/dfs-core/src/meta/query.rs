@@ -16,7 +16,7 @@ use super::namespace::resolve::existing;
 use super::nodes::{Node, NodeLoad};
 use super::tables::{
     CHUNKS, DIRENTS, EXTENTS, INODES, Meta, Moment, NODE_CHUNKS, NODE_KEYS, NODE_LOADS,
-    NODE_RECLAIM, NODES, REPLIES, TRASH,
+    NODE_RECLAIM, NODES, RECLAIM, REPLIES, TRASH,
 };
 use crate::types::limits::{ENTRIES_PER_REPLY_MAX, RECLAIM_GRACE};
 use crate::types::query::{
@@ -350,6 +350,15 @@ pub fn reclaim_due(
         due.push(DueReclaim { chunk, since, live });
     }
     Ok(due)
+}
+
+/// All replicas that wait for their deletion.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn given_up(state: &impl ReadState) -> Result<Vec<(ChunkId, NodeId)>, Fatal> {
+    let rows = state.scan(RECLAIM, ..)?;
+    rows.map(|row| Ok(row?.0)).collect()
 }
 
 /// Whether a replica waits for its deletion.

@@ -10,6 +10,7 @@ pub mod coverage;
 pub mod identity;
 pub mod judge;
 pub mod rehearsal;
+pub mod replicas;
 pub mod set;
 #[cfg(test)]
 mod tale;

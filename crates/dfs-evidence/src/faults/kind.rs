@@ -69,11 +69,14 @@ pub enum FaultKind {
     ClientCrash,
     /// All nodes are restarted, one after the other, gently.
     RollingRestart,
+    /// Of the two masters that have what was acknowledged last, one loses power, or has rot in
+    /// its log, and the other is away, while the third, which has not got it, is back.
+    HarmedQuorum,
 }
 
 impl FaultKind {
     /// All of them, in the order of tables.
-    pub const ALL: [FaultKind; 30] = [
+    pub const ALL: [FaultKind; 31] = [
         FaultKind::KillLeader,
         FaultKind::KillSome,
         FaultKind::KillAll,
@@ -104,6 +107,7 @@ impl FaultKind {
         FaultKind::ReturnOfDead,
         FaultKind::ClientCrash,
         FaultKind::RollingRestart,
+        FaultKind::HarmedQuorum,
     ];
 
     /// Its name in schedules, histories and tables: `kill-leader`.
@@ -139,6 +143,7 @@ impl FaultKind {
             FaultKind::ReturnOfDead => "return-of-dead",
             FaultKind::ClientCrash => "client-crash",
             FaultKind::RollingRestart => "rolling-restart",
+            FaultKind::HarmedQuorum => "harmed-quorum",
         }
     }
 }

@@ -34,3 +34,12 @@ pub mod world;
 pub use nemesis::Deed;
 pub use outcome::Outcome;
 pub use run::{Config, run, schedule};
+
+use crate::faults::FaultKind;
+
+/// What real processes can be made to suffer: all but what needs the precision of a simulation.
+pub fn kinds() -> Vec<FaultKind> {
+    let all = FaultKind::ALL.into_iter();
+    all.filter(|kind| *kind != FaultKind::HarmedQuorum)
+        .collect()
+}

@@ -318,20 +318,34 @@ impl<M: StateMachine> Replica<M> {
         }
     }
 
+    /// Gives the state as it is here now, which may lack what was acknowledged.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn read_stale(&self) -> Result<Reading, ReadError> {
+        self.reader()?.read_now()
+    }
+
+    fn reader(&self) -> Result<Arc<Node<M>>, ReadError> {
+        let inner = self.inner();
+        match (inner.failure.reason(), inner.node()) {
+            (Some(fatal), _) => Err(ReadError::Stopped(fatal)),
+            (None, Some(node)) => Ok(node),
+            (None, None) => Err(ReadError::Unavailable("not a member".to_owned())),
+        }
+    }
+
     /// Gives a state to read from. A follower asks the leader up to where it must be.
     ///
     /// # Errors
     /// See [`ReadError`].
     pub async fn read(&self, consistency: Consistency) -> Result<Reading, ReadError> {
-        let inner = self.inner();
-        if let Some(fatal) = inner.failure.reason() {
-            return Err(ReadError::Stopped(fatal));
-        }
-        let unavailable = |why: &str| ReadError::Unavailable(why.to_owned());
-        let node = inner.node().ok_or_else(|| unavailable("not a member"))?;
         if consistency == Consistency::Stale {
-            return node.read_now();
+            return self.read_stale();
         }
+        let inner = self.inner();
+        let node = self.reader()?;
+        let unavailable = |why: &str| ReadError::Unavailable(why.to_owned());
         let (answer, reading) = oneshot::channel();
         let read = async {
             let queued = node.readers.send(answer).await;

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use dfs_evidence::faults::FaultKind;
+use dfs_evidence::processes;
 
 /// A kind of fault or a group of kinds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +80,13 @@ impl FromStr for Choice {
         }
         let names = GROUPS.map(|(name, _)| name).join(", ");
         let unknown = |e: String| format!("{e}; groups are {names}");
-        Ok(Choice(vec![text.parse::<FaultKind>().map_err(unknown)?]))
+        let kind = text.parse::<FaultKind>().map_err(unknown)?;
+        match processes::kinds().contains(&kind) {
+            true => Ok(Choice(vec![kind])),
+            false => Err(format!(
+                "{kind} is for the simulation only; groups are {names}"
+            )),
+        }
     }
 }
 
@@ -89,7 +96,7 @@ mod tests {
 
     #[test]
     fn every_kind_is_in_one_group() {
-        for kind in FaultKind::ALL {
+        for kind in processes::kinds() {
             let groups = GROUPS.iter().filter(|(_, kinds)| kinds.contains(&kind));
             assert_eq!(groups.count(), 1, "{kind}");
         }
@@ -104,6 +111,7 @@ mod tests {
         );
         let one: Choice = "bit-rot".parse().unwrap();
         assert_eq!(one.kinds(), [FaultKind::BitRot]);
+        assert!("harmed-quorum".parse::<Choice>().is_err());
         assert!("fire".parse::<Choice>().is_err_and(|e| e.contains("fire")));
     }
 }

@@ -235,7 +235,7 @@ fn verdict(outcome: &Outcome) -> Result<()> {
 
 fn kinds(chosen: &[Choice]) -> Vec<FaultKind> {
     if chosen.is_empty() {
-        return FaultKind::ALL.to_vec();
+        return processes::kinds();
     }
     let all = FaultKind::ALL.into_iter();
     all.filter(|kind| chosen.iter().any(|choice| choice.kinds().contains(kind)))

@@ -24,6 +24,35 @@ impl From<Chunk> for Intended {
     }
 }
 
+/// Which chunks there are, and who is meant to have replicas of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChunkMap {
+    /// Every chunk that a file refers to.
+    pub chunks: BTreeMap<ChunkId, Intended>,
+    /// Replicas that wait for their deletion.
+    pub given_up: BTreeSet<(ChunkId, NodeId)>,
+}
+
+/// Reads the whole map.
+///
+/// # Errors
+/// The state cannot be read.
+pub(crate) fn whole(state: &impl ReadState) -> Result<ChunkMap, Fatal> {
+    let mut map = ChunkMap {
+        given_up: query::given_up(state)?.into_iter().collect(),
+        ..ChunkMap::default()
+    };
+    let mut after = None;
+    loop {
+        let page = page(state, after)?;
+        let Some((last, _)) = page.last() else {
+            return Ok(map);
+        };
+        after = Some(*last);
+        map.chunks.extend(page);
+    }
+}
+
 /// All data nodes.
 ///
 /// # Errors

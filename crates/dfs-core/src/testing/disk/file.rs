@@ -28,6 +28,9 @@ impl MemoryFile {
     fn change(&self, change: Change) -> io::Result<()> {
         let mut world = self.world()?;
         world.begin_change()?;
+        if let Change::Bytes(offset, bytes) = &change {
+            world.note(*offset, bytes);
+        }
         world.inodes.get_mut(&self.inode).unwrap().change(change);
         Ok(())
     }

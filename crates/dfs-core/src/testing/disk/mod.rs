@@ -34,9 +34,21 @@ impl MemoryDisk {
             life: 0,
             changes_left: None,
             changes: 0,
+            written: 0,
             faults: Faults::default(),
         };
         MemoryDisk(Arc::new(Mutex::new(world)))
+    }
+
+    /// Another disk with the same on it: to look at what a process would find that starts now.
+    pub fn copy(&self) -> MemoryDisk {
+        let world = self.world();
+        let copy = MemoryDisk::new(0);
+        copy.world().inodes = world.inodes.clone();
+        copy.world().directories = world.directories.clone();
+        copy.world().next_inode = world.next_inode;
+        copy.world().capacity = world.capacity;
+        copy
     }
 
     /// Makes the disk this large; what is on it stays.
@@ -62,6 +74,11 @@ impl MemoryDisk {
     /// Changes and syncs made so far.
     pub fn changes(&self) -> u64 {
         self.world().changes
+    }
+
+    /// A number that all bytes written so far decide on: the same in two runs that do the same.
+    pub fn written(&self) -> u64 {
+        self.world().written
     }
 
     /// The next syncs fail, and what they were to sync is lost, as on a real disk.

@@ -21,6 +21,8 @@ pub(super) struct World {
     /// Changes until the power goes.
     pub(super) changes_left: Option<u64>,
     pub(super) changes: u64,
+    /// A number that all bytes written so far decide on.
+    pub(super) written: u64,
     pub(super) faults: Faults,
 }
 
@@ -42,7 +44,7 @@ pub(super) fn strike(left: &mut u64) -> bool {
     failing
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Directory {
     pub(super) current: BTreeMap<String, u64>,
     pub(super) durable: BTreeMap<String, u64>,
@@ -71,6 +73,19 @@ impl World {
             *left -= 1;
         }
         Ok(())
+    }
+
+    /// Adds what is written to the number that tells runs apart.
+    pub(super) fn note(&mut self, offset: u64, bytes: &[u8]) {
+        let mut add = |word: u64| {
+            self.written = (self.written.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+        };
+        add(offset);
+        for piece in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..piece.len()].copy_from_slice(piece);
+            add(u64::from_le_bytes(word));
+        }
     }
 
     pub(super) fn powered(&self) -> io::Result<()> {

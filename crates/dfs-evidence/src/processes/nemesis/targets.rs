@@ -69,6 +69,7 @@ impl Nemesis {
                 let chosen: Vec<_> = places.get(chosen).copied().into_iter().collect();
                 self.damaged(&chosen, random).await
             }
+            FaultKind::HarmedQuorum => Err("it is simulated only".to_owned()),
             FaultKind::ClientCrash => {
                 let clients: Vec<usize> = (0..self.clients.hosts().len()).collect();
                 let free = clients.into_iter().filter(|client| {

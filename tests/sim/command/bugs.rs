@@ -44,6 +44,13 @@ pub(crate) fn find(bugs: &[String], seeds: u64, jobs: usize, what: &What) -> boo
         what.plant = Some(bug.clone());
         match first_failure(seeds, jobs, &what) {
             Some((seed, violation)) => {
+                what.plant = None;
+                // It must be the bug that fails.
+                let without = many::run(seed, &what);
+                if !without.is_ok_and(|outcome| outcome.violations.is_empty()) {
+                    println!("| `{bug}` | {seed} fails without it, too | |");
+                    continue;
+                }
                 found += 1;
                 println!("| `{bug}` | {seed} | {} |", short(&violation));
             }

@@ -94,7 +94,7 @@ pub(crate) fn seeds(range: &str, what: &What, jobs: usize, record: Option<&Path>
 }
 
 /// Seeds that found something once, with their arguments.
-const CORPUS: &str = include_str!("corpus.txt");
+const CORPUS: &str = include_str!("../corpus/seeds.txt");
 
 /// Runs the seeds that are kept.
 pub(crate) fn corpus(jobs: usize) -> bool {

@@ -9,12 +9,12 @@
 mod bugs;
 mod many;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use dfs_evidence::faults::FaultKind;
+use dfs_evidence::faults::{FaultKind, Schedule};
 use dfs_evidence::history::{self, Header};
 use dfs_tests::sim;
 use dfs_tests::sim::run::{Outcome, Settings};
@@ -79,6 +79,9 @@ enum Command {
         seed: u64,
         #[command(flatten)]
         what: What,
+        /// As a file to keep.
+        #[arg(long)]
+        json: bool,
     },
     /// Runs seeds with each planted bug until one finds it (feature `planted`).
     Planted {
@@ -116,9 +119,32 @@ struct What {
     /// Only these workloads.
     #[arg(long, value_delimiter = ',', value_name = "WORKLOADS")]
     workloads: Vec<String>,
+    /// A file with the faults, instead of those of the seed; as `sim schedule SEED --json` says
+    /// them. What is kept is in `tests/sim/corpus`.
+    #[arg(long, value_name = "FILE", value_parser = read_schedule)]
+    schedule: Option<Kept>,
     /// A bug to plant (feature `planted`).
     #[arg(long, value_name = "BUG")]
     plant: Option<String>,
+}
+
+/// A schedule and the name of the file it is in.
+#[derive(Clone, Debug)]
+struct Kept(String, Schedule);
+
+#[allow(clippy::disallowed_methods, reason = "a program that reads a file")]
+fn read_schedule(name: &str) -> Result<Kept, String> {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("sim/corpus")
+        .join(name);
+    let path = if kept.exists() {
+        kept
+    } else {
+        PathBuf::from(name)
+    };
+    let json = std::fs::read(path).map_err(|e| e.to_string())?;
+    let schedule = serde_json::from_slice(&json).map_err(|e| e.to_string())?;
+    Ok(Kept(name.to_owned(), schedule))
 }
 
 impl What {
@@ -126,6 +152,7 @@ impl What {
         Settings {
             seed,
             length: Duration::from_secs(self.length),
+            schedule: self.schedule.as_ref().map(|kept| kept.1.clone()),
             without: self.without.clone(),
             kinds: self.kinds.clone(),
             workloads: self.workloads.clone(),
@@ -146,6 +173,8 @@ impl What {
         if !self.workloads.is_empty() {
             arguments.push(format!("--workloads={}", self.workloads.join(",")));
         }
+        let schedule = self.schedule.iter();
+        arguments.extend(schedule.map(|Kept(name, _)| format!("--schedule={name}")));
         arguments.extend(self.plant.iter().map(|bug| format!("--plant={bug}")));
         arguments
     }
@@ -181,9 +210,14 @@ fn main() -> ExitCode {
         } => bugs::find(&bugs, seeds, jobs, &what),
         Command::Corpus { jobs } => many::corpus(jobs),
         Command::Minimise { seed, what } => many::minimise(seed, &what),
-        Command::Schedule { seed, what } => {
-            for fault in sim::run::schedule(&what.settings(seed)).faults {
-                println!("{fault:?}");
+        Command::Schedule { seed, what, json } => {
+            let schedule = sim::run::schedule(&what.settings(seed));
+            match json {
+                true => println!("{}", serde_json::to_string(&schedule).unwrap_or_default()),
+                false => schedule
+                    .faults
+                    .iter()
+                    .for_each(|fault| println!("{fault:?}")),
             }
             true
         }

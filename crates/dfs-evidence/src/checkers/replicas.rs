@@ -1,0 +1,150 @@
+//! Replicas: have data nodes on their disks what the map says they have, and nothing else?
+//!
+//! No client is asked: the directories of data nodes that do not run, or copies of them, are read
+//! as a data node reads its own.
+
+use std::collections::BTreeMap;
+
+use dfs_core::datanode::store::{ChunkStore, ReplicaSummary, StoreConfig, StoreError};
+use dfs_core::env::Env;
+use dfs_core::master::ChunkMap;
+use dfs_core::types::{ChunkId, NodeId};
+
+/// Replicas read from the index of a store at a time.
+const PAGE: usize = 1024;
+
+/// What is in the directory of a data node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Holdings {
+    /// Whose it is; nobody's before it has registered.
+    pub node: Option<NodeId>,
+    /// Its replicas, or what is wrong with them. All their bytes were read.
+    pub replicas: BTreeMap<ChunkId, Result<ReplicaSummary, String>>,
+}
+
+impl Holdings {
+    /// Reads a directory that no process has. It is opened as a data node opens it, so what a
+    /// crash left is put in order.
+    ///
+    /// # Errors
+    /// It cannot be opened, or its index cannot be read.
+    pub async fn read(config: StoreConfig, env: Env) -> Result<Holdings, StoreError> {
+        let (store, _) = ChunkStore::open(config, env).await?;
+        let mut holdings = Holdings {
+            node: store.stamp().node,
+            replicas: BTreeMap::new(),
+        };
+        let mut from = ChunkId(0);
+        loop {
+            let page = store.list(from, PAGE).await?;
+            let Some(last) = page.last() else {
+                break;
+            };
+            from = ChunkId(last.chunk.0.saturating_add(1));
+            for replica in page {
+                let verified = store.verify(replica.chunk).await;
+                let is = verified.map(|()| replica).map_err(|e| e.to_string());
+                holdings.replicas.insert(replica.chunk, is);
+            }
+        }
+        store.close().await?;
+        Ok(holdings)
+    }
+
+    /// Replicas that this data node is meant to have and has not, or not as they should be, and
+    /// why.
+    pub fn lacking(&self, map: &ChunkMap) -> Vec<(ChunkId, String)> {
+        let Some(node) = self.node else {
+            return Vec::new();
+        };
+        let mut lacking = Vec::new();
+        for (id, chunk) in &map.chunks {
+            if !chunk.replicas.contains(&node) {
+                continue;
+            }
+            let wrong = match self.replicas.get(id) {
+                None => "it is not there".to_owned(),
+                Some(Err(why)) => why.clone(),
+                Some(Ok(r)) if (r.length, r.checksum) == (chunk.length, chunk.checksum) => continue,
+                Some(Ok(replica)) => format!(
+                    "it has {} bytes with checksum {:08x} and not {} with {:08x}",
+                    replica.length, replica.checksum, chunk.length, chunk.checksum
+                ),
+            };
+            lacking.push((*id, wrong));
+        }
+        lacking
+    }
+
+    /// Replicas here that nobody wants here.
+    pub fn unwanted(&self, map: &ChunkMap) -> Vec<ChunkId> {
+        let wanted = |id: &ChunkId| {
+            let chunk = map.chunks.get(id).zip(self.node);
+            chunk.is_some_and(|(chunk, node)| chunk.replicas.contains(&node))
+        };
+        let all = self.replicas.keys().copied();
+        all.filter(|id| !wanted(id)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dfs_core::master::planners::Intended;
+    use dfs_core::types::ReplicationTarget;
+
+    use super::*;
+
+    fn replica(chunk: u64, checksum: u32) -> ReplicaSummary {
+        ReplicaSummary {
+            chunk: ChunkId(chunk),
+            length: 10,
+            checksum,
+        }
+    }
+
+    fn map(chunks: &[(u64, &[u32])]) -> ChunkMap {
+        let intended = |nodes: &[u32]| Intended {
+            length: 10,
+            checksum: 7,
+            target: ReplicationTarget(2),
+            replicas: nodes.iter().copied().map(NodeId).collect(),
+        };
+        let chunks = chunks.iter();
+        ChunkMap {
+            chunks: chunks.map(|(c, n)| (ChunkId(*c), intended(n))).collect(),
+            ..ChunkMap::default()
+        }
+    }
+
+    fn holdings(replicas: Vec<(u64, Result<ReplicaSummary, String>)>) -> Holdings {
+        let replicas = replicas.into_iter();
+        Holdings {
+            node: Some(NodeId(1)),
+            replicas: replicas.map(|(id, is)| (ChunkId(id), is)).collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_lost_torn_or_other_than_meant_is_lacking() {
+        let has = holdings(vec![
+            (1, Ok(replica(1, 7))),
+            (2, Err("torn".to_owned())),
+            (3, Ok(replica(3, 8))),
+        ]);
+        let all: &[(u64, &[u32])] = &[(1, &[1, 2]), (2, &[1]), (3, &[1]), (4, &[2, 1]), (5, &[2])];
+        let lacking: Vec<u64> = has.lacking(&map(all)).iter().map(|(id, _)| id.0).collect();
+        assert_eq!(lacking, [2, 3, 4]);
+        assert_eq!(has.lacking(&map(&[(1, &[1])])), []);
+    }
+
+    #[test]
+    fn what_no_file_has_or_another_node_should_have_is_unwanted() {
+        let has = holdings(vec![
+            (1, Ok(replica(1, 7))),
+            (2, Ok(replica(2, 7))),
+            (3, Err("torn".to_owned())),
+        ]);
+        let unwanted = has.unwanted(&map(&[(1, &[1, 2]), (2, &[2])]));
+        assert_eq!(unwanted, [ChunkId(2), ChunkId(3)]);
+    }
+}

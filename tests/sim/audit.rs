@@ -1,0 +1,277 @@
+//! Looks at the disks of data nodes, past the data nodes: what was acknowledged must be there.
+//!
+//! - **Whenever one starts again:** each replica that the masters count on is there and right,
+//!   though the process was killed or the power went. No other replica has to be lost with it
+//!   before that shows, and no repair can hide it.
+//! - **At the end:** each data node has what the map says, bit by bit, and when time has passed
+//!   nothing else.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dfs_core::env::{Disk, Env};
+use dfs_core::master::ChunkMap;
+use dfs_core::master::planners::Intended;
+use dfs_core::testing::{MemoryDisk, test_env};
+use dfs_core::types::{ChunkId, NodeId};
+use dfs_evidence::checkers::replicas::Holdings;
+use tokio::runtime::Builder;
+
+use super::cluster::{Cluster, DIRECTORY, Role};
+
+/// How long after a start what is lacking must still be said to be there: a deletion may have
+/// been on its way.
+const CONFIRMED_AFTER: Duration = Duration::from_millis(1500);
+/// How long damage that was pointed out, and space, may take.
+const PATIENCE: Duration = Duration::from_secs(90);
+const LOOK: Duration = Duration::from_secs(2);
+/// How often the map is looked at.
+const MAP_LOOK: Duration = Duration::from_millis(500);
+/// What the usual policy insists on, of three.
+const REPLICAS_MIN: usize = 2;
+/// In milliseconds.
+const DAY: i64 = 86_400_000;
+/// Where no data node has a file of its own, and what is there.
+const FOREIGN: (&str, &[u8]) = ("chunks/00/notes.txt", b"a person's only copy");
+
+/// What was found when data nodes started, and is to be compared.
+#[derive(Default)]
+pub(super) struct Audits {
+    /// Not compared yet: there was no leader.
+    taken: Vec<(usize, Holdings)>,
+    /// Lacking when its data node started.
+    suspects: Vec<Suspect>,
+    /// How many replicas were read.
+    pub(super) replicas: u64,
+}
+
+struct Suspect {
+    name: String,
+    node: NodeId,
+    chunk: ChunkId,
+    why: String,
+    confirm_at: Duration,
+}
+
+/// Looks at the disk of a data node that is about to start; what is wrong with how it is opened.
+pub(super) fn before_start(cluster: &mut Cluster, index: usize) {
+    let host = cluster.servers[index].host;
+    let copy = cluster.world.disk(host).copy();
+    let foreign = PathBuf::from(DIRECTORY).join(FOREIGN.0);
+    let has_place = copy.exists(foreign.parent().unwrap_or(&foreign));
+    let has_place = has_place.unwrap_or(false);
+    if has_place {
+        copy.put(&foreign, FOREIGN.1);
+    }
+    if opens_what_is_not_there(cluster) {
+        let wrong = "D4: a disk that is not mounted is taken for a new data node".to_owned();
+        cluster.wrong.push(wrong);
+    }
+    // One that cannot be opened does not start either.
+    let Some(holdings) = read(cluster, &copy) else {
+        return;
+    };
+    if has_place && !has_bytes(&copy, FOREIGN.1) {
+        let name = cluster.world.name(host);
+        let wrong = format!("D4: {name} deleted a file it does not know when it started");
+        cluster.wrong.push(wrong);
+    }
+    if !cluster.servers[index].rotten {
+        cluster.audits.replicas += holdings.replicas.len() as u64;
+        cluster.audits.taken.push((index, holdings));
+    }
+}
+
+/// Whether an empty directory, as of a disk that is not mounted, is opened unasked.
+fn opens_what_is_not_there(cluster: &Cluster) -> bool {
+    let empty = MemoryDisk::new(0);
+    let made = empty.create_directory(DIRECTORY.as_ref());
+    made.is_ok() && read(cluster, &empty).is_some()
+}
+
+fn has_bytes(disk: &MemoryDisk, bytes: &[u8]) -> bool {
+    let files = disk.files("/");
+    files.iter().any(|file| disk.get(file) == bytes)
+}
+
+/// Compares what was found with what the leader knows. Called at every step.
+pub(super) fn compare(cluster: &mut Cluster) {
+    let now = cluster.world.now();
+    let audits = &cluster.audits;
+    let due = audits.suspects.iter().any(|s| s.confirm_at <= now);
+    let due = due || now.as_millis().is_multiple_of(MAP_LOOK.as_millis());
+    if audits.taken.is_empty() && !due {
+        return;
+    }
+    let Some(map) = map(cluster) else {
+        return;
+    };
+    let too_few = |c: &&Intended| c.replicas.len() < REPLICAS_MIN;
+    if let Some(chunk) = map.chunks.values().find(too_few) {
+        let on = &chunk.replicas;
+        let wrong = format!("D6: a chunk is acknowledged that only {on:?} have");
+        if !cluster.wrong.contains(&wrong) {
+            cluster.wrong.push(wrong);
+        }
+    }
+    for (index, holdings) in std::mem::take(&mut cluster.audits.taken) {
+        let name = cluster.world.name(cluster.servers[index].host).to_owned();
+        let Some(node) = holdings.node else {
+            continue;
+        };
+        let suspect = |(chunk, why)| Suspect {
+            name: name.clone(),
+            node,
+            chunk,
+            why,
+            confirm_at: now + CONFIRMED_AFTER,
+        };
+        let lacking = holdings.lacking(&map).into_iter().map(suspect);
+        cluster.audits.suspects.extend(lacking);
+    }
+    let is_due = |suspect: &mut Suspect| suspect.confirm_at <= now;
+    let due: Vec<_> = cluster.audits.suspects.extract_if(.., is_due).collect();
+    for Suspect {
+        name,
+        node,
+        chunk,
+        why,
+        ..
+    } in due
+    {
+        let still = map.chunks.get(&chunk);
+        if still.is_some_and(|chunk| chunk.replicas.contains(&node)) {
+            cluster.wrong.push(format!(
+                "D8: {name} no longer had {chunk} when it started: {why}"
+            ));
+        }
+    }
+}
+
+/// What every data node must have, and nothing else; everything is healed. Gives what is wrong.
+pub(super) fn at_the_end(cluster: &mut Cluster) -> Vec<String> {
+    point_out_rot(cluster);
+    let mut found = lacking(cluster);
+    found.extend(unwanted_for_days(cluster));
+    found.extend(lacking(cluster));
+    found
+}
+
+/// What nobody wants, though grants have expired and graces are over.
+fn unwanted_for_days(cluster: &mut Cluster) -> Vec<String> {
+    let set_clocks = |cluster: &Cluster, days| {
+        let hosts = 0..cluster.world.hosts();
+        hosts.for_each(|host| cluster.world.set_clock(host, days * DAY));
+    };
+    set_clocks(cluster, 2);
+    // A data node reports what it has, and the masters give up what is not wanted.
+    run_until(cluster, PATIENCE, |c| {
+        map(c).is_some_and(|map| {
+            let unwanted = unwanted(c, &map);
+            unwanted.iter().all(|u| map.given_up.contains(&(u.1, u.2)))
+        })
+    });
+    set_clocks(cluster, 4);
+    let mut left = Vec::new();
+    run_until(cluster, PATIENCE, |c| {
+        let map = map(c);
+        left = map.map_or_else(Vec::new, |map| unwanted(c, &map));
+        left.is_empty()
+    });
+    let left = left.into_iter();
+    left.map(|(name, chunk, _)| format!("D5: {name} keeps {chunk}, which nobody wants"))
+        .collect()
+}
+
+/// Has every corrupt replica looked at, and waits until it is mended.
+fn point_out_rot(cluster: &mut Cluster) {
+    run_until(cluster, PATIENCE, |cluster| {
+        let Some((leader, map)) = cluster.leader().zip(map(cluster)) else {
+            return false;
+        };
+        let Some(master) = cluster.servers[leader].probe.master() else {
+            return false;
+        };
+        let mut doubts = 0;
+        for (_, holdings) in all(cluster) {
+            for (chunk, _) in holdings.lacking(&map) {
+                doubts += 1;
+                if let Some(node) = holdings.node {
+                    master.doubt(node, chunk);
+                }
+            }
+        }
+        doubts == 0
+    });
+}
+
+/// Replicas that are not as the map says.
+fn lacking(cluster: &mut Cluster) -> Vec<String> {
+    let Some(map) = map(cluster) else {
+        return vec!["P1: nobody leads".to_owned()];
+    };
+    let mut found = Vec::new();
+    for (name, holdings) in all(cluster) {
+        let lacking = holdings.lacking(&map).into_iter();
+        found.extend(lacking.map(|(chunk, why)| format!("D4: {name} has {chunk} no more: {why}")));
+    }
+    found
+}
+
+/// Replicas that are on data nodes and not in the map.
+fn unwanted(cluster: &mut Cluster, map: &ChunkMap) -> Vec<(String, ChunkId, NodeId)> {
+    let mut found = Vec::new();
+    for (name, holdings) in all(cluster) {
+        let Some(node) = holdings.node else {
+            continue;
+        };
+        let unwanted = holdings.unwanted(map).into_iter();
+        found.extend(unwanted.map(|chunk| (name.clone(), chunk, node)));
+    }
+    found
+}
+
+fn run_until(
+    cluster: &mut Cluster,
+    limit: Duration,
+    mut done: impl FnMut(&mut Cluster) -> bool,
+) -> bool {
+    let end = cluster.world.now() + limit;
+    while cluster.world.now() < end {
+        if done(cluster) {
+            return true;
+        }
+        let next = cluster.world.now() + LOOK;
+        cluster.run_until(LOOK * 2, |c| c.world.now() >= next);
+    }
+    false
+}
+
+/// What all data nodes have, by name.
+fn all(cluster: &mut Cluster) -> Vec<(String, Holdings)> {
+    let mut all = Vec::new();
+    for index in cluster.of(Role::DataNode) {
+        let host = cluster.servers[index].host;
+        let copy = cluster.world.disk(host).copy();
+        let name = cluster.world.name(host).to_owned();
+        all.extend(read(cluster, &copy).map(|holdings| (name, holdings)));
+    }
+    all
+}
+
+/// The map of the leader, now.
+fn map(cluster: &Cluster) -> Option<ChunkMap> {
+    let master = cluster.servers[cluster.leader()?].probe.master()?;
+    master.chunk_map().ok()
+}
+
+fn read(cluster: &Cluster, disk: &MemoryDisk) -> Option<Holdings> {
+    cluster.world.log_as("audit");
+    let config = cluster.store_config();
+    let env: Env = test_env(0, disk);
+    let mut runtime = Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().ok()?;
+    let read = runtime.block_on(Holdings::read(config, env));
+    read.map_err(|error| tracing::info!(%error, "no audit"))
+        .ok()
+}

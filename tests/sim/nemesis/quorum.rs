@@ -1,0 +1,195 @@
+//! The hardest case that consensus must withstand, step by step: by chance it would be rare.
+//!
+//! ```text
+//!          behind        harmed                                leader
+//!   0 s    is cut off    acknowledges with the leader          leads
+//! 1.5 s    is back       loses power, or the bytes of a        is killed, paused or cut off
+//!                        failed sync, or has rot in its log
+//! 5.5 s                                                        is back
+//! ```
+//!
+//! What was acknowledged meanwhile is at the leader for certain. The other two must not go on
+//! without it, unless the harmed one has it still.
+
+use std::time::Duration;
+
+use dfs_core::testing::MemoryDisk;
+
+use super::super::cluster::{Cluster, Role};
+use super::super::net::Link;
+use super::super::world::Crash;
+use super::processes::running;
+use super::{Nemesis, Pick, damage};
+
+/// How long one follower is behind before the other is harmed.
+const BEHIND: Duration = Duration::from_millis(1500);
+/// How long the leader is away.
+const AWAY: Duration = Duration::from_secs(4);
+
+/// What happens to the follower that has what was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Harm {
+    Power,
+    FailedSync,
+    Rot,
+}
+
+/// How the leader is away.
+#[derive(Debug, Clone, Copy)]
+enum Absence {
+    Killed,
+    Paused,
+    CutOff,
+}
+
+/// What has been done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Apart,
+    Away,
+    Over,
+}
+
+/// One such case.
+pub(super) struct HarmedQuorum {
+    stage: Stage,
+    next: Duration,
+    leader: usize,
+    harmed: usize,
+    harm: Harm,
+    absence: Absence,
+    /// Those that keep the third one behind, then those that keep the leader away.
+    links: Vec<Link>,
+    pick: Pick,
+}
+
+impl Nemesis {
+    /// Begins it, if there are a leader and two followers; how long it takes.
+    pub(super) fn harm_quorum(
+        &mut self,
+        pick: Pick,
+        cluster: &mut Cluster,
+    ) -> Option<(HarmedQuorum, Duration)> {
+        let leader = cluster.leader()?;
+        let masters = running(cluster).into_iter();
+        let is_follower = |i: &usize| cluster.servers[*i].role == Role::Master && *i != leader;
+        let mut followers: Vec<usize> = masters.filter(is_follower).collect();
+        pick.shuffle(&mut followers);
+        let [harmed, behind] = followers[..] else {
+            return None;
+        };
+        let harm = match pick.below(3) {
+            0 => Harm::Power,
+            1 => Harm::FailedSync,
+            _ if !self.active.is_empty() || !damage::may_rot(harmed, cluster) => Harm::Power,
+            _ => Harm::Rot,
+        };
+        let absence = match pick.below(3) {
+            0 => Absence::Killed,
+            1 => Absence::Paused,
+            _ => Absence::CutOff,
+        };
+        let host = |index: usize| cluster.servers[index].host;
+        let links = Cluster::links(&[host(behind)], &[host(leader), host(harmed)]);
+        cluster.world.net.cut(&links);
+        if harm == Harm::FailedSync {
+            disk(harmed, cluster).fail_syncs(1 + pick.below(2) as u64);
+        }
+        let case = HarmedQuorum {
+            stage: Stage::Apart,
+            next: cluster.world.now() + BEHIND,
+            leader,
+            harmed,
+            harm,
+            absence,
+            links,
+            pick,
+        };
+        Some((case, BEHIND + AWAY + Duration::from_millis(100)))
+    }
+}
+
+impl HarmedQuorum {
+    /// Goes on, if it is time.
+    pub(super) fn go_on(&mut self, cluster: &mut Cluster) {
+        if cluster.world.now() < self.next {
+            return;
+        }
+        match self.stage {
+            Stage::Apart => {
+                self.strike(cluster);
+                self.next = cluster.world.now() + AWAY;
+                self.stage = Stage::Away;
+            }
+            Stage::Away => self.end(cluster),
+            Stage::Over => {}
+        }
+    }
+
+    fn strike(&mut self, cluster: &mut Cluster) {
+        cluster.world.net.heal(&self.links);
+        self.links.clear();
+        let disk = disk(self.harmed, cluster).clone();
+        disk.fail_syncs(0);
+        let how = match self.harm {
+            Harm::Power | Harm::FailedSync => Crash::Power,
+            Harm::Rot => Crash::Kill,
+        };
+        if self.harm == Harm::Rot {
+            cluster.servers[self.harmed].rotten = true;
+            rot_the_end_of_the_log(&disk, &self.pick);
+        }
+        cluster.crash(self.harmed, how, Duration::from_millis(50));
+        match self.absence {
+            Absence::Killed => {
+                cluster.servers[self.leader].wanted = false;
+                cluster.crash(self.leader, Crash::Kill, Duration::ZERO);
+            }
+            Absence::Paused => cluster.world.pause(self.host(cluster), true),
+            Absence::CutOff => {
+                let servers = cluster.servers.iter().map(|server| server.host);
+                let others: Vec<_> = servers.collect();
+                self.links = Cluster::links(&[self.host(cluster)], &others);
+                cluster.world.net.cut(&self.links);
+            }
+        }
+    }
+
+    /// The leader is back.
+    pub(super) fn end(&mut self, cluster: &mut Cluster) {
+        if self.stage == Stage::Over {
+            return;
+        }
+        self.stage = Stage::Over;
+        cluster.servers[self.leader].wanted = true;
+        cluster.world.pause(self.host(cluster), false);
+        cluster.world.net.heal(&self.links);
+        disk(self.harmed, cluster).fail_syncs(0);
+    }
+
+    fn host(&self, cluster: &Cluster) -> usize {
+        cluster.servers[self.leader].host
+    }
+}
+
+fn disk(index: usize, cluster: &Cluster) -> &MemoryDisk {
+    cluster.world.disk(cluster.servers[index].host)
+}
+
+/// Flips a bit of what was written last to the log, or a little before.
+fn rot_the_end_of_the_log(disk: &MemoryDisk, pick: &Pick) {
+    let is_log = |path: &std::path::PathBuf| path.to_string_lossy().contains("/log-");
+    let files = disk.files("/").into_iter().filter(is_log);
+    // The newest segment that anything is in.
+    let written = |path: &std::path::PathBuf| disk.get(path).iter().rposition(|byte| *byte != 0);
+    let Some((path, end)) = files
+        .filter_map(|f| Some((written(&f)?, f)))
+        .map(|(e, f)| (f, e))
+        .max()
+    else {
+        return;
+    };
+    let offset = end.saturating_sub(pick.below(4096));
+    tracing::info!(?path, offset, "a bit flips in the log");
+    disk.flip(&path, offset as u64, 1 << pick.below(8));
+}
