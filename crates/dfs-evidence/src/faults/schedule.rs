@@ -31,6 +31,9 @@ pub struct Schedule {
     pub faults: Vec<Fault>,
 }
 
+/// Which part of all kinds comes in a schedule.
+const SHARES: [f64; 3] = [0.1, 0.25, 0.5];
+
 /// What a schedule is made of.
 #[derive(Debug, Clone)]
 pub struct ScheduleConfig {
@@ -45,13 +48,15 @@ pub struct ScheduleConfig {
 }
 
 impl Schedule {
-    /// The schedule that a seed stands for. A seed has a taste: it picks some of the kinds and
-    /// how often each of them comes (swarm testing, Groce et al., ISSTA 2012).
+    /// The schedule that a seed stands for. A seed has a taste: it picks few or many of the kinds
+    /// and how often each of them comes (swarm testing, Groce et al., ISSTA 2012). Few kinds that
+    /// come often find what many that come rarely do not, and the other way round.
     pub fn generate(seed: u64, config: &ScheduleConfig) -> Schedule {
         let mut random = StdRng::seed_from_u64(seed ^ 0x5c_4ed0_1e5c_4ed0);
+        let share = *SHARES.choose(&mut random).unwrap_or(&0.5);
         let mut weighted: Vec<(FaultKind, u32)> = Vec::new();
         for kind in &config.kinds {
-            if random.random_bool(0.5) {
+            if random.random_bool(share) {
                 weighted.push((*kind, random.random_range(1..=4)));
             }
         }
