@@ -6,6 +6,7 @@
 //! - **At the end:** each data node has what the map says, bit by bit, and when time has passed
 //!   nothing else.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +32,10 @@ const MAP_LOOK: Duration = Duration::from_millis(500);
 const REPLICAS_MIN: usize = 2;
 /// In milliseconds.
 const DAY: i64 = 86_400_000;
+/// Days by which clocks were wrong at most: the masters' log stays as far ahead.
+const YEARS: i64 = 400;
+/// Chunks that are shown, of many.
+const SHOWN: usize = 5;
 /// Where no data node has a file of its own, and what is there.
 const FOREIGN: (&str, &[u8]) = ("chunks/00/notes.txt", b"a person's only copy");
 
@@ -163,7 +168,7 @@ fn unwanted_for_days(cluster: &mut Cluster) -> Vec<String> {
         let hosts = 0..cluster.world.hosts();
         hosts.for_each(|host| cluster.world.set_clock(host, days * DAY));
     };
-    set_clocks(cluster, 2);
+    set_clocks(cluster, YEARS + 2);
     // A data node reports what it has, and the masters give up what is not wanted.
     run_until(cluster, PATIENCE, |c| {
         map(c).is_some_and(|map| {
@@ -171,16 +176,22 @@ fn unwanted_for_days(cluster: &mut Cluster) -> Vec<String> {
             unwanted.iter().all(|u| map.given_up.contains(&(u.1, u.2)))
         })
     });
-    set_clocks(cluster, 4);
+    set_clocks(cluster, YEARS + 4);
     let mut left = Vec::new();
     run_until(cluster, PATIENCE, |c| {
         let map = map(c);
         left = map.map_or_else(Vec::new, |map| unwanted(c, &map));
         left.is_empty()
     });
-    let left = left.into_iter();
-    left.map(|(name, chunk, _)| format!("D5: {name} keeps {chunk}, which nobody wants"))
-        .collect()
+    let mut nodes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, chunk, _) in left {
+        nodes.entry(name).or_default().push(chunk.to_string());
+    }
+    let nodes = nodes.into_iter().map(|(name, chunks)| {
+        let (count, some) = (chunks.len(), &chunks[..chunks.len().min(SHOWN)]);
+        format!("D5: {name} keeps {count} chunks that nobody wants: {some:?}")
+    });
+    nodes.collect()
 }
 
 /// Has every corrupt replica looked at, and waits until it is mended.
