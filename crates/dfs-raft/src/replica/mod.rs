@@ -399,7 +399,7 @@ impl<M: StateMachine> Replica<M> {
         self.changer()?.promote(member).await
     }
 
-    /// Removes a member for ever. Only the leader can.
+    /// Removes a member for ever; one that is no member any more is no error. Only the leader can.
     ///
     /// # Errors
     /// See [`ChangeError`]; [`Refused`](ChangeError::Refused) if the voters that would be left
