@@ -179,6 +179,12 @@ impl<M: StateMachine> Replica<M> {
             .map_err(StartError::Directory)?;
         let opened = directory.clone();
         let look = move || {
+            if let Some(why) = opened.condemned()? {
+                return Err(Fatal::of_state(format!(
+                    "it was stopped for good, because {why}. Its state must not be used again: \
+                     clear the directory and join as a new member"
+                )));
+            }
             let clean = opened
                 .take_clean_mark()
                 .map_err(|e| disk_failed("clean", e))?;
