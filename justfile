@@ -44,6 +44,10 @@ bench *ARGS:
 faults *ARGS:
     cargo bench -p dfs-node --bench faults -- {{ARGS}}
 
+# Each planted bug against the test that finds it: `just caught`, `just caught stale-read`.
+caught *BUGS:
+    cargo test --workspace --all-features --test caught -- catch {{BUGS}}
+
 # Hours of it, added to the running total in docs/track-record: `just soak 120`, as root.
 soak MINUTES *ARGS:
     cargo build --release -p dfs-node

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod layers;
+mod planted;
 mod sizes;
 mod source;
 mod words;

@@ -175,8 +175,12 @@ fn hints(verb: &str, subject: &str, error: &Error) -> Vec<String> {
     let parent = subject.rsplit_once('/').map_or("/", |(parent, _)| parent);
     let one = |hint: String| vec![hint];
     if error.is_outcome_unknown() {
+        let look = match verb {
+            "remove master" => "dfs master ls".to_owned(),
+            _ => format!("dfs stat {subject}"),
+        };
         return one(format!(
-            "it may have been done: look with `dfs stat {subject}` before trying again"
+            "it may have been done: look with `{look}` before trying again"
         ));
     }
     if is_port_taken(error) {

@@ -80,7 +80,7 @@ impl From<DataNodeError> for Failure {
 /// Does what the arguments say.
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     #[cfg(feature = "planted")]
-    plant()?;
+    warn_of_planted();
     match args.command {
         Command::Init(args) => {
             let Some(settings) = master_settings(args.settings, args.general)? else {
@@ -112,17 +112,13 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-/// Plants the bug that the environment names, if it names one.
+/// Says which bug the environment has planted, if it names one.
 #[cfg(feature = "planted")]
 #[allow(clippy::print_stderr, reason = "not to be filtered away")]
-fn plant() -> Result<(), Failure> {
-    let Ok(name) = std::env::var("DFS_PLANTED") else {
-        return Ok(());
-    };
-    let bug = name.parse().map_err(|e| Failure::new(USAGE, e))?;
-    eprintln!("warning: the bug `{bug}` is planted in this process: it may lose anything");
-    dfs_core::planted::plant(bug);
-    Ok(())
+fn warn_of_planted() {
+    for bug in dfs_core::planted::planted() {
+        eprintln!("warning: the bug `{bug}` is planted in this process: it may lose anything");
+    }
 }
 
 /// The settings of a master; none if they were only to be printed.

@@ -15,6 +15,8 @@ use crate::types::MemberId;
 pub struct Fatal {
     message: String,
     source: Option<Arc<dyn StdError + Send + Sync>>,
+    /// Whether it is what is stored that is wrong.
+    of_state: bool,
 }
 
 impl Fatal {
@@ -23,7 +25,20 @@ impl Fatal {
         Fatal {
             message: message.into(),
             source: None,
+            of_state: false,
         }
+    }
+
+    /// A fault of what is stored, and not of reading it: the state must not be used again.
+    pub(crate) fn of_state(message: impl Into<String>) -> Fatal {
+        Fatal {
+            of_state: true,
+            ..Fatal::new(message)
+        }
+    }
+
+    pub(crate) fn is_of_state(&self) -> bool {
+        self.of_state
     }
 
     /// A fault with the error that caused it.
@@ -34,6 +49,7 @@ impl Fatal {
         Fatal {
             message: message.into(),
             source: Some(Arc::new(source)),
+            of_state: false,
         }
     }
 

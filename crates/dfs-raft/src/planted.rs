@@ -1,8 +1,9 @@
 //! Bugs planted on purpose, to prove that the tests of the whole would find them.
 //!
 //! A place with a planted bug asks [`active`] whether to be wrong. Without the feature `planted`
-//! the answer is `false` when it is compiled, and nothing of this is in the program. With it a
-//! test instrument [plants](plant) one bug for its whole process, once, at the start.
+//! the answer is `false` when it is compiled, and nothing of this is in the program. With it the
+//! environment variable `DFS_PLANTED` names a bug for the whole process, or a test instrument
+//! [plants](plant) one, once, at the start.
 //!
 //! `docs/internals/planted.md` says how to run with one, and what found it.
 
@@ -151,29 +152,61 @@ pub const fn active(_: Bug) -> bool {
 }
 
 #[cfg(feature = "planted")]
-pub use switch::{UnknownBug, active, plant};
+pub use switch::{UnknownBug, VARIABLE, active, plant, planted};
 
 #[cfg(feature = "planted")]
 mod switch {
     use std::fmt;
     use std::str::FromStr;
+    use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::Bug;
 
+    /// The environment variable that names the bug to plant.
+    pub const VARIABLE: &str = "DFS_PLANTED";
+
     /// One bit for each bug.
-    static PLANTED: AtomicU64 = AtomicU64::new(0);
+    static PLANTED: LazyLock<AtomicU64> =
+        LazyLock::new(|| AtomicU64::new(of_environment().map_or(0, bit)));
 
     const _: () = assert!(Bug::ALL.len() <= 64);
 
     /// Plants a bug in this process, for good. Only before anything else is started.
     pub fn plant(bug: Bug) {
-        PLANTED.fetch_or(1 << bug as u64, Ordering::Relaxed);
+        PLANTED.fetch_or(bit(bug), Ordering::Relaxed);
     }
 
     /// Whether a bug is planted in this process.
+    ///
+    /// # Panics
+    /// The environment names none that is known.
     pub fn active(bug: Bug) -> bool {
-        PLANTED.load(Ordering::Relaxed) & (1 << bug as u64) != 0
+        PLANTED.load(Ordering::Relaxed) & bit(bug) != 0
+    }
+
+    /// What is planted in this process.
+    ///
+    /// # Panics
+    /// The environment names none that is known.
+    pub fn planted() -> impl Iterator<Item = Bug> {
+        Bug::ALL.iter().copied().filter(|bug| active(*bug))
+    }
+
+    const fn bit(bug: Bug) -> u64 {
+        1 << bug as u64
+    }
+
+    #[allow(
+        clippy::panic,
+        reason = "a run with another bug than was meant proves nothing"
+    )]
+    fn of_environment() -> Option<Bug> {
+        let name = std::env::var_os(VARIABLE)?;
+        match name.to_string_lossy().parse() {
+            Ok(bug) => Some(bug),
+            Err(error) => panic!("{VARIABLE}: {error}"),
+        }
     }
 
     /// There is no bug of that name.
@@ -225,9 +258,11 @@ mod tests {
 
     #[test]
     fn bugs_are_known_by_their_names_and_none_is_planted_unasked() {
+        let asked_for = std::env::var(VARIABLE).ok();
         for bug in Bug::ALL {
             assert_eq!(bug.name().parse(), Ok(*bug));
-            assert!(!active(*bug), "{bug}");
+            let is_asked_for = asked_for.as_deref() == Some(bug.name());
+            assert_eq!(active(*bug), is_asked_for, "{bug}");
         }
         assert!("no-bug".parse::<Bug>().is_err());
     }

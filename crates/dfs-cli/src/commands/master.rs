@@ -89,5 +89,5 @@ async fn rm(args: RmArgs, context: &Context) -> Result<()> {
         return Err(Failure::refused(message).hint(hint));
     };
     let removed = client.remove_master(master.member).await;
-    removed.doing("remove", &args.master)
+    removed.doing("remove master", &args.master)
 }

@@ -20,7 +20,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct StatusArgs {
-    /// Exit with 3 if something is being repaired or a node is away, with 4 if data is missing.
+    /// Exit with 3 if something is being repaired, a node is away or chunks have yet to be looked
+    /// at, with 4 if data is missing.
     #[arg(long)]
     check: bool,
 
@@ -70,6 +71,7 @@ pub(crate) struct NodeDocument {
 
 #[derive(Serialize)]
 struct ChunkDocument {
+    surveyed: bool,
     total: u64,
     under_replicated: u64,
     missing: u64,
@@ -81,6 +83,8 @@ struct ChunkDocument {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Health {
     Healthy,
+    /// The leader has not looked at every chunk yet.
+    Unknown,
     Degraded,
     DataMissing,
 }
@@ -96,7 +100,7 @@ pub(crate) async fn run(args: StatusArgs, context: &Context) -> Result<()> {
     }
     match (args.check, health) {
         (false, _) | (true, Health::Healthy) => Ok(()),
-        (true, Health::Degraded) => Err(Failure::Told(Exit::Unavailable)),
+        (true, Health::Degraded | Health::Unknown) => Err(Failure::Told(Exit::Unavailable)),
         (true, Health::DataMissing) => Err(Failure::Told(Exit::Integrity)),
     }
 }
@@ -118,8 +122,11 @@ fn health(status: &ClusterStatus) -> Health {
             under_replicated: 1..,
             ..
         } => Health::Degraded,
-        _ if led && !away && nodes_live => Health::Healthy,
-        _ => Health::Degraded,
+        _ if !led || away || !nodes_live => Health::Degraded,
+        ChunkHealth {
+            surveyed: false, ..
+        } => Health::Unknown,
+        _ => Health::Healthy,
     }
 }
 
@@ -127,6 +134,7 @@ impl Health {
     fn name(self) -> &'static str {
         match self {
             Health::Healthy => "healthy",
+            Health::Unknown => "looking through all chunks",
             Health::Degraded => "degraded",
             Health::DataMissing => "data missing",
         }
@@ -204,9 +212,13 @@ pub(crate) fn node_table(nodes: &[NodeInfo]) -> Table {
 
 fn chunk_table(chunks: &ChunkHealth) -> Table {
     let bad = chunks.under_replicated.saturating_add(chunks.missing);
+    let healthy = match chunks.surveyed {
+        true => "healthy",
+        false => "healthy as far as looked at",
+    };
     let mut table = Table::new([Align::Left, Align::Right]);
     for (what, n) in [
-        ("healthy", chunks.total.saturating_sub(bad)),
+        (healthy, chunks.total.saturating_sub(bad)),
         ("under-replicated", chunks.under_replicated),
         ("missing", chunks.missing),
         ("copies being made", chunks.repairing),
@@ -242,6 +254,7 @@ fn document(status: &ClusterStatus, health: Health) -> Document {
         masters: status.masters.iter().map(MasterDocument::new).collect(),
         nodes: status.nodes.iter().map(NodeDocument::new).collect(),
         chunks: ChunkDocument {
+            surveyed: chunks.surveyed,
             total: chunks.total,
             under_replicated: chunks.under_replicated,
             missing: chunks.missing,
@@ -281,5 +294,49 @@ impl NodeDocument {
             available: node.space.available,
             replicas: node.replicas,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dfs_core::types::ClusterId;
+
+    fn status(chunks: ChunkHealth) -> ClusterStatus {
+        ClusterStatus {
+            cluster: ClusterId(1),
+            masters: vec![MasterInfo {
+                member: 1,
+                address: "m:1".to_owned(),
+                leader: true,
+                voter: true,
+                log_index: Some(1),
+            }],
+            nodes: Vec::new(),
+            chunks,
+            inodes: 1,
+        }
+    }
+
+    #[test]
+    fn nothing_is_called_healthy_before_every_chunk_was_looked_at() {
+        let mut chunks = ChunkHealth {
+            total: 3,
+            ..ChunkHealth::default()
+        };
+        assert_eq!(health(&status(chunks)), Health::Unknown);
+        chunks.surveyed = true;
+        assert_eq!(health(&status(chunks)), Health::Healthy);
+    }
+
+    #[test]
+    fn what_is_known_to_be_wrong_is_said_before_every_chunk_was_looked_at() {
+        let mut chunks = ChunkHealth {
+            under_replicated: 1,
+            ..ChunkHealth::default()
+        };
+        assert_eq!(health(&status(chunks)), Health::Degraded);
+        chunks.missing = 1;
+        assert_eq!(health(&status(chunks)), Health::DataMissing);
     }
 }

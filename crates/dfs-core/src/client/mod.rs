@@ -162,7 +162,8 @@ impl Client {
     /// than it is meant to have, another that has joined gets the vote.
     ///
     /// # Errors
-    /// `Denied` if no majority of the others answers, or it is the last; `Unavailable`.
+    /// `Denied` if no majority of the others answers, or it is the last; `Unavailable`, and then
+    /// its outcome may be unknown. It is safe to ask again.
     pub async fn remove_master(&self, member: u64) -> Result<()> {
         self.inner.metadata.remove_master(member).await
     }

@@ -225,8 +225,9 @@ impl Master {
         self.shared.if_leading(|leading| leading.doubt(node, chunk));
     }
 
-    /// As the leader, says of every chunk with fewer confirmed replicas than wanted how it is.
-    /// It reads the whole map: for tests and checks.
+    /// As the leader, says of every chunk with fewer confirmed replicas than wanted how it is,
+    /// and whether its own list of them may still be short. It reads the whole map: for tests
+    /// and checks.
     ///
     /// # Errors
     /// The state cannot be read.
@@ -243,7 +244,11 @@ impl Master {
             let page = self.shared.look(reading.clone(), look).await;
             let page = page.map_err(rpc_error)?;
             let Some((last, _)) = page.last() else {
-                return Ok(Some(unhealthy));
+                let surveyed = self.shared.if_leading(|leading| leading.has_surveyed());
+                if surveyed == Some(false) {
+                    unhealthy.push("the leader has not looked at every chunk yet".to_owned());
+                }
+                return Ok(surveyed.map(|_| unhealthy));
             };
             after = Some(*last);
             let judged = self.shared.if_leading(|leading| {

@@ -117,23 +117,13 @@ impl Shared {
 
     /// Proposes a command and waits until it is carried out.
     pub(crate) async fn propose(&self, command: Command) -> Result<Stamped<Reply>, RpcError> {
-        match self.replica.propose(command).await {
-            Ok(applied) => {
-                self.log_time.fetch_max(applied.time.0, Ordering::Relaxed);
-                Ok(Stamped {
-                    rev: applied.rev,
-                    value: applied.reply,
-                })
-            }
-            Err(ProposeError::NotLeader(leader)) => Err(not_leader(leader)),
-            Err(ProposeError::Unknown(why)) if planted::active(Bug::UnknownReportedAsRefused) => {
-                Err(Refusal::new(RefusalKind::Conflict, why).into())
-            }
-            Err(ProposeError::Unknown(why)) => Err(RpcError::Unknown(why)),
-            Err(ProposeError::Unavailable(why)) => Err(RpcError::Unavailable(why)),
-            Err(ProposeError::Invalid(why)) => Err(Refusal::new(RefusalKind::TooLarge, why).into()),
-            Err(ProposeError::Stopped(fatal)) => Err(internal(fatal)),
-        }
+        let applied = self.replica.propose(command).await;
+        let applied = applied.map_err(not_proposed)?;
+        self.log_time.fetch_max(applied.time.0, Ordering::Relaxed);
+        Ok(Stamped {
+            rev: applied.rev,
+            value: applied.reply,
+        })
     }
 
     /// The time that a command would be given now, as far as is known: log time never goes back,
@@ -183,6 +173,20 @@ pub(crate) async fn vital(shared: Arc<Shared>, part: impl Future<Output = ()>) {
 pub(crate) fn internal(fatal: Fatal) -> RpcError {
     tracing::error!(?fatal, "a request met a fault");
     RpcError::Internal(fatal.to_string())
+}
+
+/// What a caller is told of a command that was not, or perhaps was, carried out.
+fn not_proposed(error: ProposeError) -> RpcError {
+    match error {
+        ProposeError::NotLeader(leader) => not_leader(leader),
+        ProposeError::Unknown(why) if planted::active(Bug::UnknownReportedAsRefused) => {
+            Refusal::new(RefusalKind::Conflict, why).into()
+        }
+        ProposeError::Unknown(why) => RpcError::Unknown(why),
+        ProposeError::Unavailable(why) => RpcError::Unavailable(why),
+        ProposeError::Invalid(why) => Refusal::new(RefusalKind::TooLarge, why).into(),
+        ProposeError::Stopped(fatal) => internal(fatal),
+    }
 }
 
 /// A reply to another command than was proposed: impossible, but not worth a panic.
@@ -240,5 +244,16 @@ impl Pace {
         let elapsed = now.saturating_duration_since(self.last);
         self.last = now;
         elapsed.min(self.most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_of_unknown_outcome_is_never_reported_as_refused() {
+        let told = not_proposed(ProposeError::Unknown("the deadline passed".to_owned()));
+        assert!(matches!(told, RpcError::Unknown(_)), "{told:?}");
     }
 }

@@ -183,6 +183,10 @@ pub struct MasterInfo {
 /// How many chunks are how well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ChunkHealth {
+    /// Whether the leader has looked at every chunk since it leads, knowing what every data node
+    /// has that is not dead or away on purpose. Until then what lacks copies may be more than is
+    /// counted here.
+    pub surveyed: bool,
     /// All chunks.
     pub total: u64,
     /// With fewer copies than wanted, and at least one.

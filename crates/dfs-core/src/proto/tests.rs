@@ -249,6 +249,7 @@ fn what_masters_answer_clients_keeps_its_bytes() {
         }],
         nodes: vec![node_info(Liveness::Live)],
         chunks: ChunkHealth {
+            surveyed: true,
             total: 300,
             under_replicated: 4,
             missing: 3,
@@ -259,8 +260,8 @@ fn what_masters_answer_clients_keeps_its_bytes() {
     };
     found.compare(
         Reply::Status(Ok(status)),
-        "0700ac020102036d3a31010001ac0201ac02036e3a3107017a017201680300ac02020104ac02\
-             0403020109",
+        "0700ac020102036d3a31010001ac0201ac02036e3a3107017a017201680300ac0202010401ac\
+             020403020109",
     );
     found.none();
 }

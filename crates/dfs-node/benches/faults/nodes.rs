@@ -222,7 +222,8 @@ async fn all_well(client: &Client) -> Outcome<()> {
                 .iter()
                 .filter(|node| node.liveness == Liveness::Live);
             let chunks = status.chunks;
-            Ok(live.count() == DATA_NODES && chunks.under_replicated + chunks.repairing == 0)
+            let whole = chunks.surveyed && chunks.under_replicated + chunks.repairing == 0;
+            Ok(live.count() == DATA_NODES && whole)
         },
     )
     .await

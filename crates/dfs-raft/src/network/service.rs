@@ -254,7 +254,7 @@ impl<M: StateMachine> RaftRpc for Service<M> {
         majority: u128,
     ) -> Result<(), Refusal> {
         let node = self.member(&header)?;
-        node.heed_majority(rev, Digest(majority));
+        node.heed_majority(rev, Digest(majority)).await;
         Ok(())
     }
 

@@ -159,7 +159,7 @@ impl<M: StateMachine> Node<M> {
     pub(super) async fn remove(&self, member: MemberId) -> Result<(), ChangeError> {
         let _change = self.begin_change().await?;
         if self.address_of(member).is_none() {
-            return Err(ChangeError::Refused(format!("{member} is not a member")));
+            return self.members_are_committed().await;
         }
         let voters = self.voters();
         if !voters.contains(&member) {
@@ -172,6 +172,19 @@ impl<M: StateMachine> Node<M> {
         self.require_majority(&left, &format!("without {member}"))?;
         let voters = ChangeMembers::RemoveVoters(BTreeSet::from([member]));
         self.change_voters(voters, false).await
+    }
+
+    /// Waits until who is a member, as it is known here, is for good: a change may have been begun
+    /// and given up.
+    async fn members_are_committed(&self) -> Result<(), ChangeError> {
+        let mut metrics = self.raft.metrics();
+        let committed =
+            metrics.wait_until(|now| now.membership_config.log_id() <= &now.last_applied);
+        match timeout(self.config.propose_timeout, committed).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(ChangeError::Unavailable("it is stopping".to_owned())),
+            Err(_) => Err(ChangeError::Unknown("the deadline passed".to_owned())),
+        }
     }
 
     /// Changes who votes, in two steps: when leadership is lost the first may be done.

@@ -179,6 +179,12 @@ impl<M: StateMachine> Replica<M> {
             .map_err(StartError::Directory)?;
         let opened = directory.clone();
         let look = move || {
+            if let Some(why) = opened.condemned()? {
+                return Err(Fatal::of_state(format!(
+                    "it was stopped for good, because {why}. Its state must not be used again: \
+                     clear the directory and join as a new member"
+                )));
+            }
             let clean = opened
                 .take_clean_mark()
                 .map_err(|e| disk_failed("clean", e))?;
@@ -413,7 +419,7 @@ impl<M: StateMachine> Replica<M> {
         self.changer()?.promote(member).await
     }
 
-    /// Removes a member for ever. Only the leader can.
+    /// Removes a member for ever; one that is no member any more is no error. Only the leader can.
     ///
     /// # Errors
     /// See [`ChangeError`]; [`Refused`](ChangeError::Refused) if the voters that would be left

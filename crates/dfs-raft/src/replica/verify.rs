@@ -10,6 +10,8 @@
 //!                                        if none does all go on, in doubt, and say so
 //! ```
 //!
+//! Who stops is not to run again: that is noted in its directory first.
+//!
 //! Each member also reads all its rows now and then, verifies their checksums, and compares their
 //! digest with the one it keeps. The reasons are in ADR 7.
 
@@ -19,7 +21,7 @@ use std::time::Duration;
 
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::node::Node;
 use crate::error::Fatal;
@@ -28,6 +30,8 @@ use crate::network::peers::Purpose;
 use crate::state::{Digest, DigestCursor};
 use crate::types::MemberId;
 
+/// What is said when a member that stops for good may start again.
+const NOT_NOTED: &str = "it could not be noted that this member must not run again";
 /// Bytes of rows verified in one step.
 const STEP_BYTES: u64 = 1 << 20;
 
@@ -129,7 +133,7 @@ impl<M: StateMachine> Node<M> {
                 continue;
             }
             if *member == self.identity.member {
-                self.heed_majority(rev, Digest(majority));
+                self.heed_majority(rev, Digest(majority)).await;
                 continue;
             }
             tracing::error!(%rev, %member, "a member differs from the majority");
@@ -189,27 +193,48 @@ impl<M: StateMachine> Node<M> {
     }
 
     /// Stops this member if its digest at an entry is not what a majority has.
-    pub(crate) fn heed_majority(&self, rev: Rev, majority: Digest) {
+    pub(crate) async fn heed_majority(&self, rev: Rev, majority: Digest) {
         let kept = self.state.kept_digests();
         let own = kept.into_iter().find(|(at, _)| *at == rev);
         if let Some((_, own)) = own
             && own != majority
         {
-            self.failure.stop(Fatal::new(format!(
+            self.condemn(Fatal::of_state(format!(
                 "the state of {} differs from the majority's at entry {rev} (digest {own}, not \
                  {majority}): clear the directory and join as a new member",
                 self.identity.member
-            )));
+            )))
+            .await;
         }
     }
 
     /// Reads and verifies every row of the state, at most `pace` bytes per second.
     pub(super) async fn verify_state(&self, pace: Option<u64>) -> Result<(), Fatal> {
         let result = self.verify_rows(pace).await;
-        if let Err(fatal) = &result {
-            self.failure.stop(fatal.clone());
+        match &result {
+            Err(fatal) if fatal.is_of_state() => self.condemn(fatal.clone()).await,
+            Err(fatal) => self.failure.stop(fatal.clone()),
+            Ok(()) => {}
         }
         result
+    }
+
+    /// Stops this member, once it is noted in its directory that it must not run again. It stops
+    /// all the same if that cannot be noted, or if this future is dropped.
+    async fn condemn(&self, fatal: Fatal) {
+        let (env, failure) = (self.env.clone(), self.failure.clone());
+        let (directory, why) = (self.state.directory().clone(), fatal.to_string());
+        let limit = self.config.rpc_timeout * 5;
+        let stopping = tokio::spawn(async move {
+            let noted = env.run_blocking(move || directory.condemn(&why));
+            match timeout(limit, noted).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(?error, "{NOT_NOTED}"),
+                Err(_) => tracing::error!(?limit, "{NOT_NOTED}"),
+            }
+            failure.stop(fatal);
+        });
+        drop(stopping.await);
     }
 
     async fn verify_rows(&self, pace: Option<u64>) -> Result<(), Fatal> {

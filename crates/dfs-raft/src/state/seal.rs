@@ -33,7 +33,7 @@ pub(crate) fn unseal<'a>(table: &str, key: &[u8], sealed: &'a [u8]) -> Result<&'
     match sealed.split_last_chunk::<CRC_LEN>() {
         Some((value, crc)) if row_crc(table, key, value) == *crc => Ok(value),
         Some((value, _)) if planted::active(Bug::RowChecksumNotVerified) => Ok(value),
-        _ => Err(Fatal::new(format!(
+        _ => Err(Fatal::of_state(format!(
             "table `{table}`: the row with key {} fails its checksum",
             key.iter().map(|b| format!("{b:02x}")).collect::<String>(),
         ))),
@@ -56,7 +56,7 @@ impl Digest {
     pub(crate) fn check(self, kept: Digest) -> Result<(), Fatal> {
         match self == kept {
             true => Ok(()),
-            false => Err(Fatal::new(format!(
+            false => Err(Fatal::of_state(format!(
                 "the rows of the state have digest {self}, not {kept} as kept: it is damaged"
             ))),
         }

@@ -17,6 +17,7 @@ const LOCK: &str = "lock";
 const IDENTITY: &str = "identity";
 const CURRENT: &str = "CURRENT";
 const CLEAN: &str = "clean";
+const CONDEMNED: &str = "condemned";
 const SEGMENT: &str = "log-";
 const FORMER_LOG: &str = "log.redb";
 
@@ -199,6 +200,18 @@ impl Directory {
             .open(&self.path.join(CLEAN), OpenMode::Create)?
             .sync()?;
         self.sync()
+    }
+
+    /// Why this replica must not run again, if it must not.
+    pub(crate) fn condemned(&self) -> Result<Option<String>, Fatal> {
+        self.read_small(CONDEMNED)?
+            .map(|bytes| decode_stamp(CONDEMNED, &bytes))
+            .transpose()
+    }
+
+    /// Notes that this replica must not run again.
+    pub(crate) fn condemn(&self, why: &str) -> Result<(), Fatal> {
+        self.replace_small(CONDEMNED, &encode_stamp(CONDEMNED, &why)?)
     }
 
     fn read_small(&self, name: &str) -> Result<Option<Vec<u8>>, Fatal> {

@@ -5,6 +5,7 @@
 //!             identity    cluster, member id, how far it got in founding or joining
 //!             log-3, log-4, log-spare   entries, vote, committed and purged positions
 //!             state-7.redb, CURRENT   the state and the name of the state that counts
+//!             condemned   why this replica must not run again
 //!             clean       there between a clean stop and the next start
 //! ```
 //!

@@ -117,6 +117,10 @@ impl<M: StateMachine> State<M> {
         &self.env
     }
 
+    pub(crate) fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
     fn db(&self) -> Arc<StateDb> {
         lock(&self.current).db.clone()
     }

@@ -197,6 +197,11 @@ async fn a_damaged_row_stops_the_replica_when_it_is_verified() -> TestResult {
     let replica = cluster.replica(0);
     assert!(replica.verify().await.is_err());
     replica.failed().wait_for(Option::is_some).await?;
+
+    cluster.stop(0).await;
+    let refused = cluster.start_member(0).await.unwrap_err().to_string();
+    assert!(refused.contains("fails its checksum"), "{refused}");
+    assert!(refused.contains("clear the directory"), "{refused}");
     Ok(())
 }
 

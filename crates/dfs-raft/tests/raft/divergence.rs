@@ -89,6 +89,35 @@ async fn a_member_that_differs_from_the_majority_stops_and_says_so() -> TestResu
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_differs_from_the_majority_does_not_start_again() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let (mut cluster, deviates) = cluster(&directory, &[DEVIANT]).await?;
+    deviates.store(true, Ordering::SeqCst);
+    propose(&cluster, 40).await;
+    reason(&cluster, DEVIANT).await;
+    cluster.stop(DEVIANT).await;
+
+    let refused = cluster.start_member(DEVIANT).await.unwrap_err().to_string();
+
+    assert!(refused.contains("differs from the majority"), "{refused}");
+    assert!(refused.contains("clear the directory"), "{refused}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_differs_stops_though_that_cannot_be_noted() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let (cluster, deviates) = cluster(&directory, &[DEVIANT]).await?;
+    let in_the_way = cluster.directory(DEVIANT).join("condemned.tmp");
+    std::fs::create_dir(&in_the_way)?;
+    deviates.store(true, Ordering::SeqCst);
+    propose(&cluster, 40).await;
+    let reason = reason(&cluster, DEVIANT).await;
+    assert!(reason.contains("differs from the majority"), "{reason}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_that_differ_go_on_and_say_so_until_a_third_tells_who_is_wrong() -> TestResult {
     let directory = tempfile::tempdir()?;
     let (mut cluster, deviates) = cluster(&directory, &[DEVIANT]).await?;

@@ -111,6 +111,18 @@ async fn a_removed_member_is_never_a_member_again() -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn removing_a_member_once_more_is_no_error_as_an_answer_may_have_been_lost() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let mut cluster = cluster(3, &directory).await?;
+    let learner = cluster.add(false).await?;
+    let id = cluster.replica(learner).status()?.unwrap().member;
+    let leader = cluster.replica(cluster.leader().await);
+    leader.remove(id).await?;
+    leader.remove(id).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_voter_that_is_removed_while_it_is_away_stops_when_it_comes_back() -> TestResult {
     let directory = tempfile::tempdir()?;
     let mut cluster = cluster(3, &directory).await?;

@@ -217,6 +217,15 @@ fn unanswered(address: &str, error: CallError) -> Attempt {
     }
 }
 
+/// The error of an operation that masters do not remember, as they do changes: whatever the last
+/// attempt was answered, one that was lost before may still be carried out.
+pub(super) fn failure_unremembered(last: Attempt, uncertain: bool) -> Error {
+    match (last, uncertain) {
+        (Attempt::Answered(error), true) => Error::outcome_unknown(error),
+        (last, uncertain) => failure(last, uncertain),
+    }
+}
+
 /// The error of an operation whose last attempt ended so.
 pub(super) fn failure(last: Attempt, uncertain: bool) -> Error {
     let last = match last {

@@ -38,7 +38,7 @@ use crate::proto::metadata::{
     ClusterStatus, GrantRequest, MetadataRpcClient, NodeInfo, ReadConsistency, Stamped, WriteGrant,
 };
 use crate::types::{Answer, Change, Changed, ChunkId, ClusterId, NodeId, Query, RefusalKind};
-use call::{Reply, failure};
+use call::{Reply, failure, failure_unremembered};
 use connection::Connections;
 use masters::Masters;
 pub(super) use retry::backoff;
@@ -194,8 +194,12 @@ impl Metadata {
 
     /// Takes a master out of the group.
     pub(super) async fn remove_master(self: &Arc<Self>, member: u64) -> Result<()> {
-        self.ask(|rpc, context| async move { rpc.remove_master(context, member).await })
-            .await
+        let send = |rpc: MetadataRpcClient, context| async move {
+            rpc.remove_master(context, member).await
+        };
+        let mut attempts = self.attempts();
+        let removed = self.call(&mut attempts, send).await;
+        removed.map_err(|failed| failure_unremembered(failed, attempts.is_uncertain()))
     }
 
     /// Ends the session, if there is one and a master can be reached soon.

@@ -295,3 +295,43 @@ async fn a_change_lost_and_without_room_until_the_deadline_has_an_unknown_outcom
     assert!(error.is_outcome_unknown(), "{error}");
     assert!(error.to_string().contains("out of space"), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_master_is_removed_though_an_answer_is_lost() {
+    let world = World::start().await;
+    let client = client_of(&world).await;
+    world.fault(Fault::LoseReply);
+
+    client.remove_master(2).await.unwrap();
+
+    assert!(world.group().removed.contains(&2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_of_a_master_that_nobody_tells_of_has_an_unknown_outcome() {
+    let world = World::start().await;
+    let client = client_of(&world).await;
+    (0..100).for_each(|_| world.fault(Fault::LoseReply));
+
+    let error = client.remove_master(2).await.unwrap_err();
+
+    assert!(world.group().removed.contains(&2));
+    assert!(error.is_outcome_unknown(), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_of_a_master_that_was_lost_and_then_refused_may_still_be_made() {
+    let world = World::start().await;
+    let client = client_of(&world).await;
+    let refusal = || Refusal::new(RefusalKind::NotPermitted, "no majority").into();
+    world.fault(Fault::LoseRequest);
+    world.fault(Fault::Answer(refusal()));
+
+    let error = client.remove_master(2).await.unwrap_err();
+
+    assert!(error.is_outcome_unknown(), "{error}");
+    world.fault(Fault::Answer(refusal()));
+    let error = client.remove_master(2).await.unwrap_err();
+    assert!(!error.is_outcome_unknown(), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Denied);
+}

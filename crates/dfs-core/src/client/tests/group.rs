@@ -26,6 +26,8 @@ pub(super) struct Group {
     pub(super) queries: Vec<Query>,
     pub(super) grants: Vec<GrantRequest>,
     pub(super) corrupt: Vec<(ChunkId, NodeId)>,
+    /// Masters that were taken out.
+    pub(super) removed: BTreeSet<u64>,
     /// Sessions, and when they were last active.
     pub(super) sessions: BTreeMap<ClientId, Instant>,
     pub(super) chunks: BTreeMap<ChunkId, NewChunk>,
@@ -49,6 +51,7 @@ impl Group {
             queries: Vec::new(),
             grants: Vec::new(),
             corrupt: Vec::new(),
+            removed: BTreeSet::new(),
             sessions: BTreeMap::new(),
             chunks: BTreeMap::new(),
             extents_per_reply: 1000,

@@ -129,6 +129,26 @@ impl Server {
         }
         act(&mut group)
     }
+
+    /// Does something as the leader, as the next fault says.
+    async fn change_with_faults<T>(
+        &self,
+        act: impl FnOnce(&mut Group) -> Result<T, RpcError>,
+    ) -> Result<T, RpcError> {
+        self.lead(|_| Ok(())).await?;
+        let fault = self.faults.lock().unwrap().pop_front();
+        match &fault {
+            Some(Fault::LoseRequest) => std::future::pending().await,
+            Some(Fault::Answer(error)) => return Err(error.clone()),
+            Some(Fault::Slow(time)) => tokio::time::sleep(*time).await,
+            Some(Fault::LoseReply) | None => {}
+        }
+        let outcome = self.lead(act).await;
+        if matches!(fault, Some(Fault::LoseReply)) {
+            std::future::pending::<()>().await;
+        }
+        outcome
+    }
 }
 
 fn stamped<T>(value: T) -> Stamped<T> {
@@ -156,19 +176,8 @@ impl MetadataRpc for Server {
         request: RequestId,
         change: Change,
     ) -> Result<Stamped<Changed>, RpcError> {
-        self.lead(|_| Ok(())).await?;
-        let fault = self.faults.lock().unwrap().pop_front();
-        match &fault {
-            Some(Fault::LoseRequest) => std::future::pending().await,
-            Some(Fault::Answer(error)) => return Err(error.clone()),
-            Some(Fault::Slow(time)) => tokio::time::sleep(*time).await,
-            Some(Fault::LoseReply) | None => {}
-        }
-        let outcome = self.lead(|group| Ok(group.change(request, change)?)).await;
-        if matches!(fault, Some(Fault::LoseReply)) {
-            std::future::pending::<()>().await;
-        }
-        outcome.map(stamped)
+        let made = self.change_with_faults(|group| Ok(group.change(request, change)?));
+        made.await.map(stamped)
     }
 
     async fn query(
@@ -217,7 +226,11 @@ impl MetadataRpc for Server {
         Err(RpcError::Unavailable("not part of the tests".to_owned()))
     }
 
-    async fn remove_master(self, _: Context, _: u64) -> Result<(), RpcError> {
-        Err(RpcError::Unavailable("not part of the tests".to_owned()))
+    async fn remove_master(self, _: Context, member: u64) -> Result<(), RpcError> {
+        self.change_with_faults(|group| {
+            group.removed.insert(member);
+            Ok(())
+        })
+        .await
     }
 }

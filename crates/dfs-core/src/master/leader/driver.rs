@@ -14,9 +14,8 @@ use std::time::Duration;
 use dfs_raft::Consistency;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::Leading;
 use super::map::{self, Answers, Question};
-use super::{recorder, room};
+use super::{Leading, Survey, recorder, room};
 use crate::env::Random;
 use crate::master::MasterConfig;
 use crate::master::planners::reclaim::{self, CHUNKS_PER_DELETE_MAX};
@@ -124,9 +123,6 @@ fn ask(leading: &mut Leading, config: &MasterConfig) -> Question {
     let mut copies: BTreeSet<_> = leading.trials.copies().collect();
     copies.extend(next_surplus(leading));
     chunks.extend(copies.iter().map(|(chunk, _)| *chunk));
-    if leading.endangered.is_empty() && leading.endangered.take_overflowed() {
-        leading.searches.pass_again = leading.clock;
-    }
     let pass_is_due =
         leading.searches.pass.is_some() || leading.searches.pass_again <= leading.clock;
     let can_delete = |node: &&NodeView| {
@@ -198,6 +194,7 @@ fn decide(leading: &mut Leading, config: &MasterConfig, answers: Answers, random
             }
         }
     }
+    leading.begin_survey();
     plan_repairs(leading, config, &answers, random);
     withdraw_deletions(leading, &answers);
     consider_surplus(leading, &answers);
@@ -217,6 +214,9 @@ fn advance_searches(leading: &mut Leading, config: &MasterConfig, answers: &Answ
         leading.searches.pass = after;
         if after.is_none() {
             leading.searches.pass_again = leading.clock.saturating_add(config.pass_interval);
+            if leading.searches.survey == Survey::Begun {
+                leading.searches.survey = Survey::Done;
+            }
         }
     }
 }

@@ -49,9 +49,6 @@ pub(in crate::master) async fn run(shared: Arc<Shared>) {
 /// and leaves the rest to whoever leads then.
 pub(in crate::master) async fn remove(shared: &Shared, member: MemberId) -> Result<(), RpcError> {
     let status = shared.status()?;
-    if !status.members.iter().any(|known| known.id == member) {
-        return Ok(());
-    }
     if member == status.member {
         let others = status.members.iter().filter(|known| known.id != member);
         let answering = others.filter(|o| o.role == Role::Voter && o.answers == Some(true));

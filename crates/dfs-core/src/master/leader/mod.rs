@@ -24,7 +24,7 @@ use super::planners::repair::{self, Endangered};
 use super::planners::report::{self, Finding};
 use super::planners::surplus::Trials;
 use super::tasks::{Purpose, Running, Tasks};
-use super::view::{ClusterView, Fault, NodeRow};
+use super::view::{ClusterView, Fault, NodeRow, NodeView};
 use crate::planted::{self, Bug};
 use crate::proto::cluster::{Heartbeat, Task, TaskResult};
 use crate::proto::metadata::Liveness;
@@ -65,6 +65,19 @@ impl Outbox {
     }
 }
 
+/// How far a leader is in looking at every chunk once, knowing what the data nodes have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Survey {
+    /// A data node has yet to tell.
+    #[default]
+    Awaited,
+    /// A pass has begun since all have told.
+    Begun,
+    /// That pass has ended: what is not endangered by now is well. It stays so, because what
+    /// happens later is told.
+    Done,
+}
+
 /// How far the searches for endangered chunks are.
 #[derive(Debug, Default)]
 pub(crate) struct Searches {
@@ -74,6 +87,8 @@ pub(crate) struct Searches {
     pub(crate) pass: Option<ChunkId>,
     /// When the next pass begins.
     pub(crate) pass_again: Duration,
+    /// The first pass that misses nothing.
+    pub(crate) survey: Survey,
     /// The surplus replicas of nodes: after which id to go on.
     pub(crate) surplus: BTreeMap<NodeId, ChunkId>,
     /// The replicas of nodes that wait for their deletion: after which to go on.
@@ -238,6 +253,24 @@ impl Leading {
             }
             Finding::Fine | Finding::Surplus | Finding::Orphan | Finding::Nothing => {}
         }
+    }
+
+    /// Begins the survey once no data node is waited for any longer, and begins it again after
+    /// some of what it found was more than is kept.
+    pub(crate) fn begin_survey(&mut self) {
+        let searches = &mut self.searches;
+        if self.endangered.is_empty() && self.endangered.take_overflowed() {
+            searches.survey = Survey::Awaited;
+        }
+        if searches.survey == Survey::Awaited && !self.view.nodes().any(NodeView::is_awaited) {
+            searches.survey = Survey::Begun;
+            (searches.pass, searches.pass_again) = (None, self.clock);
+        }
+    }
+
+    /// Whether every chunk that lacks a copy is among the endangered.
+    pub(crate) fn has_surveyed(&self) -> bool {
+        self.searches.survey == Survey::Done
     }
 
     /// What is wrong with a chunk, if anything: fewer replicas are confirmed than wanted.

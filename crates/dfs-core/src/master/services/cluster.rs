@@ -211,24 +211,24 @@ async fn take_in(shared: &Shared, report: ChunkReport) -> Result<(), RpcError> {
         found.extend(list.iter().map(judge));
     }
     let listed: Vec<ChunkId> = found.iter().map(|(chunk, _)| *chunk).collect();
-    let begun = for_current(shared, caller, |leading| {
-        let clock = leading.clock;
-        if let ReportKind::Full { from, until } = report.kind
-            && !leading.view.begin_part(clock, node, from, until)
-        {
-            return false;
-        }
+    let note = |leading: &mut Leading| {
         for (chunk, finding) in found {
             leading.note(node, chunk, finding);
         }
-        true
+    };
+    let ReportKind::Full { from, until } = report.kind else {
+        return for_current(shared, caller, note);
+    };
+    let begun = for_current(shared, caller, |leading| {
+        let part = leading.view.begin_part(leading.clock, node, from, until)?;
+        note(leading);
+        Some(part)
     })?;
-    match report.kind {
-        ReportKind::Full { from, until } if begun => {
-            miss_the_rest(shared, caller, from, until, listed).await
-        }
-        ReportKind::Full { .. } | ReportKind::Delta => Ok(()),
-    }
+    let Some(part) = begun else {
+        return Ok(());
+    };
+    miss_the_rest(shared, caller, from, until, listed).await?;
+    for_current(shared, caller, |leading| leading.view.end_part(part))
 }
 
 /// Notes the replicas a node should have in a range and has not listed.

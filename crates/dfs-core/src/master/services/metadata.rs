@@ -234,6 +234,7 @@ impl MetadataRpc for MetadataService {
         let chunks = self.shared.leading(|leading| {
             let missing = leading.endangered.missing() as u64;
             ChunkHealth {
+                surveyed: leading.has_surveyed(),
                 total: totals.chunks,
                 under_replicated: (leading.endangered.len() as u64).saturating_sub(missing),
                 missing,

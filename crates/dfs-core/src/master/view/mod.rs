@@ -36,10 +36,20 @@ pub enum Fault {
 pub enum Reported {
     /// Nothing yet, or a part was lost: a full report is wanted.
     No,
-    /// All parts below this id.
+    /// All parts below this id; none yet if it is zero.
     Below(ChunkId),
     /// All.
     Full,
+}
+
+/// A part of a full report that is being taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    node: NodeId,
+    /// Its turn among the parts of its node.
+    turn: u64,
+    from: ChunkId,
+    until: Option<ChunkId>,
 }
 
 /// What the map says of a node.
@@ -82,6 +92,8 @@ pub struct NodeView {
     pub reported: Reported,
     /// When its last part came.
     part_at: Duration,
+    /// The turn of that part.
+    turn: u64,
     faults: BTreeMap<ChunkId, Fault>,
     surplus: BTreeSet<ChunkId>,
     orphans: BTreeSet<ChunkId>,
@@ -103,6 +115,7 @@ impl NodeView {
             failed: None,
             reported: Reported::No,
             part_at: Duration::ZERO,
+            turn: 0,
             faults: BTreeMap::new(),
             surplus: BTreeSet::new(),
             orphans: BTreeSet::new(),
@@ -158,6 +171,18 @@ impl NodeView {
     /// Intended replicas that are not there or not right.
     pub fn faults(&self) -> impl Iterator<Item = (ChunkId, Fault)> {
         self.faults.iter().map(|(&chunk, &fault)| (chunk, fault))
+    }
+
+    /// Whether it has told all that it has, and what is wrong with it is kept.
+    pub fn has_told(&self) -> bool {
+        self.reported == Reported::Full && !self.faults_overflowed
+    }
+
+    /// Whether how chunks are depends on what it has yet to tell: it is not dead, and not away
+    /// on purpose.
+    pub fn is_awaited(&self) -> bool {
+        let rests = self.row.admin == AdminState::Maintenance && !self.heard;
+        self.liveness != Liveness::Dead && !rests && !self.has_told()
     }
 
     /// Whether a full report is to be asked for.
@@ -242,31 +267,46 @@ impl ClusterView {
         }
     }
 
-    /// Begins a part of a full report: what was known of the range is forgotten. `false` if a
-    /// part before it was lost; then the node is asked to begin again.
+    /// Begins a part of a full report: what was known of the range is forgotten. None if a part
+    /// before it was lost; then the node is asked to begin again.
     pub fn begin_part(
         &mut self,
         now: Duration,
         node: NodeId,
         from: ChunkId,
         until: Option<ChunkId>,
-    ) -> bool {
-        let Some(node) = self.nodes.get_mut(&node) else {
-            return false;
-        };
+    ) -> Option<Part> {
+        let id = node;
+        let node = self.nodes.get_mut(&id)?;
         if from == ChunkId(0) {
             (node.overflowed, node.faults_overflowed) = (false, false);
+            node.reported = Reported::Below(from);
         } else if node.reported != Reported::Below(from) {
             node.reported = Reported::No;
-            return false;
+            return None;
         }
         let covered = |chunk: &ChunkId| *chunk >= from && until.is_none_or(|until| *chunk < until);
         node.faults.retain(|chunk, _| !covered(chunk));
         node.surplus.retain(|chunk| !covered(chunk));
         node.orphans.retain(|chunk| !covered(chunk));
         node.part_at = now;
-        node.reported = until.map_or(Reported::Full, Reported::Below);
-        true
+        node.turn += 1;
+        Some(Part {
+            node: id,
+            turn: node.turn,
+            from,
+            until,
+        })
+    }
+
+    /// Ends a part of a full report: all that is wrong in its range is noted. Nothing comes of it
+    /// if another began meanwhile.
+    pub fn end_part(&mut self, part: Part) {
+        if let Some(node) = self.nodes.get_mut(&part.node)
+            && (node.turn, node.reported) == (part.turn, Reported::Below(part.from))
+        {
+            node.reported = part.until.map_or(Reported::Full, Reported::Below);
+        }
     }
 
     /// Notes that an intended replica is not there or not right.
@@ -315,10 +355,7 @@ impl ClusterView {
     /// Whether an intended replica is there as far as is known.
     pub fn confirmed(&self, node: NodeId, chunk: ChunkId) -> bool {
         self.nodes.get(&node).is_some_and(|node| {
-            node.reported == Reported::Full
-                && !node.faults_overflowed
-                && node.liveness != Liveness::Dead
-                && node.fault(chunk).is_none()
+            node.has_told() && node.liveness != Liveness::Dead && node.fault(chunk).is_none()
         })
     }
 

@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, reason = "a test that is surprised fails")]
+
 use super::*;
 
 /// A row of a node with a terabyte free, each in a rack of its own.
@@ -33,6 +35,12 @@ pub(crate) fn heartbeat(id: u32) -> Heartbeat {
     }
 }
 
+/// A node says that it has all that it is meant to have.
+pub(crate) fn report(view: &mut ClusterView, now: Duration, node: NodeId) {
+    let part = view.begin_part(now, node, ChunkId(0), None);
+    view.end_part(part.unwrap());
+}
+
 /// A view of nodes `1..=count`, all live, heard and reported.
 pub(crate) fn view(count: u32) -> ClusterView {
     let mut view = ClusterView::default();
@@ -40,7 +48,7 @@ pub(crate) fn view(count: u32) -> ClusterView {
         let row = row(id);
         view.know(row.clone());
         view.heard(&heartbeat(id));
-        view.begin_part(Duration::ZERO, row.node, ChunkId(0), None);
+        report(&mut view, Duration::ZERO, row.node);
     }
     view
 }
@@ -49,10 +57,46 @@ pub(crate) fn view(count: u32) -> ClusterView {
 fn a_full_report_with_a_lost_part_is_asked_for_again() {
     let mut view = view(1);
     let n = NodeId(1);
-    assert!(view.begin_part(Duration::ZERO, n, ChunkId(0), Some(ChunkId(10))));
+    let part = view.begin_part(Duration::ZERO, n, ChunkId(0), Some(ChunkId(10)));
+    view.end_part(part.unwrap());
     assert!(!view.confirmed(n, ChunkId(3)));
-    assert!(!view.begin_part(Duration::ZERO, n, ChunkId(20), None));
+    assert_eq!(view.begin_part(Duration::ZERO, n, ChunkId(20), None), None);
     assert!(view.node(n).is_some_and(NodeView::wants_report));
+}
+
+#[test]
+fn a_report_counts_once_all_that_it_says_was_taken_in() {
+    let mut view = view(1);
+    let n = NodeId(1);
+    let begin = |view: &mut ClusterView| view.begin_part(Duration::ZERO, n, ChunkId(0), None);
+    let told = |view: &ClusterView| view.node(n).is_some_and(NodeView::has_told);
+    let first = begin(&mut view).unwrap();
+    assert!(!told(&view));
+    // It is sent again before the first was taken in.
+    let second = begin(&mut view).unwrap();
+    view.end_part(first);
+    assert!(!told(&view));
+    view.end_part(second);
+    assert!(told(&view));
+}
+
+#[test]
+fn nodes_that_are_dead_or_away_on_purpose_are_not_waited_for() {
+    let awaited = |row: NodeRow, liveness: Liveness| {
+        let mut view = ClusterView::default();
+        let node = row.node;
+        view.know(row);
+        view.set_liveness(node, liveness);
+        view.node(node).is_some_and(NodeView::is_awaited)
+    };
+    let rests = NodeRow {
+        admin: AdminState::Maintenance,
+        ..row(1)
+    };
+    assert!(awaited(row(1), Liveness::Live));
+    assert!(awaited(row(1), Liveness::Suspect));
+    assert!(!awaited(row(1), Liveness::Dead));
+    assert!(!awaited(rests, Liveness::Live));
 }
 
 #[test]
@@ -127,7 +171,7 @@ fn faults_are_kept_beside_any_number_of_surplus_copies_and_beyond_the_limit_noth
     assert!(view.confirmed(n, sure));
     view.add_fault(n, beyond, Fault::Missing);
     assert!(!view.confirmed(n, beyond));
-    view.begin_part(Duration::ZERO, n, ChunkId(0), None);
+    report(&mut view, Duration::ZERO, n);
     assert!(view.confirmed(n, sure));
 }
 

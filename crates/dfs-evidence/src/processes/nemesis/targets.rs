@@ -152,7 +152,8 @@ fn judge(
     }
     let chunks = status.chunks;
     match chunks.under_replicated + chunks.missing {
-        0 => Ok(()),
+        0 if chunks.surveyed => Ok(()),
+        0 => Err("the leader has not looked at every chunk yet".to_owned()),
         _ => Err(format!("not every chunk has its copies: {chunks:?}")),
     }
 }
@@ -177,4 +178,33 @@ pub(super) fn shuffled<T: Clone>(all: &[T], random: &mut StdRng) -> Vec<T> {
     let mut all = all.to_vec();
     all.shuffle(random);
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dfs_core::client::{ChunkHealth, MasterInfo};
+    use dfs_core::types::ClusterId;
+
+    #[test]
+    fn nothing_is_well_before_the_leader_has_looked_at_every_chunk() {
+        let mut status = dfs_core::client::ClusterStatus {
+            cluster: ClusterId(1),
+            masters: vec![MasterInfo {
+                member: 1,
+                address: "m:1".to_owned(),
+                leader: true,
+                voter: true,
+                log_index: Some(1),
+            }],
+            nodes: Vec::new(),
+            chunks: ChunkHealth::default(),
+            inodes: 1,
+        };
+        let masters = ["m:1".to_owned()];
+        let well = |status: &_| judge(status, &masters, &BTreeSet::new());
+        assert!(well(&status).is_err());
+        status.chunks.surveyed = true;
+        assert_eq!(well(&status), Ok(()));
+    }
 }

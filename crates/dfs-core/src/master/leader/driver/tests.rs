@@ -10,7 +10,7 @@ use super::*;
 use crate::env::SeededRandom;
 use crate::master::planners::report::Finding;
 use crate::master::view::Fault;
-use crate::master::view::tests::heartbeat;
+use crate::master::view::tests::{heartbeat, report};
 use crate::meta::Reply;
 use crate::meta::command::ReplicaDrop;
 use crate::meta::query;
@@ -33,6 +33,15 @@ struct World {
 impl World {
     /// Data nodes that have reported, and chunks that files have on the first three.
     fn new(nodes: u32, chunks: u64) -> World {
+        let mut world = World::unreported(nodes, chunks);
+        for node in 1..=nodes {
+            world.report(node);
+        }
+        world
+    }
+
+    /// The same just after an election: the data nodes have yet to report.
+    fn unreported(nodes: u32, chunks: u64) -> World {
         let mut machine = Machine::lenient();
         for key in 1..=nodes {
             machine.register(u128::from(key));
@@ -50,12 +59,11 @@ impl World {
             silent: BTreeSet::new(),
         };
         world.heartbeats();
-        for node in 1..=nodes {
-            let now = world.leading.clock;
-            let view = &mut world.leading.view;
-            assert!(view.begin_part(now, NodeId(node), ChunkId(0), None));
-        }
         world
+    }
+
+    fn report(&mut self, node: u32) {
+        report(&mut self.leading.view, self.leading.clock, NodeId(node));
     }
 
     fn heartbeats(&mut self) {
@@ -77,9 +85,7 @@ impl World {
     fn come_back(&mut self, node: u32, chunk: ChunkId) {
         self.silent.remove(&NodeId(node));
         self.heartbeats();
-        let now = self.leading.clock;
-        let view = &mut self.leading.view;
-        assert!(view.begin_part(now, NodeId(node), ChunkId(0), None));
+        self.report(node);
         self.leading.note(NodeId(node), chunk, Finding::Surplus);
     }
 
@@ -271,4 +277,64 @@ fn surplus_copies_get_their_turn_behind_those_that_are_given_up_already() {
     world.leading.note(NodeId(4), last, Finding::Surplus);
     world.ticks(4);
     assert!(world.is_queued(last, 4));
+}
+
+#[test]
+fn a_survey_ends_with_the_pass_that_begins_after_every_node_has_reported() {
+    let mut world = World::unreported(3, 5);
+    world.config.pass_rows_per_tick = 2;
+    world.report(1);
+    world.report(2);
+    world.ticks(20);
+    assert!(!world.leading.has_surveyed());
+    world.report(3);
+    // Told of by hints that were too many: only the pass finds it.
+    let fault = Finding::Fault(Fault::Missing);
+    world.leading.note(NodeId(3), C, fault);
+    world.leading.hints.clear();
+
+    while !world.leading.has_surveyed() {
+        world.tick();
+    }
+
+    assert_eq!(world.leading.endangered.len(), 1);
+}
+
+#[test]
+fn a_survey_begins_anew_when_a_pass_was_under_way_before_the_last_report() {
+    let mut world = World::unreported(3, 5);
+    world.config.pass_rows_per_tick = 2;
+    world.tick();
+    assert!(world.leading.searches.pass.is_some());
+    for node in 1..=3 {
+        world.report(node);
+    }
+    world.tick();
+    assert_eq!(world.leading.searches.pass, None);
+    world.ticks(2);
+    assert!(!world.leading.has_surveyed());
+    world.tick();
+    assert!(world.leading.has_surveyed());
+}
+
+#[test]
+fn a_node_that_never_comes_back_keeps_no_survey_from_ending() {
+    let mut world = World::unreported(3, 1);
+    world.report(1);
+    world.report(2);
+    world.ticks(3);
+    assert!(!world.leading.has_surveyed());
+    world.die(3);
+    world.ticks(3);
+    assert!(world.leading.has_surveyed());
+    assert_eq!(world.leading.endangered.len(), 1);
+}
+
+#[test]
+fn a_survey_that_has_ended_stays_so_whoever_comes_later() {
+    let mut world = World::new(3, 1);
+    world.ticks(3);
+    world.machine.register(4);
+    world.ticks(3);
+    assert!(world.leading.has_surveyed());
 }
