@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use dfs_core::env::{Env, Random};
 use dfs_core::types::{PolicyChange, ReplicationTarget};
+use dfs_evidence::checkers;
 use dfs_evidence::faults::{Fault, FaultKind, Schedule, ScheduleConfig};
 use dfs_evidence::history::{Event, Kind, Recorder};
 use dfs_evidence::report::Matrix;
@@ -375,6 +376,8 @@ impl Run {
             let found = workload.check(&self.recorder.events());
             self.violations.extend(found);
         }
+        let found = checkers::of_all(&self.recorder.events());
+        self.violations.extend(found);
     }
 
     fn outcome(mut self, seed: u64, nemesis: &Nemesis) -> (Outcome, Vec<Event>) {
