@@ -132,9 +132,14 @@ impl Contents {
         let (file, version) = (own.family, worker.unique());
         let (blocks, choice) = (self.some(worker), worker.random.random_range(0..100));
         let there = own.path_that(worker, true);
+        // More often something new than something that replaces.
+        let free = match worker.chance(60) {
+            true => own.path_that(worker, false),
+            false => None,
+        };
         let (Some(path), 15..) = (there, choice) else {
             return Op::Put {
-                path: own.path(worker),
+                path: free.unwrap_or_else(|| own.path(worker)),
                 file,
                 version,
                 blocks,
