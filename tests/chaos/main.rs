@@ -21,6 +21,7 @@ use std::time::Duration;
 use arguments::Arguments;
 use clap::Parser;
 use dfs_evidence::processes::{Config, Outcome, clients, run, schedule, world};
+use dfs_tests::commit;
 use summary::Summary;
 use tell::tell;
 
@@ -166,15 +167,6 @@ fn judge(outcome: &Outcome) -> ExitCode {
         (true, false) => ExitCode::from(REJECTED),
         (true, true) => ExitCode::SUCCESS,
     }
-}
-
-/// What is checked out here, if anything is.
-fn commit() -> String {
-    let here = env!("CARGO_MANIFEST_DIR");
-    let words = ["-C", here, "describe", "--always", "--dirty"];
-    let output = std::process::Command::new("git").args(words).output();
-    let said = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    said.unwrap_or_default()
 }
 
 /// The daemon: beside this program, where `cargo` puts it.

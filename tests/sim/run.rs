@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use dfs_core::env::{Env, Random};
 use dfs_core::types::{PolicyChange, ReplicationTarget};
+use dfs_evidence::checkers;
 use dfs_evidence::faults::{Fault, FaultKind, Schedule, ScheduleConfig};
-use dfs_evidence::history::{Event, Kind, Recorder};
+use dfs_evidence::history::{Actor, Event, Kind, Recorder};
 use dfs_evidence::report::Matrix;
 use dfs_evidence::workloads::{self, Worker, Workload};
 use futures::future::join_all;
@@ -380,6 +381,8 @@ impl Run {
             let found = workload.check(&self.recorder.events());
             self.violations.extend(found);
         }
+        let found = checkers::of_all(&self.recorder.events());
+        self.violations.extend(found);
         let found = audit::at_the_end(&mut self.cluster);
         self.violations.extend(found);
         self.write_something_new();
@@ -398,7 +401,8 @@ impl Run {
                 Kind::Fail => "failed",
                 Kind::Info => "unknown",
             };
-            *operations.entry(name.to_owned()).or_default() += 1;
+            let of_clients = u64::from(event.actor != Actor::Nemesis);
+            *operations.entry(name.to_owned()).or_default() += of_clients;
             self.cluster.world.trace.note_text(&format!("{event:?}"));
         }
         let panics = log::panics();

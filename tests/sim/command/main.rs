@@ -246,11 +246,7 @@ fn run(seed: u64, what: &What, history: Option<PathBuf>, log: Option<&str>, json
     let (mut outcome, events) = sim::run::run(&what.settings(seed));
     outcome.cpu = cpu_seconds();
     if let Some(path) = history {
-        let header = Header {
-            seed,
-            ..Header::default()
-        };
-        let lines = history::write(&header, &events);
+        let lines = history::write(&header(seed, what, &outcome), &events);
         #[allow(clippy::disallowed_methods, reason = "a program that writes a file")]
         if let Err(error) = std::fs::write(&path, lines) {
             eprintln!("error: cannot write {}: {error}", path.display());
@@ -261,6 +257,25 @@ fn run(seed: u64, what: &What, history: Option<PathBuf>, log: Option<&str>, json
         false => show(&outcome, what),
     }
     outcome.violations.is_empty()
+}
+
+/// All it takes to make the history again.
+fn header(seed: u64, what: &What, outcome: &Outcome) -> Header {
+    let configuration = [
+        ("instrument", "simulation".to_owned()),
+        ("arguments", what.arguments().join(" ")),
+        ("workloads", outcome.workloads.join(",")),
+        ("trace", outcome.trace.clone()),
+    ];
+    let configuration = configuration.into_iter();
+    Header {
+        seed,
+        commit: dfs_tests::commit(),
+        configuration: configuration
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+        versions: [("dfs".to_owned(), env!("CARGO_PKG_VERSION").to_owned())].into(),
+    }
 }
 
 fn show(outcome: &Outcome, what: &What) {

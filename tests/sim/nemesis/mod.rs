@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use dfs_core::env::{Random, SeededRandom};
 use dfs_evidence::faults::{Fault, FaultKind};
-use dfs_evidence::history::{Actor, Op, Pending, Recorder};
+use dfs_evidence::history::{Actor, Op, Recorder};
 
 use super::cluster::{Cluster, Role};
 use super::net::{HostId, Link};
@@ -55,7 +55,6 @@ struct Active {
     fault: Fault,
     until: Duration,
     heal: Heal,
-    pending: Pending,
 }
 
 /// Whoever makes the faults.
@@ -171,16 +170,12 @@ impl Nemesis {
             return false;
         };
         let pending = self.recorder.invoke(Actor::Nemesis, Op::Fault(fault));
+        pending.info("it has begun");
         tracing::info!(?fault, "a fault begins");
         *self.counts.entry(fault.kind.to_string()).or_default() += 1;
         self.carried_out.push(fault.id);
         let until = cluster.world.now() + fault.lasts.max(longer);
-        self.active.push(Active {
-            fault,
-            until,
-            heal,
-            pending,
-        });
+        self.active.push(Active { fault, until, heal });
         true
     }
 
@@ -295,6 +290,9 @@ impl Nemesis {
             Heal::Room(host) => cluster.world.disk(host).set_capacity(damage::CAPACITY),
             Heal::Clock(host) => cluster.world.set_clock(host, 0),
         }
-        active.pending.ok(None, None);
+        let healed = self
+            .recorder
+            .invoke(Actor::Nemesis, Op::Fault(active.fault));
+        healed.ok(None, None);
     }
 }

@@ -46,6 +46,8 @@ impl Bank<'_> {
                 ));
             }
         }
+        let looks = last_looks(operations, self.vault, last_move(operations));
+        found.extend(differ(self.vault, &looks));
         if all.is_none() {
             found.push("M3: unknown: nobody looked into the vault".to_owned());
         }
@@ -53,44 +55,27 @@ impl Bank<'_> {
     }
 
     fn places(&self, operations: &[Operation<'_>]) -> Vec<String> {
-        let moves = operations
-            .iter()
-            .filter(|o| matches!(o.op, Op::Rename { .. }));
-        let last = moves
-            .map(|o| o.ended().unwrap_or(o.began))
-            .max()
-            .unwrap_or(0);
+        let last = last_move(operations);
         let mut files: BTreeMap<u64, Vec<String>> = BTreeMap::new();
-        let mut boxes = 0;
+        let (mut boxes, mut found) = (0, Vec::new());
         for place in self.places {
-            let mut looks = operations.iter().filter(|operation| {
-                let is_list = matches!(operation.op, Op::List { path } if path == place);
-                is_list && operation.began > last
-            });
-            match looks.next_back().map(|look| &look.end) {
-                Some(End::Ok {
-                    output: Some(Output::Names(names)),
-                    ..
-                }) => {
-                    for (name, id) in names {
-                        match name == self.r#box {
-                            true => boxes += 1,
-                            false => files
-                                .entry(*id)
-                                .or_default()
-                                .push(format!("{place}/{name}")),
-                        }
-                    }
-                }
-                Some(End::Fail { error, .. }) if error.starts_with("NotFound") => {}
-                _ => {
-                    return vec![format!(
-                        "M3: unknown: nobody saw what {place} holds at the end"
-                    )];
+            let looks = last_looks(operations, place, last);
+            let [.., _, look] = looks.as_slice() else {
+                return vec![format!(
+                    "M3: unknown: nobody saw twice what {place} holds at the end"
+                )];
+            };
+            found.extend(differ(place, &looks));
+            for (name, id) in look.iter().copied().flatten() {
+                match name == self.r#box {
+                    true => boxes += 1,
+                    false => files
+                        .entry(*id)
+                        .or_default()
+                        .push(format!("{place}/{name}")),
                 }
             }
         }
-        let mut found = Vec::new();
         if files.len() != self.in_places || boxes != 1 {
             let (shown, all) = (files.len(), self.in_places);
             found.push(format!(
@@ -102,6 +87,44 @@ impl Bank<'_> {
             .extend(twice.map(|(id, at)| format!("M3: the inode {id} is at {}", at.join(" and "))));
         found
     }
+}
+
+/// What a listing shows; nothing where the directory does not exist.
+type Look<'a> = Option<&'a Vec<(String, u64)>>;
+
+/// The event after which nothing moves.
+fn last_move(operations: &[Operation<'_>]) -> u64 {
+    let moves = operations
+        .iter()
+        .filter(|o| matches!(o.op, Op::Rename { .. }));
+    let ends = moves.map(|o| o.ended().unwrap_or(o.began));
+    ends.max().unwrap_or(0)
+}
+
+/// The complaint that looks differ where nothing moves any more.
+fn differ(directory: &str, looks: &[Look<'_>]) -> Option<String> {
+    let mut pairs = looks.windows(2);
+    let pair = pairs.find(|pair| pair.first() != pair.last())?;
+    Some(format!(
+        "M3: where nothing moves any more {directory} is seen to hold {:?} and then {:?}",
+        pair.first()?,
+        pair.last()?
+    ))
+}
+
+/// What listings of a directory that began after `last` show.
+fn last_looks<'a>(operations: &'a [Operation<'a>], directory: &str, last: u64) -> Vec<Look<'a>> {
+    let lists = |o: &&Operation<'_>| matches!(o.op, Op::List { path } if path == directory);
+    let looks = operations.iter().filter(lists).filter(|o| o.began > last);
+    let shown = looks.filter_map(|look| match look.end {
+        End::Ok {
+            output: Some(Output::Names(names)),
+            ..
+        } => Some(Some(names)),
+        End::Fail { error, .. } if error.starts_with("NotFound") => Some(None),
+        _ => None,
+    });
+    shown.collect()
 }
 
 fn listings<'a>(
@@ -141,9 +164,11 @@ mod tests {
     }
 
     fn end(tale: &mut Tale, b: &[(&str, u64)], inside: &[(&str, u64)]) {
-        tale.does(1, list("/a"), names(&[("p", 3)]), 20);
-        tale.does(1, list("/b"), names(b), 20);
-        tale.does(1, list("/b/box"), names(inside), 20);
+        for _ in 0..2 {
+            tale.does(1, list("/a"), names(&[("p", 3)]), 20);
+            tale.does(1, list("/b"), names(b), 20);
+            tale.does(1, list("/b/box"), names(inside), 20);
+        }
     }
 
     #[test]
@@ -189,6 +214,19 @@ mod tests {
             end(tale, &[("box", 9), ("r", 4)], &[("q", 4)]);
         });
         assert_eq!(twice, ["M3: the inode 4 is at /b/r and /b/box/q"]);
+    }
+
+    #[test]
+    fn an_end_that_is_seen_in_two_ways_is_found() {
+        let found = told(|tale| {
+            vault(tale);
+            end(tale, &[("box", 9)], &[("q", 4)]);
+            tale.does(1, list("/a"), names(&[("r", 3)]), 20);
+        });
+        assert!(
+            found.len() == 1 && found[0].contains("and then"),
+            "{found:?}"
+        );
     }
 
     #[test]

@@ -4,43 +4,48 @@ use std::collections::BTreeMap;
 
 use crate::history::{Op, Operation, Output};
 
-/// What is wrong with the ids in a history.
+/// What is wrong with the ids in a history: of all of it, as all share one space of ids.
 pub fn complaints(operations: &[Operation<'_>]) -> Vec<String> {
     let mut found = Vec::new();
     let mut inodes: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut directories: BTreeMap<u64, bool> = BTreeMap::new();
     let mut entries: BTreeMap<u64, u64> = BTreeMap::new();
-    let mut restored: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut ended: BTreeMap<u64, u64> = BTreeMap::new();
     for operation in operations.iter().filter(|operation| operation.is_ok()) {
         let began = operation.began;
-        let mut once = |given: &mut BTreeMap<u64, u64>, id, promise, what| {
+        let mut once = |given: &mut BTreeMap<u64, u64>, id, what| {
             if let Some(first) = given.insert(id, began) {
-                found.push(format!(
-                    "{promise}: {what} {id}, by the events {first} and {began}"
-                ));
+                found.push(format!("{what} {id}, by the events {first} and {began}"));
             }
         };
+        if let (Op::Mkdir { .. } | Op::Put { .. }, Some(Output::Node(node)))
+        | (
+            Op::Create {
+                exclusive: true, ..
+            },
+            Some(Output::Node(node)),
+        ) = (operation.op, operation.output())
+        {
+            once(&mut inodes, node.inode, "M6: two new inodes have the id");
+        }
         match (operation.op, operation.output()) {
-            (
-                Op::Mkdir { .. }
-                | Op::Create {
-                    exclusive: true, ..
-                },
-                Some(Output::Node(node)),
-            ) => {
-                once(&mut inodes, node.inode, "M6", "two new inodes have the id");
-            }
             (_, Some(Output::Trash(Some(id)))) => {
-                once(
-                    &mut entries,
-                    *id,
-                    "M6",
-                    "two entries of the trash have the id",
-                );
+                let what = "M6: two entries of the trash have the id";
+                once(&mut entries, *id, what);
             }
-            (Op::Restore { trash, .. }, _) => {
-                once(&mut restored, *trash, "M5", "twice restored was the entry");
+            (Op::Restore { trash, .. } | Op::DropTrash { trash, .. }, _) => {
+                let what = "M5: twice restored or dropped was the entry";
+                once(&mut ended, *trash, what);
             }
             _ => {}
+        }
+        if let Some(Output::Node(node)) = operation.output()
+            && *directories.entry(node.inode).or_insert(node.directory) != node.directory
+        {
+            let id = node.inode;
+            found.push(format!(
+                "M6: the inode {id} is a file and a directory, by event {began}"
+            ));
         }
     }
     found
@@ -49,7 +54,7 @@ pub fn complaints(operations: &[Operation<'_>]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkers::tale::{Tale, create, directory, file, gone, mkdir, unlink};
+    use crate::checkers::tale::{Tale, create, directory, file, gone, stat, unlink};
     use crate::history::operations;
 
     fn told(tell: impl Fn(&mut Tale)) -> Vec<String> {
@@ -64,11 +69,34 @@ mod tests {
         let found = told(|tale| {
             tale.does(1, create("/a"), file(7), 10);
             tale.does(1, unlink("/a"), gone(), 11);
-            tale.does(2, mkdir("/d"), directory(7), 12);
+            tale.does(2, create("/b"), file(7), 12);
         });
         assert_eq!(
             found,
             ["M6: two new inodes have the id 7, by the events 0 and 4"]
+        );
+        let put = Op::Put {
+            path: "/f".into(),
+            file: 1,
+            version: 1,
+            blocks: 1,
+        };
+        let found = told(|tale| {
+            tale.does(1, create("/a"), file(7), 10);
+            tale.does(2, put.clone(), file(7), 0);
+        });
+        assert_eq!(found.len(), 1, "{found:?}");
+    }
+
+    #[test]
+    fn an_id_of_a_file_and_of_a_directory_is_found() {
+        let found = told(|tale| {
+            tale.does(1, stat("/a"), file(7), 10);
+            tale.does(2, stat("/d"), directory(7), 12);
+        });
+        assert_eq!(
+            found,
+            ["M6: the inode 7 is a file and a directory, by event 2"]
         );
     }
 

@@ -9,11 +9,22 @@ pub mod contents;
 pub mod coverage;
 pub mod identity;
 pub mod judge;
+pub mod last_look;
 pub mod rehearsal;
 pub mod replicas;
 pub mod set;
 #[cfg(test)]
 mod tale;
+
+use crate::history::{Event, operations};
+
+/// What is wrong with a history as a whole, whichever workloads it is of.
+pub fn of_all(history: &[Event]) -> Vec<String> {
+    match operations(history, |_| true) {
+        Ok(operations) => identity::complaints(&operations),
+        Err(why) => vec![format!("M6: unknown: the history is unsound: {why}")],
+    }
+}
 
 /// Names that complaints show, of many.
 const SHOWN_MAX: usize = 5;

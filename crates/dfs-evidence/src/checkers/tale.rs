@@ -125,6 +125,11 @@ pub(crate) fn list(path: &str) -> Op {
     Op::List { path }
 }
 
+pub(crate) fn last_look(directory: &str) -> Op {
+    let of = directory.to_owned();
+    Op::LastLook { of }
+}
+
 /// A file with one name.
 pub(crate) fn file(inode: u64) -> Option<Output> {
     Some(Output::Node(Node {

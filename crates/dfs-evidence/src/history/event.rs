@@ -74,6 +74,8 @@ pub enum Op {
     RemoveTree { path: String, skip_trash: bool },
     /// Brings something back from the trash.
     Restore { trash: u64, to: Option<String> },
+    /// Removes something from the trash for good. The path is the one that it was removed from.
+    DropTrash { trash: u64, path: String },
     /// Asks for attributes.
     Stat { path: String },
     /// Asks for all names in a directory, in one page: at one point of history.
@@ -115,6 +117,8 @@ pub enum Op {
     },
     /// Reads a file of blocks, all of it.
     ReadBlocks { path: String },
+    /// What is below this directory is not changed any more, and is looked at once more.
+    LastLook { of: String },
     /// A fault begins (`invoke`), has begun (`info`), or is healed (`ok`).
     Fault(Fault),
     /// Everything is healed.
@@ -151,6 +155,9 @@ pub struct Node {
     /// Names that lead to it; for a directory 2 and its subdirectories.
     pub links: u64,
 }
+
+/// Bytes of a block.
+pub const BLOCK_LEN: usize = 4096;
 
 /// What a block of 4 KiB says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -4,6 +4,8 @@
 //! operation provably had no effect; a timeout or a lost connection is `info`, and an operation
 //! that never ended is the same. The order of events is their `index`, taken under one lock.
 //!
+//! An event does not say which master answered: its `rev` has the term, and a term has one leader.
+//!
 //! Several processes of clients write a history each; [`merge`] makes one of them. Their clocks
 //! must be one, and the numbers of their processes apart.
 
@@ -14,7 +16,7 @@ mod recorder;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Actor, Block, Event, Kind, Node, Op, Output};
+pub use event::{Actor, BLOCK_LEN, Block, Event, Kind, Node, Op, Output};
 pub use lines::{Header, History, header_line, line, merge, read, write};
 pub use operation::{End, Operation, operations};
 pub use recorder::{Pending, Recorder};

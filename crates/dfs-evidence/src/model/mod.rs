@@ -6,10 +6,12 @@
 //! So the same operations in another order give an equal namespace, and an operation whose answer
 //! was lost can be part of it.
 //!
-//! Files have no bytes here. Symbolic links and policies are left out; what is removed goes to
-//! the trash unless the operation says otherwise, and stays there.
+//! Files have no bytes here; those of one writer have, in a [`Family`]. Symbolic links and
+//! policies are left out; what is removed goes to the trash unless the operation says otherwise,
+//! and stays there.
 
 mod admit;
+mod family;
 mod footprint;
 mod plan;
 #[cfg(test)]
@@ -21,6 +23,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 pub use admit::Seen;
+pub use family::Family;
 pub use footprint::Footprint;
 use footprint::Key;
 use plan::Plan;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::nemesis::Deed;
 use crate::checkers::coverage::Coverage;
 use crate::faults::FaultKind;
-use crate::history::{Actor, Event, Kind};
+use crate::history::{Actor, Event, Kind, Op};
 
 /// Everything a report needs.
 #[derive(Debug, Clone)]
@@ -77,7 +77,7 @@ impl Outcome {
         let mut latencies = Vec::new();
         for event in &self.history {
             match (event.actor, event.kind) {
-                (Actor::Nemesis, _) => {}
+                _ if !is_of_client(event) => {}
                 (actor, Kind::Invoke) => {
                     begun.insert(actor, event.time);
                 }
@@ -142,7 +142,7 @@ impl Outcome {
     }
 
     fn ends(&self) -> impl Iterator<Item = (u64, Kind)> {
-        let of_clients = self.history.iter().filter(|e| e.actor != Actor::Nemesis);
+        let of_clients = self.history.iter().filter(|e| is_of_client(e));
         let ends = of_clients.filter(|event| event.kind != Kind::Invoke);
         ends.map(|event| (event.time, event.kind))
     }
@@ -170,6 +170,11 @@ impl Outcome {
     }
 }
 
+/// Whether it is of something that was sent to the cluster.
+fn is_of_client(event: &Event) -> bool {
+    event.actor != Actor::Nemesis && !matches!(event.op, Op::LastLook { .. })
+}
+
 /// When its beginning was felt: until well after another leads.
 fn around(deed: &Deed) -> (u64, u64) {
     let second = 1_000_000_000;
@@ -182,7 +187,6 @@ fn around(deed: &Deed) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::Op;
 
     const SECOND: u64 = 1_000_000_000;
 

@@ -13,6 +13,7 @@ use super::cluster::{Cluster, Plan};
 use super::nemesis::{Done, Nemesis};
 use super::outcome::Outcome;
 use super::world;
+use crate::checkers;
 use crate::faults::{Fault, FaultKind, Schedule, ScheduleConfig};
 use crate::history::{Header, Recorder, merge, write};
 use crate::workloads::named;
@@ -161,6 +162,7 @@ async fn conclude(config: &Config, mut done: Done, recorder: Recorder) -> Result
     for workload in config.workloads.iter().filter_map(|name| named(name)) {
         violations.extend(workload.check(&history));
     }
+    violations.extend(checkers::of_all(&history));
     Ok(Outcome {
         seed: config.seed,
         deeds: done.deeds,

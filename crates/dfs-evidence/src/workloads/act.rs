@@ -20,9 +20,28 @@ enum Request {
     Query(Query),
 }
 
+/// What became of an operation.
+#[derive(Debug)]
+pub enum Became {
+    /// It was done, and gave this.
+    Done(Option<Output>),
+    /// It had no effect, and never will have one.
+    Nothing,
+    /// Nobody knows.
+    Unknown,
+}
+
 impl Worker {
     /// Carries out an operation on names; what it gave, if it was done.
     pub async fn perform(&mut self, op: Op) -> Option<Output> {
+        match self.attempt(op).await {
+            Became::Done(output) => output,
+            Became::Nothing | Became::Unknown => None,
+        }
+    }
+
+    /// Carries out an operation on names.
+    pub async fn attempt(&mut self, op: Op) -> Became {
         let request = self.request(&op);
         let pending = self.invoke(op.clone());
         let given = match request {
@@ -39,13 +58,16 @@ impl Worker {
         match given {
             Ok((rev, output)) => {
                 pending.ok(output.clone(), Some(rev));
-                output
+                Became::Done(output)
             }
-            Err(error) => {
-                self.failed(pending, &error, is_read(&op));
-                None
-            }
+            Err(error) => self.failed(pending, &error, is_read(&op)),
         }
+    }
+
+    /// Takes down that `directory` is not changed any more, and is looked at once more.
+    pub fn begin_last_look(&self, directory: &str) {
+        let of = directory.to_owned();
+        self.invoke(Op::LastLook { of }).ok(None, None);
     }
 
     /// Lists a directory page after page, however long it is.
@@ -72,17 +94,16 @@ impl Worker {
         }
     }
 
-    /// Takes down that an operation failed; whether it certainly had no effect.
-    pub fn failed(&mut self, pending: Pending, error: &Error, read: bool) -> bool {
+    /// Takes down that an operation failed.
+    pub fn failed(&mut self, pending: Pending, error: &Error, read: bool) -> Became {
         let text = describe(error);
-        let certain = read || had_no_effect(error);
-        if certain {
+        if read || had_no_effect(error) {
             pending.fail(text, error.rev());
-        } else {
-            pending.info(text);
-            self.become_another();
+            return Became::Nothing;
         }
-        certain
+        pending.info(text);
+        self.become_another();
+        Became::Unknown
     }
 
     fn request(&self, op: &Op) -> Result<Request> {
@@ -121,6 +142,9 @@ impl Worker {
                 trash: TrashId(*trash),
                 to: to.as_deref().map(at).transpose()?,
             },
+            Op::DropTrash { trash, .. } => Change::DropTrash {
+                trash: TrashId(*trash),
+            },
             other => return query(other).map(Request::Query),
         }))
     }
@@ -150,7 +174,7 @@ fn is_read(op: &Op) -> bool {
     matches!(op, Op::Stat { .. } | Op::List { .. })
 }
 
-fn node(attr: &Attr) -> Node {
+pub(super) fn node(attr: &Attr) -> Node {
     let directory = attr.kind == FileKind::Directory;
     Node {
         inode: attr.inode.0,

@@ -1,9 +1,7 @@
 //! Blocks of 4 KiB that tell which file, which write and which place they are of.
 
-use crate::history::Block;
+use crate::history::{BLOCK_LEN, Block};
 
-/// Bytes of a block.
-pub const BLOCK_LEN: usize = 4096;
 const MARK: u64 = 0x6466_7362_6c6f_636b;
 
 /// The bytes of `blocks` blocks that a write makes, the first of them for place `first`.

@@ -1,7 +1,7 @@
 //! What the checks of workloads have in common.
 
 use crate::checkers::certificate::{self, is_of_names};
-use crate::checkers::identity;
+use crate::checkers::last_look;
 use crate::history::{Event, Op, Operation, operations};
 use crate::model::Namespace;
 
@@ -13,7 +13,7 @@ pub(super) fn chosen<'a>(
     operations(history, wanted).map_err(|why| vec![format!("the history is unsound: {why}")])
 }
 
-/// Whether an operation on names is of the workload that works in `root`. Only one restores.
+/// Whether an operation is of the workload that works in `root`.
 pub(super) fn is_in(root: &str, op: &Op) -> bool {
     let inside = |path: &str| {
         let rest = path.strip_prefix(root);
@@ -21,12 +21,17 @@ pub(super) fn is_in(root: &str, op: &Op) -> bool {
     };
     match op {
         Op::Link { from, .. } | Op::Rename { from, .. } => inside(from),
-        Op::Restore { .. } => root == super::trash::ROOT,
+        // To where it was: only one workload does that.
+        Op::Restore { to: None, .. } => root == super::trash::ROOT,
+        Op::Restore { to: Some(to), .. } => inside(to),
+        Op::Set { .. } | Op::Get { .. } => root == super::registers::ROOT,
+        Op::LastLook { of } => of == root,
         Op::Mkdir { path }
         | Op::Create { path, .. }
         | Op::Unlink { path, .. }
         | Op::Rmdir { path }
         | Op::RemoveTree { path, .. }
+        | Op::DropTrash { path, .. }
         | Op::Stat { path }
         | Op::List { path }
         | Op::ListAll { path }
@@ -35,25 +40,26 @@ pub(super) fn is_in(root: &str, op: &Op) -> bool {
         | Op::Overwrite { path, .. }
         | Op::Truncate { path, .. }
         | Op::ReadBlocks { path } => inside(path),
-        Op::Set { .. } | Op::Get { .. } | Op::Fault(_) | Op::Heal => false,
+        Op::Fault(_) | Op::Heal => false,
     }
 }
 
-/// What points of history and ids say of operations on names.
+/// What points of history say of operations on names.
 pub(super) fn names(
     promise: &str,
     start: &Namespace,
     history: &[Event],
     root: &str,
 ) -> Vec<String> {
-    let wanted = |op: &Op| is_of_names(op) && is_in(root, op);
-    match chosen(history, wanted) {
-        Ok(operations) => {
-            let verdict = certificate::check(start, &operations);
-            let mut found = verdict.complaints(promise);
-            found.extend(identity::complaints(&operations));
-            found
-        }
+    match chosen(history, |op| is_of_names(op) && is_in(root, op)) {
+        Ok(operations) => certificate::check(start, &operations).complaints(promise),
         Err(unsound) => unsound,
     }
+}
+
+/// What is wrong with the last look of the workload that works in `root`.
+pub(super) fn last_look(root: &str, history: &[Event]) -> Vec<String> {
+    // What is unsound is told by the other judges.
+    let operations = chosen(history, |op| is_in(root, op)).unwrap_or_default();
+    last_look::complaints(root, &operations)
 }

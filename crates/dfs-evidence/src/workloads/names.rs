@@ -70,6 +70,7 @@ impl Workload for Names {
 
     fn conclude(&self, mut worker: Worker) -> BoxFuture<'static, ()> {
         Box::pin(async move {
+            worker.begin_last_look(ROOT);
             for directory in DIRECTORIES.iter().skip(1) {
                 let path = format!("{ROOT}{directory}");
                 worker.perform(Op::List { path }).await;
@@ -91,6 +92,7 @@ impl Workload for Names {
             let what = "M1: names, as a black box";
             found.extend(Search::default().complaint(what, &judge::Names(start), &calls));
         }
+        found.extend(judged::last_look(ROOT, history));
         found
     }
 }

@@ -8,12 +8,12 @@ use dfs_core::error::{ErrorKind, Result};
 use futures::future::BoxFuture;
 use rand::RngExt;
 
-use super::judged::chosen;
+use super::judged::{self, chosen};
 use super::{Worker, Workload};
 use crate::checkers::judge::{Judge, Register, Search, registers};
 use crate::history::{Event, Op, Output};
 
-const ROOT: &str = "/registers";
+pub(super) const ROOT: &str = "/registers";
 /// What no writer ever writes: the answer to a register that holds something else.
 const FOREIGN: u64 = u64::MAX;
 
@@ -66,6 +66,7 @@ impl Workload for Registers {
     fn conclude(&self, mut worker: Worker) -> BoxFuture<'static, ()> {
         let keys = self.keys;
         Box::pin(async move {
+            worker.begin_last_look(ROOT);
             for key in 0..keys {
                 get(&mut worker, key).await;
             }
@@ -81,10 +82,10 @@ impl Workload for Registers {
         let complaint = |(key, calls): (&String, &Vec<_>)| {
             Search::default().complaint(&format!("D1: register {key}"), &Register, calls)
         };
-        registers(&operations)
-            .iter()
-            .filter_map(complaint)
-            .collect()
+        let registers = registers(&operations);
+        let mut found: Vec<String> = registers.iter().filter_map(complaint).collect();
+        found.extend(judged::last_look(ROOT, history));
+        found
     }
 }
 

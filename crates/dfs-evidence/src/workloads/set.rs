@@ -58,6 +58,7 @@ impl Workload for Set {
 
     fn conclude(&self, mut worker: Worker) -> BoxFuture<'static, ()> {
         Box::pin(async move {
+            worker.begin_last_look(ROOT);
             worker.list_all(ROOT).await;
         })
     }
@@ -69,6 +70,7 @@ impl Workload for Set {
             Ok(operations) => found.extend(set::account(ROOT, &operations).complaints()),
             Err(unsound) => found.extend(unsound),
         }
+        found.extend(judged::last_look(ROOT, history));
         found
     }
 }

@@ -119,6 +119,7 @@ impl Workload for Trash {
     fn conclude(&self, mut worker: Worker) -> BoxFuture<'static, ()> {
         let names = self.names;
         Box::pin(async move {
+            worker.begin_last_look(ROOT);
             let path = ROOT.to_owned();
             worker.perform(Op::List { path }).await;
             for name in 0..names {
@@ -130,6 +131,8 @@ impl Workload for Trash {
 
     fn check(&self, history: &[Event]) -> Vec<String> {
         let start = Namespace::with::<_, &str>(&[ROOT], &[]);
-        judged::names("M5", &start, history, ROOT)
+        let mut found = judged::names("M5", &start, history, ROOT);
+        found.extend(judged::last_look(ROOT, history));
+        found
     }
 }

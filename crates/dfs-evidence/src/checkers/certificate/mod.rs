@@ -33,6 +33,9 @@ pub struct Verdict {
     pub unknown: Option<String>,
     /// Operations whose answers were compared.
     pub compared: usize,
+    /// Operations that were done, and of which it is not known what they gave: they were
+    /// replayed, and nothing was compared.
+    pub untold: usize,
     /// Operations without an answer.
     pub unanswered: usize,
 }
@@ -75,25 +78,30 @@ pub fn check(start: &Namespace, operations: &[Operation<'_>]) -> Verdict {
     let mut unanswered = Vec::new();
     for ((number, operation), after) in (0..).zip(operations).zip(floors) {
         let (rev, writes, seen) = match operation.end {
-            End::Ok { rev: None, .. } => {
-                let complaint = format!("{} has no point of history", tell(operation));
-                verdict.violations.push(complaint);
-                continue;
-            }
             End::Ok {
                 rev: Some(rev),
                 output,
                 ..
-            } => (rev, changes(operation.op), Seen::Done(output)),
-            End::Fail {
-                rev: Some(rev),
-                error,
-                ..
-            } => match Seen::refusal(error) {
-                Some(seen) => (rev, false, seen),
-                None => continue,
+            } => {
+                if output.is_none() && must_tell(operation.op) {
+                    let complaint = format!("{} gave nothing", tell(operation));
+                    verdict.violations.push(complaint);
+                }
+                (rev, changes(operation.op), Seen::Done(output))
+            }
+            End::Fail { rev, error, .. } => match (rev, Seen::refusal(error)) {
+                (Some(rev), Some(seen)) => (rev, false, seen),
+                (None, Some(_)) => {
+                    verdict.violations.push(without_point(operation));
+                    continue;
+                }
+                // It was no matter of names.
+                (_, None) => continue,
             },
-            End::Fail { rev: None, .. } => continue,
+            End::Ok { rev: None, .. } => {
+                verdict.violations.push(without_point(operation));
+                continue;
+            }
             End::Unknown if changes(operation.op) => {
                 let op = operation.op;
                 unanswered.push(Unanswered { number, op, after });
@@ -114,6 +122,16 @@ pub fn check(start: &Namespace, operations: &[Operation<'_>]) -> Verdict {
     verdict.unanswered = unanswered.len();
     replay::replay(start, &steps, &unanswered, &mut verdict);
     verdict
+}
+
+/// Whether it is known what an operation gave, whenever it was done. Of a listing that is longer
+/// than a page it is not.
+fn must_tell(op: &Op) -> bool {
+    !matches!(op, Op::List { .. })
+}
+
+fn without_point(operation: &Operation<'_>) -> String {
+    format!("{} has no point of history", tell(operation))
 }
 
 /// Whether an operation changes names.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::related::{Names, related};
 use super::{Step, Unanswered, Verdict, tell};
-use crate::model::{Footprint, Namespace};
+use crate::model::{self, Footprint, Namespace};
 
 /// Most explanations of the past that are kept at a time.
 const PASTS_MAX: usize = 256;
@@ -79,7 +79,10 @@ impl<'a> Replay<'a> {
                     return;
                 }
             };
-            verdict.compared += 1;
+            match step.seen {
+                model::Seen::Done(None) => verdict.untold += 1,
+                _ => verdict.compared += 1,
+            }
             pasts = next;
         }
     }

@@ -229,6 +229,26 @@ fn what_has_no_point_of_history_is_not_judged_right() {
         tale.does(1, create("/a"), file(7), 0);
     });
     one(&found, "no point of history");
+    let found = told(|tale| {
+        tale.refused(1, stat("/a"), "NotFound: /a", 0);
+        // This one is no matter of names.
+        tale.refused(1, stat("/a"), "Unavailable: no quorum", 0);
+    });
+    one(&found, "no point of history");
+}
+
+#[test]
+fn what_gave_nothing_is_not_compared_and_only_a_long_listing_may() {
+    let found = told(|tale| {
+        tale.does(1, create("/a"), None, 10);
+    });
+    one(&found, "gave nothing");
+    let mut tale = Tale::default();
+    tale.does(1, create("/a"), file(7), 10);
+    tale.does(1, list("/"), None, 10);
+    let verdict = judge(&tale.history());
+    assert_eq!(verdict.complaints("M1"), Vec::<String>::new());
+    assert_eq!((verdict.compared, verdict.untold), (1, 1));
 }
 
 #[test]
