@@ -235,7 +235,7 @@ fn verdict(outcome: &Outcome) -> Result<()> {
 
 fn kinds(chosen: &[Choice]) -> Vec<FaultKind> {
     if chosen.is_empty() {
-        return processes::kinds();
+        return dfs_evidence::processes::kinds();
     }
     let all = FaultKind::ALL.into_iter();
     all.filter(|kind| chosen.iter().any(|choice| choice.kinds().contains(kind)))
