@@ -90,6 +90,11 @@ impl Pick {
         among.get(self.below(among.len())).copied()
     }
 
+    pub(super) fn one_of<T>(&self, mut among: Vec<T>) -> Option<T> {
+        let chosen = self.below(among.len());
+        (chosen < among.len()).then(|| among.swap_remove(chosen))
+    }
+
     /// In another order.
     pub(super) fn shuffle<T>(&self, items: &mut [T]) {
         for at in (1..items.len()).rev() {

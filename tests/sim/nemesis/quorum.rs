@@ -3,14 +3,19 @@
 //! ```text
 //!          behind        harmed                                leader
 //!   0 s    is cut off    acknowledges with the leader          leads
-//! 1.5 s    is back       loses power, or the bytes of a        is killed, paused or cut off
+//!   2 s    is back       loses power, or the bytes of a        is killed, paused or cut off
 //!                        failed sync, or has rot in its log
-//! 5.5 s                                                        is back
+//!   6 s                                                        is back
 //! ```
+//!
+//! The rot is in what was written in the first of these seconds, with something behind it: what
+//! was written last cannot be told from what a crash left of a write.
 //!
 //! What was acknowledged meanwhile is at the leader for certain. The other two must not go on
 //! without it, unless the harmed one has it still.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use dfs_core::testing::MemoryDisk;
@@ -21,8 +26,8 @@ use super::super::world::Crash;
 use super::processes::running;
 use super::{Nemesis, Pick, damage};
 
-/// How long one follower is behind before the other is harmed.
-const BEHIND: Duration = Duration::from_millis(1500);
+/// Half of the time for which one follower is behind before the other is harmed.
+const BEHIND: Duration = Duration::from_secs(1);
 /// How long the leader is away.
 const AWAY: Duration = Duration::from_secs(4);
 
@@ -46,6 +51,7 @@ enum Absence {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Apart,
+    FurtherApart,
     Away,
     Over,
 }
@@ -60,8 +66,15 @@ pub(super) struct HarmedQuorum {
     absence: Absence,
     /// Those that keep the third one behind, then those that keep the leader away.
     links: Vec<Link>,
+    /// The log of the harmed one, as it was when the last stage began.
+    log: Log,
+    /// A byte of it that was written since, and has others behind it.
+    written: Option<(PathBuf, usize)>,
     pick: Pick,
 }
+
+/// The files of a log.
+type Log = BTreeMap<PathBuf, Vec<u8>>;
 
 impl Nemesis {
     /// Begins it, if there are a leader and two followers; how long it takes.
@@ -78,7 +91,7 @@ impl Nemesis {
         let [harmed, behind] = followers[..] else {
             return None;
         };
-        let harm = match pick.below(3) {
+        let harm = match pick.below(4) {
             0 => Harm::Power,
             1 => Harm::FailedSync,
             _ if !self.active.is_empty() || !damage::may_rot(harmed, cluster) => Harm::Power,
@@ -103,9 +116,11 @@ impl Nemesis {
             harm,
             absence,
             links,
+            log: log(disk(harmed, cluster)),
+            written: None,
             pick,
         };
-        Some((case, BEHIND + AWAY + Duration::from_millis(100)))
+        Some((case, BEHIND * 2 + AWAY + Duration::from_millis(100)))
     }
 }
 
@@ -117,6 +132,13 @@ impl HarmedQuorum {
         }
         match self.stage {
             Stage::Apart => {
+                let now = log(disk(self.harmed, cluster));
+                self.written = self.pick.one_of(changes(&self.log, &now));
+                self.log = now;
+                self.next = cluster.world.now() + BEHIND;
+                self.stage = Stage::FurtherApart;
+            }
+            Stage::FurtherApart => {
                 self.strike(cluster);
                 self.next = cluster.world.now() + AWAY;
                 self.stage = Stage::Away;
@@ -131,13 +153,17 @@ impl HarmedQuorum {
         self.links.clear();
         let disk = disk(self.harmed, cluster).clone();
         disk.fail_syncs(0);
-        let how = match self.harm {
-            Harm::Power | Harm::FailedSync => Crash::Power,
-            Harm::Rot => Crash::Kill,
-        };
-        if self.harm == Harm::Rot {
+        let mut how = Crash::Power;
+        let more = !changes(&self.log, &log(&disk)).is_empty();
+        if self.harm == Harm::Rot
+            && more
+            && let Some((path, offset)) = self.written.take()
+            && disk.files("/").contains(&path)
+        {
+            tracing::info!(?path, offset, "a bit flips in the log");
             cluster.servers[self.harmed].rotten = true;
-            rot_the_end_of_the_log(&disk, &self.pick);
+            disk.flip(&path, offset as u64, 1 << self.pick.below(8));
+            how = Crash::Kill;
         }
         cluster.crash(self.harmed, how, Duration::from_millis(50));
         match self.absence {
@@ -176,20 +202,24 @@ fn disk(index: usize, cluster: &Cluster) -> &MemoryDisk {
     cluster.world.disk(cluster.servers[index].host)
 }
 
-/// Flips a bit of what was written last to the log, or a little before.
-fn rot_the_end_of_the_log(disk: &MemoryDisk, pick: &Pick) {
-    let is_log = |path: &std::path::PathBuf| path.to_string_lossy().contains("/log-");
-    let files = disk.files("/").into_iter().filter(is_log);
-    // The newest segment that anything is in.
-    let written = |path: &std::path::PathBuf| disk.get(path).iter().rposition(|byte| *byte != 0);
-    let Some((path, end)) = files
-        .filter_map(|f| Some((written(&f)?, f)))
-        .map(|(e, f)| (f, e))
-        .max()
-    else {
-        return;
+fn log(disk: &MemoryDisk) -> Log {
+    let is_segment = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let number = name.and_then(|name| name.strip_prefix("log-"));
+        number.is_some_and(|number| number.parse::<u64>().is_ok())
     };
-    let offset = end.saturating_sub(pick.below(4096));
-    tracing::info!(?path, offset, "a bit flips in the log");
-    disk.flip(&path, offset as u64, 1 << pick.below(8));
+    let files = disk.files("/").into_iter().filter(is_segment);
+    files.map(|path| (path.clone(), disk.get(&path))).collect()
+}
+
+/// Bytes of files in both that are not the same in both.
+fn changes(before: &Log, now: &Log) -> Vec<(PathBuf, usize)> {
+    let mut changes = Vec::new();
+    for (path, bytes) in now {
+        let old = before.get(path).map_or(&[][..], Vec::as_slice);
+        let differ = |at: &usize| old.get(*at).is_some_and(|byte| *byte != bytes[*at]);
+        let differing = (0..bytes.len()).filter(differ);
+        changes.extend(differing.map(|at| (path.clone(), at)));
+    }
+    changes
 }
