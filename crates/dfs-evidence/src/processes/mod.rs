@@ -25,6 +25,7 @@ mod disk;
 mod nemesis;
 mod network;
 mod outcome;
+mod panics;
 mod process;
 mod run;
 mod switch;

@@ -1,18 +1,22 @@
 //! What came of a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::nemesis::Deed;
 use crate::checkers::coverage::Coverage;
 use crate::faults::FaultKind;
 use crate::history::{Actor, Event, Kind};
+use crate::report::Matrix;
+use crate::workloads::named;
 
 /// Everything a report needs.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     /// Of the run.
     pub seed: u64,
+    /// What clients did, by the names of workloads.
+    pub workloads: Vec<String>,
     /// The faults, as they were carried out.
     pub deeds: Vec<Deed>,
     /// When there began to be a quorum of masters that run and hear each other, and when there
@@ -33,17 +37,10 @@ impl Outcome {
     /// Why the run proves nothing, if it does not: a sentence each.
     pub fn rejected(&self) -> Vec<String> {
         let mut why = Vec::new();
-        let done = || self.deeds.iter().filter(|deed| deed.done);
-        let kills = [
-            FaultKind::KillLeader,
-            FaultKind::KillSome,
-            FaultKind::KillAll,
-        ];
-        let kills = |deed: &&Deed| kills.contains(&deed.fault.kind) && deed.hit_leader;
-        if !done().any(|deed| kills(&deed)) {
+        if self.leaders_killed() == 0 {
             why.push("no leader was killed".to_owned());
         }
-        if !done().any(|deed| deed.cut_quorum) {
+        if self.quorums_cut() == 0 {
             why.push("no partition cut the leader off from a majority".to_owned());
         }
         let seconds = self.length().as_secs();
@@ -54,14 +51,49 @@ impl Outcome {
         why
     }
 
-    /// The kinds of faults that were carried out, each once.
-    pub fn kinds(&self) -> Vec<FaultKind> {
-        let all = FaultKind::ALL.into_iter();
-        let is_done = |kind: &FaultKind| {
-            let mut done = self.deeds.iter().filter(|deed| deed.done);
-            done.any(|deed| deed.fault.kind == *kind)
-        };
-        all.filter(is_done).collect()
+    /// The faults that were carried out.
+    pub fn done(&self) -> impl Iterator<Item = &Deed> {
+        self.deeds.iter().filter(|deed| deed.done)
+    }
+
+    /// How often the leader's process was killed, by a fault of any kind.
+    pub fn leaders_killed(&self) -> u64 {
+        let kills = [
+            FaultKind::KillLeader,
+            FaultKind::KillSome,
+            FaultKind::KillAll,
+        ];
+        let killed = self.done().filter(|deed| deed.hit_leader);
+        let killed = killed.filter(|deed| kills.contains(&deed.fault.kind));
+        killed.count() as u64
+    }
+
+    /// How often the leader was cut off from a majority of masters.
+    pub fn quorums_cut(&self) -> u64 {
+        self.done().filter(|deed| deed.cut_quorum).count() as u64
+    }
+
+    /// How many terms began of which clients heard, after the first.
+    pub fn elections(&self) -> u64 {
+        let revs = self.history.iter().filter_map(|event| event.rev);
+        let terms: BTreeSet<u64> = revs.map(|rev| rev.term).collect();
+        (terms.len() as u64).saturating_sub(1)
+    }
+
+    /// Which promises were judged while which faults were carried out.
+    pub fn matrix(&self) -> Matrix {
+        let workloads = self.workloads.iter().filter_map(|name| named(name));
+        let mut promises = vec!["D6", "M4", "P1"];
+        // That nobody who was removed takes part is seen only where one was.
+        let removes = |deed: &Deed| deed.fault.kind == FaultKind::Membership;
+        promises.extend(self.done().any(removes).then_some("S1"));
+        promises.extend(workloads.flat_map(|workload| workload.promises().to_vec()));
+        promises.sort_unstable();
+        promises.dedup();
+        let faults: Vec<_> = self.done().map(|deed| deed.fault.kind).collect();
+        let mut matrix = Matrix::default();
+        matrix.add(&faults, &promises);
+        matrix
     }
 
     /// From the first to the last event.
@@ -202,6 +234,7 @@ mod tests {
     fn outcome(successes: &[u64], quorum: &[(u64, bool)]) -> Outcome {
         Outcome {
             seed: 1,
+            workloads: Vec::new(),
             deeds: Vec::new(),
             quorum: quorum.iter().map(|(s, had)| (s * SECOND, *had)).collect(),
             history: successes.iter().map(|s| success(*s)).collect(),

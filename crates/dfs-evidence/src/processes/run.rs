@@ -12,7 +12,7 @@ use super::clients::{Clients, Work, now};
 use super::cluster::{Cluster, Plan};
 use super::nemesis::{Done, Nemesis};
 use super::outcome::Outcome;
-use super::world;
+use super::{panics, world};
 use crate::faults::{Fault, FaultKind, Schedule, ScheduleConfig};
 use crate::history::{Header, Recorder, merge, write};
 use crate::workloads::named;
@@ -152,6 +152,7 @@ async fn conclude(config: &Config, mut done: Done, recorder: Recorder) -> Result
     let concluded = done.clients.conclude().await;
     violations.extend(concluded.err().map(|e| format!("P1: a client: {e}")));
     violations.extend(done.cluster.stop_and_compare().await?);
+    violations.extend(panics::in_logs(&config.directory)?);
 
     let mut histories = done.clients.histories()?;
     histories.push(recorder.events());
@@ -163,6 +164,7 @@ async fn conclude(config: &Config, mut done: Done, recorder: Recorder) -> Result
     }
     Ok(Outcome {
         seed: config.seed,
+        workloads: config.workloads.clone(),
         deeds: done.deeds,
         quorum: done.quorum,
         history,

@@ -156,7 +156,7 @@ impl Cluster {
             Role::Master => {
                 arguments.push(format!("--dead-after={}s", DEAD_AFTER.as_secs()));
                 arguments.push(format!("--log-entries={LOG_ENTRIES}"));
-                if node.is_new {
+                if node.is_new || node.says_join {
                     arguments.push(format!("--join={}", others.join(",")));
                 }
             }

@@ -10,6 +10,7 @@
 //! would, and a death that no fault explains is a violation.
 
 mod disks;
+mod members;
 mod partitions;
 mod restarts;
 mod supervisor;
@@ -101,6 +102,33 @@ pub(super) struct Done {
     pub(super) deeds: Vec<Deed>,
     pub(super) quorum: Vec<(u64, bool)>,
     pub(super) violations: Vec<String>,
+}
+
+/// What is to be known of a fault on several nodes. It was carried out if it was on one.
+#[derive(Default)]
+struct Notes {
+    done: bool,
+    notes: Vec<String>,
+}
+
+impl Notes {
+    fn add(&mut self, done: Result<Option<String>>) {
+        match done {
+            Ok(note) => {
+                self.done = true;
+                self.notes.extend(note);
+            }
+            Err(error) => self.notes.push(error.to_string()),
+        }
+    }
+
+    fn end(self) -> Result<Option<String>> {
+        let notes = self.notes.join(", ");
+        match self.done {
+            true => Ok((!notes.is_empty()).then_some(notes)),
+            false => Err(Error::other(notes)),
+        }
+    }
 }
 
 const TICK: Duration = Duration::from_millis(50);
@@ -298,10 +326,30 @@ impl Nemesis {
         }
         let mut deed = active.deed;
         deed.healed = (self.now)();
+        if deed.done
+            && let Some(why) = self.had_no_effect(&active.fault, &active.places)?
+        {
+            deed.done = false;
+            deed.note.get_or_insert_default().push_str(why);
+            (self.tell)(deed.to_string());
+        }
         let pending = self.recorder.invoke(Actor::Nemesis, Op::Fault(deed.fault));
         pending.ok(None, None);
         self.deeds.push(deed);
         Ok(())
+    }
+
+    /// Why a fault was none, as it turned out.
+    fn had_no_effect(&mut self, fault: &Fault, places: &[usize]) -> Result<Option<&'static str>> {
+        if !matches!(fault.kind, FaultKind::SlowDisk | FaultKind::FailedSync) {
+            return Ok(None);
+        }
+        for place in places {
+            if self.cluster.node(*place)?.was_tampered_with()? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(", but no sync met it"))
     }
 
     async fn heal_place(&mut self, id: u32, kind: FaultKind, place: usize) -> Result<()> {
@@ -337,7 +385,8 @@ impl Nemesis {
 fn lasts(kind: FaultKind) -> (Duration, Duration) {
     let (least, most) = match kind {
         FaultKind::KillAll | FaultKind::PowerAll => (0, 2),
-        FaultKind::PauseLeader => (3, 10),
+        // A process looks at its clock once a second.
+        FaultKind::PauseLeader | FaultKind::ClockJump => (3, 10),
         FaultKind::SnapshotInstall => (5, 10),
         FaultKind::ReturnOfDead => (DEAD_AFTER.as_secs() + 4, 30),
         _ => (0, 30),
