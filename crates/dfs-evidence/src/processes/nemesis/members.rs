@@ -12,7 +12,7 @@ use crate::faults::Fault;
 
 /// A master that was removed must have stopped after it has run undisturbed for so long.
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
-/// What it must say then, in any of its last lines.
+/// What it must say then.
 const SAYS: &str = "removed from the group";
 
 impl Nemesis {
@@ -46,6 +46,8 @@ impl Nemesis {
             }
             Ok(()) if runs || comes_back => {
                 (node.is_removed, node.says_join) = (true, says_join);
+                let length = std::fs::metadata(&node.log)?.len();
+                self.watched.entry(place).or_default().removed_at = length;
                 match (runs, says_join) {
                     (true, _) => "removed while it ran".to_owned(),
                     (_, true) => "removed, comes back and asks to join".to_owned(),
@@ -83,16 +85,18 @@ impl Nemesis {
         Ok(())
     }
 
-    /// A master that was removed has stopped, with these lines at the end of its log.
-    pub(super) async fn replace_removed(&mut self, place: usize, last: &[&str]) -> Result<()> {
+    /// A master that was removed has stopped, and this is its log.
+    pub(super) async fn replace_removed(&mut self, place: usize, log: &str) -> Result<()> {
         let node = self.cluster.node(place)?;
         let name = node.name.clone();
         node.wipe().await?;
         let watched = self.watched.entry(place).or_default();
         let may_say_else = watched.is_excused();
         (watched.deaths, watched.is_rotten) = (0, false);
-        let last_line = last.last().copied().unwrap_or_default();
-        match last.iter().find(|line| line.contains(SAYS)) {
+        let before = usize::try_from(watched.removed_at).unwrap_or_default();
+        let mut since = log.get(before..).unwrap_or(log).lines();
+        let last_line = since.clone().next_back().unwrap_or_default();
+        match since.find(|line| line.contains(SAYS)) {
             Some(line) => (self.tell)(format!("{name} was removed and stopped: {line}")),
             None if may_say_else => {
                 (self.tell)(format!("{name} was removed and died: {last_line}"));

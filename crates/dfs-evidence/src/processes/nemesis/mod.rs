@@ -75,7 +75,7 @@ pub(super) struct Nemesis {
     now: Box<dyn Fn() -> u64 + Send>,
     start: Instant,
     length: Duration,
-    /// Faults of the leader, for when there is one.
+    /// Faults of the leader, for when there is one, and such as all must be well for.
     put_off: Vec<Fault>,
     active: Vec<Active>,
     deeds: Vec<Deed>,
@@ -131,6 +131,8 @@ impl Notes {
     }
 }
 
+/// How long a fault waits until all is well.
+const WAITS: Duration = Duration::from_secs(15);
 const TICK: Duration = Duration::from_millis(50);
 
 impl Nemesis {
@@ -233,6 +235,10 @@ impl Nemesis {
         };
         let places = match places {
             Ok(places) => places,
+            Err(_) if damages(fault.kind) && self.may_wait(&fault) => {
+                self.put_off.push(fault);
+                return Ok(());
+            }
             Err(why) => {
                 deed.note = Some(why);
                 deed.done = false;
@@ -270,6 +276,11 @@ impl Nemesis {
             deed,
         });
         Ok(())
+    }
+
+    /// Whether it may be tried again in a moment: all may be well then.
+    fn may_wait(&self, fault: &Fault) -> bool {
+        self.start.elapsed() < self.length.min(fault.at + WAITS)
     }
 
     async fn act(
@@ -379,6 +390,15 @@ impl Nemesis {
         };
         places.iter().filter_map(name).collect()
     }
+}
+
+/// Whether somebody loses files by it: only while all is well, or more could be lost than is
+/// promised to be survived.
+fn damages(kind: FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::BitRot | FaultKind::Wipe | FaultKind::Membership
+    )
 }
 
 /// How long a fault must last to be one, and may last so that others can happen.

@@ -24,6 +24,8 @@ pub(super) struct Watched {
     died: Option<Instant>,
     /// Since when it runs undisturbed, although it was removed from the group.
     pub(super) runs_removed: Option<Instant>,
+    /// How long its log was when it was removed.
+    pub(super) removed_at: u64,
 }
 
 impl Watched {
@@ -40,8 +42,6 @@ const RESTART_AFTER: Duration = Duration::from_millis(300);
 const ROTTEN_STARTS_MAX: u32 = 2;
 /// Who dies so many times is not started again before the end.
 const DEATHS_MAX: u32 = 20;
-/// So many lines of a log are about its end.
-const LAST_LINES: usize = 20;
 
 impl Nemesis {
     /// From now on a death of this process may be the fault's doing.
@@ -133,9 +133,7 @@ impl Nemesis {
             (self.tell)(format!("{name} has panicked: {panic}"));
         }
         if node.is_removed {
-            let mut last: Vec<_> = log.lines().rev().take(LAST_LINES).collect();
-            last.reverse();
-            return self.replace_removed(place, &last).await;
+            return self.replace_removed(place, &log).await;
         }
         let last = last_words(&log);
         if !is_excused && self.violations.len() < 100 {
@@ -150,7 +148,7 @@ impl Nemesis {
 
 /// What a log says last, if it is an error.
 fn last_words(log: &str) -> String {
-    let mut lines = log.lines().rev().take(LAST_LINES);
+    let mut lines = log.lines().rev().take(20);
     let telling = |line: &&str| {
         ["error", "panicked", "ERROR"]
             .iter()
