@@ -25,7 +25,6 @@ mod disk;
 mod nemesis;
 mod network;
 mod outcome;
-mod panics;
 mod process;
 mod run;
 mod switch;

@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::clients::{Clients, Work, now};
-use super::cluster::{Cluster, Plan};
+use super::cluster::{Cluster, Plan, panics};
 use super::nemesis::{Done, Nemesis};
 use super::outcome::Outcome;
-use super::{panics, world};
+use super::world;
 use crate::faults::{Fault, FaultKind, Schedule, ScheduleConfig};
 use crate::history::{Header, Recorder, merge, write};
 use crate::workloads::named;

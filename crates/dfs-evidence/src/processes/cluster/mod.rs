@@ -1,6 +1,7 @@
 //! Masters and data nodes.
 
 mod node;
+pub(super) mod panics;
 mod states;
 
 use std::io::{Error, Result};

@@ -178,6 +178,9 @@ impl Nemesis {
             }
             self.supervise().await?;
         }
+        for fault in std::mem::take(&mut self.put_off) {
+            self.begin(fault).await?;
+        }
         // Some are none unless they last.
         while !self.active.is_empty() {
             self.heal_those_due().await?;

@@ -4,7 +4,7 @@ use std::io::Result;
 use std::path::Path;
 
 /// Each panic in a log: where it was, and what it said.
-pub(super) fn panics(log: &str) -> Vec<String> {
+pub(in crate::processes) fn panics(log: &str) -> Vec<String> {
     let lines: Vec<&str> = log.lines().collect();
     let pairs = lines.iter().zip(lines.iter().skip(1).chain([&""]));
     let tells = |line: &str| line.starts_with("thread '") && line.contains(" panicked at ");
@@ -15,7 +15,7 @@ pub(super) fn panics(log: &str) -> Vec<String> {
 }
 
 /// A violation for each panic in any of the logs in a directory.
-pub(super) fn in_logs(directory: &Path) -> Result<Vec<String>> {
+pub(in crate::processes) fn in_logs(directory: &Path) -> Result<Vec<String>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         paths.push(entry?.path());
