@@ -138,11 +138,11 @@ impl Outcome {
         (Duration::from_nanos(longest.0), longest.1)
     }
 
-    /// For each time that a fault of this kind fell on the leader while nothing else was wrong:
+    /// For each time that a fault of this kind fell on the leader while all else was well:
     /// how long no operation of any client succeeded, of those around its beginning.
     pub fn stalls(&self, kind: FaultKind) -> Vec<Duration> {
         let hits = self.deeds.iter();
-        let hits = hits.filter(|d| d.done && d.hit_leader && d.fault.kind == kind);
+        let hits = hits.filter(|d| d.done && d.hit_leader && d.was_well && d.fault.kind == kind);
         let stall = |deed: &Deed| {
             let (begin, end) = around(deed);
             let before = self.successes().filter(|time| *time <= begin).last();
@@ -251,6 +251,39 @@ mod tests {
         let part = [(0, true), (3, false), (6, true)];
         let stall = outcome(&[1, 2, 7, 8], &part).longest_stall();
         assert_eq!(stall.0, Duration::from_secs(1));
+    }
+
+    fn kill(second: u64) -> Deed {
+        let fault = crate::faults::Fault {
+            id: u32::try_from(second).unwrap(),
+            kind: FaultKind::KillLeader,
+            at: Duration::ZERO,
+            lasts: Duration::ZERO,
+            pick: 0,
+        };
+        Deed {
+            fault,
+            on: Vec::new(),
+            began: second * SECOND,
+            healed: (second + 1) * SECOND,
+            hit_leader: true,
+            was_well: true,
+            cut_quorum: false,
+            note: None,
+            done: true,
+        }
+    }
+
+    #[test]
+    fn a_stall_by_a_killed_leader_is_measured_where_nothing_else_was_wrong() {
+        let mut outcome = outcome(&[1, 2, 3, 10, 11, 12, 16, 17, 20, 30], &[(0, true)]);
+        outcome.deeds = vec![kill(3), kill(12)];
+        let stalls = outcome.stalls(FaultKind::KillLeader);
+        assert_eq!(stalls, [Duration::from_secs(7), Duration::from_secs(4)]);
+        outcome.deeds[0].was_well = false;
+        assert_eq!(outcome.stalls(FaultKind::KillLeader).len(), 1);
+        outcome.deeds.push(kill(14));
+        assert_eq!(outcome.stalls(FaultKind::KillLeader), []);
     }
 
     #[test]

@@ -253,7 +253,8 @@ impl Cluster {
     /// Whether a majority of masters is well and hears each other.
     pub(super) fn has_quorum(&self) -> bool {
         let masters = self.nodes.iter().filter(|node| node.role == Role::Master);
-        let well: Vec<_> = masters.filter(|node| node.is_well()).collect();
+        let votes = |node: &&Node| node.is_well() && node.takes_part;
+        let well: Vec<_> = masters.filter(votes).collect();
         let (from, network) = (well.iter(), &self.network);
         let mut together = from.map(|one| {
             let one = one.host.address;

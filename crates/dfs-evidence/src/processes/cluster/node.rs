@@ -29,6 +29,8 @@ pub(in crate::processes) struct Node {
     pub(in crate::processes) circumstances: Circumstances,
     /// It has nothing on its disk: its next start makes it new.
     pub(in crate::processes) is_new: bool,
+    /// All was well at some time since it was new: if it is a master, it has a vote.
+    pub(in crate::processes) takes_part: bool,
     /// A master that was taken out of the group, and has its old disk.
     pub(in crate::processes) is_removed: bool,
     /// It is told to join whenever it is started, new or not.
@@ -54,6 +56,7 @@ impl Node {
             log,
             circumstances: Circumstances::default(),
             is_new: true,
+            takes_part: false,
             is_removed: false,
             says_join: false,
             down: BTreeSet::new(),
@@ -160,7 +163,7 @@ impl Node {
         self.power_on().await?;
         self.disk.wipe()?;
         self.is_new = true;
-        (self.is_removed, self.says_join) = (false, false);
+        (self.takes_part, self.is_removed, self.says_join) = (false, false, false);
         Ok(())
     }
 

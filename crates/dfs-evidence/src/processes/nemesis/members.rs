@@ -13,7 +13,7 @@ use crate::faults::Fault;
 /// A master that was removed must have stopped after it has run undisturbed for so long.
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
 /// What it must say then.
-const SAYS: &str = "removed from the group";
+const SAYS: &str = "was removed";
 
 impl Nemesis {
     /// Takes a master out of the group: one that is killed before and never comes back, one that

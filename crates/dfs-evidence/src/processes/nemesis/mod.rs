@@ -44,6 +44,8 @@ pub struct Deed {
     pub healed: u64,
     /// Whether it fell on the leader.
     pub hit_leader: bool,
+    /// Whether all was well until then; asked only for faults of the leader.
+    pub was_well: bool,
     /// Whether the leader was cut off from the majority of masters.
     pub cut_quorum: bool,
     /// Why it could not be carried out, if it was not; or what is to be known about it.
@@ -232,6 +234,7 @@ impl Nemesis {
             began: (self.now)(),
             healed: 0,
             hit_leader: false,
+            was_well: is_of_leader(fault.kind) && self.all_is_well().await.is_ok(),
             cut_quorum: false,
             note: None,
             done: true,

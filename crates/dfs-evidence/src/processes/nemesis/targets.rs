@@ -110,7 +110,11 @@ impl Nemesis {
         let data_nodes = self.cluster.places(Role::Data);
         let data_nodes = data_nodes.iter().filter_map(|p| self.cluster.nodes.get(*p));
         let data_nodes: BTreeSet<String> = data_nodes.map(|node| node.address()).collect();
-        judge(&status, &masters, &data_nodes)
+        judge(&status, &masters, &data_nodes)?;
+        for node in &mut self.cluster.nodes {
+            node.takes_part = true;
+        }
+        Ok(())
     }
 }
 
