@@ -282,7 +282,10 @@ mod tests {
         assert_eq!(stalls, [Duration::from_secs(7), Duration::from_secs(4)]);
         outcome.deeds[0].was_well = false;
         assert_eq!(outcome.stalls(FaultKind::KillLeader).len(), 1);
-        outcome.deeds.push(kill(14));
+        outcome.deeds.push(Deed {
+            was_well: false,
+            ..kill(14)
+        });
         assert_eq!(outcome.stalls(FaultKind::KillLeader), []);
     }
 
