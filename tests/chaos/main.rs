@@ -22,7 +22,7 @@ use arguments::Arguments;
 use clap::Parser;
 use dfs_evidence::processes::{Config, Outcome, clients, run, schedule, world};
 use dfs_tests::commit;
-use summary::Summary;
+use summary::{Stalls, Summary, Verdict};
 use tell::tell;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -72,7 +72,7 @@ fn outside(arguments: &Arguments, given: &[OsString]) -> Result<ExitCode> {
     }
     let start = tokio::time::Instant::now();
     let minutes = Duration::from_secs(60 * arguments.minutes.unwrap_or(0));
-    let mut total = Summary::from(commit(), arguments.seed);
+    let mut total = Summary::from(commit(), build(&program()?));
     let mut good = true;
     for seed in arguments.seed.. {
         let directory = tempfile::Builder::new().prefix("dfs-chaos-").tempdir()?;
@@ -80,23 +80,24 @@ fn outside(arguments: &Arguments, given: &[OsString]) -> Result<ExitCode> {
         given.extend(["--seed".into(), seed.to_string().into()]);
         given.extend(["--directory".into(), directory.path().into()]);
         let ended = world::enter(&given)?;
+        let summary = Summary::read(directory.path());
+        total.add(summary.unwrap_or_else(|_| Summary::died(seed, ended)));
         let goes_on = arguments.minutes.is_some() && ended.code() == Some(REJECTED.into());
         if !ended.success() && !goes_on {
             let kept = directory.keep();
             tell(&format!("logs, histories and disks: {}", kept.display()));
-            total.failed.push(seed);
             good = false;
             break;
-        }
-        // A run that proves nothing counts for nothing.
-        if ended.success() {
-            total.add(Summary::read(directory.path())?);
         }
         if start.elapsed() >= minutes {
             break;
         }
     }
     tell(&format!("in all: {total}"));
+    if arguments.minutes.is_some() {
+        tell(&total.matrix.to_string());
+        good &= judge_stalls(&total);
+    }
     if let Some(file) = &arguments.record {
         total.append(file)?;
     }
@@ -104,6 +105,23 @@ fn outside(arguments: &Arguments, given: &[OsString]) -> Result<ExitCode> {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
+}
+
+/// Tells whether killed leaders stalled clients for too long in a soak. A single run has too few
+/// of them, and a daemon that was built for debugging is too slow, to be judged so.
+fn judge_stalls(total: &Summary) -> bool {
+    let (least, limit) = (Stalls::JUDGED_MIN, Stalls::LIMIT_MS);
+    let (verdict, good) = match total.stalls_are_judged() {
+        None => (
+            "not judged: this daemon is built for debugging".to_owned(),
+            true,
+        ),
+        Some(Verdict::TooFew) => (format!("not judged: fewer than {least}"), true),
+        Some(Verdict::Good) => (format!("good: p99 is below {limit} ms"), true),
+        Some(Verdict::TooLong) => (format!("TOO LONG: p99 must be below {limit} ms"), false),
+    };
+    tell(&format!("stalls by a killed leader: {verdict}"));
+    good
 }
 
 /// One run.
@@ -124,26 +142,31 @@ fn inside(arguments: &Arguments) -> Result<ExitCode> {
         schedule,
         length,
         masters: 3,
-        data_nodes: 4,
+        data_nodes: 5,
         clients: arguments.clients,
         workers: arguments.workers,
         workloads: arguments.workloads(),
         tell: Arc::new(|line| tell(&line)),
     };
-    let outcome = runtime()?.block_on(async {
+    let ended = runtime()?.block_on(async {
         tokio::select! {
             outcome = run(&config) => outcome,
             // Process 1 ends by no signal that it does not ask for.
             _ = tokio::signal::ctrl_c() => Err(std::io::Error::other("interrupted")),
         }
-    })?;
-    Summary::of(&outcome).write(&directory)?;
-    Ok(judge(&outcome))
+    });
+    let summary = match &ended {
+        Ok(outcome) => Summary::of(outcome),
+        Err(error) => Summary::died(seed, error),
+    };
+    summary.write(&directory)?;
+    Ok(judge(&ended?))
 }
 
 /// Tells what came out, and whether it is good.
 fn judge(outcome: &Outcome) -> ExitCode {
     tell(&Summary::of(outcome).to_string());
+    tell(&outcome.matrix().to_string());
     let latencies = outcome.latencies();
     let at = |percent: usize| latencies.get(latencies.len() * percent / 100).copied();
     let (median, slow) = (at(50).unwrap_or_default(), at(99).unwrap_or_default());
@@ -167,6 +190,12 @@ fn judge(outcome: &Outcome) -> ExitCode {
         (true, false) => ExitCode::from(REJECTED),
         (true, true) => ExitCode::SUCCESS,
     }
+}
+
+/// How a daemon was built: `debug` or `release`, as `cargo` calls the directory it is in.
+fn build(program: &Path) -> String {
+    let directory = program.parent().and_then(Path::file_name);
+    directory.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 /// The daemon: beside this program, where `cargo` puts it.

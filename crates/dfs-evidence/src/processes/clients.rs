@@ -54,6 +54,8 @@ enum Phase {
 
 /// How long one operation may take, with all its attempts.
 const OPERATION: Duration = Duration::from_secs(10);
+/// How long the beginning and the last look may take: it reads everything.
+const PHASE: Duration = Duration::from_secs(300);
 /// More operations of unknown outcome than these has no process.
 const ACTORS: u64 = 1_000_000;
 
@@ -232,7 +234,7 @@ impl Clients {
 
     async fn run_to_end(&mut self, phase: Phase) -> Result<()> {
         let mut process = self.launch(0, phase)?;
-        let ended = process.ending().await?;
+        let ended = process.ending(PHASE).await?;
         expect_success(&format!("{phase:?}"), ended, &self.work)
     }
 

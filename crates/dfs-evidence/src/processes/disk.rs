@@ -75,9 +75,24 @@ impl Disk {
         Ok(())
     }
 
-    /// Takes all room.
+    /// Takes all room; there must be some.
     pub(super) fn fill(&self) -> Result<()> {
-        until_full(self.take_room())
+        let free = || Ok(statvfs(&self.mount)?.f_bavail);
+        self.take_some(free, || self.take_room())
+    }
+
+    /// Takes until there is no more; some must have been there.
+    fn take_some(
+        &self,
+        free: impl Fn() -> Result<u64>,
+        take: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let before = free()?;
+        until_full(take())?;
+        match free()? < before {
+            true => Ok(()),
+            false => Err(Error::other("nothing was left to be taken")),
+        }
     }
 
     fn take_room(&self) -> Result<()> {
@@ -103,9 +118,10 @@ impl Disk {
         Ok(())
     }
 
-    /// Takes all inodes.
+    /// Takes all inodes; there must be some.
     pub(super) fn fill_inodes(&self) -> Result<()> {
-        until_full(self.take_inodes())
+        let free = || Ok(statvfs(&self.mount)?.f_favail);
+        self.take_some(free, || self.take_inodes())
     }
 
     fn take_inodes(&self) -> Result<()> {

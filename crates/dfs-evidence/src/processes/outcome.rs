@@ -1,18 +1,22 @@
 //! What came of a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::nemesis::Deed;
 use crate::checkers::coverage::Coverage;
 use crate::faults::FaultKind;
 use crate::history::{Actor, Event, Kind, Op};
+use crate::report::Matrix;
+use crate::workloads::named;
 
 /// Everything a report needs.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     /// Of the run.
     pub seed: u64,
+    /// What clients did, by the names of workloads.
+    pub workloads: Vec<String>,
     /// The faults, as they were carried out.
     pub deeds: Vec<Deed>,
     /// When there began to be a quorum of masters that run and hear each other, and when there
@@ -33,17 +37,10 @@ impl Outcome {
     /// Why the run proves nothing, if it does not: a sentence each.
     pub fn rejected(&self) -> Vec<String> {
         let mut why = Vec::new();
-        let done = || self.deeds.iter().filter(|deed| deed.done);
-        let kills = [
-            FaultKind::KillLeader,
-            FaultKind::KillSome,
-            FaultKind::KillAll,
-        ];
-        let kills = |deed: &&Deed| kills.contains(&deed.fault.kind) && deed.hit_leader;
-        if !done().any(|deed| kills(&deed)) {
+        if self.leaders_killed() == 0 {
             why.push("no leader was killed".to_owned());
         }
-        if !done().any(|deed| deed.cut_quorum) {
+        if self.quorums_cut() == 0 {
             why.push("no partition cut the leader off from a majority".to_owned());
         }
         let seconds = self.length().as_secs();
@@ -54,14 +51,49 @@ impl Outcome {
         why
     }
 
-    /// The kinds of faults that were carried out, each once.
-    pub fn kinds(&self) -> Vec<FaultKind> {
-        let all = FaultKind::ALL.into_iter();
-        let is_done = |kind: &FaultKind| {
-            let mut done = self.deeds.iter().filter(|deed| deed.done);
-            done.any(|deed| deed.fault.kind == *kind)
-        };
-        all.filter(is_done).collect()
+    /// The faults that were carried out.
+    pub fn done(&self) -> impl Iterator<Item = &Deed> {
+        self.deeds.iter().filter(|deed| deed.done)
+    }
+
+    /// How often the leader's process was killed, by a fault of any kind.
+    pub fn leaders_killed(&self) -> u64 {
+        let kills = [
+            FaultKind::KillLeader,
+            FaultKind::KillSome,
+            FaultKind::KillAll,
+        ];
+        let killed = self.done().filter(|deed| deed.hit_leader);
+        let killed = killed.filter(|deed| kills.contains(&deed.fault.kind));
+        killed.count() as u64
+    }
+
+    /// How often the leader was cut off from a majority of masters.
+    pub fn quorums_cut(&self) -> u64 {
+        self.done().filter(|deed| deed.cut_quorum).count() as u64
+    }
+
+    /// How many terms began of which clients heard, after the first.
+    pub fn elections(&self) -> u64 {
+        let revs = self.history.iter().filter_map(|event| event.rev);
+        let terms: BTreeSet<u64> = revs.map(|rev| rev.term).collect();
+        (terms.len() as u64).saturating_sub(1)
+    }
+
+    /// Which promises were judged while which faults were carried out.
+    pub fn matrix(&self) -> Matrix {
+        let workloads = self.workloads.iter().filter_map(|name| named(name));
+        let mut promises = vec!["D6", "M4", "P1"];
+        // That nobody who was removed takes part is seen only where one was.
+        let removes = |deed: &Deed| deed.fault.kind == FaultKind::Membership;
+        promises.extend(self.done().any(removes).then_some("S1"));
+        promises.extend(workloads.flat_map(|workload| workload.promises().to_vec()));
+        promises.sort_unstable();
+        promises.dedup();
+        let faults: Vec<_> = self.done().map(|deed| deed.fault.kind).collect();
+        let mut matrix = Matrix::default();
+        matrix.add(&faults, &promises);
+        matrix
     }
 
     /// From the first to the last event.
@@ -106,11 +138,11 @@ impl Outcome {
         (Duration::from_nanos(longest.0), longest.1)
     }
 
-    /// For each time that a fault of this kind fell on the leader while nothing else was wrong:
+    /// For each time that a fault of this kind fell on the leader while all else was well:
     /// how long no operation of any client succeeded, of those around its beginning.
     pub fn stalls(&self, kind: FaultKind) -> Vec<Duration> {
         let hits = self.deeds.iter();
-        let hits = hits.filter(|d| d.done && d.hit_leader && d.fault.kind == kind);
+        let hits = hits.filter(|d| d.done && d.hit_leader && d.was_well && d.fault.kind == kind);
         let stall = |deed: &Deed| {
             let (begin, end) = around(deed);
             let before = self.successes().filter(|time| *time <= begin).last();
@@ -206,6 +238,7 @@ mod tests {
     fn outcome(successes: &[u64], quorum: &[(u64, bool)]) -> Outcome {
         Outcome {
             seed: 1,
+            workloads: Vec::new(),
             deeds: Vec::new(),
             quorum: quorum.iter().map(|(s, had)| (s * SECOND, *had)).collect(),
             history: successes.iter().map(|s| success(*s)).collect(),
@@ -222,6 +255,42 @@ mod tests {
         let part = [(0, true), (3, false), (6, true)];
         let stall = outcome(&[1, 2, 7, 8], &part).longest_stall();
         assert_eq!(stall.0, Duration::from_secs(1));
+    }
+
+    fn kill(second: u64) -> Deed {
+        let fault = crate::faults::Fault {
+            id: u32::try_from(second).unwrap(),
+            kind: FaultKind::KillLeader,
+            at: Duration::ZERO,
+            lasts: Duration::ZERO,
+            pick: 0,
+        };
+        Deed {
+            fault,
+            on: Vec::new(),
+            began: second * SECOND,
+            healed: (second + 1) * SECOND,
+            hit_leader: true,
+            was_well: true,
+            cut_quorum: false,
+            note: None,
+            done: true,
+        }
+    }
+
+    #[test]
+    fn a_stall_by_a_killed_leader_is_measured_where_nothing_else_was_wrong() {
+        let mut outcome = outcome(&[1, 2, 3, 10, 11, 12, 16, 17, 20, 30], &[(0, true)]);
+        outcome.deeds = vec![kill(3), kill(12)];
+        let stalls = outcome.stalls(FaultKind::KillLeader);
+        assert_eq!(stalls, [Duration::from_secs(7), Duration::from_secs(4)]);
+        outcome.deeds[0].was_well = false;
+        assert_eq!(outcome.stalls(FaultKind::KillLeader).len(), 1);
+        outcome.deeds.push(Deed {
+            was_well: false,
+            ..kill(14)
+        });
+        assert_eq!(outcome.stalls(FaultKind::KillLeader), []);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::network::Host;
 use super::tool;
@@ -17,6 +17,7 @@ use super::tool;
 /// How long a daemon may take to start. It replays its log.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
+const ATTACHES_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a process is run with.
 #[derive(Debug, Clone, Default)]
@@ -112,13 +113,13 @@ impl Process {
     pub(super) async fn stop(mut self) -> Result<ExitStatus> {
         self.end_trace().await?;
         self.signal(Signal::TERM)?;
-        self.ending().await
+        self.ending(ENDS_WITHIN).await
     }
 
     /// Waits until it ends.
-    pub(super) async fn ending(&mut self) -> Result<ExitStatus> {
-        let ended = timeout(ENDS_WITHIN, self.child.wait()).await;
-        ended.map_err(|_| Error::other(format!("it does not end in {ENDS_WITHIN:?}")))?
+    pub(super) async fn ending(&mut self, within: Duration) -> Result<ExitStatus> {
+        let ended = timeout(within, self.child.wait()).await;
+        ended.map_err(|_| Error::other(format!("it does not end in {within:?}")))?
     }
 
     /// Sets a limit, soft only: `nofile=32`, `data=100000000`, or `nofile=unlimited`.
@@ -136,20 +137,55 @@ impl Process {
         Ok(kib.ok_or_else(|| Error::other("no VmData"))? * 1024)
     }
 
-    /// Lets its syncs be tampered with, as strace says: `error=EIO:when=3`.
-    pub(super) fn tamper(&mut self, how: &str) -> Result<()> {
+    /// Lets its syncs be tampered with, as strace says: `error=EIO:when=3`. What was done to
+    /// which is in `trace` once it ends.
+    pub(super) async fn tamper(&mut self, how: &str, trace: &Path) -> Result<()> {
+        if self.tracer.is_some() {
+            return Err(Error::other("its syncs are tampered with already"));
+        }
         let pid = self.pid()?.as_raw_pid().to_string();
         let inject = format!("inject=fsync,fdatasync:{how}");
         let tracer = Command::new("strace")
             .args(["-f", "-qq", "-e", "trace=fsync,fdatasync", "-e", &inject])
-            .args(["-o", "/dev/null", "-p", &pid])
+            .args(["-p", &pid, "-o"])
+            .arg(trace)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()?;
         self.tracer = Some(tracer);
+        let start = Instant::now();
+        while !self.is_traced()? {
+            if start.elapsed() > ATTACHES_WITHIN {
+                self.end_trace().await?;
+                return Err(Error::other("strace did not attach"));
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
         Ok(())
+    }
+
+    /// Whether somebody traces each of its threads.
+    fn is_traced(&self) -> Result<bool> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid()?))?;
+        for thread in threads {
+            // A thread may end at any time.
+            let status = std::fs::read_to_string(thread?.path().join("status"));
+            if status.is_ok_and(|status| status.contains("TracerPid:\t0\n")) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// That it asks libfaketime for the time.
+    pub(super) fn has_own_clock(&self) -> Result<()> {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid()?))?;
+        match maps.contains("libfaketime") {
+            true => Ok(()),
+            false => Err(Error::other("libfaketime is not loaded")),
+        }
     }
 
     /// Ends the tampering.

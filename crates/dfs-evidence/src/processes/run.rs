@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::clients::{Clients, Work, now};
-use super::cluster::{Cluster, Plan};
+use super::cluster::{Cluster, Plan, panics};
 use super::nemesis::{Done, Nemesis};
 use super::outcome::Outcome;
 use super::world;
@@ -47,8 +47,8 @@ pub struct Config {
     pub tell: Arc<dyn Fn(String) + Send + Sync>,
 }
 
-/// The schedule of a run: what a seed stands for, and in any case once a killed leader and once
-/// one that is cut off, if these are among the kinds.
+/// The schedule of a run: what a seed stands for, and in any case once a killed leader, alone so
+/// that its stall can be measured, and once one that is cut off, if these are among the kinds.
 pub fn schedule(seed: u64, kinds: &[FaultKind], length: Duration) -> Schedule {
     let config = ScheduleConfig {
         kinds: kinds.to_vec(),
@@ -56,24 +56,44 @@ pub fn schedule(seed: u64, kinds: &[FaultKind], length: Duration) -> Schedule {
         gap: Duration::from_secs(5),
         lasts: (Duration::from_millis(500), Duration::from_secs(7)),
     };
-    let mut schedule = Schedule::generate(seed, &config);
+    let mut faults = Schedule::generate(seed, &config).faults;
     for (kind, at) in [
-        (FaultKind::KillLeader, 0.3),
         (FaultKind::IsolateLeader, 0.6),
+        (FaultKind::KillLeader, 0.3),
     ] {
-        if kinds.contains(&kind) {
-            schedule.faults.push(Fault {
-                id: u32::try_from(schedule.faults.len()).unwrap_or(u32::MAX),
-                kind,
-                at: length.mul_f64(at),
-                lasts: Duration::from_secs(5),
-                pick: seed,
-            });
+        if !kinds.contains(&kind) {
+            continue;
         }
+        let at = length.mul_f64(at);
+        if kind == FaultKind::KillLeader {
+            leave_alone(&mut faults, at, length);
+        }
+        faults.push(Fault {
+            id: u32::try_from(faults.len()).unwrap_or(u32::MAX),
+            kind,
+            at,
+            lasts: Duration::from_secs(5),
+            pick: seed,
+        });
     }
-    schedule.faults.sort_by_key(|fault| fault.at);
-    schedule
+    faults.sort_by_key(|fault| fault.at);
+    Schedule { faults }
 }
+
+/// Faults begin later, or end earlier, so that none is near this time.
+fn leave_alone(faults: &mut [Fault], at: Duration, length: Duration) {
+    let (begin, end) = (at.saturating_sub(QUIET.0), at + QUIET.1);
+    for fault in faults.iter_mut().filter(|fault| fault.at < end) {
+        if fault.at >= begin {
+            fault.at = end.min(length);
+        }
+        let until = if fault.at < begin { begin } else { length };
+        fault.lasts = fault.lasts.min(until.saturating_sub(fault.at));
+    }
+}
+
+/// Nothing else goes on so long before and after a leader is killed alone.
+const QUIET: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(5));
 
 /// How long everything may take to be well again when all faults are healed.
 const SETTLES_WITHIN: Duration = Duration::from_secs(90);
@@ -153,6 +173,7 @@ async fn conclude(config: &Config, mut done: Done, recorder: Recorder) -> Result
     let concluded = done.clients.conclude().await;
     violations.extend(concluded.err().map(|e| format!("P1: a client: {e}")));
     violations.extend(done.cluster.stop_and_compare().await?);
+    violations.extend(panics::in_logs(&config.directory)?);
 
     let mut histories = done.clients.histories()?;
     histories.push(recorder.events());
@@ -165,6 +186,7 @@ async fn conclude(config: &Config, mut done: Done, recorder: Recorder) -> Result
     violations.extend(checkers::of_all(&history));
     Ok(Outcome {
         seed: config.seed,
+        workloads: config.workloads.clone(),
         deeds: done.deeds,
         quorum: done.quorum,
         history,
@@ -195,5 +217,29 @@ fn header(config: &Config) -> Header {
             .map(|(name, value)| (name.to_owned(), value))
             .collect(),
         versions: [("dfs".to_owned(), env!("CARGO_PKG_VERSION").to_owned())].into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_every_schedule_a_leader_is_killed_while_nothing_else_goes_on() {
+        let length = Duration::from_secs(60);
+        for seed in 0..50 {
+            let faults = schedule(seed, &FaultKind::ALL, length).faults;
+            let kill = |fault: &&Fault| fault.kind == FaultKind::KillLeader;
+            let at = Duration::from_secs(18);
+            let alone = faults.iter().filter(kill).find(|fault| fault.at == at);
+            let alone = alone.unwrap();
+            let is_near = |fault: &&Fault| {
+                let ends_before = fault.at + fault.lasts <= at - QUIET.0;
+                fault.id != alone.id && !ends_before && fault.at < at + QUIET.1
+            };
+            assert_eq!(faults.iter().find(is_near), None, "seed {seed}");
+            let is_over = |fault: &Fault| fault.at + fault.lasts <= length;
+            assert!(faults.iter().all(is_over), "seed {seed}");
+        }
     }
 }

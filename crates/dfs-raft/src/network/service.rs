@@ -103,9 +103,9 @@ impl<M: StateMachine> Service<M> {
 }
 
 impl<M: StateMachine> Service<M> {
-    /// The same, for a candidate. One that was removed while it was away does not know it, and
-    /// is told.
-    fn voter(&self, header: &Header) -> Result<Arc<Node<M>>, Refusal> {
+    /// The same, for one that asks what a member asks. One that was removed while it was away
+    /// does not know it, and is told.
+    fn member_asked(&self, header: &Header) -> Result<Arc<Node<M>>, Refusal> {
         let node = self.member(header)?;
         if node.has_member(header.from) {
             return Ok(node);
@@ -151,7 +151,7 @@ impl<M: StateMachine> RaftRpc for Service<M> {
     }
 
     async fn vote(self, _: Context, header: Header, request: AskVote) -> Result<Voted, Refusal> {
-        let node = self.voter(&header)?;
+        let node = self.member_asked(&header)?;
         let asked = Instant::now();
         let response = node.raft.vote(request.into()).await;
         let (took, limit) = (asked.elapsed(), node.config.election_timeout_min);
@@ -171,7 +171,7 @@ impl<M: StateMachine> RaftRpc for Service<M> {
         header: Header,
         request: AskVote,
     ) -> Result<Voted, Refusal> {
-        let node = self.voter(&header)?;
+        let node = self.member_asked(&header)?;
         let response = node.raft.pre_vote(request.into()).await;
         Ok(response.map_err(raft_stopped)?.into())
     }
@@ -241,7 +241,7 @@ impl<M: StateMachine> RaftRpc for Service<M> {
     }
 
     async fn digests(self, _: Context, header: Header) -> Result<Vec<(Rev, u128)>, Refusal> {
-        let node = self.member(&header)?;
+        let node = self.member_asked(&header)?;
         let kept = node.state.kept_digests();
         Ok(kept.into_iter().map(|(rev, d)| (rev, d.0)).collect())
     }

@@ -35,13 +35,17 @@ const NOT_NOTED: &str = "it could not be noted that this member must not run aga
 /// Bytes of rows verified in one step.
 const STEP_BYTES: u64 = 1 << 20;
 
-/// Compares digests now and then, while this member leads.
+/// Compares digests now and then, while this member leads. One without a vote, by the last it
+/// heard, asks the others for theirs: if it was removed they refuse, which ends it. It would not
+/// hear of it otherwise, for it never asks for votes.
 pub(super) async fn compare_digests<M: StateMachine>(node: Arc<Node<M>>) {
     loop {
         sleep(node.config.digest_compare_interval).await;
-        let leads = node.raft.metrics().borrow_watched().state == ServerState::Leader;
-        if leads {
-            node.compare_with_others().await;
+        let state = node.raft.metrics().borrow_watched().state;
+        match state {
+            ServerState::Leader => node.compare_with_others().await,
+            ServerState::Learner => drop(node.digests_of(&node.others()).await),
+            _ => {}
         }
     }
 }
@@ -66,31 +70,42 @@ pub(super) async fn scrub<M: StateMachine>(node: Arc<Node<M>>) {
 }
 
 impl<M: StateMachine> Node<M> {
-    async fn compare_with_others(&self) {
-        let others: Vec<(MemberId, String)> = {
-            let metrics = self.raft.metrics();
-            let now = metrics.borrow_watched();
-            let nodes = now.membership_config.nodes();
-            nodes
-                .filter(|(id, _)| **id != self.identity.member)
-                .map(|(id, node)| (*id, node.addr.clone()))
-                .collect()
-        };
-        let mut found: BTreeMap<Rev, Vec<(MemberId, u128)>> = BTreeMap::new();
-        for (rev, digest) in self.state.kept_digests() {
-            let own = (self.identity.member, digest.0);
-            found.entry(rev).or_default().push(own);
-        }
-        for (member, address) in &others {
+    /// The other members, by the last this one heard.
+    fn others(&self) -> Vec<(MemberId, String)> {
+        let metrics = self.raft.metrics();
+        let now = metrics.borrow_watched();
+        let nodes = now.membership_config.nodes();
+        nodes
+            .filter(|(id, _)| **id != self.identity.member)
+            .map(|(id, node)| (*id, node.addr.clone()))
+            .collect()
+    }
+
+    /// The digests that these keep, and by whom.
+    async fn digests_of(&self, others: &[(MemberId, String)]) -> Vec<(Rev, (MemberId, u128))> {
+        let mut digests = Vec::new();
+        for (member, address) in others {
             let connection = self.peers.connection(*member, address, Purpose::Control);
             let deadline = self.config.rpc_timeout;
             let answer = connection.call(deadline, async move |client, context, header| {
                 client.digests(context, header).await
             });
             // One that does not answer is compared another time.
-            for (rev, digest) in answer.await.unwrap_or_default() {
-                found.entry(rev).or_default().push((*member, digest));
-            }
+            let answer = answer.await.unwrap_or_default().into_iter();
+            digests.extend(answer.map(|(rev, digest)| (rev, (*member, digest))));
+        }
+        digests
+    }
+
+    async fn compare_with_others(&self) {
+        let others = self.others();
+        let mut found: BTreeMap<Rev, Vec<(MemberId, u128)>> = BTreeMap::new();
+        for (rev, digest) in self.state.kept_digests() {
+            let own = (self.identity.member, digest.0);
+            found.entry(rev).or_default().push(own);
+        }
+        for (rev, digest) in self.digests_of(&others).await {
+            found.entry(rev).or_default().push(digest);
         }
         let mut doubtful = None;
         for (rev, digests) in found {

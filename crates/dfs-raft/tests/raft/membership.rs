@@ -139,6 +139,22 @@ async fn a_voter_that_is_removed_while_it_is_away_stops_when_it_comes_back() -> 
     Ok(())
 }
 
+/// It has no vote, so it asks for none, and nobody refuses it any.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_learner_that_is_removed_while_it_runs_stops() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let mut cluster = cluster(1, &directory).await?;
+    let learner = cluster.add(false).await?;
+    cluster.converged().await;
+    let id = cluster.replica(learner).status()?.unwrap().member;
+    cluster.replica(0).remove(id).await?;
+    let mut failed = cluster.replica(learner).failed();
+    let why = timeout(WITHIN, failed.wait_for(Option::is_some)).await??;
+    let why = why.as_ref().map(ToString::to_string).unwrap_or_default();
+    assert!(why.contains("removed from the group"), "{why}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removal_that_would_leave_no_majority_is_refused() -> TestResult {
     let directory = tempfile::tempdir()?;

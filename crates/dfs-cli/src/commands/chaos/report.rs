@@ -5,13 +5,11 @@ use std::time::Duration;
 use dfs_evidence::checkers::coverage::Coverage;
 use dfs_evidence::faults::FaultKind;
 use dfs_evidence::processes::{Deed, Outcome};
-use dfs_evidence::report::{Band, Matrix, Page};
-use dfs_evidence::workloads;
+use dfs_evidence::report::{Band, Page};
 
 /// What came of a run, to be told.
 pub(super) struct Report<'a> {
     pub(super) outcome: &'a Outcome,
-    pub(super) workloads: &'a [String],
     /// The command that repeats the run.
     pub(super) again: String,
 }
@@ -25,7 +23,7 @@ impl Report<'_> {
             .map(|(name, value)| format!("{name:34} {value}"))
             .collect();
         lines.push(String::new());
-        lines.extend(self.matrix().to_string().lines().map(str::to_owned));
+        lines.extend(self.outcome.matrix().to_string().lines().map(str::to_owned));
         let rejected = self.outcome.rejected();
         lines.extend(rejected.iter().map(|why| format!("proves nothing: {why}")));
         let violations = self.outcome.violations.iter();
@@ -38,21 +36,17 @@ impl Report<'_> {
 
     /// As a page of HTML.
     pub(super) fn page(&self) -> String {
-        let matrix = self.matrix();
+        let matrix = self.outcome.matrix();
         let page = Page {
             title: format!("Attack on a cluster, seed {}", self.outcome.seed),
             violations: &self.outcome.violations,
             figures: self.figures(),
             history: &self.outcome.history,
-            bands: self.done().map(band).collect(),
+            bands: self.outcome.done().map(band).collect(),
             matrix: &matrix,
             replay: self.again.clone(),
         };
         page.html()
-    }
-
-    fn done(&self) -> impl Iterator<Item = &Deed> {
-        self.outcome.deeds.iter().filter(|deed| deed.done)
     }
 
     fn figures(&self) -> Vec<(String, String)> {
@@ -68,7 +62,10 @@ impl Report<'_> {
             ("operations done", counts.done.to_string()),
             ("refused", counts.failed.to_string()),
             ("outcome unknown", counts.unknown.to_string()),
-            ("faults carried out", self.done().count().to_string()),
+            (
+                "faults carried out",
+                self.outcome.done().count().to_string(),
+            ),
             ("latency, median", time(at(50))),
             ("latency, 99 of 100", time(at(99))),
             (&longest, time(Some(stall))),
@@ -81,21 +78,6 @@ impl Report<'_> {
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value));
         named.collect()
-    }
-
-    fn matrix(&self) -> Matrix {
-        let mut promises = vec!["M4", "D6", "P1"];
-        for name in self.workloads {
-            if let Some(workload) = workloads::named(name) {
-                promises.extend(workload.promises());
-            }
-        }
-        promises.sort_unstable();
-        promises.dedup();
-        let kinds: Vec<FaultKind> = self.done().map(|deed| deed.fault.kind).collect();
-        let mut matrix = Matrix::default();
-        matrix.add(&kinds, &promises);
-        matrix
     }
 }
 

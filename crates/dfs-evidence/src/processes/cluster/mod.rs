@@ -1,6 +1,7 @@
 //! Masters and data nodes.
 
 mod node;
+pub(super) mod panics;
 mod states;
 
 use std::io::{Error, Result};
@@ -156,7 +157,7 @@ impl Cluster {
             Role::Master => {
                 arguments.push(format!("--dead-after={}s", DEAD_AFTER.as_secs()));
                 arguments.push(format!("--log-entries={LOG_ENTRIES}"));
-                if node.is_new {
+                if node.is_new || node.says_join {
                     arguments.push(format!("--join={}", others.join(",")));
                 }
             }
@@ -252,7 +253,8 @@ impl Cluster {
     /// Whether a majority of masters is well and hears each other.
     pub(super) fn has_quorum(&self) -> bool {
         let masters = self.nodes.iter().filter(|node| node.role == Role::Master);
-        let well: Vec<_> = masters.filter(|node| node.is_well()).collect();
+        let votes = |node: &&Node| node.is_well() && node.takes_part;
+        let well: Vec<_> = masters.filter(votes).collect();
         let (from, network) = (well.iter(), &self.network);
         let mut together = from.map(|one| {
             let one = one.host.address;

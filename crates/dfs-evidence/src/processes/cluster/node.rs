@@ -29,6 +29,12 @@ pub(in crate::processes) struct Node {
     pub(in crate::processes) circumstances: Circumstances,
     /// It has nothing on its disk: its next start makes it new.
     pub(in crate::processes) is_new: bool,
+    /// All was well at some time since it was new: if it is a master, it has a vote.
+    pub(in crate::processes) takes_part: bool,
+    /// A master that was taken out of the group, and has its old disk.
+    pub(in crate::processes) is_removed: bool,
+    /// It is told to join whenever it is started, new or not.
+    pub(in crate::processes) says_join: bool,
     /// Faults that keep it from running.
     pub(in crate::processes) down: BTreeSet<u32>,
     /// Faults that keep it standing still.
@@ -50,6 +56,9 @@ impl Node {
             log,
             circumstances: Circumstances::default(),
             is_new: true,
+            takes_part: false,
+            is_removed: false,
+            says_join: false,
             down: BTreeSet::new(),
             paused: BTreeSet::new(),
             has_power: true,
@@ -80,21 +89,28 @@ impl Node {
         self.process.is_some()
     }
 
-    /// Whether it could answer, were it not for the network.
+    /// Whether it could answer, were it not for the network, and takes part.
     pub(in crate::processes) fn is_well(&self) -> bool {
-        self.runs() && self.is_ready && self.paused.is_empty()
+        self.runs() && self.is_ready && self.paused.is_empty() && !self.is_removed
     }
 
     /// How its process ended, if it has ended by itself.
-    pub(in crate::processes) fn found_dead(&mut self) -> Result<Option<ExitStatus>> {
+    pub(in crate::processes) async fn found_dead(&mut self) -> Result<Option<ExitStatus>> {
         let Some(process) = &mut self.process else {
             return Ok(None);
         };
         let ended = process.ended()?;
         if ended.is_some() {
+            process.end_trace().await?;
             self.process = None;
         }
         Ok(ended)
+    }
+
+    /// The same as [`kill`](Node::kill); it must run.
+    pub(in crate::processes) async fn kill_running(&mut self) -> Result<()> {
+        self.process()?;
+        self.kill().await
     }
 
     /// SIGKILL.
@@ -147,6 +163,7 @@ impl Node {
         self.power_on().await?;
         self.disk.wipe()?;
         self.is_new = true;
+        (self.takes_part, self.is_removed, self.says_join) = (false, false, false);
         Ok(())
     }
 
@@ -181,14 +198,33 @@ impl Node {
     /// Gives back what was taken.
     pub(in crate::processes) fn free_disk(&mut self) -> Result<()> {
         self.ballast_goes = !self.has_power;
-        self.with_power(|| self.disk.free())
+        match self.has_power {
+            true => self.disk.free(),
+            false => Ok(()),
+        }
     }
 
     fn with_power(&self, act: impl FnOnce() -> Result<()>) -> Result<()> {
         match self.has_power {
             true => act(),
-            false => Ok(()),
+            false => Err(Error::other("it has no power")),
         }
+    }
+
+    /// Lets its syncs be tampered with, as strace says: `error=EIO:when=3`.
+    pub(in crate::processes) async fn tamper(&mut self, how: &str) -> Result<()> {
+        let trace = self.trace();
+        self.process()?.tamper(how, &trace).await
+    }
+
+    /// Whether any of its syncs was tampered with since [`tamper`](Node::tamper).
+    pub(in crate::processes) fn was_tampered_with(&self) -> Result<bool> {
+        let trace = std::fs::read_to_string(self.trace())?;
+        Ok(trace.contains("(DELAYED)") || trace.contains("(INJECTED)"))
+    }
+
+    fn trace(&self) -> PathBuf {
+        self.log.with_extension("trace")
     }
 
     /// Lets go of it who tampered with its system calls.
@@ -199,7 +235,13 @@ impl Node {
         }
     }
 
-    /// Sets its wall clock off by so many seconds.
+    /// Sets its wall clock off by so many seconds; it notices within a second.
+    pub(in crate::processes) fn jump(&mut self, seconds: i64) -> Result<()> {
+        self.process()?.has_own_clock()?;
+        self.set_clock(seconds)
+    }
+
+    /// Sets how far its wall clock is off.
     pub(in crate::processes) fn set_clock(&self, seconds: i64) -> Result<()> {
         match &self.circumstances.clock {
             Some(clock) => std::fs::write(clock, format!("{seconds:+}\n")),

@@ -6,7 +6,7 @@ use std::path::Path;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::Nemesis;
+use super::{Nemesis, Notes};
 use crate::faults::{Fault, FaultKind};
 use crate::processes::cluster::Role;
 
@@ -17,12 +17,12 @@ impl Nemesis {
         places: &[usize],
         random: &mut StdRng,
     ) -> Result<Option<String>> {
-        let mut notes = Vec::new();
+        let mut notes = Notes::default();
         for place in places {
             self.excuse(*place, fault.kind);
-            notes.extend(self.attack_disk(fault, *place, random).await?);
+            notes.add(self.attack_disk(fault, *place, random).await);
         }
-        Ok((!notes.is_empty()).then(|| notes.join(", ")))
+        notes.end()
     }
 
     async fn attack_disk(
@@ -35,24 +35,18 @@ impl Nemesis {
         match fault.kind {
             FaultKind::SlowDisk => {
                 let micros = random.random_range(5_000..200_000);
-                node.process()?.tamper(&format!("delay_enter={micros}"))?;
+                node.tamper(&format!("delay_enter={micros}")).await?;
                 return Ok(Some(format!("{micros} us")));
             }
             FaultKind::FailedSync => {
                 let nth = random.random_range(1..20);
-                node.process()?.tamper(&format!("error=EIO:when={nth}"))?;
+                node.tamper(&format!("error=EIO:when={nth}")).await?;
                 return Ok(Some(format!("sync {nth}")));
             }
             FaultKind::DiskFull => node.fill_disk()?,
             FaultKind::InodesFull => node.fill_inodes()?,
             FaultKind::BitRot => return self.rot(fault, place, random).await,
-            FaultKind::Membership => {
-                node.down.insert(fault.id);
-                let removed = self.cluster.remove_master(place).await;
-                self.cluster.node(place)?.wipe().await?;
-                // If it is still a member, its successor will take its place.
-                return Ok(removed.err().map(|error| error.to_string()));
-            }
+            FaultKind::Membership => return self.replace_master(fault, place, random).await,
             _ => {
                 node.down.insert(fault.id);
                 node.wipe().await?;

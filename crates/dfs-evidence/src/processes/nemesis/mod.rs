@@ -10,6 +10,7 @@
 //! would, and a death that no fault explains is a violation.
 
 mod disks;
+mod members;
 mod partitions;
 mod restarts;
 mod supervisor;
@@ -43,6 +44,8 @@ pub struct Deed {
     pub healed: u64,
     /// Whether it fell on the leader.
     pub hit_leader: bool,
+    /// Whether all was well until then; asked only for faults of the leader.
+    pub was_well: bool,
     /// Whether the leader was cut off from the majority of masters.
     pub cut_quorum: bool,
     /// Why it could not be carried out, if it was not; or what is to be known about it.
@@ -74,7 +77,7 @@ pub(super) struct Nemesis {
     now: Box<dyn Fn() -> u64 + Send>,
     start: Instant,
     length: Duration,
-    /// Faults of the leader, for when there is one.
+    /// Faults of the leader, for when there is one, and such as all must be well for.
     put_off: Vec<Fault>,
     active: Vec<Active>,
     deeds: Vec<Deed>,
@@ -103,6 +106,35 @@ pub(super) struct Done {
     pub(super) violations: Vec<String>,
 }
 
+/// What is to be known of a fault on several nodes. It was carried out if it was on one.
+#[derive(Default)]
+struct Notes {
+    done: bool,
+    notes: Vec<String>,
+}
+
+impl Notes {
+    fn add(&mut self, done: Result<Option<String>>) {
+        match done {
+            Ok(note) => {
+                self.done = true;
+                self.notes.extend(note);
+            }
+            Err(error) => self.notes.push(error.to_string()),
+        }
+    }
+
+    fn end(self) -> Result<Option<String>> {
+        let notes = self.notes.join(", ");
+        match self.done {
+            true => Ok((!notes.is_empty()).then_some(notes)),
+            false => Err(Error::other(notes)),
+        }
+    }
+}
+
+/// How long a fault waits until all is well.
+const WAITS: Duration = Duration::from_secs(15);
 const TICK: Duration = Duration::from_millis(50);
 
 impl Nemesis {
@@ -147,6 +179,9 @@ impl Nemesis {
                 sleep(TICK).await;
             }
             self.supervise().await?;
+        }
+        for fault in std::mem::take(&mut self.put_off) {
+            self.begin(fault).await?;
         }
         // Some are none unless they last.
         while !self.active.is_empty() {
@@ -199,12 +234,17 @@ impl Nemesis {
             began: (self.now)(),
             healed: 0,
             hit_leader: false,
+            was_well: is_of_leader(fault.kind) && self.all_is_well().await.is_ok(),
             cut_quorum: false,
             note: None,
             done: true,
         };
         let places = match places {
             Ok(places) => places,
+            Err(_) if damages(fault.kind) && self.may_wait(&fault) => {
+                self.put_off.push(fault);
+                return Ok(());
+            }
             Err(why) => {
                 deed.note = Some(why);
                 deed.done = false;
@@ -242,6 +282,11 @@ impl Nemesis {
             deed,
         });
         Ok(())
+    }
+
+    /// Whether it may be tried again in a moment: all may be well then.
+    fn may_wait(&self, fault: &Fault) -> bool {
+        self.start.elapsed() < self.length.min(fault.at + WAITS)
     }
 
     async fn act(
@@ -298,10 +343,30 @@ impl Nemesis {
         }
         let mut deed = active.deed;
         deed.healed = (self.now)();
+        if deed.done
+            && let Some(why) = self.had_no_effect(&active.fault, &active.places)?
+        {
+            deed.done = false;
+            deed.note.get_or_insert_default().push_str(why);
+            (self.tell)(deed.to_string());
+        }
         let pending = self.recorder.invoke(Actor::Nemesis, Op::Fault(deed.fault));
         pending.ok(None, None);
         self.deeds.push(deed);
         Ok(())
+    }
+
+    /// Why a fault was none, as it turned out.
+    fn had_no_effect(&mut self, fault: &Fault, places: &[usize]) -> Result<Option<&'static str>> {
+        if !matches!(fault.kind, FaultKind::SlowDisk | FaultKind::FailedSync) {
+            return Ok(None);
+        }
+        for place in places {
+            if self.cluster.node(*place)?.was_tampered_with()? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(", but no sync met it"))
     }
 
     async fn heal_place(&mut self, id: u32, kind: FaultKind, place: usize) -> Result<()> {
@@ -333,11 +398,21 @@ impl Nemesis {
     }
 }
 
+/// Whether somebody loses files by it: only while all is well, or more could be lost than is
+/// promised to be survived.
+fn damages(kind: FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::BitRot | FaultKind::Wipe | FaultKind::Membership
+    )
+}
+
 /// How long a fault must last to be one, and may last so that others can happen.
 fn lasts(kind: FaultKind) -> (Duration, Duration) {
     let (least, most) = match kind {
         FaultKind::KillAll | FaultKind::PowerAll => (0, 2),
-        FaultKind::PauseLeader => (3, 10),
+        // A process looks at its clock once a second.
+        FaultKind::PauseLeader | FaultKind::ClockJump => (3, 10),
         FaultKind::SnapshotInstall => (5, 10),
         FaultKind::ReturnOfDead => (DEAD_AFTER.as_secs() + 4, 30),
         _ => (0, 30),

@@ -1,12 +1,12 @@
 //! Processes that are killed, paused, starved and restarted.
 
-use std::io::Result;
+use std::io::{Error, Result};
 
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::time::timeout;
 
-use super::Nemesis;
+use super::{Nemesis, Notes};
 use crate::faults::{Fault, FaultKind};
 use crate::processes::cluster::Node;
 
@@ -22,26 +22,26 @@ impl Nemesis {
         places: &[usize],
         random: &mut StdRng,
     ) -> Result<Option<String>> {
-        let mut note = None;
+        let mut notes = Notes::default();
         for place in places {
-            match fault.kind {
-                FaultKind::ClientCrash => self.clients.kill(*place).await?,
-                FaultKind::RollingRestart => self.restart(*place).await?,
+            notes.add(match fault.kind {
+                FaultKind::ClientCrash => self.clients.kill(*place).await.map(|()| None),
+                FaultKind::RollingRestart => self.restart(*place).await,
                 kind => {
-                    let node = self.cluster.node(*place)?;
-                    note = attack(node, kind, fault.id, random).await?.or(note);
                     self.excuse(*place, kind);
+                    let node = self.cluster.node(*place)?;
+                    attack(node, kind, fault.id, random).await
                 }
-            }
+            });
         }
-        Ok(note)
+        notes.end()
     }
 
     /// Restarts a node gently, if it is well.
-    async fn restart(&mut self, place: usize) -> Result<()> {
+    async fn restart(&mut self, place: usize) -> Result<Option<String>> {
         let node = self.cluster.node(place)?;
         if !node.is_well() {
-            return Ok(());
+            return Err(Error::other(format!("{} is not well", node.name)));
         }
         if let Err(error) = node.stop().await {
             let violation = format!("P1: told to stop, {error}");
@@ -52,7 +52,7 @@ impl Nemesis {
         // Whether it gets ready is not for a restart to judge.
         let _ = timeout(ONE_RESTART, self.cluster.ready(place)).await;
         self.note_quorum();
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -70,7 +70,7 @@ async fn attack(
         }
         FaultKind::ClockJump => {
             let jump = random.random_range(-24 * HOUR..=24 * HOUR);
-            node.set_clock(jump)?;
+            node.jump(jump)?;
             return Ok(Some(format!("{jump} s")));
         }
         FaultKind::MemoryLimit => {
@@ -85,7 +85,7 @@ async fn attack(
         }
         _ => {
             node.down.insert(id);
-            node.kill().await?;
+            node.kill_running().await?;
         }
     }
     Ok(None)

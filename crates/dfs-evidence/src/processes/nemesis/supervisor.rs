@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Nemesis;
 use crate::faults::FaultKind;
+use crate::processes::cluster::panics::panics;
 
 /// What is known of the life of a process.
 #[derive(Debug, Default)]
@@ -17,10 +18,22 @@ pub(super) struct Watched {
     /// Until when they still count, once healed.
     excused_until: Option<Instant>,
     /// Its files were tampered with: it may refuse to run on them.
-    is_rotten: bool,
+    pub(super) is_rotten: bool,
     /// Deaths since it was ready.
-    deaths: u32,
+    pub(super) deaths: u32,
     died: Option<Instant>,
+    /// Since when it runs undisturbed, although it was removed from the group.
+    pub(super) runs_removed: Option<Instant>,
+    /// How long its log was when it was removed.
+    pub(super) removed_at: u64,
+}
+
+impl Watched {
+    /// Whether a fault may be why it dies now.
+    pub(super) fn is_excused(&self) -> bool {
+        let is_late = self.excused_until.is_some_and(|t| Instant::now() < t);
+        self.is_rotten || is_late || !self.excuses.is_empty()
+    }
 }
 
 /// A dead process is started again after this.
@@ -58,9 +71,10 @@ impl Nemesis {
     /// Looks at every process once.
     pub(super) async fn supervise(&mut self) -> Result<()> {
         for place in 0..self.cluster.nodes.len() {
-            if let Some(status) = self.cluster.node(place)?.found_dead()? {
-                self.bury(place, &status.to_string())?;
+            if let Some(status) = self.cluster.node(place)?.found_dead().await? {
+                self.bury(place, &status.to_string()).await?;
             }
+            self.judge_removed(place).await?;
             let watched = self.watched.entry(place).or_default();
             let is_time = watched.died.is_none_or(|at| at.elapsed() > RESTART_AFTER);
             if is_time && watched.deaths < DEATHS_MAX {
@@ -107,17 +121,21 @@ impl Nemesis {
         self.cluster.start(place).await
     }
 
-    fn bury(&mut self, place: usize, status: &str) -> Result<()> {
+    async fn bury(&mut self, place: usize, status: &str) -> Result<()> {
         let watched = self.watched.entry(place).or_default();
         watched.deaths += 1;
         watched.died = Some(Instant::now());
-        let is_late = watched
-            .excused_until
-            .is_some_and(|until| Instant::now() < until);
-        let is_excused = watched.is_rotten || is_late || !watched.excuses.is_empty();
+        let is_excused = watched.is_excused();
         let node = self.cluster.node(place)?;
-        let last = last_words(&std::fs::read_to_string(&node.log).unwrap_or_default());
+        let log = std::fs::read_to_string(&node.log).unwrap_or_default();
         let name = node.name.clone();
+        if let Some(panic) = panics(&log).last() {
+            (self.tell)(format!("{name} has panicked: {panic}"));
+        }
+        if node.is_removed {
+            return self.replace_removed(place, &log).await;
+        }
+        let last = last_words(&log);
         if !is_excused && self.violations.len() < 100 {
             let at = (self.now)() / 1_000_000;
             self.violations.push(format!(

@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
-use super::Nemesis;
+use super::{Nemesis, damages};
 use crate::faults::{Fault, FaultKind};
 use crate::processes::cluster::Role;
 use crate::processes::disk::Format;
@@ -92,12 +92,6 @@ impl Nemesis {
 
     /// One of `places` that may lose its files: all is well, so it is the only one.
     async fn damaged(&mut self, places: &[usize], random: &mut StdRng) -> Targets {
-        let damages = |kind| {
-            matches!(
-                kind,
-                FaultKind::BitRot | FaultKind::Wipe | FaultKind::Membership
-            )
-        };
         if self.active.iter().any(|active| damages(active.fault.kind)) {
             return Err("one at a time".to_owned());
         }
@@ -117,7 +111,11 @@ impl Nemesis {
         let data_nodes = self.cluster.places(Role::Data);
         let data_nodes = data_nodes.iter().filter_map(|p| self.cluster.nodes.get(*p));
         let data_nodes: BTreeSet<String> = data_nodes.map(|node| node.address()).collect();
-        judge(&status, &masters, &data_nodes)
+        judge(&status, &masters, &data_nodes)?;
+        for node in &mut self.cluster.nodes {
+            node.takes_part = true;
+        }
+        Ok(())
     }
 }
 
