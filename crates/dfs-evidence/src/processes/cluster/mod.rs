@@ -2,6 +2,7 @@
 
 mod node;
 pub(super) mod panics;
+mod replicas;
 mod states;
 
 use std::io::{Error, Result};

@@ -35,6 +35,8 @@ pub(in crate::processes) struct Node {
     pub(in crate::processes) is_removed: bool,
     /// It is told to join whenever it is started, new or not.
     pub(in crate::processes) says_join: bool,
+    /// Bits flipped in its files since they were made.
+    pub(in crate::processes) is_rotten: bool,
     /// Faults that keep it from running.
     pub(in crate::processes) down: BTreeSet<u32>,
     /// Faults that keep it standing still.
@@ -56,6 +58,7 @@ impl Node {
             log,
             circumstances: Circumstances::default(),
             is_new: true,
+            is_rotten: false,
             takes_part: false,
             is_removed: false,
             says_join: false,
@@ -162,7 +165,7 @@ impl Node {
         self.kill().await?;
         self.power_on().await?;
         self.disk.wipe()?;
-        self.is_new = true;
+        (self.is_new, self.is_rotten) = (true, false);
         (self.takes_part, self.is_removed, self.says_join) = (false, false, false);
         Ok(())
     }

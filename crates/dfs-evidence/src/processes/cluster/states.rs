@@ -1,4 +1,4 @@
-//! What state the masters end in.
+//! What masters and data nodes end with.
 
 use std::io::{Error, Result};
 use std::time::Duration;
@@ -15,7 +15,8 @@ const POLL: Duration = Duration::from_millis(50);
 
 impl Cluster {
     /// Stops everything and opens the masters' directories in this process: all must come to one
-    /// state, in which no invariant is broken. Gives what is wrong, a sentence each.
+    /// state, in which no invariant is broken, and data nodes must have what it says. Gives what
+    /// is wrong, a sentence each.
     pub(in crate::processes) async fn stop_and_compare(mut self) -> Result<Vec<String>> {
         let mut wrong = Vec::new();
         if let Some(client) = self.client.take() {
@@ -43,6 +44,10 @@ impl Cluster {
         match become_equal(&masters).await? {
             Ok(()) => {}
             Err(states) => wrong.push(format!("M4: masters differ: {states}")),
+        }
+        if let Some((_, master)) = masters.first() {
+            let map = master.chunk_map().map_err(Error::other)?;
+            wrong.extend(self.lacking_replicas(&map).await?);
         }
         for (name, master) in masters {
             let checked = master.check().await.map_err(Error::other)?;

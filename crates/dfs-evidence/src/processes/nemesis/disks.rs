@@ -64,6 +64,7 @@ impl Nemesis {
     ) -> Result<Option<String>> {
         let pick = random.random();
         let node = self.cluster.node(place)?;
+        node.is_rotten = true;
         if node.role == Role::Data && random.random_bool(0.5) {
             return Ok(Some(node.disk.rot(pick, is_replica)?));
         }
