@@ -6,6 +6,7 @@
 //!  │        ▲         └────▶ net: links with the meaning of TCP
 //!  ├─▶ nemesis: carries out a schedule of faults
 //!  ├─▶ workers of workloads, on hosts of their own
+//!  ├─▶ audit: what is on the disks of data nodes?
 //!  └─▶ verdict: is everything well again, and was every promise kept?
 //! ```
 //!
