@@ -409,7 +409,7 @@ impl Run {
         self.violations
             .extend(panics.iter().map(|panic| format!("P1: a panic: {panic}")));
         self.violations.append(&mut self.cluster.wrong);
-        let mut promises = vec!["M4", "D6", "P1"];
+        let mut promises = vec!["M4", "M6", "D2", "D4", "D5", "D6", "D8", "P1"];
         promises.extend(self.workloads.iter().flat_map(|w| w.promises()));
         promises.sort_unstable();
         promises.dedup();
