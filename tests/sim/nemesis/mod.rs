@@ -186,7 +186,10 @@ impl Nemesis {
 
     /// Whether others wait for this one until all is well: loss at rest must come alone.
     pub(super) fn is_waited_for(kind: FaultKind) -> bool {
-        matches!(kind, FaultKind::BitRot | FaultKind::Wipe)
+        matches!(
+            kind,
+            FaultKind::BitRot | FaultKind::Wipe | FaultKind::HarmedQuorum
+        )
     }
 
     /// How to undo it and how long it must last at least; none if it cannot be now.

@@ -94,7 +94,7 @@ impl Nemesis {
         let harm = match pick.below(4) {
             0 => Harm::Power,
             1 => Harm::FailedSync,
-            _ if !self.active.is_empty() || !damage::may_rot(harmed, cluster) => Harm::Power,
+            _ if !self.active.is_empty() || !damage::may_rot(harmed, cluster) => return None,
             _ => Harm::Rot,
         };
         let absence = match pick.below(3) {

@@ -241,6 +241,12 @@ impl<M: StateMachine> Inner<M> {
         }
         self.ask_admission(&node, seeds, own_address, deadline)
             .await?;
+        // A process that ends before it has heard of it would have to be let join again.
+        let heard = timeout_at(deadline, node.hear_of_membership()).await;
+        heard.map_err(|_| {
+            let why = "it was taken in, and has not got the log in time; it may join again";
+            ChangeError::Unavailable(why.to_owned())
+        })?;
         Ok(node.identity.member)
     }
 

@@ -70,6 +70,13 @@ impl<M: StateMachine> Node<M> {
         look.await.unwrap_or(true)
     }
 
+    /// Waits until it is a member by what it knows to be committed.
+    pub(super) async fn hear_of_membership(&self) {
+        let mut metrics = self.raft.metrics();
+        // The sender is gone only once the replica stops; then this is given up with it.
+        while !self.is_in_membership() && metrics.changed().await.is_ok() {}
+    }
+
     /// Whether it is a member by what is known to be committed.
     pub(crate) fn has_member(&self, member: MemberId) -> bool {
         let metrics = self.raft.metrics();

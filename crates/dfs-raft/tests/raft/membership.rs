@@ -139,6 +139,20 @@ async fn a_voter_that_is_removed_while_it_is_away_stops_when_it_comes_back() -> 
     Ok(())
 }
 
+/// Otherwise one that ends now would have to be let join again.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_joined_knows_that_it_is_a_member() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let mut cluster = cluster(1, &directory).await?;
+    for _ in 0..5 {
+        let learner = cluster.add(false).await?;
+        let status = cluster.replica(learner).status()?.unwrap();
+        let known = status.members.iter().any(|m| m.id == status.member);
+        assert!(known, "{status:?}");
+    }
+    Ok(())
+}
+
 /// It has no vote, so it asks for none, and nobody refuses it any.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_learner_that_is_removed_while_it_runs_stops() -> TestResult {
