@@ -51,8 +51,9 @@ caught *BUGS:
 # Hours of it, added to the running total in docs/track-record: `just soak 120`, as root.
 soak MINUTES *ARGS:
     cargo build --release -p dfs-node
-    DFS_NODE=target/release/dfs-node cargo test -p dfs-tests --test chaos -- --minutes {{MINUTES}} \
-        --record docs/track-record/processes.jsonl {{ARGS}}
+    DFS_NODE={{justfile_directory()}}/target/release/dfs-node \
+        cargo test -p dfs-tests --test chaos -- --minutes {{MINUTES}} \
+        --record {{justfile_directory()}}/docs/track-record/processes.jsonl {{ARGS}}
 
 # Thousands of seeds of the simulation, added to the same total: `just soak-sim 1..5001`.
 soak-sim SEEDS *ARGS:
