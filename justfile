@@ -31,7 +31,7 @@ smoke:
 
 # The simulation's own tests: one seed twice is the same run.
 test-sim:
-    cargo test --config 'build.rustflags=["--cfg","tokio_unstable"]' --profile sim -p dfs-tests sim::
+    cargo test --config 'build.rustflags=["--cfg","tokio_unstable"]' --profile sim -p dfs-tests simulated::
 
 deny:
     cargo deny check licenses bans sources

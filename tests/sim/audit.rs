@@ -6,7 +6,7 @@
 //! - **At the end:** each data node has what the map says, bit by bit, and when time has passed
 //!   nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use dfs_evidence::checkers::replicas::Holdings;
 use tokio::runtime::Builder;
 
 use super::cluster::{Cluster, DIRECTORY, Role};
+use super::nemesis::CLOCK_WRONG_MAX;
 
 /// How long after a start what is lacking must still be said to be there: a deletion may have
 /// been on its way.
@@ -32,8 +33,6 @@ const MAP_LOOK: Duration = Duration::from_millis(500);
 const REPLICAS_MIN: usize = 2;
 /// In milliseconds.
 const DAY: i64 = 86_400_000;
-/// Days by which clocks were wrong at most: the masters' log stays as far ahead.
-const YEARS: i64 = 400;
 /// Chunks that are shown, of many.
 const SHOWN: usize = 5;
 /// Where no data node has a file of its own, and what is there.
@@ -66,14 +65,12 @@ pub(super) fn before_start(cluster: &mut Cluster, index: usize) {
     let has_place = copy.exists(foreign.parent().unwrap_or(&foreign));
     let has_place = has_place.unwrap_or(false);
     if has_place {
+        // The disk may be full.
+        copy.set_capacity(u64::MAX);
         copy.put(&foreign, FOREIGN.1);
     }
-    if opens_what_is_not_there(cluster) {
-        let wrong = "D4: a disk that is not mounted is taken for a new data node".to_owned();
-        cluster.wrong.push(wrong);
-    }
     // One that cannot be opened does not start either.
-    let Some(holdings) = read(cluster, &copy) else {
+    let Ok(holdings) = read(cluster, &copy) else {
         return;
     };
     if has_place && !has_bytes(&copy, FOREIGN.1) {
@@ -85,13 +82,6 @@ pub(super) fn before_start(cluster: &mut Cluster, index: usize) {
         cluster.audits.replicas += holdings.replicas.len() as u64;
         cluster.audits.taken.push((index, holdings));
     }
-}
-
-/// Whether an empty directory, as of a disk that is not mounted, is opened unasked.
-fn opens_what_is_not_there(cluster: &Cluster) -> bool {
-    let empty = MemoryDisk::new(0);
-    let made = empty.create_directory(DIRECTORY.as_ref());
-    made.is_ok() && read(cluster, &empty).is_some()
 }
 
 fn has_bytes(disk: &MemoryDisk, bytes: &[u8]) -> bool {
@@ -164,25 +154,29 @@ pub(super) fn at_the_end(cluster: &mut Cluster) -> Vec<String> {
 
 /// What nobody wants, though grants have expired and graces are over.
 fn unwanted_for_days(cluster: &mut Cluster) -> Vec<String> {
+    // The masters' log is as far ahead as any clock was.
     let set_clocks = |cluster: &Cluster, days| {
+        let wrong = CLOCK_WRONG_MAX + days * DAY;
         let hosts = 0..cluster.world.hosts();
-        hosts.for_each(|host| cluster.world.set_clock(host, days * DAY));
+        hosts.for_each(|host| cluster.world.set_clock(host, wrong));
     };
-    set_clocks(cluster, YEARS + 2);
+    set_clocks(cluster, 2);
     // A data node reports what it has, and the masters give up what is not wanted.
-    run_until(cluster, PATIENCE, |c| {
+    look_until(cluster, |c| {
         map(c).is_some_and(|map| {
             let unwanted = unwanted(c, &map);
             unwanted.iter().all(|u| map.given_up.contains(&(u.1, u.2)))
         })
     });
-    set_clocks(cluster, YEARS + 4);
-    let mut left = Vec::new();
-    run_until(cluster, PATIENCE, |c| {
-        let map = map(c);
-        left = map.map_or_else(Vec::new, |map| unwanted(c, &map));
-        left.is_empty()
+    set_clocks(cluster, 4);
+    let mut left = None;
+    look_until(cluster, |c| {
+        left = map(c).map(|map| unwanted(c, &map));
+        left.as_ref().is_some_and(Vec::is_empty)
     });
+    let Some(left) = left else {
+        return vec!["D5: nobody leads when days have passed".to_owned()];
+    };
     let mut nodes: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, chunk, _) in left {
         nodes.entry(name).or_default().push(chunk.to_string());
@@ -196,7 +190,7 @@ fn unwanted_for_days(cluster: &mut Cluster) -> Vec<String> {
 
 /// Has every corrupt replica looked at, and waits until it is mended.
 fn point_out_rot(cluster: &mut Cluster) {
-    run_until(cluster, PATIENCE, |cluster| {
+    look_until(cluster, |cluster| {
         let Some((leader, map)) = cluster.leader().zip(map(cluster)) else {
             return false;
         };
@@ -204,7 +198,7 @@ fn point_out_rot(cluster: &mut Cluster) {
             return false;
         };
         let mut doubts = 0;
-        for (_, holdings) in all(cluster) {
+        for holdings in all(cluster).into_values().flatten() {
             for (chunk, _) in holdings.lacking(&map) {
                 doubts += 1;
                 if let Some(node) = holdings.node {
@@ -221,10 +215,21 @@ fn lacking(cluster: &mut Cluster) -> Vec<String> {
     let Some(map) = map(cluster) else {
         return vec!["P1: nobody leads".to_owned()];
     };
-    let mut found = Vec::new();
+    let (mut found, mut nodes) = (Vec::new(), BTreeSet::new());
     for (name, holdings) in all(cluster) {
-        let lacking = holdings.lacking(&map).into_iter();
-        found.extend(lacking.map(|(chunk, why)| format!("D4: {name} has {chunk} no more: {why}")));
+        match holdings {
+            Ok(holdings) => {
+                nodes.extend(holdings.node);
+                let lacking = holdings.lacking(&map).into_iter();
+                let lacking = lacking.map(|(c, why)| format!("D4: {name} has {c} no more: {why}"));
+                found.extend(lacking);
+            }
+            Err(why) => found.push(format!("D4: the disk of {name} cannot be read: {why}")),
+        }
+    }
+    for (id, chunk) in &map.chunks {
+        let gone = chunk.replicas.iter().find(|node| !nodes.contains(node));
+        found.extend(gone.map(|node| format!("D4: {id} is meant to be on {node}, who is gone")));
     }
     found
 }
@@ -233,39 +238,32 @@ fn lacking(cluster: &mut Cluster) -> Vec<String> {
 fn unwanted(cluster: &mut Cluster, map: &ChunkMap) -> Vec<(String, ChunkId, NodeId)> {
     let mut found = Vec::new();
     for (name, holdings) in all(cluster) {
-        let Some(node) = holdings.node else {
-            continue;
-        };
-        let unwanted = holdings.unwanted(map).into_iter();
-        found.extend(unwanted.map(|chunk| (name.clone(), chunk, node)));
+        if let Ok(holdings) = holdings
+            && let Some(node) = holdings.node
+        {
+            let unwanted = holdings.unwanted(map).into_iter();
+            found.extend(unwanted.map(|chunk| (name.clone(), chunk, node)));
+        }
     }
     found
 }
 
-fn run_until(
-    cluster: &mut Cluster,
-    limit: Duration,
-    mut done: impl FnMut(&mut Cluster) -> bool,
-) -> bool {
-    let end = cluster.world.now() + limit;
-    while cluster.world.now() < end {
-        if done(cluster) {
-            return true;
-        }
-        let next = cluster.world.now() + LOOK;
-        cluster.run_until(LOOK * 2, |c| c.world.now() >= next);
+/// Looks now and then, until all is as it should be or patience ends.
+fn look_until(cluster: &mut Cluster, mut done: impl FnMut(&mut Cluster) -> bool) {
+    let end = cluster.world.now() + PATIENCE;
+    while cluster.world.now() < end && !done(cluster) {
+        cluster.run_for(LOOK);
     }
-    false
 }
 
 /// What all data nodes have, by name.
-fn all(cluster: &mut Cluster) -> Vec<(String, Holdings)> {
-    let mut all = Vec::new();
+fn all(cluster: &mut Cluster) -> BTreeMap<String, Result<Holdings, String>> {
+    let mut all = BTreeMap::new();
     for index in cluster.of(Role::DataNode) {
         let host = cluster.servers[index].host;
         let copy = cluster.world.disk(host).copy();
         let name = cluster.world.name(host).to_owned();
-        all.extend(read(cluster, &copy).map(|holdings| (name, holdings)));
+        all.insert(name, read(cluster, &copy));
     }
     all
 }
@@ -276,13 +274,13 @@ fn map(cluster: &Cluster) -> Option<ChunkMap> {
     master.chunk_map().ok()
 }
 
-fn read(cluster: &Cluster, disk: &MemoryDisk) -> Option<Holdings> {
+fn read(cluster: &Cluster, disk: &MemoryDisk) -> Result<Holdings, String> {
     cluster.world.log_as("audit");
     let config = cluster.store_config();
     let env: Env = test_env(0, disk);
     let mut runtime = Builder::new_current_thread();
-    let runtime = runtime.enable_time().start_paused(true).build().ok()?;
+    let runtime = runtime.enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime without input and output");
     let read = runtime.block_on(Holdings::read(config, env));
-    read.map_err(|error| tracing::info!(%error, "no audit"))
-        .ok()
+    read.map_err(|error| error.to_string())
 }

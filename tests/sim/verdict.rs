@@ -9,21 +9,22 @@ const RECOVERY: Duration = Duration::from_secs(180);
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What is wrong with a cluster that was healed.
-pub(super) fn judge(cluster: &mut Cluster) -> Vec<String> {
-    let end = cluster.world.now() + RECOVERY;
+/// What is wrong with a cluster that was healed, and how long it took until all was well.
+pub(super) fn judge(cluster: &mut Cluster) -> (Vec<String>, Duration) {
+    let begin = cluster.world.now();
+    let end = begin + RECOVERY;
     let mut ailments = vec!["nobody looked".to_owned()];
     while !ailments.is_empty() && cluster.world.now() < end {
-        let next = cluster.world.now() + LOOK;
-        cluster.run_until(LOOK * 2, |c| c.world.now() >= next);
+        cluster.run_for(LOOK);
         ailments = find_ailments(cluster);
     }
+    let settled = cluster.world.now() - begin;
     let mut found: Vec<String> = ailments
         .into_iter()
         .map(|ailment| format!("P1: after {RECOVERY:?} still: {ailment}"))
         .collect();
     found.extend(check_invariants(cluster));
-    found
+    (found, settled)
 }
 
 /// What is not as it should be.
@@ -74,7 +75,7 @@ pub(super) fn unhealthy(cluster: &mut Cluster, leader: usize) -> Vec<String> {
 }
 
 /// The invariants of the metadata, on every master.
-pub(super) fn check_invariants(cluster: &mut Cluster) -> Vec<String> {
+fn check_invariants(cluster: &mut Cluster) -> Vec<String> {
     let mut found = Vec::new();
     for index in cluster.of(Role::Master) {
         let host = cluster.servers[index].host;

@@ -27,6 +27,9 @@ pub(crate) const DATA_NODES: usize = 4;
 /// not quite the same in every run, so nothing may depend on it.
 const WINDOWS: [usize; 2] = [64 << 20, 128 << 10];
 
+/// How long a process may take to find out that its disk has failed.
+const FINDS_OUT_WITHIN: Duration = Duration::from_secs(10);
+
 /// What a server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -52,6 +55,8 @@ pub(crate) struct Server {
     pub(crate) new: bool,
     /// Bits flipped in its files: it may find that out at any time, and refuse to go on.
     pub(crate) rotten: bool,
+    /// Its disk failed, or was full, until then: it may have stopped for that.
+    pub(crate) harmed_until: Duration,
     /// It cannot open files, and may say so.
     pub(crate) starved: bool,
     /// It founds the cluster.
@@ -98,6 +103,7 @@ impl Cluster {
                 wanted: index < MASTERS,
                 new: true,
                 rotten: false,
+                harmed_until: Duration::ZERO,
                 starved: false,
                 founds: index == 0,
                 address: format!("{name}:7400"),
@@ -115,6 +121,7 @@ impl Cluster {
                 wanted: true,
                 new: true,
                 rotten: false,
+                harmed_until: Duration::ZERO,
                 starved: false,
                 founds: false,
                 address: format!("{name}:7400"),
@@ -164,6 +171,11 @@ impl Cluster {
             }
             self.step();
         }
+    }
+
+    /// Lets so much time pass.
+    pub(crate) fn run_for(&mut self, long: Duration) {
+        self.run_until(long, |_| false);
     }
 
     /// Runs a task on a host that runs, to its end; none if that does not come within `limit`.
@@ -225,15 +237,43 @@ impl Cluster {
         self.wipe(index);
     }
 
-    /// A process found that it must not go on. Faults of disks are reasons; to differ from the
-    /// others is none, unless bits flipped.
+    /// A process found that it must not go on. That its disk failed is a reason, and that it was
+    /// removed from the group; nothing else is.
     fn failed(&mut self, index: usize, why: &str) {
         let server = &mut self.servers[index];
         // It had started.
         server.refusals = 0;
-        if why.contains("differ") && !server.rotten {
+        let harmed = server.rotten || self.world.now() < server.harmed_until + FINDS_OUT_WITHIN;
+        if !harmed && !why.contains("removed from the group") {
             let name = self.world.name(server.host).to_owned();
-            self.wrong.push(format!("M4: {name} stopped: {why}"));
+            let promise = if why.contains("differ") { "M4" } else { "P1" };
+            self.wrong.push(format!("{promise}: {name} stopped: {why}"));
+        }
+    }
+
+    /// Has whoever may be rotten start again, to find out what it can: some of what a process
+    /// needs to start is read only then.
+    pub(crate) fn restart_rotten(&mut self) {
+        let all = 0..self.servers.len();
+        let rotten: Vec<usize> = all.filter(|index| self.servers[*index].rotten).collect();
+        for index in rotten {
+            self.crash(index, Crash::Kill, Duration::from_millis(100));
+            // Until it is back, or has got an empty disk and its old self is dead.
+            self.run_for(FINDS_OUT_WITHIN);
+        }
+    }
+
+    /// Takes down that the disk of a server fails from now on, until `healed` is called.
+    pub(crate) fn harm(&mut self, index: usize) {
+        self.servers[index].harmed_until = Duration::MAX - FINDS_OUT_WITHIN;
+    }
+
+    /// Its disk does what it should.
+    pub(crate) fn healed(&mut self, host: HostId) {
+        let now = self.world.now();
+        let server = self.servers.iter_mut().find(|server| server.host == host);
+        if let Some(server) = server {
+            server.harmed_until = now;
         }
     }
 
@@ -285,6 +325,12 @@ impl Cluster {
         if self.world.is_running(server.host) {
             self.world.crash(server.host, how);
         }
+    }
+
+    /// Lets the process of a server run again, unless the server is gone for good.
+    pub(crate) fn want(&mut self, index: usize) {
+        let server = &mut self.servers[index];
+        server.wanted = server.present;
     }
 
     /// Addresses of all masters.

@@ -21,6 +21,8 @@ pub(crate) struct Taste {
     log_kept: u64,
     durable: Duration,
     segment: u64,
+    /// Of clients. Mostly long: an operation of which nobody knows costs the judges much.
+    patience: Duration,
 }
 
 impl Taste {
@@ -31,6 +33,7 @@ impl Taste {
             log_kept: [8, 8, 60, 500][random.below(4) as usize],
             durable: Duration::from_millis([50, 500, 3000][random.below(3) as usize]),
             segment: [4, 16, 64, 256][random.below(4) as usize] * KIB,
+            patience: Duration::from_secs([3, 10, 30, 30][random.below(4) as usize]),
         }
     }
 
@@ -81,8 +84,7 @@ impl Taste {
     /// Settings of a client.
     pub(crate) fn client(&self, masters: Vec<String>) -> ClientConfig {
         let mut config = ClientConfig::new(masters);
-        // Long: an operation of which nobody knows costs the judges much.
-        config.deadlines.operation = Duration::from_secs(30);
+        config.deadlines.operation = self.patience;
         config.budgets.write_bytes = 4 << 20;
         config.budgets.read_bytes = 4 << 20;
         config

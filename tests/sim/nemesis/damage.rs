@@ -10,6 +10,9 @@ use super::super::world::Crash;
 use super::processes::running;
 use super::{Heal, Nemesis, Pick};
 
+/// How far a wall clock is wrong at most, in milliseconds.
+pub(crate) const CLOCK_WRONG_MAX: i64 = 400 * 86_400_000;
+
 /// The size of a disk.
 pub(super) const CAPACITY: u64 = 1 << 30;
 
@@ -20,8 +23,7 @@ impl Nemesis {
         // Always the same, because rot is found when it is read, which may be much later.
         let master = masters.get(self.victim as usize % MASTERS).copied()?;
         let index = self.choose_victim([master], pick, cluster)?;
-        cluster.servers[index].rotten = true;
-        let disk = cluster.world.disk(cluster.servers[index].host);
+        let disk = cluster.world.disk(cluster.servers[index].host).clone();
         let files = disk.files("/");
         let flips = [1, 8, 64][pick.below(3)];
         for _ in 0..flips {
@@ -38,12 +40,16 @@ impl Nemesis {
             };
             let mask = 1 << pick.below(8);
             tracing::info!(?path, offset, "a bit flips");
+            cluster.servers[index].rotten = true;
             // What is durable may be shorter.
             disk.damage(path, |bytes| {
                 if let Some(byte) = bytes.get_mut(offset) {
                     *byte ^= mask;
                 }
             });
+        }
+        if !cluster.servers[index].rotten {
+            return None;
         }
         if pick.below(2) == 0 {
             // What it has in memory is right; what it reads when it starts is not.
@@ -102,7 +108,7 @@ fn all_is_well(cluster: &mut Cluster) -> bool {
     let (Some(most), Some(least)) = (most, least) else {
         return false;
     };
-    let caught_up = states.len() == cluster.of(Role::Master).len() && most - least < 20;
+    let caught_up = states.len() == cluster.of(Role::Master).len() && most == least;
     whole && caught_up && verdict::unhealthy(cluster, leader).is_empty()
 }
 
@@ -110,6 +116,9 @@ fn all_is_well(cluster: &mut Cluster) -> bool {
 pub(super) fn trouble(kind: FaultKind, pick: &Pick, cluster: &mut Cluster) -> Option<Heal> {
     let index = pick.one(&running(cluster))?;
     let host = cluster.servers[index].host;
+    if kind != FaultKind::SlowDisk {
+        cluster.harm(index);
+    }
     let disk = cluster.world.disk(host);
     match kind {
         FaultKind::SlowDisk => {
@@ -143,7 +152,7 @@ pub(super) fn trouble(kind: FaultKind, pick: &Pick, cluster: &mut Cluster) -> Op
 pub(super) fn clock_jump(pick: &Pick, cluster: &mut Cluster) -> Option<Heal> {
     let index = pick.one(&running(cluster))?;
     let host = cluster.servers[index].host;
-    let far = [500, 10_000, 3_600_000, 400 * 86_400_000][pick.below(4)];
+    let far = [500, 10_000, 3_600_000, CLOCK_WRONG_MAX][pick.below(4)];
     let offset = if pick.below(2) == 0 { far } else { -far };
     cluster.world.set_clock(host, offset);
     Some(Heal::Clock(host))

@@ -53,7 +53,9 @@ impl Nemesis {
             }
             FaultKind::Bridge => {
                 let (left, right) = (&servers[..middle], &servers[middle + 1..]);
-                self.quorum_cuts += u64::from(cuts_a_quorum(left, right, cluster));
+                // Whoever is the bridge is on both sides.
+                let with_bridge = (&servers[..=middle], &servers[middle..]);
+                self.quorum_cuts += u64::from(cuts_a_quorum(with_bridge.0, with_bridge.1, cluster));
                 Cluster::links(left, right)
             }
             FaultKind::Ring => ring(&servers),
@@ -103,6 +105,9 @@ fn cuts_a_quorum(left: &[HostId], right: &[HostId], cluster: &Cluster) -> bool {
         return masters(left).max(masters(right)) <= MASTERS / 2;
     };
     let leader = cluster.servers[leader].host;
+    if left.contains(&leader) && right.contains(&leader) {
+        return false;
+    }
     let own = if left.contains(&leader) { left } else { right };
     masters(own) <= MASTERS / 2
 }

@@ -19,6 +19,7 @@ use dfs_evidence::history::{Actor, Op, Recorder};
 use super::cluster::{Cluster, Role};
 use super::net::{HostId, Link};
 use super::world::Crash;
+pub(super) use damage::CLOCK_WRONG_MAX;
 use quorum::HarmedQuorum;
 
 /// How a fault is undone.
@@ -61,7 +62,7 @@ struct Active {
 pub(super) struct Nemesis {
     recorder: Recorder,
     active: Vec<Active>,
-    counts: BTreeMap<String, u64>,
+    counts: BTreeMap<FaultKind, u64>,
     carried_out: Vec<u32>,
     crashed_clients: Vec<usize>,
     /// A master that is asked out of the group, and whether it is out or cannot be.
@@ -159,7 +160,7 @@ impl Nemesis {
     }
 
     /// How many faults of each kind were carried out.
-    pub(super) fn counts(&self) -> BTreeMap<String, u64> {
+    pub(super) fn counts(&self) -> BTreeMap<FaultKind, u64> {
         self.counts.clone()
     }
 
@@ -177,7 +178,7 @@ impl Nemesis {
         let pending = self.recorder.invoke(Actor::Nemesis, Op::Fault(fault));
         pending.info("it has begun");
         tracing::info!(?fault, "a fault begins");
-        *self.counts.entry(fault.kind.to_string()).or_default() += 1;
+        *self.counts.entry(fault.kind).or_default() += 1;
         self.carried_out.push(fault.id);
         let until = cluster.world.now() + fault.lasts.max(longer);
         self.active.push(Active { fault, until, heal });
@@ -207,7 +208,7 @@ impl Nemesis {
             | FaultKind::PowerOne
             | FaultKind::PowerAll => now(self.kill(fault, pick, cluster)?),
             FaultKind::PauseLeader | FaultKind::PauseNode => {
-                now(processes::pause(fault.kind, pick, cluster)?)
+                processes::pause(fault.kind, pick, cluster)
             }
             FaultKind::IsolateLeader
             | FaultKind::Halves
@@ -256,13 +257,6 @@ impl Nemesis {
         processes::see_off(&mut self.leaving, cluster);
     }
 
-    /// Undoes everything.
-    pub(super) fn heal_everything(&mut self, cluster: &mut Cluster) {
-        for active in std::mem::take(&mut self.active) {
-            self.heal(active, cluster);
-        }
-    }
-
     fn heal(&mut self, active: Active, cluster: &mut Cluster) {
         tracing::info!(fault = ?active.fault, "a fault is healed");
         match active.heal {
@@ -270,7 +264,7 @@ impl Nemesis {
             Heal::Nothing | Heal::Rolling(_) => {}
             Heal::Run(servers) => {
                 for index in servers {
-                    cluster.servers[index].wanted = true;
+                    cluster.want(index);
                 }
             }
             Heal::Resume(index) => {
@@ -286,16 +280,22 @@ impl Nemesis {
                 disk.fail_syncs(0);
                 disk.fail_directory_syncs(0);
                 disk.fail_writes(0);
+                cluster.healed(host);
                 // What the failed sync lost is seen only when memory no longer has it.
                 cluster.crash(index, Crash::Power, Duration::from_millis(100));
             }
             Heal::Handles(index) => {
                 let server = &mut cluster.servers[index];
                 server.starved = false;
-                cluster.world.disk(server.host).be_short_of_handles(false);
+                let host = server.host;
+                cluster.world.disk(host).be_short_of_handles(false);
+                cluster.healed(host);
             }
             Heal::Quorum(mut case) => case.end(cluster),
-            Heal::Room(host) => cluster.world.disk(host).set_capacity(damage::CAPACITY),
+            Heal::Room(host) => {
+                cluster.world.disk(host).set_capacity(damage::CAPACITY);
+                cluster.healed(host);
+            }
             Heal::Clock(host) => cluster.world.set_clock(host, 0),
         }
         let healed = self

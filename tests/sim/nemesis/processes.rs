@@ -12,6 +12,9 @@ use super::{Heal, Nemesis, Pick};
 /// How long a process that was killed stays away, whatever the fault says; `wanted` says more.
 const DOWN: Duration = Duration::from_millis(100);
 
+/// How long a process stands still at least: longer than it takes to elect another leader.
+const PAUSE_MIN: Duration = Duration::from_millis(1500);
+
 /// How long a crash waits for something to be in the middle of.
 const MIDDLE: Duration = Duration::from_millis(50);
 
@@ -40,7 +43,8 @@ impl Nemesis {
             FaultKind::PowerOne | FaultKind::PowerAll => Crash::Power,
             _ => Crash::Kill,
         };
-        crash_in_the_middle(&servers, how, pick, cluster);
+        let together = matches!(fault.kind, FaultKind::KillAll | FaultKind::PowerAll);
+        crash_in_the_middle(&servers, how, together, pick, cluster);
         if fault.kind == FaultKind::KillLeader && pick.below(3) == 0 {
             // Back before anyone else can lead.
             for index in &servers {
@@ -53,8 +57,14 @@ impl Nemesis {
 }
 
 /// Crashes servers, most of them in the middle of what they do to their disks, as soon as they do
-/// something: between two jobs there is nothing to tear.
-fn crash_in_the_middle(servers: &[usize], how: Crash, pick: &Pick, cluster: &mut Cluster) {
+/// something: between two jobs there is nothing to tear. Together: as soon as one of them does.
+fn crash_in_the_middle(
+    servers: &[usize],
+    how: Crash,
+    together: bool,
+    pick: &Pick,
+    cluster: &mut Cluster,
+) {
     let mut left = servers.to_vec();
     for index in servers {
         cluster.servers[*index].wanted = false;
@@ -70,8 +80,10 @@ fn crash_in_the_middle(servers: &[usize], how: Crash, pick: &Pick, cluster: &mut
             let host = cluster.servers[index].host;
             over || cluster.world.disk(host).is_off()
         };
-        let (off, on): (Vec<_>, Vec<_>) =
-            left.into_iter().partition(|index| is_off(cluster, *index));
+        let all_off = together && left.iter().any(|index| is_off(cluster, *index));
+        let (off, on): (Vec<_>, Vec<_>) = left
+            .into_iter()
+            .partition(|index| all_off || is_off(cluster, *index));
         for index in off {
             cluster.crash(index, how, DOWN);
         }
@@ -82,7 +94,11 @@ fn crash_in_the_middle(servers: &[usize], how: Crash, pick: &Pick, cluster: &mut
     }
 }
 
-pub(super) fn pause(kind: FaultKind, pick: &Pick, cluster: &mut Cluster) -> Option<Heal> {
+pub(super) fn pause(
+    kind: FaultKind,
+    pick: &Pick,
+    cluster: &mut Cluster,
+) -> Option<(Heal, Duration)> {
     let leader = cluster.leader();
     let index = match kind {
         FaultKind::PauseLeader => leader?,
@@ -94,7 +110,7 @@ pub(super) fn pause(kind: FaultKind, pick: &Pick, cluster: &mut Cluster) -> Opti
     };
     let host = cluster.servers[index].host;
     cluster.world.pause(host, true);
-    Some(Heal::Resume(index))
+    Some((Heal::Resume(index), PAUSE_MIN))
 }
 
 /// The master that waits joins, without a vote until one is free, and is asked out later.

@@ -106,6 +106,7 @@ impl Nemesis {
         let links = Cluster::links(&[host(behind)], &[host(leader), host(harmed)]);
         cluster.world.net.cut(&links);
         if harm == Harm::FailedSync {
+            cluster.harm(harmed);
             disk(harmed, cluster).fail_syncs(1 + pick.below(2) as u64);
         }
         let case = HarmedQuorum {
@@ -153,6 +154,7 @@ impl HarmedQuorum {
         self.links.clear();
         let disk = disk(self.harmed, cluster).clone();
         disk.fail_syncs(0);
+        cluster.healed(cluster.servers[self.harmed].host);
         let mut how = Crash::Power;
         let more = !changes(&self.log, &log(&disk)).is_empty();
         if self.harm == Harm::Rot
@@ -187,7 +189,7 @@ impl HarmedQuorum {
             return;
         }
         self.stage = Stage::Over;
-        cluster.servers[self.leader].wanted = true;
+        cluster.want(self.leader);
         cluster.world.pause(self.host(cluster), false);
         cluster.world.net.heal(&self.links);
         disk(self.harmed, cluster).fail_syncs(0);
