@@ -19,8 +19,10 @@ fn said(output: &Output) -> String {
 #[test]
 fn a_cluster_that_loses_its_leader_keeps_its_promises() {
     let faults = "--kinds=kill-leader,pause-leader";
-    let output = sim(&["run", "1", "--length=6", faults]);
+    let output = sim(&["run", "1", "--length=10", faults, "--json"]);
     assert!(output.status.success(), "{}", said(&output));
+    let outcome: serde_json::Value = serde_json::from_str(&said(&output)).unwrap();
+    assert!(outcome["leaders_killed"].as_u64() > Some(0), "{outcome}");
 }
 
 // Without it tokio draws from the machine.
