@@ -168,9 +168,10 @@ impl Outcome {
         !others.any(|other| other.began < end && other.healed > begin)
     }
 
-    /// Whether an operation succeeded after this time.
-    pub(super) fn succeeded_after(&self, time: u64) -> bool {
-        self.successes().any(|success| success > time)
+    /// Whether a client changed anything after this time.
+    pub(super) fn changed_after(&self, time: u64) -> bool {
+        let mut after = self.history.iter().filter(|event| event.time > time);
+        after.any(|event| event.kind == Kind::Ok && event.op.changes())
     }
 
     fn ends(&self) -> impl Iterator<Item = (u64, Kind)> {
@@ -291,6 +292,16 @@ mod tests {
             ..kill(14)
         });
         assert_eq!(outcome.stalls(FaultKind::KillLeader), []);
+    }
+
+    #[test]
+    fn that_something_was_looked_at_is_no_change() {
+        let mut outcome = outcome(&[1, 2, 7], &[(0, true)]);
+        let path = || "/a".to_owned();
+        outcome.history[1].op = Op::Mkdir { path: path() };
+        outcome.history[2].op = Op::Stat { path: path() };
+        assert!(outcome.changed_after(SECOND));
+        assert!(!outcome.changed_after(2 * SECOND));
     }
 
     #[test]
