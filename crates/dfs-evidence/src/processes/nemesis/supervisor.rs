@@ -17,8 +17,6 @@ pub(super) struct Watched {
     excuses: BTreeSet<&'static str>,
     /// Until when they still count, once healed.
     excused_until: Option<Instant>,
-    /// Its files were tampered with: it may refuse to run on them.
-    pub(super) is_rotten: bool,
     /// Deaths since it was ready.
     pub(super) deaths: u32,
     died: Option<Instant>,
@@ -32,7 +30,7 @@ impl Watched {
     /// Whether a fault may be why it dies now.
     pub(super) fn is_excused(&self) -> bool {
         let is_late = self.excused_until.is_some_and(|t| Instant::now() < t);
-        self.is_rotten || is_late || !self.excuses.is_empty()
+        is_late || !self.excuses.is_empty()
     }
 }
 
@@ -55,7 +53,6 @@ impl Nemesis {
             | FaultKind::HandleLimit => {
                 watched.excuses.insert(kind.name());
             }
-            FaultKind::BitRot => watched.is_rotten = true,
             _ => {}
         }
     }
@@ -108,15 +105,14 @@ impl Nemesis {
     /// because its files are rotten loses them.
     pub(super) async fn start_if_free(&mut self, place: usize) -> Result<()> {
         let watched = self.watched.entry(place).or_default();
-        let must_be_wiped = watched.is_rotten && watched.deaths >= ROTTEN_STARTS_MAX;
         let node = self.cluster.node(place)?;
+        let must_be_wiped = node.is_rotten && watched.deaths >= ROTTEN_STARTS_MAX;
         if node.runs() || !node.down.is_empty() {
             return Ok(());
         }
         if must_be_wiped {
             node.wipe().await?;
-            let watched = self.watched.entry(place).or_default();
-            (watched.is_rotten, watched.deaths) = (false, 0);
+            watched.deaths = 0;
         }
         self.cluster.start(place).await
     }
@@ -125,8 +121,9 @@ impl Nemesis {
         let watched = self.watched.entry(place).or_default();
         watched.deaths += 1;
         watched.died = Some(Instant::now());
-        let is_excused = watched.is_excused();
         let node = self.cluster.node(place)?;
+        // Rotten files may be none to run on.
+        let is_excused = watched.is_excused() || node.is_rotten;
         let log = std::fs::read_to_string(&node.log).unwrap_or_default();
         let name = node.name.clone();
         if let Some(panic) = panics(&log).last() {
