@@ -88,11 +88,11 @@ impl Nemesis {
 
     /// A master that was removed has stopped, and this is its log.
     pub(super) async fn replace_removed(&mut self, place: usize, log: &str) -> Result<()> {
+        let may_say_else = self.is_excused(place)?;
         let node = self.cluster.node(place)?;
-        let (name, is_rotten) = (node.name.clone(), node.is_rotten);
+        let name = node.name.clone();
         node.wipe().await?;
         let watched = self.watched.entry(place).or_default();
-        let may_say_else = watched.is_excused() || is_rotten;
         watched.deaths = 0;
         let before = usize::try_from(watched.removed_at).unwrap_or_default();
         let mut since = log.get(before..).unwrap_or(log).lines();

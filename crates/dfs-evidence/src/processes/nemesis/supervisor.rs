@@ -26,14 +26,6 @@ pub(super) struct Watched {
     pub(super) removed_at: u64,
 }
 
-impl Watched {
-    /// Whether a fault may be why it dies now.
-    pub(super) fn is_excused(&self) -> bool {
-        let is_late = self.excused_until.is_some_and(|t| Instant::now() < t);
-        is_late || !self.excuses.is_empty()
-    }
-}
-
 /// A dead process is started again after this.
 const RESTART_AFTER: Duration = Duration::from_millis(300);
 /// A rotten node that does not start so many times loses its files.
@@ -55,6 +47,14 @@ impl Nemesis {
             }
             _ => {}
         }
+    }
+
+    /// Whether a fault may be why it dies now. Rotten files may be none to run on.
+    pub(super) fn is_excused(&mut self, place: usize) -> Result<bool> {
+        let watched = self.watched.entry(place).or_default();
+        let is_late = watched.excused_until.is_some_and(|t| Instant::now() < t);
+        let is_attacked = is_late || !watched.excuses.is_empty();
+        Ok(is_attacked || self.cluster.node(place)?.is_rotten)
     }
 
     /// The fault is healed; what it did may show a little later.
@@ -118,12 +118,11 @@ impl Nemesis {
     }
 
     async fn bury(&mut self, place: usize, status: &str) -> Result<()> {
+        let is_excused = self.is_excused(place)?;
         let watched = self.watched.entry(place).or_default();
         watched.deaths += 1;
         watched.died = Some(Instant::now());
         let node = self.cluster.node(place)?;
-        // Rotten files may be none to run on.
-        let is_excused = watched.is_excused() || node.is_rotten;
         let log = std::fs::read_to_string(&node.log).unwrap_or_default();
         let name = node.name.clone();
         if let Some(panic) = panics(&log).last() {
