@@ -23,7 +23,16 @@ use crate::model::Seen;
 pub fn of_all(history: &[Event]) -> Vec<String> {
     let mut found = unexplained(history);
     match operations(history, |_| true) {
-        Ok(operations) => found.extend(identity::complaints(&operations)),
+        Ok(operations) => {
+            found.extend(identity::complaints(&operations));
+            // One history is behind all directories.
+            let contradictions = certificate::contradictions(&operations).into_iter();
+            found.extend(
+                contradictions
+                    .take(SHOWN_MAX)
+                    .map(|what| format!("M1: {what}")),
+            );
+        }
         Err(why) => found.push(format!("M6: unknown: the history is unsound: {why}")),
     }
     found
