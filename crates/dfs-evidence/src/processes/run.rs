@@ -111,7 +111,7 @@ pub async fn run(config: &Config) -> Result<Outcome> {
     let began = now();
     let clock = move || now() - began;
     let told = || Duration::from_millis(clock() / 1_000_000);
-    let file = File::create(config.directory.join("nemesis.jsonl"))?;
+    let file = File::create_new(config.directory.join("nemesis.jsonl"))?;
     let recorder = Recorder::with_sink(clock, file);
     let mut nemesis = prepare(config, began, recorder.clone()).await?;
     (config.tell)(format!("all well after {:.1?}", told()));
