@@ -21,12 +21,15 @@ use std::time::Duration;
 use arguments::Arguments;
 use clap::Parser;
 use dfs_evidence::processes::{Config, Outcome, clients, run, schedule, world};
+use dfs_evidence::report::quantile;
 use dfs_tests::commit;
 use summary::{Stalls, Summary, Verdict};
 use tell::tell;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
+/// In a soak of this length there must be enough stalls to be judged.
+const LONG: Duration = Duration::from_secs(60 * 60);
 /// How a run ends that proves nothing.
 const REJECTED: u8 = 3;
 
@@ -34,7 +37,11 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let done = match arguments.first().and_then(|first| first.to_str()) {
         Some(clients::CLIENT) => be_a_client(&arguments),
-        _ if is_for_others(&arguments) => Ok(ExitCode::SUCCESS),
+        Some("--list") => Ok(ExitCode::SUCCESS),
+        _ if is_for_others(&arguments) => {
+            tell("skipped: these arguments are for other tests");
+            Ok(ExitCode::SUCCESS)
+        }
         _ if world::is_inside() => inside(&Arguments::parse()),
         _ => outside(&Arguments::parse(), &arguments),
     };
@@ -44,12 +51,12 @@ fn main() -> ExitCode {
     })
 }
 
-/// Whether these are a filter for other tests, or a question of the test runner.
+/// Whether these are a filter for other tests, or options of their runner.
 fn is_for_others(arguments: &[OsString]) -> bool {
     let first = arguments.first().and_then(|first| first.to_str());
     first.is_some_and(|first| {
         let is_filter = !first.starts_with('-') && !"chaos".contains(first);
-        is_filter || ["--list", "--exact", "--nocapture", "--ignored"].contains(&first)
+        is_filter || ["--exact", "--nocapture", "--ignored"].contains(&first)
     })
 }
 
@@ -96,7 +103,11 @@ fn outside(arguments: &Arguments, given: &[OsString]) -> Result<ExitCode> {
     tell(&format!("in all: {total}"));
     if arguments.minutes.is_some() {
         tell(&total.matrix.to_string());
-        good &= judge_stalls(&total);
+        good &= judge_stalls(&total, minutes);
+        if total.runs() == 0 {
+            tell("no run proves anything");
+            good = false;
+        }
     }
     if let Some(file) = &arguments.record {
         total.append(file)?;
@@ -109,14 +120,17 @@ fn outside(arguments: &Arguments, given: &[OsString]) -> Result<ExitCode> {
 
 /// Tells whether killed leaders stalled clients for too long in a soak. A single run has too few
 /// of them, and a daemon that was built for debugging is too slow, to be judged so.
-fn judge_stalls(total: &Summary) -> bool {
+fn judge_stalls(total: &Summary, length: Duration) -> bool {
     let (least, limit) = (Stalls::JUDGED_MIN, Stalls::LIMIT_MS);
     let (verdict, good) = match total.stalls_are_judged() {
         None => (
             "not judged: this daemon is built for debugging".to_owned(),
             true,
         ),
-        Some(Verdict::TooFew) => (format!("not judged: fewer than {least}"), true),
+        Some(Verdict::TooFew) => {
+            let is_short = length < LONG;
+            (format!("not judged: fewer than {least}"), is_short)
+        }
         Some(Verdict::Good) => (format!("good: p99 is below {limit} ms"), true),
         Some(Verdict::TooLong) => (format!("TOO LONG: p99 must be below {limit} ms"), false),
     };
@@ -168,7 +182,7 @@ fn judge(outcome: &Outcome) -> ExitCode {
     tell(&Summary::of(outcome).to_string());
     tell(&outcome.matrix().to_string());
     let latencies = outcome.latencies();
-    let at = |percent: usize| latencies.get(latencies.len() * percent / 100).copied();
+    let at = |percent| quantile(&latencies, percent);
     let (median, slow) = (at(50).unwrap_or_default(), at(99).unwrap_or_default());
     tell(&format!("latency: median {median:.1?}, p99 {slow:.1?}"));
     let (stall, when) = outcome.longest_stall();

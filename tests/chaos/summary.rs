@@ -9,7 +9,7 @@ use std::path::Path;
 use dfs_evidence::checkers::coverage::Coverage;
 use dfs_evidence::faults::FaultKind;
 use dfs_evidence::processes::Outcome;
-use dfs_evidence::report::Matrix;
+use dfs_evidence::report::{Matrix, quantile};
 use serde::{Deserialize, Serialize};
 
 /// Of one run or several. All of it adds up: lists become longer, counts larger.
@@ -134,6 +134,11 @@ impl Summary {
         self.matrix.merge(&other.matrix);
     }
 
+    /// How many runs prove something.
+    pub(crate) fn runs(&self) -> usize {
+        self.seeds.len() - self.rejected.len()
+    }
+
     /// Whether a killed leader stalled clients for too long; only a fast daemon is judged so.
     pub(crate) fn stalls_are_judged(&self) -> Option<Verdict> {
         (self.build != "debug").then(|| self.stalls_ms.verdict())
@@ -158,7 +163,7 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let runs = self.seeds.len() - self.rejected.len();
+        let runs = self.runs();
         write!(f, "{runs} runs, {:.1} minutes", self.minutes)?;
         if !self.rejected.is_empty() {
             write!(f, ", and {:?} prove nothing", self.rejected)?;
@@ -200,8 +205,7 @@ impl Stalls {
     fn percentile(&self, percent: usize) -> Option<u64> {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
-        let rank = (sorted.len() * percent).div_ceil(100);
-        sorted.get(rank.checked_sub(1)?).copied()
+        quantile(&sorted, percent)
     }
 
     fn verdict(&self) -> Verdict {

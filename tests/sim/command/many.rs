@@ -207,7 +207,7 @@ impl Sum {
         println!("operations: {:?}", self.operations);
         println!("faults: {:?}", self.faults);
         println!(
-            "elections: {}, restarts: {}, replicas read on disks then: {}, rotten disks replaced: {}",
+            "elections: {}, restarts: {}, replicas read on disks then: {}, disks replaced: {}",
             self.elections, self.restarts, self.audited, self.replaced
         );
         println!(

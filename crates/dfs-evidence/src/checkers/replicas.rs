@@ -3,11 +3,12 @@
 //! No client is asked: the directories of data nodes that do not run, or copies of them, are read
 //! as a data node reads its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dfs_core::datanode::store::{ChunkStore, ReplicaSummary, StoreConfig, StoreError};
 use dfs_core::env::Env;
 use dfs_core::master::ChunkMap;
+use dfs_core::master::planners::Intended;
 use dfs_core::types::{ChunkId, NodeId};
 
 /// Replicas read from the index of a store at a time.
@@ -76,6 +77,11 @@ impl Holdings {
         lacking
     }
 
+    /// Whether there is a replica of this chunk here, and its bytes are wrong.
+    pub fn is_corrupt(&self, chunk: ChunkId) -> bool {
+        matches!(self.replicas.get(&chunk), Some(Err(_)))
+    }
+
     /// Replicas here that nobody wants here.
     pub fn unwanted(&self, map: &ChunkMap) -> Vec<ChunkId> {
         let wanted = |id: &ChunkId| {
@@ -87,9 +93,22 @@ impl Holdings {
     }
 }
 
+/// Chunks of which the map counts fewer replicas at these data nodes, which are all there are,
+/// than are wanted.
+pub fn too_few(map: &ChunkMap, all: &BTreeSet<NodeId>) -> Vec<String> {
+    let complaint = |(id, chunk): (&ChunkId, &Intended)| {
+        let there = chunk.replicas.iter().filter(|node| all.contains(node));
+        let (there, wanted) = (there.count(), usize::from(chunk.target.0));
+        (there < wanted).then(|| {
+            let on = &chunk.replicas;
+            format!("D6: {there} of {wanted} data nodes are to have {id}: {on:?}")
+        })
+    };
+    map.chunks.iter().filter_map(complaint).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use dfs_core::master::planners::Intended;
     use dfs_core::types::ReplicationTarget;
 
     use super::*;
@@ -146,5 +165,23 @@ mod tests {
         ]);
         let unwanted = has.unwanted(&map(&[(1, &[1, 2]), (2, &[2])]));
         assert_eq!(unwanted, [ChunkId(2), ChunkId(3)]);
+    }
+
+    #[test]
+    fn a_replica_at_a_data_node_that_is_gone_does_not_count() {
+        let map = map(&[(1, &[1, 2]), (2, &[1, 9]), (3, &[1, 2, 9])]);
+        let found = too_few(&map, &BTreeSet::from([NodeId(1), NodeId(2)]));
+        let begins = format!("D6: 1 of 2 data nodes are to have {}", ChunkId(2));
+        assert!(
+            found.len() == 1 && found[0].starts_with(&begins),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn bytes_that_are_wrong_are_told_from_those_that_are_not_there() {
+        let has = holdings(vec![(1, Ok(replica(1, 7))), (2, Err("torn".to_owned()))]);
+        let corrupt: Vec<bool> = (1..4).map(|id| has.is_corrupt(ChunkId(id))).collect();
+        assert_eq!(corrupt, [false, true, false]);
     }
 }

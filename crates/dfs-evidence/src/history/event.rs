@@ -125,6 +125,22 @@ pub enum Op {
     Heal,
 }
 
+impl Op {
+    /// Whether it changes what clients see.
+    pub fn changes(&self) -> bool {
+        let looks = matches!(
+            self,
+            Op::Stat { .. }
+                | Op::List { .. }
+                | Op::ListAll { .. }
+                | Op::Get { .. }
+                | Op::ReadBlocks { .. }
+        );
+        let is_of_run = matches!(self, Op::LastLook { .. } | Op::Fault(_) | Op::Heal);
+        !looks && !is_of_run
+    }
+}
+
 /// What an operation gave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -36,8 +36,6 @@ pub struct History {
     pub header: Option<Header>,
     /// All whole lines after it.
     pub events: Vec<Event>,
-    /// Whether the last line was cut off: the writer was killed.
-    pub cut: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -106,7 +104,6 @@ pub fn read(text: &str) -> Result<History, String> {
     let mut history = History::default();
     for (number, whole) in text.split_inclusive('\n').enumerate() {
         let Some(line) = whole.strip_suffix('\n') else {
-            history.cut = true;
             break;
         };
         let at = |error: String| format!("line {}: {error}", number + 1);

@@ -50,11 +50,6 @@ impl Operation<'_> {
         matches!(self.end, End::Ok { .. })
     }
 
-    /// Whether it may have been done, or may still be.
-    pub fn is_unknown(&self) -> bool {
-        self.end == End::Unknown
-    }
-
     /// The index of the event that ended it; none if it may be done at any later time.
     pub fn ended(&self) -> Option<u64> {
         match self.end {

@@ -4,7 +4,7 @@
 //! history survives it. Its times are of the monotonic clock, which all of them share.
 
 use std::fs::File;
-use std::io::{Error, Result};
+use std::io::{Error, ErrorKind, Result};
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -79,10 +79,10 @@ pub async fn client_main(task: &str) -> Result<()> {
         told.recv().await;
         telling.store(true, Ordering::Relaxed);
     });
-    let mut workloads = Vec::new();
+    let mut workloads: Vec<Arc<dyn Workload>> = Vec::new();
     for name in &task.workloads {
         let unknown = || Error::other(format!("no workload is called `{name}`"));
-        workloads.push(named(name).ok_or_else(unknown)?);
+        workloads.push(Arc::from(named(name).ok_or_else(unknown)?));
     }
     if task.phase == Phase::Prepare {
         let client = connect(&task).await.map_err(Error::other)?;
@@ -94,10 +94,10 @@ pub async fn client_main(task: &str) -> Result<()> {
     work(&task, &workloads, &stop).await
 }
 
-async fn work(task: &Task, workloads: &[Box<dyn Workload>], stop: &Arc<AtomicBool>) -> Result<()> {
+async fn work(task: &Task, workloads: &[Arc<dyn Workload>], stop: &Arc<AtomicBool>) -> Result<()> {
     let file = File::options()
-        .create(true)
-        .append(true)
+        .create_new(true)
+        .write(true)
         .open(&task.history)?;
     let began = task.began;
     let recorder = Recorder::with_sink(move || now() - began, file);
@@ -110,22 +110,24 @@ async fn work(task: &Task, workloads: &[Box<dyn Workload>], stop: &Arc<AtomicBoo
         };
         for nth in 0..workers {
             let number = task.incarnation * task.workers + nth;
-            let Some(client) = connect_until(task, stop).await else {
-                return Ok(());
-            };
             let seed = task.seed ^ (number << 8) ^ kind as u64;
             let random = StdRng::seed_from_u64(seed);
             let (recorder, actors) = (recorder.clone(), Arc::clone(&actors));
-            let worker = Worker::new(number, client, random, recorder, actors, Arc::clone(stop));
-            working.push(match task.phase {
-                Phase::Conclude => workload.conclude(worker),
-                _ => workload.work(worker),
-            });
+            let (task, workload) = (task.clone(), Arc::clone(workload));
+            let (stop, stopped) = (Arc::clone(stop), Arc::clone(stop));
+            let make = move |client| Worker::new(number, client, random, recorder, actors, stop);
+            working.push(tokio::spawn(async move {
+                let worker = make(connect_until(&task, &stopped).await?);
+                match task.phase {
+                    Phase::Conclude => workload.conclude(worker).await,
+                    _ => workload.work(worker).await,
+                }
+                Ok::<(), Error>(())
+            }));
         }
     }
-    let working = working.into_iter().map(tokio::spawn);
     for ended in join_all(working).await {
-        ended.map_err(|e| Error::other(format!("a worker: {e}")))?;
+        ended.map_err(|e| Error::other(format!("a worker: {e}")))??;
     }
     match recorder.failure() {
         None => Ok(()),
@@ -139,15 +141,18 @@ async fn connect(task: &Task) -> dfs_core::error::Result<Client> {
     Client::connect(config, Env::real()).await
 }
 
-/// A client, as soon as masters answer; none if it is time to stop.
-async fn connect_until(task: &Task, stop: &AtomicBool) -> Option<Client> {
-    while !stop.load(Ordering::Relaxed) {
+/// A client, as soon as masters answer. They must, when it is time to stop: all is healed then.
+async fn connect_until(task: &Task, stop: &AtomicBool) -> Result<Client> {
+    loop {
+        let is_late = stop.load(Ordering::Relaxed);
         match connect(task).await {
-            Ok(client) => return Some(client),
+            Ok(client) => return Ok(client),
+            Err(error) if is_late => {
+                return Err(Error::other(format!("no master answers: {error}")));
+            }
             Err(_) => sleep(Duration::from_millis(100)).await,
         }
     }
-    None
 }
 
 /// What client processes run.
@@ -265,8 +270,11 @@ impl Clients {
         let mut histories = Vec::new();
         for incarnation in 0..self.incarnations {
             let name = format!("client-{incarnation:03}.jsonl");
-            let Ok(text) = std::fs::read_to_string(self.work.directory.join(&name)) else {
-                continue;
+            let text = match std::fs::read_to_string(self.work.directory.join(&name)) {
+                Ok(text) => text,
+                // It was killed before it could write anything down, or had nothing to.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(Error::other(format!("{name}: {error}"))),
             };
             let history = read(&text).map_err(|e| Error::other(format!("{name}: {e}")))?;
             histories.push(history.events);

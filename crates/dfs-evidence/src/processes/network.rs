@@ -135,7 +135,7 @@ impl Network {
         let mut script = String::new();
         set(&mut script, "bridge dfs cut", cut.iter());
         set(&mut script, "netdev dfs bad", qualities.keys());
-        self.switch.set(qualities);
+        self.switch.set(qualities)?;
         tool::run_with(&["nft", "-f", "-"], &script).await?;
         Ok(())
     }

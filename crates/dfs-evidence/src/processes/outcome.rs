@@ -8,7 +8,7 @@ use crate::checkers::coverage::Coverage;
 use crate::faults::FaultKind;
 use crate::history::{Actor, Event, Kind, Op};
 use crate::report::Matrix;
-use crate::workloads::named;
+use crate::workloads::{is_of, named};
 
 /// Everything a report needs.
 #[derive(Debug, Clone)]
@@ -32,15 +32,19 @@ pub struct Outcome {
 
 /// A run with fewer successful operations a second proves nothing.
 const OPERATIONS_PER_SECOND_MIN: u64 = 10;
+/// Nor does one in which a workload has fewer.
+const OPERATIONS_OF_WORKLOAD_PER_MINUTE_MIN: u64 = 30;
+/// What is judged in every run, whatever clients do.
+const PROMISES: [&str; 7] = ["D4", "D6", "M1", "M4", "M5", "M6", "P1"];
 
 impl Outcome {
     /// Why the run proves nothing, if it does not: a sentence each.
     pub fn rejected(&self) -> Vec<String> {
         let mut why = Vec::new();
-        if self.leaders_killed() == 0 {
+        if self.was_to(FaultKind::KillLeader) && self.leaders_killed() == 0 {
             why.push("no leader was killed".to_owned());
         }
-        if self.quorums_cut() == 0 {
+        if self.was_to(FaultKind::IsolateLeader) && self.quorums_cut() == 0 {
             why.push("no partition cut the leader off from a majority".to_owned());
         }
         let seconds = self.length().as_secs();
@@ -48,7 +52,21 @@ impl Outcome {
         if ok < OPERATIONS_PER_SECOND_MIN * seconds {
             why.push(format!("only {ok} operations succeeded in {seconds} s"));
         }
+        for workload in &self.workloads {
+            let of_it = self.history.iter().filter(|e| is_of(workload, &e.op));
+            let ok = of_it.filter(|e| e.kind == Kind::Ok).count() as u64;
+            if 60 * ok < OPERATIONS_OF_WORKLOAD_PER_MINUTE_MIN * seconds {
+                why.push(format!(
+                    "only {ok} operations of {workload} succeeded in {seconds} s"
+                ));
+            }
+        }
         why
+    }
+
+    /// Whether a fault of this kind was to be carried out.
+    fn was_to(&self, kind: FaultKind) -> bool {
+        self.deeds.iter().any(|deed| deed.fault.kind == kind)
     }
 
     /// The faults that were carried out.
@@ -83,7 +101,7 @@ impl Outcome {
     /// Which promises were judged while which faults were carried out.
     pub fn matrix(&self) -> Matrix {
         let workloads = self.workloads.iter().filter_map(|name| named(name));
-        let mut promises = vec!["D6", "M4", "P1"];
+        let mut promises = PROMISES.to_vec();
         // That nobody who was removed takes part is seen only where one was.
         let removes = |deed: &Deed| deed.fault.kind == FaultKind::Membership;
         promises.extend(self.done().any(removes).then_some("S1"));
@@ -168,9 +186,10 @@ impl Outcome {
         !others.any(|other| other.began < end && other.healed > begin)
     }
 
-    /// Whether an operation succeeded after this time.
-    pub(super) fn succeeded_after(&self, time: u64) -> bool {
-        self.successes().any(|success| success > time)
+    /// Whether a client changed anything after this time.
+    pub(super) fn changed_after(&self, time: u64) -> bool {
+        let mut after = self.history.iter().filter(|event| event.time > time);
+        after.any(|event| event.kind == Kind::Ok && event.op.changes())
     }
 
     fn ends(&self) -> impl Iterator<Item = (u64, Kind)> {
@@ -294,7 +313,25 @@ mod tests {
     }
 
     #[test]
+    fn that_something_was_looked_at_is_no_change() {
+        let mut outcome = outcome(&[1, 2, 7], &[(0, true)]);
+        let path = || "/a".to_owned();
+        outcome.history[1].op = Op::Mkdir { path: path() };
+        outcome.history[2].op = Op::Stat { path: path() };
+        assert!(outcome.changed_after(SECOND));
+        assert!(!outcome.changed_after(2 * SECOND));
+    }
+
+    #[test]
     fn a_run_in_which_little_happened_is_rejected() {
-        assert_eq!(outcome(&[1, 2, 7, 8], &[(0, true)]).rejected().len(), 3);
+        let mut outcome = outcome(&[1, 2, 7, 8], &[(0, true)]);
+        assert_eq!(outcome.rejected(), ["only 4 operations succeeded in 7 s"]);
+        outcome.workloads = vec!["names".to_owned()];
+        assert_eq!(outcome.rejected().len(), 2);
+        outcome.deeds = vec![Deed {
+            done: false,
+            ..kill(3)
+        }];
+        assert_eq!(outcome.rejected()[0], "no leader was killed");
     }
 }

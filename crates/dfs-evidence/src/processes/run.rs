@@ -104,35 +104,70 @@ const PROGRESS: Duration = Duration::from_secs(3);
 /// first argument is [`CLIENT`](super::clients::CLIENT).
 ///
 /// # Errors
-/// The instrument failed. What the system did wrong is in the outcome.
+/// The instrument failed before there was anything to judge. What the system did wrong is in the
+/// outcome, and so is what the instrument could not do later.
 pub async fn run(config: &Config) -> Result<Outcome> {
     world::furnish().await?;
     let began = now();
     let clock = move || now() - began;
     let told = || Duration::from_millis(clock() / 1_000_000);
-    let file = File::create(config.directory.join("nemesis.jsonl"))?;
+    let file = File::create_new(config.directory.join("nemesis.jsonl"))?;
     let recorder = Recorder::with_sink(clock, file);
     let mut nemesis = prepare(config, began, recorder.clone()).await?;
     (config.tell)(format!("all well after {:.1?}", told()));
     nemesis.clients.start_all()?;
-    nemesis.carry_out(&config.schedule, config.length).await?;
+    let carried_out = nemesis.carry_out(&config.schedule, config.length).await;
+    let mut wrong = Vec::new();
+    known(carried_out, &mut wrong);
 
     (config.tell)(format!("everything is healed after {:.1?}", told()));
     let healing = Instant::now();
-    let unsettled = nemesis.settle(SETTLES_WITHIN).await?;
+    wrong.extend(become_well(&mut nemesis).await);
     let settled_after = healing.elapsed();
     let healed = clock();
     sleep(PROGRESS).await;
-    let mut done = nemesis.done();
-    let unsettled = unsettled.map(|wrong| format!("P1: after {SETTLES_WITHIN:?}: {wrong}"));
-    done.violations.extend(unsettled);
-    let mut outcome = conclude(config, done, recorder).await?;
+    wrong.extend(look_once_more(&mut nemesis).await);
+    let mut outcome = judge(config, nemesis.done(), recorder, wrong).await;
     outcome.settled_after = settled_after;
-    if !outcome.succeeded_after(healed) {
-        let violation = "P1: no operation succeeds after everything was healed";
+    if !outcome.changed_after(healed) {
+        let violation = "P1: no client changes anything after everything was healed";
         outcome.violations.push(violation.to_owned());
     }
     Ok(outcome)
+}
+
+/// What was given; or nothing, and that it is not known is wrong: what was seen until then is
+/// still to be judged.
+fn known<T: Default>(given: Result<T>, wrong: &mut Vec<String>) -> T {
+    given.unwrap_or_else(|error| {
+        wrong.push(format!("P1: unknown: the instrument failed: {error}"));
+        T::default()
+    })
+}
+
+/// Waits until all is well; what is not.
+async fn become_well(nemesis: &mut Nemesis) -> Option<String> {
+    let unsettled = match nemesis.settle(SETTLES_WITHIN).await {
+        Ok(unsettled) => unsettled?,
+        Err(error) => error.to_string(),
+    };
+    Some(format!("P1: after {SETTLES_WITHIN:?}: {unsettled}"))
+}
+
+/// Ends the work of clients and looks at all there is. What that finds corrupt is mended, too.
+async fn look_once_more(nemesis: &mut Nemesis) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let stopped = nemesis.clients.stop_all().await;
+    wrong.extend(stopped.err().map(|e| format!("P1: a client: {e}")));
+    if let Err(error) = nemesis.cluster.write_something_new().await {
+        wrong.push(format!("P1: nothing new can be written and read: {error}"));
+    }
+    let concluded = nemesis.clients.conclude().await;
+    wrong.extend(concluded.err().map(|e| format!("P1: a client: {e}")));
+    // Until then masters have heard of it.
+    sleep(PROGRESS).await;
+    wrong.extend(become_well(nemesis).await);
+    wrong
 }
 
 /// A cluster that is well, and clients that have not begun.
@@ -166,25 +201,25 @@ async fn prepare(config: &Config, began: u64, recorder: Recorder) -> Result<Neme
 }
 
 /// Ends everything and judges what is left.
-async fn conclude(config: &Config, mut done: Done, recorder: Recorder) -> Result<Outcome> {
+async fn judge(config: &Config, done: Done, recorder: Recorder, wrong: Vec<String>) -> Outcome {
     let mut violations = done.violations;
-    let stopped = done.clients.stop_all().await;
-    violations.extend(stopped.err().map(|e| format!("P1: a client: {e}")));
-    let concluded = done.clients.conclude().await;
-    violations.extend(concluded.err().map(|e| format!("P1: a client: {e}")));
-    violations.extend(done.cluster.stop_and_compare().await?);
-    violations.extend(panics::in_logs(&config.directory)?);
+    violations.extend(wrong);
+    violations.extend(done.cluster.stop_and_compare().await);
+    let panics = panics::in_logs(&config.directory);
+    let panics = known(panics, &mut violations);
+    violations.extend(panics);
 
-    let mut histories = done.clients.histories()?;
+    let mut histories = known(done.clients.histories(), &mut violations);
     histories.push(recorder.events());
     let history = merge(histories);
     let text = write(&header(config), &history);
-    std::fs::write(config.directory.join("history.jsonl"), text)?;
+    let written = std::fs::write(config.directory.join("history.jsonl"), text);
+    known(written, &mut violations);
     for workload in config.workloads.iter().filter_map(|name| named(name)) {
         violations.extend(workload.check(&history));
     }
     violations.extend(checkers::of_all(&history));
-    Ok(Outcome {
+    Outcome {
         seed: config.seed,
         workloads: config.workloads.clone(),
         deeds: done.deeds,
@@ -192,7 +227,7 @@ async fn conclude(config: &Config, mut done: Done, recorder: Recorder) -> Result
         history,
         violations,
         settled_after: Duration::ZERO,
-    })
+    }
 }
 
 /// All it takes to make the history again, but the moments at which things happened.

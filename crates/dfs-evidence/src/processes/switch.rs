@@ -86,8 +86,15 @@ impl Switch {
     }
 
     /// Sets how frames pass, for every pair that is not well.
-    pub(super) fn set(&self, qualities: BTreeMap<Pair, Quality>) {
+    ///
+    /// # Errors
+    /// Nobody passes them on any more.
+    pub(super) fn set(&self, qualities: BTreeMap<Pair, Quality>) -> Result<()> {
+        if self.serving.is_finished() {
+            return Err(Error::other("the switch passes no frames any more"));
+        }
         *lock(&self.qualities) = qualities;
+        Ok(())
     }
 }
 

@@ -277,8 +277,8 @@ fn number(value: f64) -> String {
     }
 }
 
-/// A time a person can read: `2.5 ms`.
-pub(super) fn duration(nanos: f64) -> String {
+/// A time in nanoseconds as a person can read it: `2.5 ms`.
+pub fn duration(nanos: f64) -> String {
     let (value, unit) = match nanos {
         n if n >= 1e9 => (n / 1e9, "s"),
         n if n >= 1e6 => (n / 1e6, "ms"),

@@ -47,12 +47,6 @@ impl Matrix {
     pub fn promises(&self) -> impl Iterator<Item = &str> {
         self.promises.iter().map(String::as_str)
     }
-
-    /// The faults that never happened while anything was judged.
-    pub fn missing(&self) -> Vec<FaultKind> {
-        let all = FaultKind::ALL.into_iter();
-        all.filter(|kind| !self.counts.contains_key(kind)).collect()
-    }
 }
 
 impl fmt::Display for Matrix {
@@ -92,7 +86,6 @@ mod tests {
         assert_eq!(line(FaultKind::KillAll), ["·", "2", "2"]);
         assert_eq!(line(FaultKind::BitRot), ["1", "·", "·"]);
         assert_eq!(line(FaultKind::Loss), ["·", "·", "·"]);
-        assert!(matrix.missing().contains(&FaultKind::Loss));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod matrix;
 mod page;
 mod series;
 
+pub use chart::duration;
 pub use matrix::Matrix;
 pub use page::{Band, Page};
-pub use series::{Bucket, Series};
+pub use series::{Bucket, Series, quantile};

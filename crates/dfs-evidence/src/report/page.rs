@@ -30,6 +30,8 @@ pub struct Page<'a> {
     pub title: String,
     /// What was found, a sentence each; nothing is the best.
     pub violations: &'a [String],
+    /// Why the run proves nothing, if it does not.
+    pub rejected: &'a [String],
     /// Figures, with their names, in the order in which they are to be read.
     pub figures: Vec<(String, String)>,
     /// What happened.
@@ -107,6 +109,10 @@ impl Page<'_> {
 
     fn verdict(&self) -> String {
         match self.violations.len() {
+            0 if !self.rejected.is_empty() => {
+                let why = escape(&self.rejected.join("; "));
+                format!("<p class=\"verdict bad\">The run proves nothing: {why}.</p>")
+            }
             0 => "<p class=\"verdict good\">No promise was broken.</p>".to_owned(),
             1 => "<p class=\"verdict bad\">A promise was broken.</p>".to_owned(),
             n => format!("<p class=\"verdict bad\">Promises were broken: {n} findings.</p>"),
@@ -155,6 +161,7 @@ mod tests {
         let page = Page {
             title: "A run".to_owned(),
             violations: &violations,
+            rejected: &[],
             figures: vec![("operations".to_owned(), "12".to_owned())],
             history: &[],
             bands: Vec::new(),
@@ -165,5 +172,29 @@ mod tests {
         assert!(html.contains("a &lt;read&gt; went back"));
         assert!(html.contains("dfs chaos --seed 7"));
         assert!(html.contains("<td>loss</td><td>1</td>"));
+    }
+
+    #[test]
+    fn a_run_that_proves_nothing_is_not_called_good() {
+        let rejected = ["no leader was killed".to_owned()];
+        let page = Page {
+            title: String::new(),
+            violations: &[],
+            rejected: &rejected,
+            figures: Vec::new(),
+            history: &[],
+            bands: Vec::new(),
+            matrix: &Matrix::default(),
+            replay: String::new(),
+        };
+        assert!(
+            page.verdict()
+                .contains("proves nothing: no leader was killed")
+        );
+        let proves = Page {
+            rejected: &[],
+            ..page
+        };
+        assert!(proves.verdict().contains("No promise was broken"));
     }
 }

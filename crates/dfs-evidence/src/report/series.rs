@@ -64,8 +64,8 @@ impl Series {
         }
         for (bucket, took) in buckets.iter_mut().zip(&mut latencies) {
             took.sort_unstable();
-            bucket.p50 = quantile(took, 0.5);
-            bucket.p99 = quantile(took, 0.99);
+            bucket.p50 = quantile(took, 50).unwrap_or(0);
+            bucket.p99 = quantile(took, 99).unwrap_or(0);
             bucket.most = took.last().copied().unwrap_or(0);
         }
         Series {
@@ -81,11 +81,10 @@ impl Series {
     }
 }
 
-/// What a share of sorted values does not exceed; 0 of none.
-pub(super) fn quantile(sorted: &[u64], share: f64) -> u64 {
-    let rank = (sorted.len() as f64 * share).ceil() as usize;
-    let at = rank.saturating_sub(1);
-    sorted.get(at).copied().unwrap_or(0)
+/// What so many of a hundred sorted values do not exceed.
+pub fn quantile<T: Copy>(sorted: &[T], percent: usize) -> Option<T> {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied()
 }
 
 #[cfg(test)]
@@ -131,9 +130,9 @@ mod tests {
     fn quantiles_are_values_that_were_seen() {
         let values: Vec<u64> = (1..=100).collect();
         assert_eq!(
-            [0.5, 0.99, 1.0].map(|q| quantile(&values, q)),
-            [50, 99, 100]
+            [50, 99, 100].map(|percent| quantile(&values, percent)),
+            [Some(50), Some(99), Some(100)]
         );
-        assert_eq!(quantile(&[], 0.5), 0);
+        assert_eq!(quantile::<u64>(&[], 50), None);
     }
 }

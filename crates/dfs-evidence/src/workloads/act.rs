@@ -60,7 +60,7 @@ impl Worker {
                 pending.ok(output.clone(), Some(rev));
                 Became::Done(output)
             }
-            Err(error) => self.failed(pending, &error, is_read(&op)),
+            Err(error) => self.failed(pending, &error, !op.changes()),
         }
     }
 
@@ -170,10 +170,6 @@ fn at(path: &str) -> Result<Location> {
     Ok(Location::from(path.parse::<DfsPath>()?))
 }
 
-fn is_read(op: &Op) -> bool {
-    matches!(op, Op::Stat { .. } | Op::List { .. })
-}
-
 pub(super) fn node(attr: &Attr) -> Node {
     let directory = attr.kind == FileKind::Directory;
     Node {
@@ -196,8 +192,6 @@ fn changed(op: &Op, changed: Changed) -> Option<Output> {
 fn answer(answer: Answer) -> Option<Output> {
     match answer {
         Answer::Attr(attr) => Some(Output::Node(node(&attr))),
-        // A page that is not all says nothing of what it leaves out.
-        Answer::Entries(page) if page.more => None,
         Answer::Entries(page) => {
             let names = page.entries.into_iter();
             let names = names.map(|entry| (entry.name.to_string(), entry.inode.0));

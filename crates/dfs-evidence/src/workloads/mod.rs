@@ -26,7 +26,7 @@ pub use set::Set;
 pub use trash::Trash;
 pub use worker::Worker;
 
-use crate::history::Event;
+use crate::history::{Event, Op};
 use dfs_core::client::Client;
 use dfs_core::error::Result;
 
@@ -35,7 +35,8 @@ pub trait Workload: Send + Sync {
     /// Its name, as on command lines and in tables.
     fn name(&self) -> &'static str;
 
-    /// The ids of the promises that its history is judged for.
+    /// The ids of the promises that its history is judged for: those that its complaints begin
+    /// with.
     fn promises(&self) -> &'static [&'static str];
 
     /// Makes what its workers need, once, before any fault.
@@ -69,6 +70,11 @@ pub fn all() -> Vec<Box<dyn Workload>> {
 /// The workload of a name.
 pub fn named(name: &str) -> Option<Box<dyn Workload>> {
     all().into_iter().find(|workload| workload.name() == name)
+}
+
+/// Whether an operation is of the workload of this name, which works in a directory called so.
+pub fn is_of(workload: &str, op: &Op) -> bool {
+    judged::is_in(&format!("/{workload}"), op)
 }
 
 /// Longer than any clock is moved: within a run nothing expires.

@@ -43,7 +43,7 @@ impl Workload for Names {
     }
 
     fn promises(&self) -> &'static [&'static str] {
-        &["M1", "M3", "M5", "M6"]
+        &["M1"]
     }
 
     fn prepare<'a>(&'a self, client: &'a Client) -> BoxFuture<'a, Result<()>> {

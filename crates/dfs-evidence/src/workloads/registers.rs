@@ -42,7 +42,7 @@ impl Workload for Registers {
     }
 
     fn promises(&self) -> &'static [&'static str] {
-        &["M1", "M5"]
+        &["D1"]
     }
 
     fn prepare<'a>(&'a self, client: &'a Client) -> BoxFuture<'a, Result<()>> {

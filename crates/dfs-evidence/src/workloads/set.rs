@@ -34,7 +34,7 @@ impl Workload for Set {
     }
 
     fn promises(&self) -> &'static [&'static str] {
-        &["M2"]
+        &["M1", "M2"]
     }
 
     fn prepare<'a>(&'a self, client: &'a Client) -> BoxFuture<'a, Result<()>> {

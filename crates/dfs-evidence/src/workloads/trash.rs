@@ -89,7 +89,7 @@ impl Workload for Trash {
     }
 
     fn promises(&self) -> &'static [&'static str] {
-        &["M1", "D4"]
+        &["M5"]
     }
 
     fn prepare<'a>(&'a self, client: &'a Client) -> BoxFuture<'a, Result<()>> {

@@ -41,7 +41,8 @@ missing. Nothing outside of it is touched. Kinds of faults:
   limits      memory-limit handle-limit
   members     membership snapshot-install wipe return-of-dead rolling-restart
 
-Exit status: 0 no promise was broken, 4 one was, 1 the run proves nothing (too little happened).";
+Exit status: 0 no promise was broken, 4 one was, 1 the run proves nothing (too little happened),
+3 it could not be carried out. Unless it is 0, logs, histories and disks are kept.";
 
 /// Attack a cluster on this machine and report what it withstood.
 ///
@@ -71,7 +72,7 @@ pub(crate) struct ChaosArgs {
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 
-    /// Keeps logs and histories in this directory, which is made.
+    /// Keeps logs and histories in this directory, which is made and must not be there yet.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
 
@@ -126,7 +127,8 @@ async fn outside(args: ChaosArgs, context: &Context) -> Result<()> {
     let keep = args.keep.clone();
     let temporary = std::env::temp_dir().join(format!("dfs-chaos-{}", std::process::id()));
     let directory = keep.clone().unwrap_or(temporary);
-    tokio::fs::create_dir_all(&directory)
+    // Nothing of another run may be in it.
+    tokio::fs::create_dir(&directory)
         .await
         .doing("make", directory.display())?;
     let kinds: Vec<&str> = kinds(&args.faults).iter().map(|kind| kind.name()).collect();
@@ -143,8 +145,7 @@ async fn outside(args: ChaosArgs, context: &Context) -> Result<()> {
     context.output.note(format!("seed {seed}"));
     let entered = Env::real().run_blocking(move || world::enter(&given)).await;
     let status = entered.doing("attack", "a cluster")?;
-    let broken = status.code() == Some(Exit::Integrity as i32);
-    if broken {
+    if !status.success() {
         let kept = directory.display();
         context
             .output
@@ -153,11 +154,14 @@ async fn outside(args: ChaosArgs, context: &Context) -> Result<()> {
         let removed = tokio::fs::remove_dir_all(&directory).await;
         removed.doing("remove", directory.display())?;
     }
-    match status.code() {
-        Some(0) => Ok(()),
-        Some(_) if broken => Err(Failure::Told(Exit::Integrity)),
-        Some(_) => Err(Failure::Told(Exit::Refused)),
-        None => Err(Failure::interrupted()),
+    let Some(code) = status.code() else {
+        return Err(Failure::interrupted());
+    };
+    let known = [Exit::Refused, Exit::Integrity];
+    let exit = known.into_iter().find(|exit| *exit as i32 == code);
+    match code {
+        0 => Ok(()),
+        _ => Err(Failure::Told(exit.unwrap_or(Exit::Unavailable))),
     }
 }
 
@@ -197,7 +201,7 @@ async fn inside(args: ChaosArgs, context: &Context) -> Result<()> {
     let outcome = loop {
         tokio::select! {
             Some(line) = told.recv() => context.output.note(line),
-            outcome = &mut attack => break outcome.doing("attack", "the cluster")?,
+            outcome = &mut attack => break outcome.map_err(not_carried_out)?,
         }
     };
     let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
@@ -220,6 +224,11 @@ async fn inside(args: ChaosArgs, context: &Context) -> Result<()> {
         .line(format!("report: {}", report.display()))?;
     context.output.flush()?;
     verdict(&outcome)
+}
+
+/// There was nothing to judge.
+fn not_carried_out(error: std::io::Error) -> Failure {
+    Failure::unavailable(format!("the attack could not be carried out: {error}"))
 }
 
 fn verdict(outcome: &Outcome) -> Result<()> {

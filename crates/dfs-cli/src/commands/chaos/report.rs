@@ -5,7 +5,7 @@ use std::time::Duration;
 use dfs_evidence::checkers::coverage::Coverage;
 use dfs_evidence::faults::FaultKind;
 use dfs_evidence::processes::{Deed, Outcome};
-use dfs_evidence::report::{Band, Page};
+use dfs_evidence::report::{Band, Page, duration, quantile};
 
 /// What came of a run, to be told.
 pub(super) struct Report<'a> {
@@ -28,7 +28,7 @@ impl Report<'_> {
         lines.extend(rejected.iter().map(|why| format!("proves nothing: {why}")));
         let violations = self.outcome.violations.iter();
         lines.extend(violations.map(|what| format!("broken: {what}")));
-        if self.outcome.violations.is_empty() {
+        if self.outcome.violations.is_empty() && rejected.is_empty() {
             lines.push("no promise was broken".to_owned());
         }
         lines
@@ -36,10 +36,11 @@ impl Report<'_> {
 
     /// As a page of HTML.
     pub(super) fn page(&self) -> String {
-        let matrix = self.outcome.matrix();
+        let (matrix, rejected) = (self.outcome.matrix(), self.outcome.rejected());
         let page = Page {
             title: format!("Attack on a cluster, seed {}", self.outcome.seed),
             violations: &self.outcome.violations,
+            rejected: &rejected,
             figures: self.figures(),
             history: &self.outcome.history,
             bands: self.outcome.done().map(band).collect(),
@@ -52,7 +53,7 @@ impl Report<'_> {
     fn figures(&self) -> Vec<(String, String)> {
         let counts = Coverage::of(&self.outcome.history);
         let latencies = self.outcome.latencies();
-        let at = |percent: usize| latencies.get(latencies.len() * percent / 100).copied();
+        let at = |percent| quantile(&latencies, percent);
         let (stall, from) = self.outcome.longest_stall();
         let from = Duration::from_nanos(from).as_secs_f64();
         let mut stalls = self.outcome.stalls(FaultKind::KillLeader);
@@ -91,9 +92,8 @@ fn band(deed: &Deed) -> Band {
 }
 
 fn time(time: Option<Duration>) -> String {
-    match time {
-        None => "none".to_owned(),
-        Some(time) if time < Duration::from_secs(1) => format!("{} ms", time.as_millis()),
-        Some(time) => format!("{:.1} s", time.as_secs_f64()),
-    }
+    time.map_or_else(
+        || "none".to_owned(),
+        |time| duration(time.as_nanos() as f64),
+    )
 }

@@ -33,9 +33,6 @@ pub struct Verdict {
     pub unknown: Option<String>,
     /// Operations whose answers were compared.
     pub compared: usize,
-    /// Operations that were done, and of which it is not known what they gave: they were
-    /// replayed, and nothing was compared.
-    pub untold: usize,
     /// Operations without an answer.
     pub unanswered: usize,
 }
@@ -83,11 +80,11 @@ pub fn check(start: &Namespace, operations: &[Operation<'_>]) -> Verdict {
                 output,
                 ..
             } => {
-                if output.is_none() && must_tell(operation.op) {
+                if output.is_none() {
                     let complaint = format!("{} gave nothing", tell(operation));
                     verdict.violations.push(complaint);
                 }
-                (rev, changes(operation.op), Seen::Done(output))
+                (rev, operation.op.changes(), Seen::Done(output))
             }
             End::Fail { rev, error, .. } => match (rev, Seen::refusal(error)) {
                 (Some(rev), Some(seen)) => (rev, false, seen),
@@ -102,7 +99,7 @@ pub fn check(start: &Namespace, operations: &[Operation<'_>]) -> Verdict {
                 verdict.violations.push(without_point(operation));
                 continue;
             }
-            End::Unknown if changes(operation.op) => {
+            End::Unknown if operation.op.changes() => {
                 let op = operation.op;
                 unanswered.push(Unanswered { number, op, after });
                 continue;
@@ -124,19 +121,16 @@ pub fn check(start: &Namespace, operations: &[Operation<'_>]) -> Verdict {
     verdict
 }
 
-/// Whether it is known what an operation gave, whenever it was done. Of a listing that is longer
-/// than a page it is not.
-fn must_tell(op: &Op) -> bool {
-    !matches!(op, Op::List { .. })
+/// What points of history contradict, of operations of any kind in any directories, each other or
+/// real time.
+pub fn contradictions(operations: &[Operation<'_>]) -> Vec<String> {
+    let mut found = Vec::new();
+    order::check(operations, &mut found);
+    found
 }
 
 fn without_point(operation: &Operation<'_>) -> String {
     format!("{} has no point of history", tell(operation))
-}
-
-/// Whether an operation changes names.
-fn changes(op: &Op) -> bool {
-    !matches!(op, Op::Stat { .. } | Op::List { .. })
 }
 
 /// Whether the judge can judge it.

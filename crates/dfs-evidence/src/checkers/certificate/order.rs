@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dfs_core::types::Rev;
 
-use super::{changes, tell};
+use super::tell;
 use crate::history::Operation;
 
 /// Finds contradictions. Gives for each operation the latest point that had been seen when it
@@ -36,7 +36,7 @@ fn terms(operations: &[Operation<'_>], found: &mut Vec<String>) {
     let mut writers: BTreeMap<u64, &Operation<'_>> = BTreeMap::new();
     for (rev, operation) in points {
         if operation.is_ok()
-            && changes(operation.op)
+            && operation.op.changes()
             && let Some(other) = writers.insert(rev.index, operation)
         {
             found.push(format!(
@@ -69,7 +69,7 @@ fn real_time(operations: &[Operation<'_>], found: &mut Vec<String>) -> Vec<u64> 
         let (Some(rev), Some((_, before))) = (operation.rev(), latest) else {
             continue;
         };
-        let is_change = operation.is_ok() && changes(operation.op);
+        let is_change = operation.is_ok() && operation.op.changes();
         if rev.index < floor || is_change && rev.index == floor {
             found.push(format!(
                 "the point {rev} is in the past of what ended before it began, {}: {}",

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Step, Unanswered, changes};
+use super::{Step, Unanswered};
 use crate::history::Op;
 use crate::model::{Footprint, Namespace};
 
@@ -18,7 +18,7 @@ impl Names {
         let ops = steps.iter().map(|step| step.operation.op);
         let ops = ops
             .chain(unanswered.iter().map(|u| u.op))
-            .filter(|op| changes(op));
+            .filter(|op| op.changes());
         let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
         Names(ops.flat_map(|op| paths(op).map(last)).collect())
     }

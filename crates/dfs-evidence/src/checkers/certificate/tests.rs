@@ -238,17 +238,27 @@ fn what_has_no_point_of_history_is_not_judged_right() {
 }
 
 #[test]
-fn what_gave_nothing_is_not_compared_and_only_a_long_listing_may() {
-    let found = told(|tale| {
-        tale.does(1, create("/a"), None, 10);
-    });
-    one(&found, "gave nothing");
+fn what_gave_nothing_is_found() {
+    for (op, gave) in [(create("/a"), file(7)), (list("/"), names(&[]))] {
+        let found = told(|tale| {
+            tale.does(1, op.clone(), None, 10);
+        });
+        one(&found, "gave nothing");
+        let right = told(|tale| {
+            tale.does(1, op.clone(), gave.clone(), 10);
+        });
+        assert_eq!(right, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn points_of_different_directories_must_agree_too() {
     let mut tale = Tale::default();
-    tale.does(1, create("/a"), file(7), 10);
-    tale.does(1, list("/"), None, 10);
-    let verdict = judge(&tale.history());
-    assert_eq!(verdict.complaints("M1"), Vec::<String>::new());
-    assert_eq!((verdict.compared, verdict.untold), (1, 1));
+    tale.does(1, create("/a/x"), file(7), 10);
+    tale.does(2, create("/b/x"), file(8), 9);
+    let history = tale.history();
+    let found = contradictions(&operations(&history, |_| true).unwrap());
+    one(&found, "in the past of what ended before");
 }
 
 #[test]

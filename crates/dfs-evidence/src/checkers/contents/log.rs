@@ -41,6 +41,7 @@ pub(super) fn complaints(path: &str, operations: &[&Operation<'_>]) -> Vec<Strin
             _ => {}
         }
     }
+    found.extend(turned(&appends, &places));
     found.iter().map(|what| format!("{what}: {path}")).collect()
 }
 
@@ -124,6 +125,33 @@ fn places(shown: &[Block], appends: &BTreeMap<u64, Append>) -> (BTreeMap<u64, u6
         }
     }
     (places, found)
+}
+
+/// Appends that lie before what was acknowledged before they began.
+fn turned(appends: &BTreeMap<u64, Append>, places: &BTreeMap<u64, u64>) -> Vec<String> {
+    let at = |version: &u64, append: &Append| places.get(version).copied().or(append.at);
+    let all = appends.iter();
+    let placed = all.filter_map(|(version, append)| Some((at(version, append)?, *version, append)));
+    let mut by_begin: Vec<_> = placed.collect();
+    by_begin.sort_by_key(|(_, _, append)| append.began);
+    let mut by_end = by_begin.clone();
+    by_end.retain(|(_, _, append)| append.ended.is_some());
+    by_end.sort_by_key(|(_, _, append)| append.ended);
+    let mut ended = by_end.into_iter().peekable();
+    let mut last: Option<(u64, u64)> = None;
+    let mut found = Vec::new();
+    for (at, version, append) in by_begin {
+        while let Some((at, earlier, _)) = ended.next_if(|(_, _, e)| e.ended < Some(append.began)) {
+            last = last.max(Some((at, earlier)));
+        }
+        if let Some((before, earlier)) = last.filter(|(before, _)| *before >= at) {
+            found.push(format!(
+                "D1: the append {version} is at block {at}, and began after {earlier} was \
+                 acknowledged, which is at {before}"
+            ));
+        }
+    }
+    found
 }
 
 fn judge(

@@ -243,7 +243,12 @@ fn every_wrong_of_a_log_is_found() {
         one(&told(true, last, appends), wrong);
     }
     let turned = [data(2, 0), data(1, 0), data(1, 1)];
-    assert_eq!(told(true, &turned, appends).len(), 2);
+    let found = told(true, &turned, appends);
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(
+        found[2].contains("began after 1 was acknowledged"),
+        "{found:?}"
+    );
     let refused = told(true, &right, |tale| {
         tale.does(1, append(1, 2), at(0), 0);
         tale.refused(1, append(2, 1), "Unavailable", 0);

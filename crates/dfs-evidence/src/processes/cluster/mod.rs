@@ -52,6 +52,10 @@ const LOG_ENTRIES: u32 = 300;
 const RESERVE_MIB: u32 = 64;
 /// How long a look at the cluster may take.
 const LOOK: Duration = Duration::from_secs(2);
+/// So many bytes are not kept in the metadata.
+const SOMETHING_LEN: usize = 300 << 10;
+/// How long it may take to write and read them.
+const NEW_WITHIN: Duration = Duration::from_secs(30);
 
 impl Cluster {
     /// Founds a cluster and starts all of it.
@@ -208,6 +212,25 @@ impl Cluster {
     async fn look(&mut self) -> Result<ClusterStatus> {
         let client = self.client().await?;
         client.status().await.map_err(Error::other)
+    }
+
+    /// Writes and reads a file of several blocks, as new clients do.
+    pub(super) async fn write_something_new(&mut self) -> Result<()> {
+        let config = ClientConfig::new(self.masters());
+        let bytes = vec![7; SOMETHING_LEN];
+        let written = async {
+            let client = Client::connect(config, Env::real()).await?;
+            client.write("/new", bytes.clone()).await?;
+            let read = client.read("/new").await?;
+            client.close().await;
+            dfs_core::error::Result::Ok(read)
+        };
+        let read = timeout(NEW_WITHIN, written).await;
+        let read = read.map_err(|_| Error::other(format!("not in {NEW_WITHIN:?}")))?;
+        match read.map_err(Error::other)? == bytes {
+            true => Ok(()),
+            false => Err(Error::other("other bytes were read than were written")),
+        }
     }
 
     async fn client(&mut self) -> Result<Client> {

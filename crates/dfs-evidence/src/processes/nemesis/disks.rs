@@ -1,6 +1,6 @@
 //! Disks that are slow, fail, fill up, rot and lose everything.
 
-use std::io::Result;
+use std::io::{Error, Result};
 use std::path::Path;
 
 use rand::RngExt;
@@ -19,8 +19,11 @@ impl Nemesis {
     ) -> Result<Option<String>> {
         let mut notes = Notes::default();
         for place in places {
-            self.excuse(*place, fault.kind);
-            notes.add(self.attack_disk(fault, *place, random).await);
+            let done = self.attack_disk(fault, *place, random).await;
+            if done.is_ok() {
+                self.excuse(*place, fault.kind);
+            }
+            notes.add(done);
         }
         notes.end()
     }
@@ -47,10 +50,11 @@ impl Nemesis {
             FaultKind::InodesFull => node.fill_inodes()?,
             FaultKind::BitRot => return self.rot(fault, place, random).await,
             FaultKind::Membership => return self.replace_master(fault, place, random).await,
-            _ => {
+            FaultKind::Wipe => {
                 node.down.insert(fault.id);
                 node.wipe().await?;
             }
+            other => return Err(Error::other(format!("{other} is no fault of disks"))),
         }
         Ok(None)
     }
@@ -64,13 +68,17 @@ impl Nemesis {
     ) -> Result<Option<String>> {
         let pick = random.random();
         let node = self.cluster.node(place)?;
+        let while_it_runs = node.role == Role::Data && random.random_bool(0.5);
+        let file = match while_it_runs {
+            true => node.disk.rot(pick, is_replica)?,
+            false => {
+                node.down.insert(fault.id);
+                node.kill().await?;
+                node.disk.rot(pick, |_| true)?
+            }
+        };
         node.is_rotten = true;
-        if node.role == Role::Data && random.random_bool(0.5) {
-            return Ok(Some(node.disk.rot(pick, is_replica)?));
-        }
-        node.down.insert(fault.id);
-        node.kill().await?;
-        Ok(Some(node.disk.rot(pick, |_| true)?))
+        Ok(Some(file))
     }
 }
 

@@ -35,6 +35,8 @@ impl Nemesis {
             node.down.insert(fault.id);
             node.kill().await?;
         }
+        // It may stop, and say why, before its removal is heard of here.
+        let length = std::fs::metadata(&node.log)?.len();
         let removed = self.cluster.remove_master(place).await;
         let node = self.cluster.node(place)?;
         let note = match removed {
@@ -46,7 +48,6 @@ impl Nemesis {
             }
             Ok(()) if runs || comes_back => {
                 (node.is_removed, node.says_join) = (true, says_join);
-                let length = std::fs::metadata(&node.log)?.len();
                 self.watched.entry(place).or_default().removed_at = length;
                 match (runs, says_join) {
                     (true, _) => "removed while it ran".to_owned(),
@@ -87,12 +88,12 @@ impl Nemesis {
 
     /// A master that was removed has stopped, and this is its log.
     pub(super) async fn replace_removed(&mut self, place: usize, log: &str) -> Result<()> {
+        let may_say_else = self.is_excused(place)?;
         let node = self.cluster.node(place)?;
         let name = node.name.clone();
         node.wipe().await?;
         let watched = self.watched.entry(place).or_default();
-        let may_say_else = watched.is_excused();
-        (watched.deaths, watched.is_rotten) = (0, false);
+        watched.deaths = 0;
         let before = usize::try_from(watched.removed_at).unwrap_or_default();
         let mut since = log.get(before..).unwrap_or(log).lines();
         let last_line = since.clone().next_back().unwrap_or_default();

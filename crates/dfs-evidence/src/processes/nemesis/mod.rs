@@ -274,7 +274,11 @@ impl Nemesis {
         deed.cut_quorum = leader.is_some_and(|leader| !hears(leader));
         (self.tell)(deed.to_string());
         let (least, most) = lasts(fault.kind);
-        let lasts = fault.lasts.clamp(least, most);
+        let lasts = match deed.done {
+            true => fault.lasts.clamp(least, most),
+            // What was begun and came to nothing is undone.
+            false => Duration::ZERO,
+        };
         self.active.push(Active {
             fault,
             places,
@@ -315,7 +319,21 @@ impl Nemesis {
             | FaultKind::BitRot
             | FaultKind::Wipe
             | FaultKind::Membership => self.attack_disks(fault, places, random).await,
-            _ => self.attack_processes(fault, places, random).await,
+            FaultKind::KillLeader
+            | FaultKind::KillSome
+            | FaultKind::KillAll
+            | FaultKind::PowerOne
+            | FaultKind::PowerAll
+            | FaultKind::PauseLeader
+            | FaultKind::PauseNode
+            | FaultKind::ClockJump
+            | FaultKind::MemoryLimit
+            | FaultKind::HandleLimit
+            | FaultKind::ClientCrash
+            | FaultKind::SnapshotInstall
+            | FaultKind::ReturnOfDead
+            | FaultKind::RollingRestart => self.attack_processes(fault, places, random).await,
+            FaultKind::HarmedQuorum => Err(Error::other("it is simulated only")),
         }
     }
 
@@ -335,7 +353,11 @@ impl Nemesis {
             match active.fault.kind {
                 FaultKind::ClientCrash => self.clients.start(*place)?,
                 kind => {
-                    let healed = self.heal_place(id, kind, *place).await;
+                    let healed = match kind {
+                        // A disk that did not fail is trusted.
+                        FaultKind::FailedSync if !active.deed.done => Ok(()),
+                        _ => self.heal_place(id, kind, *place).await,
+                    };
                     let name = &self.cluster.node(*place)?.name;
                     healed.map_err(|e| Error::other(format!("healing {kind} of {name}: {e}")))?;
                 }
@@ -405,6 +427,19 @@ fn damages(kind: FaultKind) -> bool {
         kind,
         FaultKind::BitRot | FaultKind::Wipe | FaultKind::Membership
     )
+}
+
+/// What a fault takes of a node that it gives back when it is healed: two that take the same of
+/// one node would undo each other.
+fn takes(kind: FaultKind) -> Option<&'static str> {
+    match kind {
+        FaultKind::DiskFull | FaultKind::InodesFull => Some("room"),
+        FaultKind::SlowDisk | FaultKind::FailedSync => Some("syncs"),
+        FaultKind::MemoryLimit => Some("memory"),
+        FaultKind::HandleLimit => Some("handles"),
+        FaultKind::ClockJump => Some("clock"),
+        _ => None,
+    }
 }
 
 /// How long a fault must last to be one, and may last so that others can happen.

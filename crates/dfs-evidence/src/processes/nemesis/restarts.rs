@@ -4,6 +4,7 @@ use std::io::{Error, Result};
 
 use rand::RngExt;
 use rand::rngs::StdRng;
+use rustix::process::Signal;
 use tokio::time::timeout;
 
 use super::{Nemesis, Notes};
@@ -22,19 +23,36 @@ impl Nemesis {
         places: &[usize],
         random: &mut StdRng,
     ) -> Result<Option<String>> {
+        if is_of_all(fault.kind) {
+            self.kill_together(places)?;
+        }
         let mut notes = Notes::default();
         for place in places {
             notes.add(match fault.kind {
                 FaultKind::ClientCrash => self.clients.kill(*place).await.map(|()| None),
                 FaultKind::RollingRestart => self.restart(*place).await,
                 kind => {
-                    self.excuse(*place, kind);
                     let node = self.cluster.node(*place)?;
-                    attack(node, kind, fault.id, random).await
+                    let done = attack(node, kind, fault.id, random).await;
+                    if done.is_ok() {
+                        self.excuse(*place, kind);
+                    }
+                    done
                 }
             });
         }
         notes.end()
+    }
+
+    /// Sends SIGKILL to all that run, at once: nobody has time to do anything about the others.
+    fn kill_together(&mut self, places: &[usize]) -> Result<()> {
+        for place in places {
+            if let Ok(process) = self.cluster.node(*place)?.process() {
+                // It may just have ended by itself.
+                let _ = process.signal(Signal::KILL);
+            }
+        }
+        Ok(())
     }
 
     /// Restarts a node gently, if it is well.
@@ -43,7 +61,10 @@ impl Nemesis {
         if !node.is_well() {
             return Err(Error::other(format!("{} is not well", node.name)));
         }
-        if let Err(error) = node.stop().await {
+        let stopped = node.stop().await;
+        if let Err(error) = stopped
+            && !self.is_excused(place)?
+        {
             let violation = format!("P1: told to stop, {error}");
             self.violations.push(violation);
         }
@@ -54,6 +75,11 @@ impl Nemesis {
         self.note_quorum();
         Ok(None)
     }
+}
+
+/// Whether all go at the same time.
+fn is_of_all(kind: FaultKind) -> bool {
+    matches!(kind, FaultKind::KillAll | FaultKind::PowerAll)
 }
 
 async fn attack(
@@ -83,10 +109,15 @@ async fn attack(
             node.process()?.limit(&format!("nofile={limit}")).await?;
             return Ok(Some(format!("{limit} handles")));
         }
-        _ => {
+        FaultKind::KillLeader
+        | FaultKind::KillSome
+        | FaultKind::KillAll
+        | FaultKind::SnapshotInstall
+        | FaultKind::ReturnOfDead => {
             node.down.insert(id);
             node.kill_running().await?;
         }
+        other => return Err(Error::other(format!("{other} is no fault of processes"))),
     }
     Ok(None)
 }

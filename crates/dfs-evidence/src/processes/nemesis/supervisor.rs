@@ -17,8 +17,6 @@ pub(super) struct Watched {
     excuses: BTreeSet<&'static str>,
     /// Until when they still count, once healed.
     excused_until: Option<Instant>,
-    /// Its files were tampered with: it may refuse to run on them.
-    pub(super) is_rotten: bool,
     /// Deaths since it was ready.
     pub(super) deaths: u32,
     died: Option<Instant>,
@@ -26,14 +24,6 @@ pub(super) struct Watched {
     pub(super) runs_removed: Option<Instant>,
     /// How long its log was when it was removed.
     pub(super) removed_at: u64,
-}
-
-impl Watched {
-    /// Whether a fault may be why it dies now.
-    pub(super) fn is_excused(&self) -> bool {
-        let is_late = self.excused_until.is_some_and(|t| Instant::now() < t);
-        self.is_rotten || is_late || !self.excuses.is_empty()
-    }
 }
 
 /// A dead process is started again after this.
@@ -55,9 +45,16 @@ impl Nemesis {
             | FaultKind::HandleLimit => {
                 watched.excuses.insert(kind.name());
             }
-            FaultKind::BitRot => watched.is_rotten = true,
             _ => {}
         }
+    }
+
+    /// Whether a fault may be why it dies now. Rotten files may be none to run on.
+    pub(super) fn is_excused(&mut self, place: usize) -> Result<bool> {
+        let watched = self.watched.entry(place).or_default();
+        let is_late = watched.excused_until.is_some_and(|t| Instant::now() < t);
+        let is_attacked = is_late || !watched.excuses.is_empty();
+        Ok(is_attacked || self.cluster.node(place)?.is_rotten)
     }
 
     /// The fault is healed; what it did may show a little later.
@@ -108,24 +105,23 @@ impl Nemesis {
     /// because its files are rotten loses them.
     pub(super) async fn start_if_free(&mut self, place: usize) -> Result<()> {
         let watched = self.watched.entry(place).or_default();
-        let must_be_wiped = watched.is_rotten && watched.deaths >= ROTTEN_STARTS_MAX;
         let node = self.cluster.node(place)?;
+        let must_be_wiped = node.is_rotten && watched.deaths >= ROTTEN_STARTS_MAX;
         if node.runs() || !node.down.is_empty() {
             return Ok(());
         }
         if must_be_wiped {
             node.wipe().await?;
-            let watched = self.watched.entry(place).or_default();
-            (watched.is_rotten, watched.deaths) = (false, 0);
+            watched.deaths = 0;
         }
         self.cluster.start(place).await
     }
 
     async fn bury(&mut self, place: usize, status: &str) -> Result<()> {
+        let is_excused = self.is_excused(place)?;
         let watched = self.watched.entry(place).or_default();
         watched.deaths += 1;
         watched.died = Some(Instant::now());
-        let is_excused = watched.is_excused();
         let node = self.cluster.node(place)?;
         let log = std::fs::read_to_string(&node.log).unwrap_or_default();
         let name = node.name.clone();

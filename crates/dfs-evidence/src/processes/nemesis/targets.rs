@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
-use super::{Nemesis, damages};
+use super::{Nemesis, damages, takes};
 use crate::faults::{Fault, FaultKind};
 use crate::processes::cluster::Role;
 use crate::processes::disk::Format;
@@ -22,7 +22,10 @@ impl Nemesis {
         leader: Option<usize>,
         random: &mut StdRng,
     ) -> Targets {
-        let all: Vec<usize> = (0..self.cluster.nodes.len()).collect();
+        let all = 0..self.cluster.nodes.len();
+        let all: Vec<usize> = all
+            .filter(|place| self.is_free(fault.kind, *place))
+            .collect();
         let masters = self.cluster.places(Role::Master);
         let data_nodes = self.cluster.places(Role::Data);
         match fault.kind {
@@ -41,7 +44,8 @@ impl Nemesis {
             FaultKind::InodesFull => {
                 let nodes = self.cluster.nodes.iter().enumerate();
                 let few = nodes.filter(|(_, node)| node.disk.format() == Format::Ext4);
-                let few: Vec<_> = few.map(|(place, _)| place).collect();
+                let few = few.map(|(place, _)| place);
+                let few: Vec<_> = few.filter(|place| all.contains(place)).collect();
                 some(&few, 1, random)
             }
             FaultKind::PauseNode => {
@@ -80,6 +84,13 @@ impl Nemesis {
                 some(&free.collect::<Vec<_>>(), 1, random)
             }
         }
+    }
+
+    /// Whether no fault under way has taken of this node what one of this kind would take.
+    fn is_free(&self, kind: FaultKind, place: usize) -> bool {
+        let mut active = self.active.iter();
+        let same = |other: FaultKind| takes(kind).is_some() && takes(kind) == takes(other);
+        !active.any(|active| same(active.fault.kind) && active.places.contains(&place))
     }
 
     /// One of `places`, unless a fault of this kind is under way.
