@@ -205,7 +205,7 @@ impl ChunkStore {
     /// Deletes replicas, durably. Those that are not here are no error. Works on a full disk.
     ///
     /// # Errors
-    /// [`StoreError::Failed`].
+    /// [`StoreError::Failed`], [`StoreError::Busy`].
     pub async fn delete(&self, chunks: &[ChunkId]) -> Result<(), StoreError> {
         let (reply, outcome) = oneshot::channel();
         let chunks = chunks.to_vec();

@@ -60,21 +60,25 @@ impl Committer {
     /// and records are marked. A crash in between leaves files that are found again, which is
     /// harmless, and records that recovery marks. On a full disk the index waits.
     fn remove_all(&mut self, removals: &[(ChunkId, Entry, Change)]) -> Result<(), StoreError> {
-        let mut intents = Vec::new();
-        for (chunk, entry, _) in removals {
-            self.shared.index.remove(*chunk, *entry);
-            if let Place::Small { segment, offset } = entry.place {
-                self.segments.forget(segment);
-                intents.push(Intent {
-                    segment,
-                    offset,
-                    chunk: *chunk,
-                });
-            }
-        }
-        let forgotten = self.flush(&intents, false)?;
+        let small = |(chunk, entry, _): &(ChunkId, Entry, Change)| match entry.place {
+            Place::Large => None,
+            Place::Small { segment, offset } => Some(Intent {
+                segment,
+                offset,
+                chunk: *chunk,
+            }),
+        };
+        let intents: Vec<Intent> = removals.iter().filter_map(small).collect();
+        // Before anything is changed: there may be no handle for a file.
         let shared = Arc::clone(&self.shared);
         let mut removed = Removed::find(&shared, &intents)?;
+        for (chunk, entry, _) in removals {
+            self.shared.index.remove(*chunk, *entry);
+        }
+        for intent in &intents {
+            self.segments.forget(intent.segment);
+        }
+        let forgotten = self.flush(&intents, false)?;
         if forgotten {
             removed.join();
         }

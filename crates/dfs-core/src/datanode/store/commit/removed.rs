@@ -31,7 +31,7 @@ impl Removed<'_> {
     /// Finds the records. Of those that are not there, nothing is to be marked.
     ///
     /// # Errors
-    /// [`StoreError::Failed`].
+    /// [`StoreError::Failed`], [`StoreError::Busy`].
     pub(in crate::datanode::store) fn find<'a>(
         shared: &'a Shared,
         intents: &[Intent],
@@ -62,7 +62,11 @@ impl Removed<'_> {
 
     fn file(&mut self, segment: u64) -> Result<Option<&Arc<dyn DiskFile>>, StoreError> {
         let path = self.shared.paths.segment(segment);
-        let failed = |e| StoreError::Failed(format!("{}: {e}", path.display()));
+        let failed = |e| match StoreError::from_open(&e, &path) {
+            busy @ StoreError::Busy(_) => busy,
+            // Marking takes no room.
+            _ => StoreError::Failed(format!("{}: {e}", path.display())),
+        };
         let disk = &self.shared.env.disk;
         match self.files.entry(segment) {
             btree_map::Entry::Occupied(opened) => Ok(Some(opened.into_mut())),

@@ -159,6 +159,8 @@ impl Segments {
                     Found::Record { .. } => None,
                     Found::Damage { offset, .. } => Some(format!("damage at {offset}")),
                 }),
+                // Another time.
+                Err(StoreError::Busy(_)) => continue,
                 Err(e) => Some(e.to_string()),
             };
             match unknown {

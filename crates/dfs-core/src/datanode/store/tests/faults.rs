@@ -208,9 +208,17 @@ async fn a_shortage_of_file_handles_is_neither_damage_nor_a_failed_disk() {
         .unwrap_err();
     assert!(matches!(busy, StoreError::Busy(_)), "{busy}");
 
+    let both = [ChunkId(2), ChunkId(12)];
+    let busy = store.delete(&both).await.unwrap_err();
+    assert!(matches!(busy, StoreError::Busy(_)), "{busy}");
+
     disk.be_short_of_handles(false);
     assert_eq!(*store.failed().borrow(), None);
     assert_eq!(quarantined(&disk), 0);
+    assert_eq!(listed(&store).await, [1, 2, 11, 12]);
+    store.delete(&both).await.unwrap();
+    put(&store, 2, SMALL).await.unwrap();
+    put(&store, 12, LARGE).await.unwrap();
     put(&store, 3, LARGE).await.unwrap();
     assert_eq!(listed(&store).await, [1, 2, 3, 11, 12]);
     assert_has(&store, 1, SMALL).await;
