@@ -286,7 +286,7 @@ async fn master(settings: MasterSettings) -> Result<(), Failure> {
     let config = master_config(&settings)?;
     let directory = config.replica.directory.display().to_string();
     warn_if_open(&config.listen);
-    let stop = stop_signal()?;
+    let mut stop = std::pin::pin!(stop_signal()?);
     let master = Master::start(config, Env::real()).await?;
     let seeds = settings.join.unwrap_or_default();
     if let Some(ours) = master.cluster()
@@ -304,7 +304,13 @@ async fn master(settings: MasterSettings) -> Result<(), Failure> {
                     .hint("found one with `dfs-node init`, or join one with `--join HOST:PORT`"),
             );
         }
-        master.join(&seeds).await?;
+        tokio::select! {
+            joined = master.join(&seeds) => joined?,
+            () = &mut stop => {
+                master.shutdown().await;
+                return Ok(());
+            }
+        }
     }
     if let Some(status) = master.status()? {
         let (member, cluster) = (status.member, status.cluster);

@@ -241,13 +241,17 @@ impl<M: StateMachine> Inner<M> {
         }
         self.ask_admission(&node, seeds, own_address, deadline)
             .await?;
-        // A process that ends before it has heard of it would have to be let join again.
-        let heard = timeout_at(deadline, node.hear_of_membership()).await;
-        heard.map_err(|_| {
-            let why = "it was taken in, and has not got the log in time; it may join again";
-            ChangeError::Unavailable(why.to_owned())
-        })?;
-        Ok(node.identity.member)
+        // A process that ends before it has heard of it would have to be let join again. A
+        // snapshot may come first, however long that takes.
+        let mut failed = self.failure.watch();
+        tokio::select! {
+            () = node.hear_of_membership() => Ok(node.identity.member),
+            failed = failed.wait_for(Option::is_some) => {
+                let reason = failed.ok().and_then(|reason| reason.clone());
+                let stopping = || ChangeError::Unavailable("it is stopping".to_owned());
+                Err(reason.map_or_else(stopping, ChangeError::Stopped))
+            }
+        }
     }
 
     async fn ask_welcome(
