@@ -298,11 +298,17 @@ async fn master(settings: MasterSettings) -> Result<(), Failure> {
     // One that was interrupted while it joined goes on.
     if !master.is_admitted().await {
         if seeds.is_empty() {
-            master.shutdown().await;
-            return Err(
-                Failure::new(REFUSED, format!("{directory} belongs to no cluster yet"))
+            let failure = match master.cluster() {
+                None => Failure::new(REFUSED, format!("{directory} belongs to no cluster yet"))
                     .hint("found one with `dfs-node init`, or join one with `--join HOST:PORT`"),
-            );
+                Some(ours) => Failure::new(
+                    REFUSED,
+                    format!("{directory} is not, or no longer, in the group of cluster {ours}"),
+                )
+                .hint("if it was removed, clear the directory; then join with `--join HOST:PORT`"),
+            };
+            master.shutdown().await;
+            return Err(failure);
         }
         tokio::select! {
             joined = master.join(&seeds) => joined?,

@@ -66,10 +66,10 @@ async fn a_leader_that_is_removed_gives_its_vote_to_a_master_that_waits() -> Tes
 
     // It stops by itself, and again whenever it is started.
     let place = cluster.place_of(&leader.address).ok_or("no such place")?;
-    for start in [false, true] {
-        if start {
-            cluster.start(place, false).await?;
-        }
+    let ended = cluster.process_mut(place)?.ended();
+    assert_eq!(timeout(WITHIN, ended).await??, Some(1));
+    // If its own log says so already, it is never ready.
+    if cluster.start(place, false).await.is_ok() {
         let ended = cluster.process_mut(place)?.ended();
         assert_eq!(timeout(WITHIN, ended).await??, Some(1));
     }
