@@ -245,13 +245,15 @@ impl<M: StateMachine> Inner<M> {
         // snapshot may come first, however long that takes.
         let mut failed = self.failure.watch();
         tokio::select! {
-            () = node.hear_of_membership() => Ok(node.identity.member),
-            failed = failed.wait_for(Option::is_some) => {
-                let reason = failed.ok().and_then(|reason| reason.clone());
-                let stopping = || ChangeError::Unavailable("it is stopping".to_owned());
-                Err(reason.map_or_else(stopping, ChangeError::Stopped))
-            }
+            true = node.hear_of_membership() => return Ok(node.identity.member),
+            _ = failed.wait_for(Option::is_some) => {}
+            else => {}
         }
+        let stopping = || ChangeError::Unavailable("it is stopping".to_owned());
+        Err(self
+            .failure
+            .reason()
+            .map_or_else(stopping, ChangeError::Stopped))
     }
 
     async fn ask_welcome(

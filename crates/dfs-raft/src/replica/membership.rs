@@ -70,11 +70,15 @@ impl<M: StateMachine> Node<M> {
         look.await.unwrap_or(true)
     }
 
-    /// Waits until it is a member by what it knows to be committed.
-    pub(super) async fn hear_of_membership(&self) {
+    /// Waits until it is a member by what it knows to be committed; false if it stops first.
+    pub(super) async fn hear_of_membership(&self) -> bool {
         let mut metrics = self.raft.metrics();
-        // The sender is gone only once the replica stops; then this is given up with it.
-        while !self.is_in_membership() && metrics.changed().await.is_ok() {}
+        while !self.is_in_membership() {
+            if metrics.changed().await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Whether it is a member by what is known to be committed.
