@@ -175,6 +175,20 @@ impl Namespace {
         Ok(self.carry_out(&plan, FIRST + number))
     }
 
+    /// Carries out an operation whose answer nobody got. What it put into the trash is gone: to
+    /// restore it takes the id that was in the answer.
+    ///
+    /// # Errors
+    /// The reason of the refusal.
+    pub fn apply_unheard(&mut self, op: &Op, number: u64) -> Result<(), Refused> {
+        if let Gave::Trash(Some(trash)) = self.apply(op, number)?
+            && let Some(entry) = self.trash.remove(&trash)
+        {
+            self.lose(entry.item);
+        }
+        Ok(())
+    }
+
     /// What the operation would touch now, and whether it would be refused.
     pub fn touch(&self, op: &Op) -> (Footprint, Result<(), Refused>) {
         let mut footprint = Footprint::on();
@@ -283,6 +297,28 @@ impl Namespace {
         }
     }
 
+    /// Takes away what nothing leads to but one thing that is out of reach, with all below. What
+    /// has other names keeps its count: it is still there.
+    fn lose(&mut self, item: u64) {
+        let mut doomed = vec![item];
+        while let Some(item) = doomed.pop() {
+            if self.items.get(&item).is_some_and(|item| item.links == 1) {
+                doomed.extend(self.take(item));
+            }
+        }
+    }
+
+    /// Takes an item away and gives what is below it.
+    fn take(&mut self, item: u64) -> impl Iterator<Item = u64> + use<> {
+        let taken = self.items.remove(&item);
+        if let Some(id) = taken.as_ref().and_then(|item| item.inode) {
+            self.inodes.remove(&id);
+            Arc::make_mut(&mut self.gone.0).insert(id);
+        }
+        let names = taken.and_then(|item| item.directory).map(|d| d.names);
+        names.into_iter().flat_map(BTreeMap::into_values)
+    }
+
     /// Takes one of the things that lead to an item away, and the item with the last of them.
     fn drop_link(&mut self, item: u64) {
         let mut doomed = vec![item];
@@ -291,18 +327,8 @@ impl Namespace {
                 continue;
             };
             found.links = found.links.saturating_sub(1);
-            if found.links == 0
-                && let Some(gone) = self.items.remove(&item)
-            {
-                if let Some(id) = gone.inode {
-                    self.inodes.remove(&id);
-                    Arc::make_mut(&mut self.gone.0).insert(id);
-                }
-                doomed.extend(
-                    gone.directory
-                        .into_iter()
-                        .flat_map(|d| d.names.into_values()),
-                );
+            if found.links == 0 {
+                doomed.extend(self.take(item));
             }
         }
     }

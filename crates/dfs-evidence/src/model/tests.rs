@@ -202,3 +202,38 @@ fn what_touches_nothing_in_common_can_be_exchanged() {
         }
     }
 }
+
+#[test]
+fn what_went_to_the_trash_unheard_leads_nowhere_and_still_counts() {
+    let mut namespace = Namespace::with(&["/d", "/d/in"], &["/d/f"]);
+    namespace.apply(&link("/d/f", "/g"), 0).unwrap();
+    let without = Namespace::with::<&str, _>(&[], &["/g"]);
+    let remove = |path: &str| Op::RemoveTree {
+        path: path.into(),
+        skip_trash: false,
+    };
+    namespace.apply_unheard(&remove("/d"), 1).unwrap();
+    let names = |namespace: &mut Namespace| {
+        let list = Op::List { path: "/".into() };
+        match namespace.answer(&list, 2) {
+            Ok(Output::Names(names)) => names.into_iter().map(|(name, _)| name).collect(),
+            other => vec![format!("{other:?}")],
+        }
+    };
+    assert_eq!(names(&mut namespace), names(&mut without.clone()));
+    let stat = Op::Stat { path: "/g".into() };
+    let answer = namespace.answer(&stat, 3);
+    let Ok(Output::Node(Node { links, .. })) = answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(links, 2, "the trash has it still");
+    assert_eq!(namespace.items.len(), 2, "the root and the file");
+
+    namespace.apply_unheard(&unlink("/g", false), 4).unwrap();
+    let mut heard = namespace.clone();
+    namespace.apply_unheard(&create("/g"), 5).unwrap();
+    namespace.apply_unheard(&unlink("/g", false), 6).unwrap();
+    heard.apply(&create("/g"), 5).unwrap();
+    heard.apply(&unlink("/g", false), 6).unwrap();
+    assert_eq!(namespace.trash.len() + 1, heard.trash.len());
+}

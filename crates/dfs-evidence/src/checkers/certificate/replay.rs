@@ -7,10 +7,10 @@ use super::{Step, Unanswered, Verdict, tell};
 use crate::model::{Footprint, Namespace};
 
 /// Most explanations of the past that are kept at a time.
-const PASTS_MAX: usize = 256;
+const PASTS_MAX: usize = 4096;
 /// Most states that are looked at for one operation, and for all.
 const LOOKS_MAX: usize = 20_000;
-const LOOKS_IN_ALL_MAX: usize = 1_000_000;
+const LOOKS_IN_ALL_MAX: usize = 4_000_000;
 
 /// One explanation of all answers so far.
 #[derive(Debug, Clone)]
@@ -157,12 +157,26 @@ impl<'a> Replay<'a> {
             if all_matter(&way.taken, &touched) {
                 let mut past = way.past.clone();
                 match past.state.admit(step.operation.op, step.number, step.seen) {
+                    // What may be done before a step that changes nothing may be done after it.
+                    Ok(()) if past.state == way.past.state => {
+                        found.push(past);
+                        continue;
+                    }
                     Ok(()) => found.push(past),
                     Err(wrong) => drop(right.get_or_insert(wrong)),
                 }
             }
             for unanswered in related {
-                ways.extend(further(&way, unanswered));
+                let is_earlier = |other: &&Unanswered<'_>| {
+                    other.number < unanswered.number
+                        && other.op == unanswered.op
+                        && !way.past.done.contains(&other.number)
+                };
+                // Of two that are the same the earlier one goes first: whenever the later can
+                // have been done, it can.
+                if !related.iter().copied().any(|other| is_earlier(&other)) {
+                    ways.extend(further(&way, unanswered));
+                }
             }
         }
         Ok(())
@@ -216,7 +230,7 @@ fn further(way: &Way, unanswered: &Unanswered<'_>) -> Option<Way> {
         return None;
     }
     let mut past = way.past.clone();
-    past.state.apply(op, number).ok()?;
+    past.state.apply_unheard(op, number).ok()?;
     if past.state == way.past.state {
         return None;
     }

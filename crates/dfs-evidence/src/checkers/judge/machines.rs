@@ -95,7 +95,7 @@ impl Machine for Names {
             Answer::Refused(reason) => Seen::Refused(reason),
             Answer::None => {
                 // Refused, it has changed nothing.
-                let _ = next.apply(&call.op, call.number);
+                let _ = next.apply_unheard(&call.op, call.number);
                 return Some(next);
             }
         };
