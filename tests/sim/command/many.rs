@@ -1,6 +1,6 @@
 //! Many runs, each in a process of its own: only so does nothing of one touch another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -234,18 +234,30 @@ fn covers(outcome: &Outcome) -> bool {
     outcome.leaders_killed > 0 && outcome.quorum_cuts > 0 && done >= OPERATIONS_MIN
 }
 
-/// Leaves faults out as long as the seed fails without them.
+/// The promises that violations break: what they begin with.
+fn promises(violations: &[String]) -> BTreeSet<&str> {
+    let promise = |violation: &'_ String| violation.split(':').next().unwrap_or_default();
+    violations.iter().map(promise).collect()
+}
+
+/// Leaves faults out as long as the seed breaks a promise without them that it broke with them.
 pub(crate) fn minimise(seed: u64, what: &What) -> bool {
-    let fails = |what: &What| match run(seed, what) {
-        Ok(outcome) if outcome.violations.is_empty() => None,
-        Ok(outcome) => Some((outcome.carried_out, outcome.violations)),
-        Err(error) => Some((Vec::new(), vec![error])),
+    let violations = |what: &What| match run(seed, what) {
+        Ok(outcome) => outcome.violations,
+        Err(error) => vec![error],
     };
-    let Some((_, violations)) = fails(what) else {
+    let first = violations(what);
+    if first.is_empty() {
         println!("seed {seed} does not fail");
         return false;
+    }
+    println!("seed {seed} fails: {first:?}");
+    let first = promises(&first);
+    let fails = |what: &What| {
+        let violations = violations(what);
+        let same = !promises(&violations).is_disjoint(&first);
+        same.then_some(violations)
     };
-    println!("seed {seed} fails: {violations:?}");
     let mut best = what.clone();
     let all = dfs_tests::sim::run::schedule(&what.settings(seed)).faults;
     let mut left: Vec<u32> = all.iter().map(|fault| fault.id).collect();
@@ -259,7 +271,7 @@ pub(crate) fn minimise(seed: u64, what: &What) -> bool {
             let mut fewer = best.clone();
             fewer.without.extend(&some);
             match fails(&fewer) {
-                Some((_, violations)) => {
+                Some(violations) => {
                     best = fewer;
                     let count = needed.len() + untried.len();
                     println!("{count} faults left: {violations:?}");

@@ -12,6 +12,9 @@ use crate::history::{Event, Op};
 use crate::model::Namespace;
 
 const ROOT: &str = "/set";
+/// A worker looks again when it has made a tenth more, so that long runs look through as many
+/// names for each that is made as short ones.
+const LISTED_WHEN_GROWN_BY: u64 = 10;
 
 /// Several clients make files of unique names, and look at all of them now and then.
 #[derive(Debug, Clone)]
@@ -44,10 +47,14 @@ impl Workload for Set {
     fn work(&self, mut worker: Worker) -> BoxFuture<'static, ()> {
         let pause = self.pause;
         Box::pin(async move {
+            let (mut made, mut seen) = (0, 0);
             while !worker.is_stopped() {
-                if worker.chance(2) {
+                let grew = made >= seen + seen / LISTED_WHEN_GROWN_BY;
+                if worker.chance(2) && grew {
                     worker.list_all(ROOT).await;
+                    seen = made;
                 }
+                made += 1;
                 let path = format!("{ROOT}/{}", worker.unique());
                 let exclusive = true;
                 worker.perform(Op::Create { path, exclusive }).await;
