@@ -236,8 +236,8 @@ fn covers(outcome: &Outcome) -> bool {
 
 /// The promises that violations break: what they begin with.
 fn promises(violations: &[String]) -> BTreeSet<&str> {
-    let promise = |violation: &'_ String| violation.split(':').next().unwrap_or_default();
-    violations.iter().map(promise).collect()
+    let words = violations.iter().map(|violation| violation.split(':'));
+    words.filter_map(|mut words| words.next()).collect()
 }
 
 /// Leaves faults out as long as the seed breaks a promise without them that it broke with them.
