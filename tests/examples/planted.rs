@@ -20,7 +20,7 @@ use dfs_core::env::Env;
 use dfs_core::meta::{Command, MetaMachine};
 use dfs_core::planted::{self, Bug};
 use dfs_core::testing::{MemoryDisk, test_env};
-use dfs_core::types::{Change, ClientId, GroupId, Mode, NewAttr, RequestId, UserId};
+use dfs_core::types::{Caller, Change, ClientId, Mode, NewAttr, RequestId};
 use dfs_raft::testing::Cluster;
 use dfs_raft::{Consistency, ReplicaConfig};
 use tokio::time::timeout;
@@ -66,11 +66,7 @@ fn directory(name: &str) -> Result<Change> {
         at: format!("/{name}")
             .parse::<dfs_core::types::DfsPath>()?
             .into(),
-        attr: NewAttr {
-            mode: Mode::DIRECTORY,
-            owner: UserId::ROOT,
-            group: GroupId(0),
-        },
+        attr: NewAttr::of_mode(Mode::DIRECTORY),
         parents: false,
     })
 }
@@ -97,15 +93,35 @@ async fn copies_differ(change: Change) -> Result<bool> {
     let path = tempfile::tempdir()?;
     let make = || MetaMachine;
     let mut cluster = Cluster::start(1, Env::real(), path.path(), make, eager).await?;
-    propose(&cluster, Command::OpenSession).await?;
+    propose(
+        &cluster,
+        Command::OpenSession {
+            caller: Caller::System,
+        },
+    )
+    .await?;
     let request = RequestId {
         client: ClientId(1),
         sequence: 1,
         answered_below: 1,
     };
-    propose(&cluster, Command::Client { request, change }).await?;
+    propose(
+        &cluster,
+        Command::Client {
+            caller: Caller::System,
+            request,
+            change,
+        },
+    )
+    .await?;
     for _ in 0..30 {
-        propose(&cluster, Command::OpenSession).await?;
+        propose(
+            &cluster,
+            Command::OpenSession {
+                caller: Caller::System,
+            },
+        )
+        .await?;
     }
     let cut =
         async |cluster: &Cluster<MetaMachine>| cluster.replica(0).status().ok()??.purged.map(drop);
@@ -119,7 +135,13 @@ async fn masters_differ() -> Result<bool> {
     let path = tempfile::tempdir()?;
     let make = || MetaMachine;
     let cluster = Cluster::start(3, Env::real(), path.path(), make, |_| {}).await?;
-    propose(&cluster, Command::OpenSession).await?;
+    propose(
+        &cluster,
+        Command::OpenSession {
+            caller: Caller::System,
+        },
+    )
+    .await?;
     Ok(differ(&cluster).await)
 }
 
@@ -128,14 +150,22 @@ async fn lone_follower_answers() -> Result<bool> {
     let path = tempfile::tempdir()?;
     let make = || MetaMachine;
     let cluster = Cluster::start(3, Env::real(), path.path(), make, |_| {}).await?;
-    propose(&cluster, Command::OpenSession).await?;
+    propose(
+        &cluster,
+        Command::OpenSession {
+            caller: Caller::System,
+        },
+    )
+    .await?;
     cluster.converged().await;
     let leader = cluster.leader().await;
     let follower = if leader == 0 { 1 } else { 0 };
     let _cut = cluster.isolate(follower);
     let rev = cluster
         .replica(leader)
-        .propose(Command::OpenSession)
+        .propose(Command::OpenSession {
+            caller: Caller::System,
+        })
         .await?
         .rev;
     let replica = cluster.replica(follower);
@@ -150,6 +180,11 @@ async fn lost_sync_is_believed() -> Result<bool> {
     let slow = |config: &mut ReplicaConfig| config.durable_interval = PATIENCE;
     let cluster = Cluster::start(1, test_env(1, &disk), "/".as_ref(), make, slow).await?;
     disk.fail_syncs(1);
-    let proposed = cluster.replica(0).propose(Command::OpenSession).await;
+    let proposed = cluster
+        .replica(0)
+        .propose(Command::OpenSession {
+            caller: Caller::System,
+        })
+        .await;
     Ok(proposed.is_ok())
 }

@@ -228,7 +228,9 @@ fn kind_of(refusal: RefusalKind) -> ErrorKind {
         | RefusalKind::NameTooLong
         | RefusalKind::TooLarge
         | RefusalKind::Invalid => ErrorKind::Invalid,
-        RefusalKind::NotPermitted => ErrorKind::Denied,
+        RefusalKind::NotPermitted | RefusalKind::AccessDenied | RefusalKind::LoginRequired => {
+            ErrorKind::Denied
+        }
         RefusalKind::Conflict => ErrorKind::Conflict,
         RefusalKind::SessionExpired
         | RefusalKind::GrantExpired

@@ -25,6 +25,10 @@ fn main() -> Result<(), String> {
     for complaint in &found {
         println!("{complaint}");
     }
-    println!("{} events, {} complaints", history.events.len(), found.len());
+    println!(
+        "{} events, {} complaints",
+        history.events.len(),
+        found.len()
+    );
     Ok(())
 }

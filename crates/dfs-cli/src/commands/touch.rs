@@ -4,12 +4,13 @@ use clap::Args;
 use dfs_core::client::Client;
 use dfs_core::error::ErrorKind;
 use dfs_core::types::Timestamp;
+use dfs_core::types::attr::SetTime;
 
 use crate::context::{ClusterArgs, Context};
 use crate::error::{Doing, Result};
 use crate::output::Tally;
 use crate::text::remote::RemotePath;
-use crate::text::when::{now, parse_time};
+use crate::text::when::parse_time;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,8 +49,9 @@ pub(crate) async fn run(args: TouchArgs, context: &Context) -> Result<()> {
 }
 
 async fn one(args: &TouchArgs, client: &Client, path: &RemotePath) -> Result<()> {
-    let time = args.time.unwrap_or_else(now);
-    match client.set_times(&path.path, Some(time), Some(time)).await {
+    let time = args.time.map_or(SetTime::Now, SetTime::At);
+    let set = client.set_times(&path.path, Some(time), Some(time));
+    match set.await {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         set => return set.map(drop).doing("touch", path),
     }
@@ -59,8 +61,8 @@ async fn one(args: &TouchArgs, client: &Client, path: &RemotePath) -> Result<()>
     let made = client.create_file(&path.path, false).await;
     made.doing("touch", path)?;
     if args.time.is_some() {
-        let set = client.set_times(&path.path, Some(time), Some(time)).await;
-        set.doing("touch", path)?;
+        let set = client.set_times(&path.path, Some(time), Some(time));
+        set.await.doing("touch", path)?;
     }
     Ok(())
 }

@@ -53,15 +53,6 @@ pub(crate) fn to_system(time: Timestamp) -> SystemTime {
         .unwrap_or(UNIX_EPOCH)
 }
 
-/// The time now.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "a person at a terminal lives in the machine's time"
-)]
-pub(crate) fn now() -> Timestamp {
-    from_system(SystemTime::now())
-}
-
 /// `1day`, `2h 30m`, `0s`.
 pub(crate) fn duration(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()

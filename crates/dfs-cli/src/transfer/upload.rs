@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use dfs_core::client::{Client, PutOptions};
+use dfs_core::types::attr::SetTime;
 use dfs_core::types::change::NewAttr;
 use dfs_core::types::{AttrChange, DfsPath, FileKind, Mode, Name};
 
@@ -194,11 +195,11 @@ impl Upload<'_> {
     }
 
     async fn set_attributes(&self, item: &Item, with_mode: bool) -> Result<()> {
-        let time = |time: std::io::Result<_>| time.ok().map(from_system);
+        let time = |time: std::io::Result<_>| time.ok().map(from_system).map(SetTime::At);
         let change = AttrChange {
             mode: with_mode.then(|| Mode::new(self.permissions(item.meta.mode()))),
-            accessed: self.preserve.then(|| time(item.meta.accessed())).flatten(),
-            modified: self.preserve.then(|| time(item.meta.modified())).flatten(),
+            accessed: time(item.meta.accessed()).filter(|_| self.preserve),
+            modified: time(item.meta.modified()).filter(|_| self.preserve),
             ..AttrChange::default()
         };
         let set = self.client.set_attr(&item.remote, change, false).await;

@@ -138,9 +138,9 @@ impl Identity {
     /// Attributes with other permissions.
     pub fn attr(&self, mode: Mode) -> NewAttr {
         NewAttr {
-            mode,
-            owner: self.owner,
-            group: self.group,
+            owner: Some(self.owner),
+            group: Some(self.group),
+            ..NewAttr::of_mode(mode)
         }
     }
 }

@@ -304,6 +304,9 @@ fn mismatch(answer: &Answer) -> Error {
         Answer::Target(_) => "a target",
         Answer::StatFs(_) => "totals",
         Answer::Trash(_) => "trash",
+        Answer::Acl(_) => "an access list",
+        Answer::User(_) | Answer::Users(_) => "users",
+        Answer::Group(_) | Answer::Groups(_) => "groups",
     };
     let message = format!("a master answered another question, with {kind}");
     Error::new(ErrorKind::Internal, message)

@@ -2,10 +2,10 @@
 
 use super::{Client, IntoLocation, changed_attr, mismatch};
 use crate::error::{ErrorKind, Result};
+use crate::types::attr::SetTime;
 use crate::types::change::{NewAttr, Removal};
 use crate::types::{
-    Answer, Attr, AttrChange, Change, GroupId, Mode, PolicyChange, Query, Timestamp, TrashId,
-    UserId,
+    Answer, Attr, AttrChange, Change, GroupId, Mode, PolicyChange, Query, TrashId, UserId,
 };
 
 impl Client {
@@ -242,8 +242,8 @@ impl Client {
     pub async fn set_times(
         &self,
         path: impl IntoLocation,
-        accessed: Option<Timestamp>,
-        modified: Option<Timestamp>,
+        accessed: Option<SetTime>,
+        modified: Option<SetTime>,
     ) -> Result<Attr> {
         let change = AttrChange {
             accessed,

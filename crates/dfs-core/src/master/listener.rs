@@ -25,6 +25,7 @@ use crate::proto::cluster::ClusterRpc;
 use crate::proto::hello::{self, Hello, HelloReply, Service};
 use crate::proto::metadata::MetadataRpc;
 use crate::proto::transport::messages;
+use crate::types::Caller;
 
 /// The pause after a connection could not be accepted: files may be short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -88,7 +89,7 @@ async fn serve(shared: Arc<Shared>, clients: &Semaphore, mut stream: BoxStream, 
     match hello.service {
         Service::Raft => shared.replica.serve(stream).await,
         Service::Metadata => {
-            let service = MetadataService::new(Arc::clone(&shared)).serve();
+            let service = MetadataService::new(Arc::clone(&shared), Caller::System).serve();
             let execute = |request: InFlightRequest<_, _>| {
                 Box::pin(request.execute(service.clone())) as BoxFuture<'static, ()>
             };

@@ -23,8 +23,8 @@ use crate::proto::transport::messages;
 use crate::testing::MemoryDisk;
 use crate::types::change::{NewAttr, Removal};
 use crate::types::{
-    Change, Changed, ClientId, ClusterId, DfsPath, GroupId, Location, Mode, NodeEpoch, NodeId,
-    NodeKey, ReplicationTarget, RequestId, Space, Timestamp, Topology, UserId,
+    Change, Changed, ClientId, ClusterId, DfsPath, Location, Mode, NodeEpoch, NodeId, NodeKey,
+    ReplicationTarget, RequestId, Space, Timestamp, Topology,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -139,11 +139,7 @@ fn at(path: &str) -> Location {
 fn create(path: &str) -> Change {
     Change::Create {
         at: at(path),
-        attr: NewAttr {
-            mode: Mode::FILE,
-            owner: UserId(0),
-            group: GroupId(0),
-        },
+        attr: NewAttr::of_mode(Mode::FILE),
         exclusive: true,
     }
 }

@@ -3,12 +3,13 @@
 use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 
+use super::accounts;
 use super::namespace::inode::{Body, Directory, Inode};
 use super::tables::{INODES, META, Meta};
 use crate::types::{GroupId, InodeId, Mode, Policy, Timestamp, UserId};
 
 /// The version of the tables as a whole. One more whenever older programs must not open them.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 /// Makes an empty file system of an empty state.
 ///
@@ -27,7 +28,8 @@ pub(crate) fn found(state: &mut StateTxn<'_>, now: Timestamp) -> Result<(), Fata
     let root = Inode {
         mode: Mode::DIRECTORY,
         owner: UserId::ROOT,
-        group: GroupId(0),
+        group: GroupId::ADMIN,
+        has_acl: false,
         links: 1,
         accessed: now,
         modified: now,
@@ -48,6 +50,10 @@ pub(crate) fn found(state: &mut StateTxn<'_>, now: Timestamp) -> Result<(), Fata
     ] {
         state.put(META, &next, &1)?;
     }
+    for next in [Meta::NextUser, Meta::NextGroup] {
+        state.put(META, &next, &accounts::FIRST_ID)?;
+    }
+    accounts::found(state, now)?;
     state.put(META, &Meta::Inodes, &1)?;
     state.put(META, &Meta::Chunks, &0)?;
     state.put(META, &Meta::ChunkBytes, &0)

@@ -3,14 +3,15 @@
 use dfs_raft::state::StateTxn;
 use dfs_raft::{ApplyContext, Fatal, StateMachine};
 
+use super::accounts::subject::Subject;
 use super::chunks::{commit, grant, reclaim, replicas};
 use super::command::{Command, Reply, validate};
-use super::namespace::{create, link, remove, rename, setattr, trash, upload};
+use super::namespace::{acl, create, link, remove, rename, setattr, trash, upload};
 use super::nodes::Registration;
 use super::sessions::Remembered;
-use super::{counters, housekeeping, nodes, sessions, tables};
+use super::{accounts, counters, housekeeping, nodes, sessions, tables};
 use crate::planted::{self, Bug};
-use crate::types::{Change, Changed, ClientId, Refusal, RefusalKind, RequestId, Timestamp};
+use crate::types::{Caller, Change, Changed, ClientId, Refusal, RefusalKind, RequestId, Timestamp};
 
 /// The metadata of a file system as a replicated state machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,55 +37,22 @@ impl StateMachine for MetaMachine {
         }
         state.keep();
         Ok(match command {
-            Command::OpenSession => Reply::Session(sessions::open(state, now)?),
-            Command::Client { request, change } => {
-                let Remembered { outcome, rev } = apply_request(state, &context, request, &change)?;
+            Command::OpenSession { caller } => {
+                let opened = sessions::open(state, now, caller);
+                Reply::Session(settle(state, opened)?)
+            }
+            Command::Client {
+                caller,
+                request,
+                change,
+            } => {
+                let asked = (caller, request);
+                let Remembered { outcome, rev } = apply_request(state, &context, asked, &change)?;
                 Reply::Client { rev, outcome }
             }
             Command::ReserveChunkIds { count } => {
                 let reserved = grant::reserve(state, now, count);
                 Reply::ChunkIds(settle(state, reserved)?)
-            }
-            Command::RegisterNode {
-                key,
-                node,
-                address,
-                topology,
-                space,
-            } => {
-                let registration = Registration {
-                    key,
-                    node,
-                    address,
-                    topology,
-                    space,
-                };
-                let registered = nodes::register(state, now, registration);
-                Reply::Node(settle(state, registered)?)
-            }
-            Command::SetAdminState { node, state: admin } => {
-                let set = nodes::set_admin_state(state, node, admin);
-                Reply::AdminState(settle(state, set)?)
-            }
-            Command::AdoptReplicas { node, chunks } => {
-                let adopted = replicas::adopt(state, node, &chunks);
-                Reply::Adopted(settle(state, adopted)?)
-            }
-            Command::ReplaceReplica { chunk, remove, add } => {
-                let replaced = replicas::replace(state, chunk, remove, add);
-                Reply::Replaced(settle(state, replaced)?)
-            }
-            Command::DropReplicas { node, drops } => {
-                let dropped = replicas::drop_surplus(state, now, node, &drops);
-                Reply::Dropped(settle(state, dropped)?)
-            }
-            Command::DropOrphans { node, chunks } => {
-                let dropped = reclaim::drop_orphans(state, now, node, &chunks);
-                Reply::OrphansDropped(settle(state, dropped)?)
-            }
-            Command::Reclaimed { node, chunks } => {
-                let reclaimed = reclaim::reclaimed(state, node, &chunks);
-                Reply::Reclaimed(settle(state, reclaimed)?)
             }
             Command::Housekeeping => {
                 housekeeping::step(state, now)?;
@@ -92,8 +60,65 @@ impl StateMachine for MetaMachine {
                     more: housekeeping::is_due(state, now)?,
                 }
             }
+            Command::Account(change) => {
+                let changed = accounts::change(state, now, &Subject::system(), &change);
+                Reply::Account(settle(state, changed)?)
+            }
+            command => apply_of_nodes(state, now, command)?,
         })
     }
+}
+
+/// Carries out what concerns data nodes and what they hold.
+fn apply_of_nodes(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    command: Command,
+) -> Result<Reply, Fatal> {
+    Ok(match command {
+        Command::RegisterNode {
+            key,
+            node,
+            address,
+            topology,
+            space,
+        } => {
+            let registration = Registration {
+                key,
+                node,
+                address,
+                topology,
+                space,
+            };
+            let registered = nodes::register(state, now, registration);
+            Reply::Node(settle(state, registered)?)
+        }
+        Command::SetAdminState { node, state: admin } => {
+            let set = nodes::set_admin_state(state, node, admin);
+            Reply::AdminState(settle(state, set)?)
+        }
+        Command::AdoptReplicas { node, chunks } => {
+            let adopted = replicas::adopt(state, node, &chunks);
+            Reply::Adopted(settle(state, adopted)?)
+        }
+        Command::ReplaceReplica { chunk, remove, add } => {
+            let replaced = replicas::replace(state, chunk, remove, add);
+            Reply::Replaced(settle(state, replaced)?)
+        }
+        Command::DropReplicas { node, drops } => {
+            let dropped = replicas::drop_surplus(state, now, node, &drops);
+            Reply::Dropped(settle(state, dropped)?)
+        }
+        Command::DropOrphans { node, chunks } => {
+            let dropped = reclaim::drop_orphans(state, now, node, &chunks);
+            Reply::OrphansDropped(settle(state, dropped)?)
+        }
+        Command::Reclaimed { node, chunks } => {
+            let reclaimed = reclaim::reclaimed(state, node, &chunks);
+            Reply::Reclaimed(settle(state, reclaimed)?)
+        }
+        other => return Err(Fatal::new(format!("{other:?} concerns no data node"))),
+    })
 }
 
 /// Why a command ends early: it is refused, or the replica must stop.
@@ -141,22 +166,22 @@ fn settle<T>(
 fn apply_request(
     state: &mut StateTxn<'_>,
     context: &ApplyContext,
-    request: RequestId,
+    (caller, request): (Caller, RequestId),
     change: &Change,
 ) -> Result<Remembered, Fatal> {
     let (now, rev) = (context.time, context.rev);
-    let begun = sessions::begin(state, now, request);
-    match settle(state, begun)? {
+    let begun = begin(state, now, (caller, request));
+    let by = match settle(state, begun)? {
         Err(refusal) => {
             let outcome = Err(refusal);
             return Ok(Remembered { outcome, rev });
         }
-        Ok(Some(first)) => return Ok(first),
-        Ok(None) => {}
-    }
+        Ok(Begun::Before(first)) => return Ok(first),
+        Ok(Begun::Now(by)) => by,
+    };
     // What the session notes about itself stays, whatever becomes of the change.
     state.keep();
-    let changed = apply_change(state, now, request.client, change);
+    let changed = apply_change(state, now, (&by, request.client), change);
     let outcome = settle(state, changed)?;
     let busy = matches!(&outcome, Err(refusal) if refusal.kind == RefusalKind::Busy);
     let answer = Remembered { outcome, rev };
@@ -166,43 +191,67 @@ fn apply_request(
     Ok(answer)
 }
 
+/// What comes of looking a request up.
+enum Begun {
+    /// It was carried out before.
+    Before(Remembered),
+    /// It is to be carried out, for this one.
+    Now(Subject),
+}
+
+/// Looks a request up. Whoever was shut out is not told what it has done before, either.
+fn begin(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    (caller, request): (Caller, RequestId),
+) -> Result<Begun, Stop> {
+    let by = Subject::of(state, caller)?;
+    let before = sessions::begin(state, now, by.user, request)?;
+    Ok(before.map_or(Begun::Now(by), Begun::Before))
+}
+
 fn apply_change(
     state: &mut StateTxn<'_>,
     now: Timestamp,
-    client: ClientId,
+    (by, client): (&Subject, ClientId),
     change: &Change,
 ) -> Result<Changed, Stop> {
     validate(change)?;
+    if !matches!(change, Change::CloseSession) {
+        by.require_writable()?;
+    }
     match change {
         Change::MakeDirectory { at, attr, parents } => {
-            create::make_directory(state, now, at, *attr, *parents)
+            create::make_directory(state, now, by, at, attr, *parents)
         }
         Change::Create {
             at,
             attr,
             exclusive,
-        } => create::file(state, now, at, *attr, *exclusive),
-        Change::Symlink { at, target, attr } => create::symlink(state, now, at, target, *attr),
-        Change::Link { from, at } => link::link(state, now, from, at),
-        Change::Rename { from, to, replace } => rename::rename(state, now, from, to, *replace),
+        } => create::file(state, now, by, at, attr, *exclusive),
+        Change::Symlink { at, target, attr } => create::symlink(state, now, by, at, target, attr),
+        Change::Link { from, at } => link::link(state, now, by, from, at),
+        Change::Rename { from, to, replace } => rename::rename(state, now, by, from, to, *replace),
         Change::Remove {
             at,
             what,
             skip_trash,
-        } => remove::remove(state, now, at, *what, *skip_trash),
+        } => remove::remove(state, now, by, at, *what, *skip_trash),
         Change::SetAttr { at, change, follow } => {
-            setattr::set_attr(state, now, at, change, *follow)
+            setattr::set_attr(state, now, by, at, change, *follow)
         }
-        Change::Truncate { at, size } => setattr::truncate(state, now, at, *size),
-        Change::SetPolicy { at, change } => setattr::set_policy(state, now, at, change),
-        Change::Restore { trash, to } => trash::restore(state, now, *trash, to.as_ref()),
-        Change::DropTrash { trash } => trash::drop_entry(state, now, *trash),
-        Change::BeginUpload { at, attr } => upload::begin(state, now, client, at, *attr),
+        Change::Truncate { at, size } => setattr::truncate(state, now, by, at, *size),
+        Change::SetPolicy { at, change } => setattr::set_policy(state, now, by, at, change),
+        Change::Restore { trash, to } => trash::restore(state, now, by, *trash, to.as_ref()),
+        Change::DropTrash { trash } => trash::drop_entry(state, now, by, *trash),
+        Change::BeginUpload { at, attr } => upload::begin(state, now, (client, by), at, attr),
         Change::AbandonUpload { upload } => upload::abandon(state, now, client, *upload),
-        Change::Commit(commit) => commit::commit(state, now, client, commit),
+        Change::Commit(commit) => commit::commit(state, now, (client, by), commit),
         Change::CloseSession => {
             sessions::close(state, client)?;
             Ok(Changed::default())
         }
+        Change::SetAcl { at, which, acl } => acl::set(state, now, by, at, *which, acl.as_ref()),
+        Change::Account(change) => accounts::change(state, now, by, change),
     }
 }

@@ -13,6 +13,8 @@
 //! - **Bounded.** No command is proportional to a file, a tree or a list; what would be is begun,
 //!   and finished by [`Command::Housekeeping`].
 //! - **Once.** A client's request is carried out once, and its answer remembered ([`sessions`]).
+//! - **Allowed.** Who asks comes with the command; what they may do is looked up when it is carried
+//!   out ([`accounts`]), so what was revoked before has no effect after.
 //! - **Nothing deletes the last good copy.** Replicas leave the map only by commands that check,
 //!   when they are applied, that they are not needed ([`chunks`]).
 //! - **Checkable.** [`check`] verifies every invariant of the whole state.
@@ -22,11 +24,11 @@
 //!                     └─▶ nodes, housekeeping      └─▶ chunks
 //! ```
 //!
-//! Not done here: permissions (they belong into `namespace::resolve`), byte-range locks,
-//! extended attributes, quotas; what the leader knows besides, such as which replicas exist.
+//! Not done here: byte-range locks, extended attributes, quotas; what the leader knows besides, such as which replicas exist.
 //!
 //! [`Fatal`]: dfs_raft::Fatal
 
+pub(crate) mod accounts;
 mod check;
 pub mod chunks;
 pub mod command;

@@ -5,26 +5,29 @@
 use dfs_raft::Fatal;
 use dfs_raft::state::ReadState;
 
+use super::accounts;
+use super::accounts::subject::Subject;
 use super::chunks::commit::require_file;
 use super::chunks::extents::{Source, last_before};
 use super::chunks::reclaim;
 use super::chunks::references::{self, Chunk};
 use super::counters;
 use super::machine::{Stop, refuse};
+use super::namespace::acl;
 use super::namespace::inode::{self, Body, Inode};
 use super::namespace::resolve::existing;
 use super::nodes::{Node, NodeLoad};
 use super::tables::{
     CHUNKS, DIRENTS, EXTENTS, INODES, Meta, Moment, NODE_CHUNKS, NODE_KEYS, NODE_LOADS,
-    NODE_RECLAIM, NODES, RECLAIM, REPLIES, TRASH,
+    NODE_RECLAIM, NODES, RECLAIM, REPLIES, TRASH, TRASH_OWNERS,
 };
 use crate::types::limits::{ENTRIES_PER_REPLY_MAX, RECLAIM_GRACE};
 use crate::types::query::{
     Entry, EntryPage, Layout, LayoutExtent, LayoutSource, StatFs, TrashItem, TrashPage,
 };
 use crate::types::{
-    Answer, ByteRange, ChunkId, FileKind, InodeId, Location, Name, NodeId, NodeKey, Query, Refusal,
-    RefusalKind, RequestId, Space, Timestamp, TrashId,
+    Answer, ByteRange, Caller, ChunkId, FileKind, InodeId, Location, Name, NodeId, NodeKey, Query,
+    Refusal, RefusalKind, RequestId, Rights, Space, Timestamp, TrashId,
 };
 
 pub use super::chunks::grant::{RangeState, range_state};
@@ -37,29 +40,44 @@ const REPLY_TEXT_MAX: usize = 1 << 20;
 ///
 /// # Errors
 /// Outside, the state cannot be read; inside, the question is refused.
-pub fn answer(state: &impl ReadState, query: &Query) -> Result<Result<Answer, Refusal>, Fatal> {
-    let answer = match query {
+pub fn answer(
+    state: &impl ReadState,
+    caller: Caller,
+    query: &Query,
+) -> Result<Result<Answer, Refusal>, Fatal> {
+    match Subject::of(state, caller).and_then(|by| answer_to(state, &by, query)) {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(Stop::Refused(refusal)) => Ok(Err(refusal)),
+        Err(Stop::Fatal(fatal)) => Err(fatal),
+    }
+}
+
+fn answer_to(state: &impl ReadState, by: &Subject, query: &Query) -> Result<Answer, Stop> {
+    Ok(match query {
         Query::Stat { at, follow } => {
-            existing(state, at, *follow).map(|(id, inode)| Answer::Attr(inode.attr(id)))
+            let (id, inode) = existing(state, by, at, *follow)?;
+            Answer::Attr(inode.attr(id))
         }
         Query::List {
             at,
             after,
             limit,
             attrs,
-        } => list(state, at, after.as_ref(), *limit, *attrs).map(Answer::Entries),
-        Query::Layout { at, range } => layout(state, at, *range).map(Answer::Layout),
-        Query::ReadLink { at } => read_link(state, at).map(Answer::Target),
-        Query::StatFs => counters(state).map(Answer::StatFs).map_err(Stop::from),
-        Query::ListTrash { after, limit } => list_trash(state, *after, *limit)
-            .map(Answer::Trash)
-            .map_err(Stop::from),
-    };
-    match answer {
-        Ok(answer) => Ok(Ok(answer)),
-        Err(Stop::Refused(refusal)) => Ok(Err(refusal)),
-        Err(Stop::Fatal(fatal)) => Err(fatal),
-    }
+        } => Answer::Entries(list(state, by, at, after.as_ref(), *limit, *attrs)?),
+        Query::Layout { at, range } => Answer::Layout(layout(state, by, at, *range)?),
+        Query::ReadLink { at } => Answer::Target(read_link(state, by, at)?),
+        Query::StatFs => Answer::StatFs(counters(state)?),
+        Query::ListTrash { after, limit } => Answer::Trash(list_trash(state, by, *after, *limit)?),
+        Query::Acl { at, which } => {
+            let (id, inode) = existing(state, by, at, true)?;
+            Answer::Acl(acl::get(state, (id, &inode), *which)?)
+        }
+        Query::Whoami
+        | Query::User(_)
+        | Query::Group(_)
+        | Query::Users { .. }
+        | Query::Groups { .. } => accounts::answer(state, by, query, page_len)?,
+    })
 }
 
 /// Whether the answer to a request is remembered.
@@ -79,15 +97,21 @@ fn page_len(limit: u32) -> usize {
 
 fn list(
     state: &impl ReadState,
+    by: &Subject,
     at: &Location,
     after: Option<&Name>,
     limit: u32,
     attrs: bool,
 ) -> Result<EntryPage, Stop> {
-    let (dir, inode) = existing(state, at, true)?;
+    let (dir, inode) = existing(state, by, at, true)?;
     if inode.kind() != FileKind::Directory {
         return refuse(RefusalKind::NotADirectory, at);
     }
+    let rights = match attrs {
+        true => Rights::READ.and(Rights::EXECUTE),
+        false => Rights::READ,
+    };
+    by.require(state, (dir, &inode), rights, at)?;
     let mut page = EntryPage {
         entries: Vec::new(),
         more: false,
@@ -124,9 +148,15 @@ fn list(
     Ok(page)
 }
 
-fn layout(state: &impl ReadState, at: &Location, range: ByteRange) -> Result<Layout, Stop> {
-    let (id, inode) = existing(state, at, true)?;
+fn layout(
+    state: &impl ReadState,
+    by: &Subject,
+    at: &Location,
+    range: ByteRange,
+) -> Result<Layout, Stop> {
+    let (id, inode) = existing(state, by, at, true)?;
     require_file(&inode, at)?;
+    by.require(state, (id, &inode), Rights::READ, at)?;
     let attr = inode.attr(id);
     let end = range.end().min(attr.size);
     let mut layout = Layout {
@@ -171,8 +201,8 @@ fn layout(state: &impl ReadState, at: &Location, range: ByteRange) -> Result<Lay
     Ok(layout)
 }
 
-fn read_link(state: &impl ReadState, at: &Location) -> Result<String, Stop> {
-    match existing(state, at, false)? {
+fn read_link(state: &impl ReadState, by: &Subject, at: &Location) -> Result<String, Stop> {
+    match existing(state, by, at, false)? {
         (
             _,
             Inode {
@@ -184,23 +214,39 @@ fn read_link(state: &impl ReadState, at: &Location) -> Result<String, Stop> {
     }
 }
 
+/// What the trash holds: for administrators all of it, for others what they have removed.
 fn list_trash(
     state: &impl ReadState,
+    by: &Subject,
     after: Option<TrashId>,
     limit: u32,
 ) -> Result<TrashPage, Fatal> {
+    let from = TrashId(after.map_or(0, |after| after.0.saturating_add(1)));
+    let most = page_len(limit) + 1;
+    let mut ids: Vec<TrashId> = match by.is_administrator() {
+        true => {
+            let rows = state.scan(TRASH, from..)?.take(most);
+            rows.map(|row| Ok(row?.0)).collect::<Result<_, Fatal>>()?
+        }
+        false => {
+            let range = (by.user, from)..=(by.user, TrashId(u64::MAX));
+            let rows = state.scan(TRASH_OWNERS, range)?.take(most);
+            rows.map(|row| Ok(row?.0.1)).collect::<Result<_, Fatal>>()?
+        }
+    };
     let mut page = TrashPage {
         entries: Vec::new(),
-        more: false,
+        more: ids.len() == most,
     };
+    ids.truncate(most - 1);
     let mut text = 0;
-    let from = TrashId(after.map_or(0, |after| after.0.saturating_add(1)));
-    for row in state.scan(TRASH, from..)? {
-        let (trash, entry) = row?;
-        if page.entries.len() >= page_len(limit) || text > REPLY_TEXT_MAX {
+    for trash in ids {
+        if text > REPLY_TEXT_MAX {
             page.more = true;
             break;
         }
+        let entry = state.get(TRASH, &trash)?;
+        let entry = entry.ok_or_else(|| Fatal::new(format!("{trash} has an owner only")))?;
         text += entry.path.len();
         page.entries.push(TrashItem {
             trash,

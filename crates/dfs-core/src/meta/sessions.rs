@@ -1,7 +1,7 @@
 //! Sessions and remembered answers: every request changes the state at most once.
 //!
 //! ```text
-//! session unknown or silent too long       -> refused SessionExpired, never carried out
+//! session unknown, another's, or silent too long -> refused SessionExpired, never carried out
 //! an answer is remembered                  -> that answer
 //! sequence below what was forgotten        -> refused SessionExpired, never carried out
 //! otherwise                                -> carried out, answer remembered, refusals too
@@ -20,6 +20,7 @@ use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 use serde::{Deserialize, Serialize};
 
+use super::accounts::subject::Subject;
 use super::command::validate_request;
 use super::counters;
 use super::machine::{Stop, refuse};
@@ -28,7 +29,7 @@ use super::namespace::upload;
 use super::tables::{Meta, Moment, REPLIES, SESSION_AGES, SESSIONS};
 use crate::planted::{self, Bug};
 use crate::types::limits::{REQUESTS_PER_CLIENT_MAX, SESSION_TTL};
-use crate::types::{ClientId, Outcome, RefusalKind, RequestId, Rev, Timestamp};
+use crate::types::{Caller, ClientId, Outcome, RefusalKind, RequestId, Rev, Timestamp, UserId};
 
 /// How many answers may be remembered longer than the client needs them.
 const FORGOTTEN_TOGETHER: u64 = 16;
@@ -45,6 +46,8 @@ pub struct Session {
     pub closed: bool,
     /// Answers to requests with sequences below this are forgotten.
     pub forgotten_below: u64,
+    /// Whose it is: requests of others are refused.
+    pub user: UserId,
 }
 
 /// A row of REPLIES.
@@ -56,7 +59,7 @@ pub struct Remembered {
     pub rev: Rev,
 }
 
-dfs_raft::postcard_values!(1: Session, Remembered);
+dfs_raft::postcard_values!(2: Session, Remembered);
 
 impl Session {
     /// From when on it is expired.
@@ -79,12 +82,18 @@ impl Session {
 }
 
 /// Opens a session.
-pub(crate) fn open(state: &mut StateTxn<'_>, now: Timestamp) -> Result<ClientId, Fatal> {
+pub(crate) fn open(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    caller: Caller,
+) -> Result<ClientId, Stop> {
+    let user = Subject::of(state, caller)?.user;
     let client = ClientId(counters::take(state, Meta::NextClient, 1)?);
     let session = Session {
         active: now,
         closed: false,
         forgotten_below: 1,
+        user,
     };
     state.put(SESSIONS, &client, &session)?;
     state.put(SESSION_AGES, &session.age(client), &())?;
@@ -95,6 +104,7 @@ pub(crate) fn open(state: &mut StateTxn<'_>, now: Timestamp) -> Result<ClientId,
 pub(crate) fn begin(
     state: &mut StateTxn<'_>,
     now: Timestamp,
+    user: UserId,
     request: RequestId,
 ) -> Result<Option<Remembered>, Stop> {
     validate_request(&request)?;
@@ -103,7 +113,8 @@ pub(crate) fn begin(
         sequence,
         answered_below,
     } = request;
-    let Some(mut session) = state.get(SESSIONS, &client)? else {
+    let session = state.get(SESSIONS, &client)?;
+    let Some(mut session) = session.filter(|session| session.user == user) else {
         return refuse(RefusalKind::SessionExpired, client);
     };
     if now >= session.expires() {

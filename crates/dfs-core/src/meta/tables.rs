@@ -22,6 +22,13 @@
 //! SESSIONS      ClientId -> Session                last activity                  sessions
 //! SESSION_AGES  (last activity, ClientId) -> ()    which expires next             sessions
 //! REPLIES       (ClientId, sequence) -> Remembered  first answers                  sessions
+//! USERS         UserId -> User                     who may use it                 accounts
+//! USER_NAMES    name -> UserId                     the same by name               accounts
+//! GROUPS        GroupId -> Group                   their groups                   accounts
+//! GROUP_NAMES   name -> GroupId                    the same by name               accounts
+//! MEMBERS       (GroupId, UserId) -> ()            who is in a group              accounts
+//! ACLS          InodeId -> Acls                    what mode bits cannot say      acl
+//! TRASH_OWNERS  (UserId, TrashId) -> ()            who removed what               trash
 //! ```
 //!
 //! New tables are appended: a table's place is part of snapshots. Numbers in keys are
@@ -31,16 +38,22 @@ use dfs_raft::Fatal;
 use dfs_raft::state::{Key, Table};
 use serde::{Deserialize, Serialize};
 
+use super::accounts::group::Group;
+use super::accounts::user::User;
 use super::chunks::extents::Extent;
 use super::chunks::grant::ChunkRange;
 use super::chunks::references::Chunk;
+use super::namespace::acl::Acls;
 use super::namespace::dirent::Dirent;
 use super::namespace::inode::Inode;
 use super::namespace::purge::Purge;
 use super::namespace::trash::TrashEntry;
 use super::nodes::{Node, NodeLoad};
 use super::sessions::{Remembered, Session};
-use crate::types::{ChunkId, ClientId, InodeId, Name, NodeId, NodeKey, Timestamp, TrashId};
+use crate::types::{
+    AccountName, ChunkId, ClientId, GroupId, InodeId, Name, NodeId, NodeKey, Timestamp, TrashId,
+    UserId,
+};
 
 macro_rules! tables {
     ($($name:ident: $key:ty => $value:ty;)*) => {
@@ -78,6 +91,13 @@ tables! {
     SESSIONS: ClientId => Session;
     SESSION_AGES: (Moment, ClientId) => ();
     REPLIES: (ClientId, u64) => Remembered;
+    USERS: UserId => User;
+    USER_NAMES: AccountName => UserId;
+    GROUPS: GroupId => Group;
+    GROUP_NAMES: AccountName => GroupId;
+    MEMBERS: (GroupId, UserId) => ();
+    ACLS: InodeId => Acls;
+    TRASH_OWNERS: (UserId, TrashId) => ();
 }
 
 /// A log time as part of a key, or as a value.
@@ -132,6 +152,10 @@ meta! {
     NextClient = "next_client";
     /// The next trash entry's id.
     NextTrash = "next_trash";
+    /// The next user's id.
+    NextUser = "next_user";
+    /// The next group's id.
+    NextGroup = "next_group";
     /// Rows in INODES.
     Inodes = "inodes";
     /// Rows in CHUNKS.

@@ -21,7 +21,7 @@ use crate::types::ClusterId;
 
 const MAGIC: [u8; 4] = [b'd', b'f', b's', VERSION];
 /// The version of everything in [`proto`](crate::proto).
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Most bytes of a hello or its reply.
 const HELLO_LEN_MAX: usize = 512;
 /// How long the other end may take to say it.
@@ -148,8 +148,8 @@ mod tests {
     async fn a_stranger_is_refused_without_waiting_for_more() {
         for garbage in [
             &b"GET / HTTP/1.1\r\n\r\n"[..],
-            b"dfs\x01\xff\xff",
-            b"dfs\x01\x02\0\xff\xff",
+            b"dfs\x02\xff\xff",
+            b"dfs\x02\x02\0\xff\xff",
         ] {
             let (ours, mut theirs) = tokio::io::duplex(1024);
             theirs.write_all(garbage).await.unwrap();

@@ -14,6 +14,7 @@ use super::cluster::*;
 use super::error::RpcError;
 use super::hello::{Hello, HelloReply, Service};
 use super::metadata::*;
+use crate::types::account::Account;
 use crate::types::query::*;
 use crate::types::{
     AdminState, Attr, ByteRange, Change, Changed, ChunkId, ClientId, ClusterId, DfsPath, FileKind,
@@ -198,6 +199,7 @@ fn what_masters_answer_clients_keeps_its_bytes() {
         attr: Some(attr()),
         offset: Some(300),
         trash: Some(TrashId(2)),
+        account: Some(Account::Group(GroupId(300))),
     };
     let grant = WriteGrant {
         chunks: vec![GrantedChunk {
@@ -212,7 +214,7 @@ fn what_masters_answer_clients_keeps_its_bytes() {
         (Reply::OpenSession(Ok(stamped(ClientId(3)))), "010002ac0203"),
         (
             Reply::Change(Ok(stamped(changed))),
-            "020002ac02010500a4030708ac020201020304030280804080203c05090601ac020102",
+            "020002ac02010500a4030708ac020201020304030280804080203c05090601ac0201020101ac02",
         ),
         (
             Reply::Grant(Ok(grant)),

@@ -40,6 +40,30 @@ impl Mode {
     pub const fn bits(self) -> u32 {
         self.0 as u32
     }
+
+    /// Who executes such a file does so as its owner.
+    pub const SET_USER_ID: Mode = Mode(0o4000);
+    /// What is made in such a directory gets its group, and directories this bit.
+    pub const SET_GROUP_ID: Mode = Mode(0o2000);
+    /// In such a directory only owners remove and rename.
+    pub const STICKY: Mode = Mode(0o1000);
+
+    /// Whether all these bits are set.
+    pub const fn has(self, bits: Mode) -> bool {
+        self.0 & bits.0 == bits.0
+    }
+
+    /// The same without these bits.
+    #[must_use]
+    pub const fn without(self, bits: Mode) -> Mode {
+        Mode(self.0 & !bits.0)
+    }
+
+    /// The same with other permissions, the lower nine bits.
+    #[must_use]
+    pub const fn with_permissions(self, bits: u32) -> Mode {
+        Mode(self.0 & 0o7000 | (bits & 0o777) as u16)
+    }
 }
 
 impl fmt::Display for Mode {
@@ -97,7 +121,22 @@ pub struct AttrChange {
     /// Group.
     pub group: Option<GroupId>,
     /// Last read.
-    pub accessed: Option<Timestamp>,
+    pub accessed: Option<SetTime>,
     /// Last change of the contents.
-    pub modified: Option<Timestamp>,
+    pub modified: Option<SetTime>,
+}
+
+/// What a time is set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SetTime {
+    /// The time at which it is set.
+    Now,
+    /// This.
+    At(Timestamp),
+}
+
+impl From<Timestamp> for SetTime {
+    fn from(time: Timestamp) -> SetTime {
+        SetTime::At(time)
+    }
 }

@@ -6,6 +6,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::account::{Account, AccountChange};
+use super::acl::{Acl, AclKind};
 use super::attr::{Attr, AttrChange, Mode};
 use super::id::{ChunkId, GroupId, InodeId, NodeId, TrashId, UserId};
 use super::path::Location;
@@ -119,6 +121,17 @@ pub enum Change {
     Commit(Commit),
     /// Ends the session; its uploads are given up.
     CloseSession,
+    /// Sets the access control list of something, or the default list of a directory.
+    SetAcl {
+        /// Of what; symbolic links are followed.
+        at: Location,
+        /// Which list.
+        which: AclKind,
+        /// The list; none takes it away, so that mode bits say all.
+        acl: Option<Acl>,
+    },
+    /// Changes who may use the system.
+    Account(AccountChange),
 }
 
 /// The attributes of something new.
@@ -126,10 +139,25 @@ pub enum Change {
 pub struct NewAttr {
     /// Permissions.
     pub mode: Mode,
-    /// Owner.
-    pub owner: UserId,
-    /// Group.
-    pub group: GroupId,
+    /// Permissions to leave out where the directory has no default list.
+    pub umask: Mode,
+    /// Owner; none is the caller. Another is for administrators.
+    pub owner: Option<UserId>,
+    /// Group; none is the caller's, or the directory's if that has its set-group-id bit. One that
+    /// the caller is not in is for administrators.
+    pub group: Option<GroupId>,
+}
+
+impl NewAttr {
+    /// Of the caller, with these permissions.
+    pub const fn of_mode(mode: Mode) -> NewAttr {
+        NewAttr {
+            mode,
+            umask: Mode::new(0),
+            owner: None,
+            group: None,
+        }
+    }
 }
 
 /// What a removal may remove.
@@ -242,6 +270,8 @@ pub struct Changed {
     pub offset: Option<u64>,
     /// What the trash holds because of a removal.
     pub trash: Option<TrashId>,
+    /// Whom or what a change of accounts was about.
+    pub account: Option<Account>,
 }
 
 /// The answer to a change: the same on every master, and to every repeat of the request.
@@ -330,4 +360,10 @@ pub enum RefusalKind {
     /// the chunk and both numbers.
     #[error("too few data nodes")]
     TooFewReplicas,
+    /// The permissions of something on the way, or of the target, do not allow it.
+    #[error("permission denied")]
+    AccessDenied,
+    /// The caller is unknown, disabled, or was let in with what is void by now.
+    #[error("log in again")]
+    LoginRequired,
 }

@@ -61,8 +61,16 @@ impl InodeId {
 }
 
 impl UserId {
-    /// The administrator.
+    /// The administrator that a cluster is founded with. What it may do is its role's, not this
+    /// id's.
     pub const ROOT: UserId = UserId(0);
+}
+
+impl GroupId {
+    /// The group of the administrator.
+    pub const ADMIN: GroupId = GroupId(0);
+    /// The group of users of whom nothing else is said.
+    pub const USERS: GroupId = GroupId(100);
 }
 
 macro_rules! long_ids {

@@ -58,6 +58,14 @@ pub const NODES_AVOIDED_MAX: usize = 256;
 /// Most requests of one client whose answers are remembered at a time.
 pub const REQUESTS_PER_CLIENT_MAX: u64 = 1024;
 
+/// Most entries of a tree that are looked at for the right to remove it at once; of a larger one
+/// who is no administrator removes the parts first.
+pub const TREE_LOOKS_MAX: usize = 4096;
+/// Most groups of one user, besides that of what it makes.
+pub const GROUPS_PER_USER_MAX: usize = 64;
+/// Most keys of one user.
+pub const KEYS_PER_USER_MAX: usize = 16;
+
 /// A session that was silent for this long (in log time) is forgotten.
 pub const SESSION_TTL: Duration = Duration::from_secs(60 * 60);
 /// A range of chunk ids expires this long (in log time) after it was reserved.

@@ -3,6 +3,8 @@
 //! Imports nothing of ours but keys and values of `dfs_raft`, so that ids can be stored. What is
 //! here means the same to masters, data nodes and clients.
 
+pub mod account;
+pub mod acl;
 pub mod attr;
 pub mod change;
 pub mod checksum;
@@ -14,6 +16,8 @@ pub mod query;
 pub mod range;
 pub mod topology;
 
+pub use account::{AccountName, Caller, Role};
+pub use acl::{Acl, Rights};
 pub use attr::{Attr, AttrChange, FileKind, Mode};
 pub use change::{Change, Changed, Commit, NewAttr, NewChunk, Outcome, Refusal, RefusalKind};
 pub use dfs_raft::Rev;

@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::account::{AccountName, GroupInfo, UserInfo};
+use super::acl::{Acl, AclKind};
 use super::attr::{Attr, FileKind};
-use super::id::{ChunkId, InodeId, NodeId, TrashId};
+use super::id::{ChunkId, GroupId, InodeId, NodeId, TrashId, UserId};
 use super::path::{Location, Name};
 use super::range::ByteRange;
 use super::topology::Space;
@@ -52,6 +54,33 @@ pub enum Query {
         /// At most this many.
         limit: u32,
     },
+    /// An access control list.
+    Acl {
+        /// Of what; symbolic links are followed.
+        at: Location,
+        /// Which list.
+        which: AclKind,
+    },
+    /// Who asks.
+    Whoami,
+    /// A user.
+    User(AccountName),
+    /// A group.
+    Group(AccountName),
+    /// Users by id.
+    Users {
+        /// Begin after this one.
+        after: Option<UserId>,
+        /// At most this many.
+        limit: u32,
+    },
+    /// Groups by id.
+    Groups {
+        /// Begin after this one.
+        after: Option<GroupId>,
+        /// At most this many.
+        limit: u32,
+    },
 }
 
 /// One answer.
@@ -69,6 +98,16 @@ pub enum Answer {
     StatFs(StatFs),
     /// To `ListTrash`.
     Trash(TrashPage),
+    /// To `Acl`: none if mode bits say all, or if a directory has no default list.
+    Acl(Option<Acl>),
+    /// To `Whoami` and `User`.
+    User(UserInfo),
+    /// To `Group`.
+    Group(GroupInfo),
+    /// To `Users`.
+    Users(Vec<UserInfo>),
+    /// To `Groups`.
+    Groups(Vec<GroupInfo>),
 }
 
 /// Part of a listing.

@@ -108,9 +108,9 @@ fn no_hellos() -> Vec<Vec<u8>> {
         b"GET / HTTP/1.1\r\n\r\n".to_vec(),
         b"dfs".to_vec(),
         b"dfs\x02\x02\0\0\0".to_vec(),
-        b"dfs\x01\xff\xff".to_vec(),
-        b"dfs\x01\x10\0\0".to_vec(),
-        b"dfs\x01\x02\0\xff\xff".to_vec(),
+        b"dfs\x02\xff\xff".to_vec(),
+        b"dfs\x02\x10\0\0".to_vec(),
+        b"dfs\x02\x02\0\xff\xff".to_vec(),
     ]
 }
 

@@ -52,6 +52,8 @@ fn grows(change: &Change) -> bool {
         | Change::DropTrash { .. }
         | Change::AbandonUpload { .. }
         | Change::CloseSession => false,
+        // Small, and whoever shuts somebody out is not to be kept from it.
+        Change::SetAcl { .. } | Change::Account(_) => false,
     }
 }
 
@@ -135,8 +137,9 @@ mod tests {
 
     const ATTR: NewAttr = NewAttr {
         mode: Mode::FILE,
-        owner: UserId(0),
-        group: GroupId(0),
+        umask: Mode::new(0),
+        owner: Some(UserId(0)),
+        group: Some(GroupId(0)),
     };
 
     fn at() -> Location {

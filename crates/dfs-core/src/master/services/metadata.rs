@@ -18,8 +18,8 @@ use crate::proto::metadata::{
 };
 use crate::types::query::LayoutSource;
 use crate::types::{
-    Answer, Change, Changed, ChunkId, ClientId, NodeId, Policy, Query, Refusal, RefusalKind,
-    RequestId, Rev,
+    Answer, Caller, Change, Changed, ChunkId, ClientId, NodeId, Policy, Query, Refusal,
+    RefusalKind, RequestId, Rev,
 };
 
 /// Copies of a new chunk below which the leader has a look at once.
@@ -31,11 +31,13 @@ const BUSY_ATTEMPTS_MAX: usize = 64;
 #[derive(Clone)]
 pub(crate) struct MetadataService {
     shared: Arc<Shared>,
+    /// Who is at the other end.
+    caller: Caller,
 }
 
 impl MetadataService {
-    pub(crate) fn new(shared: Arc<Shared>) -> MetadataService {
-        MetadataService { shared }
+    pub(crate) fn new(shared: Arc<Shared>, caller: Caller) -> MetadataService {
+        MetadataService { shared, caller }
     }
 
     /// Has the leader look at chunks that were written with few copies.
@@ -94,7 +96,15 @@ impl MetadataService {
                 }
             }
             Answer::StatFs(totals) => totals.space = leading.view.space(),
-            Answer::Attr(_) | Answer::Entries(_) | Answer::Target(_) | Answer::Trash(_) => {}
+            Answer::Attr(_)
+            | Answer::Entries(_)
+            | Answer::Target(_)
+            | Answer::Trash(_)
+            | Answer::Acl(_)
+            | Answer::User(_)
+            | Answer::Group(_)
+            | Answer::Users(_)
+            | Answer::Groups(_) => {}
         });
     }
 }
@@ -128,9 +138,14 @@ impl MetadataRpc for MetadataService {
     }
 
     async fn open_session(self, _: Context) -> Result<Stamped<ClientId>, RpcError> {
-        let Stamped { rev, value } = self.shared.propose(Command::OpenSession).await?;
+        let caller = self.caller;
+        let command = Command::OpenSession { caller };
+        let Stamped { rev, value } = self.shared.propose(command).await?;
         match value {
-            Reply::Session(value) => Ok(Stamped { rev, value }),
+            Reply::Session(opened) => {
+                let value = opened.map_err(refused_at(rev))?;
+                Ok(Stamped { rev, value })
+            }
             other => Err(unexpected(&other)),
         }
     }
@@ -148,7 +163,11 @@ impl MetadataRpc for MetadataService {
         let mut attempts = 0;
         loop {
             let change = change.clone();
-            let command = Command::Client { request, change };
+            let command = Command::Client {
+                caller: self.caller,
+                request,
+                change,
+            };
             let (rev, outcome) = match self.shared.propose(command).await?.value {
                 Reply::Client { rev, outcome } => (rev, outcome),
                 other => return Err(unexpected(&other)),
@@ -184,10 +203,10 @@ impl MetadataRpc for MetadataService {
             self.shared.leading(|_| ())?;
         }
         let reading = self.shared.read(consistency).await?;
-        let rev = reading.applied;
+        let (rev, caller) = (reading.applied, self.caller);
         let look = self
             .shared
-            .look(reading, move |view| query::answer(view, &query));
+            .look(reading, move |view| query::answer(view, caller, &query));
         let mut value = look.await?.map_err(refused_at(rev))?;
         self.complete(&mut value);
         Ok(Stamped { rev, value })

@@ -4,6 +4,7 @@
 //! It reads all tables and needs memory proportional to the number of inodes and chunks (some
 //! hundred bytes each), so it is not for every day on a large system.
 
+mod accounts;
 mod chunks;
 mod extents;
 mod members;
@@ -45,6 +46,7 @@ pub fn check(state: &impl ReadState) -> Result<Vec<Violation>, Fatal> {
     let used = extents::check(state, &inodes, &mut findings)?;
     chunks::check(state, &used, &mut findings)?;
     members::check(state, &mut findings)?;
+    accounts::check(state, &mut findings)?;
     Ok(findings.close())
 }
 

@@ -7,19 +7,21 @@ use dfs_raft::state::{ReadState, StateTxn};
 
 use super::check;
 use crate::meta::chunks::extents::{Extent, Source};
+use crate::meta::namespace::acl::Acls;
 use crate::meta::namespace::dirent::Dirent;
 use crate::meta::namespace::inode::{self, Body};
 use crate::meta::namespace::purge::Purge;
 use crate::meta::tables::{
-    CHUNKS, DIRENTS, EXTENTS, INODES, META, Meta, Moment, NODE_CHUNKS, NODE_KEYS, NODE_LOADS,
-    NODE_RECLAIM, PURGE, RANGES, RECLAIM, REPLIES, SESSION_AGES, SESSIONS, SPENT, TRASH,
-    TRASH_EXPIRY, TRIMS, UPLOADS,
+    ACLS, CHUNKS, DIRENTS, EXTENTS, GROUP_NAMES, GROUPS, INODES, MEMBERS, META, Meta, Moment,
+    NODE_CHUNKS, NODE_KEYS, NODE_LOADS, NODE_RECLAIM, PURGE, RANGES, RECLAIM, REPLIES,
+    SESSION_AGES, SESSIONS, SPENT, TRASH, TRASH_EXPIRY, TRASH_OWNERS, TRIMS, UPLOADS, USER_NAMES,
 };
 use crate::meta::tests::fixture::{ATTR, Machine, at, serial};
 use crate::meta::{Command, sessions};
 use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::{
-    Change, ChunkId, ClientId, FileKind, InodeId, Name, NewChunk, NodeId, NodeKey, TrashId,
+    Change, ChunkId, ClientId, FileKind, GroupId, InodeId, Name, NewChunk, NodeId, NodeKey,
+    TrashId, UserId,
 };
 
 const DIR: InodeId = InodeId(2);
@@ -285,6 +287,42 @@ fn member_damage() -> Vec<(&'static str, Edit)> {
     ]
 }
 
+fn account_damage() -> Vec<(&'static str, Edit)> {
+    vec![
+        ("its name's user", |s| {
+            s.remove(USER_NAMES, &"admin".parse().unwrap())
+        }),
+        ("rows of USER_NAMES", |s| {
+            s.put(USER_NAMES, &"ghost".parse().unwrap(), &UserId(7))
+        }),
+        ("u0 and g0 disagree", |s| {
+            s.remove(MEMBERS, &(GroupId::ADMIN, UserId::ROOT))
+        }),
+        ("u7 and g0 disagree", |s| {
+            s.put(MEMBERS, &(GroupId::ADMIN, UserId(7)), &())
+        }),
+        ("which is not there", |s| s.remove(GROUPS, &GroupId::ADMIN)),
+        ("its name's group", |s| {
+            s.remove(GROUP_NAMES, &"admin".parse().unwrap())
+        }),
+        ("rows of GROUP_NAMES", |s| {
+            s.put(GROUP_NAMES, &"ghost".parse().unwrap(), &GroupId(7))
+        }),
+        ("the lists of i3 are of nothing", |s| {
+            s.put(ACLS, &FILE, &Acls::default())
+        }),
+        ("i3 lacks its lists", |s| {
+            edit_inode(s, FILE, |row| row.has_acl = true)
+        }),
+        ("t1 is not u0's", |s| {
+            s.remove(TRASH_OWNERS, &(UserId::ROOT, TrashId(1)))
+        }),
+        ("rows of TRASH_OWNERS", |s| {
+            s.put(TRASH_OWNERS, &(UserId(7), TrashId(1)), &())
+        }),
+    ]
+}
+
 fn assert_seen(damage: Vec<(&'static str, Edit)>) {
     for (index, (expected, edit)) in damage.into_iter().enumerate() {
         let machine = sound();
@@ -310,6 +348,11 @@ fn damage_of_extents_and_chunks_is_seen() {
 #[test]
 fn damage_of_nodes_and_sessions_is_seen() {
     assert_seen(member_damage());
+}
+
+#[test]
+fn damage_of_accounts_is_seen() {
+    assert_seen(account_damage());
 }
 
 #[test]

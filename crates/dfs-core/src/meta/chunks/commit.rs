@@ -16,7 +16,9 @@ use dfs_raft::state::{ReadState, StateTxn};
 use super::extents::{self, Extent, Source};
 use super::grant::{RangeState, range_state};
 use super::references::{self, Chunk};
+use crate::meta::accounts::subject::Subject;
 use crate::meta::machine::{Stop, refuse};
+use crate::meta::namespace::acl::require_entry_rights;
 use crate::meta::namespace::inode::{self, Body, Inode};
 use crate::meta::namespace::resolve::{Place, existing, place};
 use crate::meta::namespace::{create, rename, upload};
@@ -25,16 +27,18 @@ use crate::meta::tables::{CHUNKS, INODES, SPENT};
 use crate::planted::{self, Bug};
 use crate::types::change::{Commit, CommitTarget, NewChunk, Piece, WriteOffset};
 use crate::types::limits::FILE_LEN_MAX;
-use crate::types::{Changed, ClientId, FileKind, InodeId, Location, RefusalKind, Timestamp};
+use crate::types::{
+    Changed, ClientId, FileKind, InodeId, Location, RefusalKind, Rights, Timestamp,
+};
 
 /// Carries out a commit.
 pub(crate) fn commit(
     state: &mut StateTxn<'_>,
     now: Timestamp,
-    client: ClientId,
+    (client, by): (ClientId, &Subject),
     commit: &Commit,
 ) -> Result<Changed, Stop> {
-    let (id, inode, name) = target(state, now, client, &commit.target)?;
+    let (id, inode, name) = target(state, now, (client, by), &commit.target)?;
     if let Some(expected) = commit.revision
         && expected != inode.revision
     {
@@ -55,7 +59,7 @@ pub(crate) fn commit(
     Ok(Changed {
         attr: Some(attr),
         offset: Some(offset),
-        trash: None,
+        ..Changed::default()
     })
 }
 
@@ -70,13 +74,14 @@ struct Naming<'a> {
 fn target<'a>(
     state: &mut StateTxn<'_>,
     now: Timestamp,
-    client: ClientId,
+    (client, by): (ClientId, &Subject),
     target: &'a CommitTarget,
 ) -> Result<(InodeId, Inode, Option<Naming<'a>>), Stop> {
     match target {
         CommitTarget::File(at) => {
-            let (id, inode) = existing(state, at, true)?;
+            let (id, inode) = existing(state, by, at, true)?;
             require_file(&inode, at)?;
+            by.require(state, (id, &inode), Rights::WRITE, at)?;
             Ok((id, inode, None))
         }
         CommitTarget::Upload(id) => {
@@ -89,7 +94,7 @@ fn target<'a>(
             replace,
         } => {
             let inode = upload::require(state, client, *id)?;
-            let place = free_place(state, now, at, *replace)?;
+            let place = free_place(state, now, by, at, *replace)?;
             Ok((
                 *id,
                 inode,
@@ -101,13 +106,15 @@ fn target<'a>(
             ))
         }
         CommitTarget::New { at, attr, replace } => {
-            let place = free_place(state, now, at, *replace)?;
+            let place = free_place(state, now, by, at, *replace)?;
             let body = Body::File {
                 size: 0,
                 inline_bytes: 0,
             };
-            let inode = Inode::new(*attr, place.dir_inode.policy, body, now);
-            let id = inode::insert(state, &inode)?;
+            let made = create::new_inode(state, now, by, (&place, at), attr, body)?;
+            let (mut inode, inherited) = made;
+            let id = inode::next_id(state)?;
+            inherited.store(state, id, &mut inode)?;
             Ok((
                 id,
                 inode,
@@ -126,10 +133,12 @@ fn target<'a>(
 fn free_place(
     state: &mut StateTxn<'_>,
     now: Timestamp,
+    by: &Subject,
     at: &Location,
     replace: bool,
 ) -> Result<Place, Stop> {
-    let mut place = place(state, at, RefusalKind::IsADirectory)?;
+    let mut place = place(state, by, at, RefusalKind::IsADirectory)?;
+    require_entry_rights(state, by, (place.dir, &place.dir_inode), at)?;
     if let Some(entry) = place.entry {
         if entry.kind == FileKind::Directory {
             return refuse(RefusalKind::IsADirectory, at);
@@ -137,7 +146,7 @@ fn free_place(
         if !replace {
             return refuse(RefusalKind::Exists, at);
         }
-        rename::replace(state, now, &place, FileKind::File, at)?;
+        rename::replace(state, now, by, &place, FileKind::File, at)?;
         place.entry = None;
     }
     Ok(place)

@@ -7,10 +7,11 @@ mod validate;
 
 use serde::{Deserialize, Serialize};
 
+use crate::types::account::AccountChange;
 use crate::types::topology::{AdminState, Space, Topology};
 use crate::types::{
-    Change, ChunkId, ClientId, NodeEpoch, NodeId, NodeKey, Outcome, Refusal, RequestId, Rev,
-    Timestamp,
+    Caller, Change, Changed, ChunkId, ClientId, NodeEpoch, NodeId, NodeKey, Outcome, Refusal,
+    RequestId, Rev, Timestamp,
 };
 
 pub use validate::{validate, validate_request};
@@ -19,9 +20,14 @@ pub use validate::{validate, validate_request};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Opens a session. Proposed twice it opens two; an unused one expires.
-    OpenSession,
+    OpenSession {
+        /// Whose it is.
+        caller: Caller,
+    },
     /// A client's change, carried out once however often it is proposed.
     Client {
+        /// Who asks.
+        caller: Caller,
         /// Which request of which session.
         request: RequestId,
         /// What it asks for.
@@ -93,9 +99,11 @@ pub enum Command {
     },
     /// Does a bounded part of the work that time or earlier commands have made due.
     Housekeeping,
+    /// A change of accounts that no user asks for: by whoever holds the masters' disks.
+    Account(AccountChange),
 }
 
-dfs_raft::postcard_values!(1: Command);
+dfs_raft::postcard_values!(2: Command);
 
 /// A surplus replica, and what the leader knew when it proposed to give it up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,7 +118,7 @@ pub struct ReplicaDrop {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// To `OpenSession`.
-    Session(ClientId),
+    Session(Result<ClientId, Refusal>),
     /// To `Client`.
     Client {
         /// The entry that first carried the request out.
@@ -139,6 +147,8 @@ pub enum Reply {
         /// Whether more is due at once.
         more: bool,
     },
+    /// To `Account`.
+    Account(Result<Changed, Refusal>),
 }
 
 /// Chunk ids set aside: `start..end`.

@@ -11,18 +11,23 @@ use std::time::Duration;
 use dfs_raft::state::Value;
 
 use super::*;
+use crate::types::account::{
+    AccountChange, CredentialEpoch, KeyHash, KeyId, PasswordHash, UserChange,
+};
+use crate::types::acl::{AclKind, Named};
 use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::{
-    AttrChange, DfsPath, GroupId, InodeId, Location, Mode, NewAttr, NewChunk, PolicyChange,
-    RefusalKind, ReplicationTarget, TrashId, UserId,
+    Acl, AttrChange, DfsPath, GroupId, InodeId, Location, Mode, NewAttr, NewChunk, PolicyChange,
+    RefusalKind, ReplicationTarget, Rights, Role, TrashId, UserId,
 };
 
 type Golden = Vec<(Command, &'static str)>;
 
 const ATTR: NewAttr = NewAttr {
     mode: Mode::FILE,
-    owner: UserId(7),
-    group: GroupId(8),
+    umask: Mode::new(0),
+    owner: Some(UserId(7)),
+    group: Some(GroupId(8)),
 };
 
 fn at(path: &str) -> Location {
@@ -35,7 +40,11 @@ fn client(change: Change) -> Command {
         sequence: 300,
         answered_below: 299,
     };
-    Command::Client { request, change }
+    Command::Client {
+        caller: Caller::System,
+        request,
+        change,
+    }
 }
 
 fn commit() -> Commit {
@@ -69,7 +78,7 @@ fn golden_names() -> Golden {
                 attr,
                 parents: true,
             }),
-            "010103ac02ab020001022f66a403070801",
+            "02010003ac02ab020001022f66a403000107010801",
         ),
         (
             client(Change::Create {
@@ -77,7 +86,7 @@ fn golden_names() -> Golden {
                 attr,
                 exclusive: true,
             }),
-            "010103ac02ab020101022f66a403070801",
+            "02010003ac02ab020101022f66a403000107010801",
         ),
         (
             client(Change::Symlink {
@@ -85,14 +94,14 @@ fn golden_names() -> Golden {
                 target: "t".into(),
                 attr,
             }),
-            "010103ac02ab020201022f660174a4030708",
+            "02010003ac02ab020201022f660174a4030001070108",
         ),
         (
             client(Change::Link {
                 from: InodeId(300).into(),
                 at: f(),
             }),
-            "010103ac02ab0203ac02012f01022f66",
+            "02010003ac02ab0203ac02012f01022f66",
         ),
         (
             client(Change::Rename {
@@ -100,7 +109,7 @@ fn golden_names() -> Golden {
                 to: at("/g"),
                 replace: false,
             }),
-            "010103ac02ab020401022f6601022f6700",
+            "02010003ac02ab020401022f6601022f6700",
         ),
         (
             client(Change::Remove {
@@ -108,7 +117,7 @@ fn golden_names() -> Golden {
                 what: Removal::Tree,
                 skip_trash: true,
             }),
-            "010103ac02ab020501022f660201",
+            "02010003ac02ab020501022f660201",
         ),
         (
             client(Change::SetAttr {
@@ -119,7 +128,7 @@ fn golden_names() -> Golden {
                 },
                 follow: true,
             }),
-            "010103ac02ab020601022f660180030000000001",
+            "02010003ac02ab020601022f660180030000000001",
         ),
     ]
 }
@@ -143,7 +152,7 @@ fn golden_contents() -> Golden {
                 at: f(),
                 size: 1000,
             }),
-            "010103ac02ab020701022f66e807",
+            "02010003ac02ab020701022f66e807",
         ),
         (
             client(Change::SetPolicy {
@@ -154,30 +163,30 @@ fn golden_contents() -> Golden {
                     ..PolicyChange::default()
                 },
             }),
-            "010103ac02ab020801022f660102000000013c00",
+            "02010003ac02ab020801022f660102000000013c00",
         ),
         (
             client(Change::Restore {
                 trash: TrashId(4),
                 to: Some(f()),
             }),
-            "010103ac02ab0209040101022f66",
+            "02010003ac02ab0209040101022f66",
         ),
         (
             client(Change::DropTrash { trash: TrashId(4) }),
-            "010103ac02ab020a04",
+            "02010003ac02ab020a04",
         ),
         (
             client(Change::BeginUpload { at: f(), attr }),
-            "010103ac02ab020b01022f66a4030708",
+            "02010003ac02ab020b01022f66a4030001070108",
         ),
         (
             client(Change::AbandonUpload { upload: InodeId(5) }),
-            "010103ac02ab020c05",
+            "02010003ac02ab020c05",
         ),
         (
             client(Change::Commit(commit())),
-            "010103ac02ab020d0001022f660102000900808040010268690109808040effdb6f50d\
+            "02010003ac02ab020d0001022f660102000900808040010268690109808040effdb6f50d\
              0201020105",
         ),
         (
@@ -186,7 +195,7 @@ fn golden_contents() -> Golden {
                 offset: WriteOffset::At(9),
                 ..commit()
             })),
-            "010103ac02ab020d0301022f66a4030708010009020009008080400102686901098080\
+            "02010003ac02ab020d0301022f66a4030001070108010009020009008080400102686901098080\
              40effdb6f50d0201020105",
         ),
         (
@@ -195,10 +204,10 @@ fn golden_contents() -> Golden {
                 revision: None,
                 ..commit()
             })),
-            "010103ac02ab020d020501022f66000102000900808040010268690109808040effdb6\
+            "02010003ac02ab020d020501022f66000102000900808040010268690109808040effdb6\
              f50d02010200",
         ),
-        (client(Change::CloseSession), "010103ac02ab020e"),
+        (client(Change::CloseSession), "02010003ac02ab020e"),
     ]
 }
 
@@ -215,8 +224,13 @@ fn golden_others() -> Golden {
         host: "h".into(),
     };
     vec![
-        (Command::OpenSession, "0100"),
-        (Command::ReserveChunkIds { count: 1000 }, "0102e807"),
+        (
+            Command::OpenSession {
+                caller: Caller::System,
+            },
+            "020000",
+        ),
+        (Command::ReserveChunkIds { count: 1000 }, "0202e807"),
         (
             Command::RegisterNode {
                 key: NodeKey(77),
@@ -225,21 +239,21 @@ fn golden_others() -> Golden {
                 topology,
                 space,
             },
-            "01034d010103613a31017a01720168030201",
+            "02034d010103613a31017a01720168030201",
         ),
         (
             Command::SetAdminState {
                 node: NodeId(1),
                 state: AdminState::Draining,
             },
-            "01040101",
+            "02040101",
         ),
         (
             Command::AdoptReplicas {
                 node: NodeId(1),
                 chunks: vec![ChunkId(1)],
             },
-            "0105010101",
+            "0205010101",
         ),
         (
             Command::ReplaceReplica {
@@ -247,7 +261,7 @@ fn golden_others() -> Golden {
                 remove: Some(NodeId(2)),
                 add: NodeId(3),
             },
-            "010601010203",
+            "020601010203",
         ),
         (
             Command::DropReplicas {
@@ -257,41 +271,142 @@ fn golden_others() -> Golden {
                     confirmed: vec![NodeId(2)],
                 }],
             },
-            "01070101010102",
+            "02070101010102",
         ),
         (
             Command::DropOrphans {
                 node: NodeId(1),
                 chunks: vec![ChunkId(1)],
             },
-            "0108010101",
+            "0208010101",
         ),
         (
             Command::Reclaimed {
                 node: NodeId(1),
                 chunks: vec![ChunkId(1)],
             },
-            "0109010101",
+            "0209010101",
         ),
-        (Command::Housekeeping, "010a"),
+        (Command::Housekeeping, "020a"),
+        (
+            Command::Account(AccountChange::RemoveUser { user: UserId(300) }),
+            "020b03ac02",
+        ),
     ]
+}
+
+fn golden_accounts() -> Vec<(Command, &'static str)> {
+    let (user, group) = (UserId(300), GroupId(300));
+    let name = || "bob".parse().unwrap();
+    let changes = [
+        AccountChange::AddUser {
+            name: name(),
+            id: Some(user),
+            group: Some(group),
+            role: Role::Administrator,
+            root: Some(at("/f")),
+            read_only: true,
+        },
+        AccountChange::RenameUser { user, name: name() },
+        AccountChange::SetUser {
+            user,
+            change: UserChange {
+                group: Some(group),
+                role: Some(Role::User),
+                enabled: Some(false),
+                root: Some(None),
+                read_only: Some(true),
+            },
+        },
+        AccountChange::SetPassword {
+            user,
+            hash: Some(PasswordHash("$a".to_owned())),
+        },
+        AccountChange::AddKey {
+            user,
+            label: "ci".to_owned(),
+            hash: KeyHash([7; 32]),
+        },
+        AccountChange::RemoveKey {
+            user,
+            key: KeyId(2),
+        },
+        AccountChange::AddGroup {
+            name: name(),
+            id: Some(group),
+        },
+        AccountChange::RenameGroup {
+            group,
+            name: name(),
+        },
+        AccountChange::RemoveGroup { group },
+        AccountChange::AddMember { group, user },
+        AccountChange::RemoveMember { group, user },
+    ];
+    let golden = [
+        "020b0003626f6201ac0201ac02010101022f6601",
+        "020b01ac0203626f62",
+        "020b02ac0201ac020100010001000101",
+        "020b04ac0201022461",
+        "020b05ac020263690707070707070707070707070707070707070707070707070707070707070707",
+        "020b06ac0202",
+        "020b0703626f6201ac02",
+        "020b08ac0203626f62",
+        "020b09ac02",
+        "020b0aac02ac02",
+        "020b0bac02ac02",
+    ];
+    let accounts = changes.into_iter().zip(golden);
+    let mut all: Vec<_> = accounts
+        .map(|(change, golden)| (Command::Account(change), golden))
+        .collect();
+    let named = Named {
+        users: vec![(user, Rights::READ)],
+        groups: vec![(group, Rights::WRITE)],
+    };
+    let acl = Acl {
+        mask: Some(Rights::ALL),
+        named,
+        ..Acl::of_mode(Mode::FILE)
+    };
+    all.push((
+        client(Change::SetAcl {
+            at: at("/f"),
+            which: AclKind::Default,
+            acl: Some(acl),
+        }),
+        "02010003ac02ab020f01022f660101060404010701ac020401ac0202",
+    ));
+    let epoch = CredentialEpoch(300);
+    let caller = Caller::User { user, epoch };
+    all.push((Command::OpenSession { caller }, "020001ac02ac02"));
+    all
 }
 
 #[test]
 fn commands_are_stored_as_the_first_version_stored_them() {
-    let golden = [golden_names(), golden_contents(), golden_others()];
+    let golden = [
+        golden_names(),
+        golden_contents(),
+        golden_others(),
+        golden_accounts(),
+    ];
+    let mut wrong = Vec::new();
     for (command, expected) in golden.concat() {
         let bytes = command.to_bytes().unwrap();
         let shown: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(shown, expected, "{command:?}");
+        if shown != expected {
+            wrong.push(format!("{expected} {shown}"));
+        }
         assert_eq!(Command::from_bytes(&bytes).unwrap(), command);
     }
+    assert!(wrong.is_empty(), "expected, stored:\n{}", wrong.join("\n"));
 }
 
 #[test]
 fn a_command_of_a_newer_version_is_a_fault() {
     let mut bytes = Command::Housekeeping.to_bytes().unwrap();
-    bytes[0] = 2;
+    bytes[0] = 3;
     assert!(Command::from_bytes(&bytes).is_err());
 }
 

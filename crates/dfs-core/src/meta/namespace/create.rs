@@ -1,17 +1,19 @@
 //! Making directories, files and symbolic links.
 //!
-//! What is new gets the policy of the directory it is made in.
+//! What is new gets the policy of the directory it is made in, and its default list if it has one.
 
 use dfs_raft::Fatal;
-use dfs_raft::state::StateTxn;
+use dfs_raft::state::{ReadState, StateTxn};
 
+use super::acl::{Inheritance, inherit, require_entry_rights};
 use super::dirent::{self, Dirent, directory_of};
 use super::inode::{self, Body, Directory, Inode};
 use super::resolve::{Cursor, Found, Place, place, require_attached, start, walk};
+use crate::meta::accounts::subject::Subject;
 use crate::meta::chunks::commit::require_file;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::INODES;
-use crate::types::{Changed, FileKind, InodeId, Location, NewAttr, Policy, RefusalKind, Timestamp};
+use crate::types::{Changed, FileKind, InodeId, Location, NewAttr, RefusalKind, Timestamp};
 
 /// Gives an inode a name that nothing has yet.
 pub(crate) fn give_name(
@@ -54,15 +56,42 @@ pub(crate) fn put_name(
 fn make(
     state: &mut StateTxn<'_>,
     now: Timestamp,
-    place: &Place,
-    attr: NewAttr,
+    by: &Subject,
+    (place, at): (&Place, &Location),
+    attr: &NewAttr,
     body: Body,
-) -> Result<(InodeId, Inode), Fatal> {
-    let mut inode = Inode::new(attr, place.dir_inode.policy, body, now);
+) -> Result<(InodeId, Inode), Stop> {
+    let (mut inode, inherited) = new_inode(state, now, by, (place, at), attr, body)?;
     inode.links = 1;
     let id = inode::next_id(state)?;
+    inherited.store(state, id, &mut inode)?;
     put_name(state, now, place, id, &mut inode)?;
     Ok((id, inode))
+}
+
+/// What is new in a directory, for who may make it there.
+pub(crate) fn new_inode(
+    state: &impl ReadState,
+    now: Timestamp,
+    by: &Subject,
+    (place, at): (&Place, &Location),
+    attr: &NewAttr,
+    body: Body,
+) -> Result<(Inode, Inheritance), Stop> {
+    let dir = (place.dir, &place.dir_inode);
+    require_entry_rights(state, by, dir, at)?;
+    let owner = attr.owner.unwrap_or(by.user);
+    let is_own = owner == by.user && attr.group.is_none_or(|group| by.is_in(group));
+    if !is_own && !by.is_administrator() {
+        return refuse(RefusalKind::NotPermitted, format!("{at} for somebody else"));
+    }
+    let inherited = inherit(state, by, dir, attr, body.kind())?;
+    let policy = place.dir_inode.policy;
+    let owner = (owner, inherited.group);
+    Ok((
+        Inode::new(owner, inherited.mode, policy, body, now),
+        inherited,
+    ))
 }
 
 fn changed(id: InodeId, inode: &Inode) -> Changed {
@@ -76,24 +105,25 @@ fn changed(id: InodeId, inode: &Inode) -> Changed {
 pub(crate) fn make_directory(
     state: &mut StateTxn<'_>,
     now: Timestamp,
+    by: &Subject,
     at: &Location,
-    attr: NewAttr,
+    attr: &NewAttr,
     parents: bool,
 ) -> Result<Changed, Stop> {
     let body = || Body::Directory(Directory::default());
     if !parents {
-        let place = place(state, at, RefusalKind::Exists)?;
+        let place = place(state, by, at, RefusalKind::Exists)?;
         if place.entry.is_some() {
             return refuse(RefusalKind::Exists, at);
         }
-        let (id, inode) = make(state, now, &place, attr, body())?;
+        let (id, inode) = make(state, now, by, (&place, at), attr, body())?;
         return Ok(changed(id, &inode));
     }
-    let mut cursor = start(state, at)?;
+    let mut cursor = start(state, by, at)?;
     for (index, name) in at.path.names().iter().enumerate() {
         let last = index + 1 == at.path.names().len();
         let from = (cursor.id, name.clone());
-        cursor = match walk(state, cursor, std::slice::from_ref(name), true, at)? {
+        cursor = match walk(state, by, cursor, std::slice::from_ref(name), true, at)? {
             Found::Inode(cursor) => cursor,
             Found::Place(place) => match place.entry {
                 Some(entry) => {
@@ -113,7 +143,7 @@ pub(crate) fn make_directory(
                         return refuse(RefusalKind::NotFound, at);
                     }
                     require_attached(state, &place, at)?;
-                    let (id, inode) = make(state, now, &place, attr, body())?;
+                    let (id, inode) = make(state, now, by, (&place, at), attr, body())?;
                     Cursor {
                         id,
                         inode,
@@ -134,11 +164,13 @@ pub(crate) fn make_directory(
 pub(crate) fn file(
     state: &mut StateTxn<'_>,
     now: Timestamp,
+    by: &Subject,
     at: &Location,
-    attr: NewAttr,
+    attr: &NewAttr,
     exclusive: bool,
 ) -> Result<Changed, Stop> {
-    let place = match walk(state, start(state, at)?, at.path.names(), !exclusive, at)? {
+    let from = start(state, by, at)?;
+    let place = match walk(state, by, from, at.path.names(), !exclusive, at)? {
         Found::Place(place) => place,
         Found::Inode(_) if exclusive => return refuse(RefusalKind::Exists, at),
         Found::Inode(Cursor { id, inode, .. }) => return existing_file(id, &inode, at),
@@ -152,7 +184,7 @@ pub(crate) fn file(
                 size: 0,
                 inline_bytes: 0,
             };
-            let (id, inode) = make(state, now, &place, attr, body)?;
+            let (id, inode) = make(state, now, by, (&place, at), attr, body)?;
             Ok(changed(id, &inode))
         }
     }
@@ -167,26 +199,31 @@ fn existing_file(id: InodeId, inode: &Inode, at: &Location) -> Result<Changed, S
 pub(crate) fn symlink(
     state: &mut StateTxn<'_>,
     now: Timestamp,
+    by: &Subject,
     at: &Location,
     target: &str,
-    attr: NewAttr,
+    attr: &NewAttr,
 ) -> Result<Changed, Stop> {
-    let place = place(state, at, RefusalKind::Exists)?;
+    let place = place(state, by, at, RefusalKind::Exists)?;
     if place.entry.is_some() {
         return refuse(RefusalKind::Exists, at);
     }
     let body = Body::Symlink {
         target: target.to_owned(),
     };
-    let (id, inode) = make(state, now, &place, attr, body)?;
+    let (id, inode) = make(state, now, by, (&place, at), attr, body)?;
     Ok(changed(id, &inode))
 }
 
-/// The policy that a new file at a location would get. Nothing is made.
-pub(crate) fn policy_at(state: &StateTxn<'_>, at: &Location) -> Result<Policy, Stop> {
-    let place = place(state, at, RefusalKind::IsADirectory)?;
+/// The place of a new file that is to be written before it gets its name there. Nothing is made.
+pub(crate) fn place_of_upload(
+    state: &StateTxn<'_>,
+    by: &Subject,
+    at: &Location,
+) -> Result<Place, Stop> {
+    let place = place(state, by, at, RefusalKind::IsADirectory)?;
     match place.entry.map(|entry| entry.kind) {
         Some(FileKind::Directory) => refuse(RefusalKind::IsADirectory, at),
-        _ => Ok(place.dir_inode.policy),
+        _ => Ok(place),
     }
 }

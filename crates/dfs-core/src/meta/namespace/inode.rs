@@ -4,11 +4,10 @@ use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 use serde::{Deserialize, Serialize};
 
+use super::acl;
 use crate::meta::counters;
 use crate::meta::tables::{INODES, Meta};
-use crate::types::{
-    Attr, FileKind, GroupId, InodeId, Mode, Name, NewAttr, Policy, Timestamp, UserId,
-};
+use crate::types::{Attr, FileKind, GroupId, InodeId, Mode, Name, Policy, Timestamp, UserId};
 
 /// A row of INODES.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +33,8 @@ pub struct Inode {
     pub policy: Policy,
     /// Changes of the contents so far.
     pub revision: u64,
+    /// Whether ACLS says more of its permissions, or of what is made in it.
+    pub has_acl: bool,
     /// What depends on the kind.
     pub body: Body,
 }
@@ -69,15 +70,32 @@ pub struct Directory {
     pub subdirectories: u32,
 }
 
-dfs_raft::postcard_values!(1: Inode);
+dfs_raft::postcard_values!(2: Inode);
+
+impl Body {
+    /// What has such a body.
+    pub fn kind(&self) -> FileKind {
+        match self {
+            Body::File { .. } => FileKind::File,
+            Body::Directory(_) => FileKind::Directory,
+            Body::Symlink { .. } => FileKind::Symlink,
+        }
+    }
+}
 
 impl Inode {
     /// A new inode that no name leads to yet.
-    pub(crate) fn new(attr: NewAttr, policy: Policy, body: Body, now: Timestamp) -> Inode {
+    pub(crate) fn new(
+        (owner, group): (UserId, GroupId),
+        mode: Mode,
+        policy: Policy,
+        body: Body,
+        now: Timestamp,
+    ) -> Inode {
         Inode {
-            mode: attr.mode,
-            owner: attr.owner,
-            group: attr.group,
+            mode,
+            owner,
+            group,
             links: 0,
             accessed: now,
             modified: now,
@@ -85,17 +103,14 @@ impl Inode {
             created: now,
             policy,
             revision: 0,
+            has_acl: false,
             body,
         }
     }
 
     /// What it is.
     pub fn kind(&self) -> FileKind {
-        match self.body {
-            Body::File { .. } => FileKind::File,
-            Body::Directory(_) => FileKind::Directory,
-            Body::Symlink { .. } => FileKind::Symlink,
-        }
+        self.body.kind()
     }
 
     /// Its attributes as clients see them.
@@ -141,13 +156,6 @@ pub(crate) fn require(state: &impl ReadState, inode: InodeId) -> Result<Inode, F
         .ok_or_else(|| Fatal::new(format!("{inode} is referred to and does not exist")))
 }
 
-/// Stores a new inode under the next id.
-pub(crate) fn insert(state: &mut StateTxn<'_>, inode: &Inode) -> Result<InodeId, Fatal> {
-    let id = next_id(state)?;
-    state.put(INODES, &id, inode)?;
-    Ok(id)
-}
-
 /// The id of a new inode, which the caller stores.
 pub(crate) fn next_id(state: &mut StateTxn<'_>) -> Result<InodeId, Fatal> {
     counters::add(state, Meta::Inodes, 1)?;
@@ -157,5 +165,6 @@ pub(crate) fn next_id(state: &mut StateTxn<'_>) -> Result<InodeId, Fatal> {
 /// Removes an inode's row.
 pub(crate) fn remove(state: &mut StateTxn<'_>, inode: InodeId) -> Result<(), Fatal> {
     state.remove(INODES, &inode)?;
+    acl::forget(state, inode)?;
     counters::subtract(state, Meta::Inodes, 1)
 }

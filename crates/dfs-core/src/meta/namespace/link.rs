@@ -2,32 +2,42 @@
 
 use dfs_raft::state::StateTxn;
 
+use super::acl::require_entry_rights;
 use super::create::give_name;
 use super::inode;
 use super::resolve::{existing, place};
+use crate::meta::accounts::subject::Subject;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::INODES;
 use crate::types::limits::LINKS_MAX;
-use crate::types::{Changed, FileKind, Location, RefusalKind, Timestamp};
+use crate::types::{Changed, FileKind, Location, RefusalKind, Rights, Timestamp};
 
-/// Gives a file another name. A symbolic link is linked itself, not what it leads to.
+/// Gives a file another name. A symbolic link is linked itself, not what it leads to. Who does
+/// not own a file must be able to read and write it, as on Linux with protected links: else a
+/// name could be kept of a file that its owner removes.
 pub(crate) fn link(
     state: &mut StateTxn<'_>,
     now: Timestamp,
+    by: &Subject,
     from: &Location,
     at: &Location,
 ) -> Result<Changed, Stop> {
-    let (id, mut inode) = existing(state, from, false)?;
+    let (id, mut inode) = existing(state, by, from, false)?;
     if inode.kind() == FileKind::Directory {
         return refuse(RefusalKind::IsADirectory, from);
     }
     if inode.links >= LINKS_MAX {
         return refuse(RefusalKind::TooManyLinks, from);
     }
-    let place = place(state, at, RefusalKind::Exists)?;
+    if !by.owns(&inode) {
+        let rights = Rights::READ.and(Rights::WRITE);
+        by.require(state, (id, &inode), rights, from)?;
+    }
+    let place = place(state, by, at, RefusalKind::Exists)?;
     if place.entry.is_some() {
         return refuse(RefusalKind::Exists, at);
     }
+    require_entry_rights(state, by, (place.dir, &place.dir_inode), at)?;
     inode.changed = now;
     state.put(INODES, &id, &inode)?;
     give_name(state, now, &place, at, id)?;

@@ -1,8 +1,9 @@
 //! The tree of directory entries over inodes.
 //!
-//! One file per operation, with its rules. All of them find their way with `resolve`, which is
-//! where a check of permissions on the way belongs.
+//! One file per operation, with its rules and with the rights that it takes. All of them find
+//! their way with `resolve`, which checks the rights on the way.
 
+pub(crate) mod acl;
 pub(crate) mod create;
 pub mod dirent;
 pub mod inode;

@@ -11,30 +11,34 @@
 use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 
+use super::acl::{require_entry_rights, require_removal_rights};
 use super::create::put_name;
 use super::dirent::{self, Dirent};
 use super::inode::{self, Body};
 use super::purge::{Budget, drop_link};
 use super::remove::require_empty;
 use super::resolve::{Above, Place, above, place};
+use crate::meta::accounts::subject::Subject;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::DIRENTS;
 use crate::planted::{self, Bug};
-use crate::types::{Changed, FileKind, InodeId, Location, RefusalKind, Timestamp};
+use crate::types::{Changed, FileKind, InodeId, Location, RefusalKind, Rights, Timestamp};
 
 /// Moves a name.
 pub(crate) fn rename(
     state: &mut StateTxn<'_>,
     now: Timestamp,
+    by: &Subject,
     from: &Location,
     to: &Location,
     replace_there: bool,
 ) -> Result<Changed, Stop> {
-    let source = place(state, from, RefusalKind::NotPermitted)?;
+    let source = place(state, by, from, RefusalKind::NotPermitted)?;
     let Some(moved) = source.entry else {
         return refuse(RefusalKind::NotFound, from);
     };
-    let target = place(state, to, RefusalKind::NotPermitted)?;
+    let target = place(state, by, to, RefusalKind::NotPermitted)?;
+    require_move_rights(state, by, (&source, from), moved, (&target, to))?;
     if moved.kind == FileKind::Directory && is_within(state, target.dir, moved.inode)? {
         return refuse(RefusalKind::IntoItself, to);
     }
@@ -49,7 +53,7 @@ pub(crate) fn rename(
                 ..Changed::default()
             });
         }
-        replace(state, now, &target, moved.kind, to)?;
+        replace(state, now, by, &target, moved.kind, to)?;
     }
     match planted::active(Bug::RenameNotAtomic) {
         true => keep_old_name(state, &source)?,
@@ -62,6 +66,25 @@ pub(crate) fn rename(
         attr: Some(inode.attr(moved.inode)),
         ..Changed::default()
     })
+}
+
+/// Refuses who may not take a name away from where it is, or not make it where it goes. A
+/// directory that gets another parent is itself changed: its `..` is.
+fn require_move_rights(
+    state: &impl ReadState,
+    by: &Subject,
+    (source, from): (&Place, &Location),
+    moved: Dirent,
+    (target, to): (&Place, &Location),
+) -> Result<(), Stop> {
+    let source_dir = (source.dir, &source.dir_inode);
+    require_removal_rights(state, by, source_dir, moved.inode, from)?;
+    require_entry_rights(state, by, (target.dir, &target.dir_inode), to)?;
+    if moved.kind == FileKind::Directory && source.dir != target.dir {
+        let inode = inode::require(state, moved.inode)?;
+        by.require(state, (moved.inode, &inode), Rights::WRITE, from)?;
+    }
+    Ok(())
 }
 
 /// Leaves a name for the next command to remove: a planted bug. It is noted as an entry of a
@@ -86,18 +109,20 @@ pub(crate) fn remove_old_names(state: &mut StateTxn<'_>, now: Timestamp) -> Resu
     Ok(())
 }
 
-/// Removes what is at a place so that something of kind `by` can take it.
+/// Removes what is at a place so that something of a kind can take it.
 pub(crate) fn replace(
     state: &mut StateTxn<'_>,
     now: Timestamp,
+    by: &Subject,
     place: &Place,
-    by: FileKind,
+    kind: FileKind,
     at: &Location,
 ) -> Result<(), Stop> {
     let Some(there) = place.entry else {
         return Ok(());
     };
-    match (by, there.kind) {
+    require_removal_rights(state, by, (place.dir, &place.dir_inode), there.inode, at)?;
+    match (kind, there.kind) {
         (FileKind::Directory, FileKind::Directory) => {
             if let Body::Directory(directory) = inode::require(state, there.inode)?.body {
                 require_empty(&directory, at)?;

@@ -4,6 +4,11 @@
 //! relative one goes on in the directory of the link, and `..` in a target is the directory's
 //! real parent. Whether a link at the end is followed is the operation's choice.
 //!
+//! Who follows names must have the right to search each directory on the way, up and down. Who is
+//! confined to a directory has it for its root: no name, link or `..` leads out of it. An inode
+//! that a location starts at was looked up before by whoever shows it; its own permissions are
+//! checked again, those on the way to it are not.
+//!
 //! What was removed is out of reach by name; by inode it can still be read as long as it is in
 //! the trash, but no name can be added, removed or moved in a directory that the root does not
 //! lead to.
@@ -13,10 +18,11 @@ use dfs_raft::state::ReadState;
 
 use super::dirent::{self, Dirent};
 use super::inode::{self, Body, Inode};
+use crate::meta::accounts::subject::Subject;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::INODES;
 use crate::types::limits::{NAME_LEN_MAX, PATH_DEPTH_MAX, PATH_LEN_MAX, SYMLINKS_MAX};
-use crate::types::{FileKind, InodeId, Location, Name, RefusalKind};
+use crate::types::{DfsPath, FileKind, InodeId, Location, Name, RefusalKind, Rights};
 
 /// Names looked up in one resolution, links included, before it is refused as a loop.
 const STEPS_MAX: usize = 4 * PATH_DEPTH_MAX;
@@ -61,24 +67,26 @@ enum Step {
 }
 
 /// Where a location starts. What has no name is reached by its session only.
-pub(crate) fn start(state: &impl ReadState, at: &Location) -> Result<Cursor, Stop> {
-    let Some(inode) = state.get(INODES, &at.base)? else {
+pub(crate) fn start(state: &impl ReadState, by: &Subject, at: &Location) -> Result<Cursor, Stop> {
+    let base = match at.base {
+        InodeId::ROOT => by.root,
+        base => base,
+    };
+    let inode = state.get(INODES, &base)?.filter(|inode| inode.links > 0);
+    let Some(inode) = inode else {
         return refuse(RefusalKind::NotFound, at);
     };
-    if inode.links == 0 {
-        return refuse(RefusalKind::NotFound, at);
-    }
-    let depth = (at.base == InodeId::ROOT).then_some(0);
     Ok(Cursor {
-        id: at.base,
+        id: base,
         inode,
-        depth,
+        depth: (base == InodeId::ROOT).then_some(0),
     })
 }
 
 /// Follows names from `cursor` on.
 pub(crate) fn walk(
     state: &impl ReadState,
+    by: &Subject,
     mut cursor: Cursor,
     names: &[Name],
     follow: bool,
@@ -92,7 +100,8 @@ pub(crate) fn walk(
         };
         let name = match step {
             Step::Up => {
-                cursor = parent(state, cursor, at)?;
+                require_search(state, by, &cursor, at)?;
+                cursor = parent(state, by, cursor, at)?;
                 continue;
             }
             Step::Down(name) => name,
@@ -100,6 +109,7 @@ pub(crate) fn walk(
         if cursor.inode.kind() != FileKind::Directory {
             return refuse(RefusalKind::NotADirectory, at);
         }
+        require_search(state, by, &cursor, at)?;
         let entry = dirent::get(state, cursor.id, &name)?;
         let last = todo.is_empty();
         match entry {
@@ -108,7 +118,7 @@ pub(crate) fn walk(
                 if links > SYMLINKS_MAX {
                     return refuse(RefusalKind::SymlinkLoop, at);
                 }
-                cursor = follow_link(state, cursor, link.inode, &mut todo, at)?;
+                cursor = follow_link(state, by, cursor, link.inode, &mut todo, at)?;
             }
             entry if last => {
                 let Cursor { id, inode, depth } = cursor;
@@ -142,6 +152,7 @@ pub(crate) fn walk(
 /// Puts the target of a link in front of what is left to walk; gives where to go on from.
 fn follow_link(
     state: &impl ReadState,
+    by: &Subject,
     cursor: Cursor,
     link: InodeId,
     todo: &mut Vec<Step>,
@@ -162,17 +173,29 @@ fn follow_link(
         }
     }
     if target.starts_with('/') {
-        let inode = inode::require(state, InodeId::ROOT)?;
-        return Ok(Cursor {
-            id: InodeId::ROOT,
-            inode,
-            depth: Some(0),
-        });
+        return start(state, by, &Location::from(DfsPath::root()));
     }
     Ok(cursor)
 }
 
-fn parent(state: &impl ReadState, cursor: Cursor, at: &Location) -> Result<Cursor, Stop> {
+fn require_search(
+    state: &impl ReadState,
+    by: &Subject,
+    cursor: &Cursor,
+    at: &Location,
+) -> Result<(), Stop> {
+    by.require(state, (cursor.id, &cursor.inode), Rights::EXECUTE, at)
+}
+
+fn parent(
+    state: &impl ReadState,
+    by: &Subject,
+    cursor: Cursor,
+    at: &Location,
+) -> Result<Cursor, Stop> {
+    if cursor.id == by.root {
+        return Ok(cursor);
+    }
     let Body::Directory(directory) = &cursor.inode.body else {
         return refuse(RefusalKind::NotADirectory, at);
     };
@@ -185,7 +208,6 @@ fn parent(state: &impl ReadState, cursor: Cursor, at: &Location) -> Result<Curso
                 depth,
             })
         }
-        None if cursor.id == InodeId::ROOT => Ok(cursor),
         None => refuse(RefusalKind::NotFound, at),
     }
 }
@@ -193,10 +215,18 @@ fn parent(state: &impl ReadState, cursor: Cursor, at: &Location) -> Result<Curso
 /// What exists at a location.
 pub(crate) fn existing(
     state: &impl ReadState,
+    by: &Subject,
     at: &Location,
     follow: bool,
 ) -> Result<(InodeId, Inode), Stop> {
-    match walk(state, start(state, at)?, at.path.names(), follow, at)? {
+    match walk(
+        state,
+        by,
+        start(state, by, at)?,
+        at.path.names(),
+        follow,
+        at,
+    )? {
         Found::Inode(cursor) => Ok((cursor.id, cursor.inode)),
         Found::Place(Place {
             entry: Some(entry), ..
@@ -209,10 +239,11 @@ pub(crate) fn existing(
 /// symbolic link at the end is not followed. A location without a name is refused as `nameless`.
 pub(crate) fn place(
     state: &impl ReadState,
+    by: &Subject,
     at: &Location,
     nameless: RefusalKind,
 ) -> Result<Place, Stop> {
-    match walk(state, start(state, at)?, at.path.names(), false, at)? {
+    match walk(state, by, start(state, by, at)?, at.path.names(), false, at)? {
         Found::Place(place) => {
             require_attached(state, &place, at)?;
             Ok(place)

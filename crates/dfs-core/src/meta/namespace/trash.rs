@@ -9,17 +9,19 @@ use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 use serde::{Deserialize, Serialize};
 
+use super::acl::require_entry_rights;
 use super::create::put_name;
 use super::dirent::{self, Dirent, directory_of};
 use super::inode::{self, Inode};
 use super::purge::{Budget, drop_link};
 use super::resolve::{path_text, place};
+use crate::meta::accounts::subject::Subject;
 use crate::meta::counters;
 use crate::meta::machine::{Stop, refuse};
-use crate::meta::tables::{INODES, Meta, Moment, TRASH, TRASH_EXPIRY};
+use crate::meta::tables::{INODES, Meta, Moment, TRASH, TRASH_EXPIRY, TRASH_OWNERS};
 use crate::planted::{self, Bug};
 use crate::types::{
-    Changed, DfsPath, FileKind, InodeId, Location, Name, RefusalKind, Timestamp, TrashId,
+    Changed, DfsPath, FileKind, InodeId, Location, Name, RefusalKind, Timestamp, TrashId, UserId,
 };
 
 /// A row of TRASH.
@@ -35,16 +37,18 @@ pub struct TrashEntry {
     pub removed: Timestamp,
     /// When it goes for good.
     pub expires: Timestamp,
+    /// Who removed it: to others but administrators it is not there.
+    pub by: UserId,
 }
 
-dfs_raft::postcard_values!(1: TrashEntry);
+dfs_raft::postcard_values!(2: TrashEntry);
 
 /// Moves a name into the trash.
 pub(crate) fn add(
     state: &mut StateTxn<'_>,
     now: Timestamp,
-    dir: InodeId,
-    name: &Name,
+    by: UserId,
+    (dir, name): (InodeId, &Name),
     entry: Dirent,
     mut inode: Inode,
 ) -> Result<TrashId, Fatal> {
@@ -63,18 +67,27 @@ pub(crate) fn add(
         path,
         removed: now,
         expires,
+        by,
     };
-    state.put(TRASH, &id, &row)?;
-    state.put(TRASH_EXPIRY, &(Moment(expires), id), &())?;
+    put(state, id, &row)?;
     Ok(id)
 }
 
-fn take(state: &mut StateTxn<'_>, id: TrashId) -> Result<TrashEntry, Stop> {
-    let Some(entry) = state.get(TRASH, &id)? else {
+fn put(state: &mut StateTxn<'_>, id: TrashId, row: &TrashEntry) -> Result<(), Fatal> {
+    state.put(TRASH, &id, row)?;
+    state.put(TRASH_EXPIRY, &(Moment(row.expires), id), &())?;
+    state.put(TRASH_OWNERS, &(row.by, id), &())
+}
+
+fn take(state: &mut StateTxn<'_>, by: &Subject, id: TrashId) -> Result<TrashEntry, Stop> {
+    let entry = state.get(TRASH, &id)?;
+    let own = entry.filter(|entry| by.is_administrator() || entry.by == by.user);
+    let Some(entry) = own else {
         return refuse(RefusalKind::NotFound, id);
     };
     state.remove(TRASH, &id)?;
     state.remove(TRASH_EXPIRY, &(Moment(entry.expires), id))?;
+    state.remove(TRASH_OWNERS, &(entry.by, id))?;
     Ok(entry)
 }
 
@@ -82,26 +95,34 @@ fn take(state: &mut StateTxn<'_>, id: TrashId) -> Result<TrashEntry, Stop> {
 pub(crate) fn restore(
     state: &mut StateTxn<'_>,
     now: Timestamp,
+    by: &Subject,
     id: TrashId,
     to: Option<&Location>,
 ) -> Result<Changed, Stop> {
-    let entry = take(state, id)?;
+    let entry = take(state, by, id)?;
     if planted::active(Bug::TrashRestoredTwice) {
-        state.put(TRASH, &id, &entry)?;
-        state.put(TRASH_EXPIRY, &(Moment(entry.expires), id), &())?;
+        put(state, id, &entry)?;
     }
     let at = match to {
         Some(at) => at.clone(),
+        // Where it was is outside of what such a user can name.
+        None if by.root != InodeId::ROOT => {
+            return refuse(
+                RefusalKind::Invalid,
+                format!("{id}: name a place to restore it to"),
+            );
+        }
         None => match entry.path.parse::<DfsPath>() {
             Ok(path) => Location::from(path),
             // Too deep or too long to be asked for: the caller must name a place.
             Err(_) => return refuse(RefusalKind::NameTooLong, entry.path),
         },
     };
-    let place = place(state, &at, RefusalKind::Exists)?;
+    let place = place(state, by, &at, RefusalKind::Exists)?;
     if place.entry.is_some() {
         return refuse(RefusalKind::Exists, at);
     }
+    require_entry_rights(state, by, (place.dir, &place.dir_inode), &at)?;
     let mut inode = inode::require(state, entry.inode)?;
     inode.changed = now;
     put_name(state, now, &place, entry.inode, &mut inode)?;
@@ -115,9 +136,10 @@ pub(crate) fn restore(
 pub(crate) fn drop_entry(
     state: &mut StateTxn<'_>,
     now: Timestamp,
+    by: &Subject,
     id: TrashId,
 ) -> Result<Changed, Stop> {
-    let entry = take(state, id)?;
+    let entry = take(state, by, id)?;
     drop_link(state, now, entry.inode, &mut Budget::aside())?;
     Ok(Changed::default())
 }
@@ -144,7 +166,7 @@ pub(crate) fn expire(
     while !budget.is_spent()
         && let Some(id) = due(state, now)?
     {
-        let entry = match take(state, id) {
+        let entry = match take(state, &Subject::system(), id) {
             Ok(entry) => entry,
             Err(Stop::Fatal(fatal)) => return Err(fatal),
             Err(Stop::Refused(_)) => {

@@ -6,32 +6,31 @@
 use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 
-use super::create::policy_at;
+use super::create::{new_inode, place_of_upload};
 use super::inode::{self, Body, Inode};
 use super::purge::{Budget, remove_inode};
+use crate::meta::accounts::subject::Subject;
 use crate::meta::machine::{Stop, refuse};
-use crate::meta::tables::UPLOADS;
+use crate::meta::tables::{INODES, UPLOADS};
 use crate::types::{Changed, ClientId, InodeId, Location, NewAttr, RefusalKind, Timestamp};
 
 /// Begins an upload.
 pub(crate) fn begin(
     state: &mut StateTxn<'_>,
     now: Timestamp,
-    client: ClientId,
+    (client, by): (ClientId, &Subject),
     at: &Location,
-    attr: NewAttr,
+    attr: &NewAttr,
 ) -> Result<Changed, Stop> {
-    let policy = policy_at(state, at)?;
-    let inode = Inode::new(
-        attr,
-        policy,
-        Body::File {
-            size: 0,
-            inline_bytes: 0,
-        },
-        now,
-    );
-    let id = inode::insert(state, &inode)?;
+    let place = place_of_upload(state, by, at)?;
+    let body = Body::File {
+        size: 0,
+        inline_bytes: 0,
+    };
+    let (mut inode, inherited) = new_inode(state, now, by, (&place, at), attr, body)?;
+    let id = inode::next_id(state)?;
+    inherited.store(state, id, &mut inode)?;
+    state.put(INODES, &id, &inode)?;
     state.put(UPLOADS, &(client, id), &())?;
     Ok(Changed {
         attr: Some(inode.attr(id)),

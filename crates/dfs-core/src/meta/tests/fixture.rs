@@ -9,18 +9,22 @@ use crate::meta::namespace::inode;
 use crate::meta::tables::INODES;
 use crate::meta::{Command, MetaMachine, Reply, check, counters};
 use crate::types::{
-    Change, ClientId, DfsPath, GroupId, InodeId, Location, Mode, NewAttr, NodeId, NodeKey, Outcome,
-    Policy, ReplicationTarget, RequestId, Space, Timestamp, Topology, UserId,
+    Caller, Change, ClientId, DfsPath, GroupId, InodeId, Location, Mode, NewAttr, NodeId, NodeKey,
+    Outcome, Policy, ReplicationTarget, RequestId, Space, Timestamp, Topology, UserId,
 };
 
 /// The log time at which every fixture begins.
 pub(crate) const START: Timestamp = Timestamp(1_000_000_000_000);
 
+/// Whose is what fixtures make.
+pub(crate) const OWNER: (UserId, GroupId) = (UserId(7), GroupId(8));
+
 /// The attributes of what fixtures make.
 pub(crate) const ATTR: NewAttr = NewAttr {
     mode: Mode::FILE,
-    owner: UserId(7),
-    group: GroupId(8),
+    umask: Mode::new(0),
+    owner: Some(OWNER.0),
+    group: Some(OWNER.1),
 };
 
 /// The default policy, but for the copies it insists on.
@@ -106,14 +110,32 @@ impl Machine {
     }
 
     pub(crate) fn open_session(&mut self) -> ClientId {
-        match self.apply(Command::OpenSession) {
-            Reply::Session(client) => client,
+        self.open_session_of(Caller::System)
+    }
+
+    pub(crate) fn open_session_of(&mut self, caller: Caller) -> ClientId {
+        match self.apply(Command::OpenSession { caller }) {
+            Reply::Session(Ok(client)) => client,
             other => panic!("{other:?}"),
         }
     }
 
     pub(crate) fn request(&mut self, request: RequestId, change: Change) -> Outcome {
-        match self.apply(Command::Client { request, change }) {
+        self.request_of(Caller::System, request, change)
+    }
+
+    pub(crate) fn request_of(
+        &mut self,
+        caller: Caller,
+        request: RequestId,
+        change: Change,
+    ) -> Outcome {
+        let command = Command::Client {
+            caller,
+            request,
+            change,
+        };
+        match self.apply(command) {
             Reply::Client { outcome, .. } => outcome,
             other => panic!("{other:?}"),
         }

@@ -8,7 +8,8 @@ use crate::meta::{Command, Reply, counters, query};
 use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::limits::{LINKS_MAX, PATH_DEPTH_MAX, REPLICAS_PER_COMMAND_MAX};
 use crate::types::{
-    AttrChange, Change, ChunkId, ClientId, InodeId, Location, NewChunk, Outcome, RefusalKind,
+    AttrChange, Caller, Change, ChunkId, ClientId, InodeId, Location, NewChunk, Outcome,
+    RefusalKind,
 };
 
 struct Serial {
@@ -260,7 +261,9 @@ fn an_empty_state_answers_and_asks_to_be_founded() {
         at: at(""),
         follow: true,
     };
-    let refusal = query::answer(&view, &stat).unwrap().unwrap_err();
+    let refusal = query::answer(&view, Caller::System, &stat)
+        .unwrap()
+        .unwrap_err();
     assert_eq!(refusal.kind, RefusalKind::NotFound);
     machine.check();
 }

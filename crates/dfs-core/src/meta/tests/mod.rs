@@ -54,4 +54,6 @@ areas! {
     nodes_follow_their_scripts: "nodes";
     purges_follow_their_scripts: "purge";
     queries_follow_their_scripts: "queries";
+    accounts_follow_their_scripts: "accounts";
+    permissions_follow_their_scripts: "permissions";
 }

@@ -6,10 +6,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dfs_raft::state::{Key, Table, Value};
+use dfs_raft::state::{Table, Value};
 
+use crate::meta::accounts::group::Group;
+use crate::meta::accounts::user::{Key, User};
 use crate::meta::chunks::extents::{Extent, Source};
 use crate::meta::chunks::grant::ChunkRange;
+use crate::meta::namespace::acl::{Acls, Extended};
 use crate::meta::namespace::dirent::Dirent;
 use crate::meta::namespace::inode::{Body, Directory};
 use crate::meta::namespace::purge::Purge;
@@ -17,10 +20,14 @@ use crate::meta::namespace::trash::TrashEntry;
 use crate::meta::sessions::{Remembered, Session};
 use crate::meta::tables::*;
 use crate::meta::{Chunk, Inode, Node, NodeLoad};
+use crate::types::account::{
+    Account, Confinement, CredentialEpoch, KeyHash, KeyId, KeyInfo, PasswordHash,
+};
+use crate::types::acl::Named;
 use crate::types::{
-    AdminState, Attr, Changed, ChunkId, ClientId, FileKind, GroupId, InodeId, Mode, Name,
-    NodeEpoch, NodeId, NodeKey, Policy, Refusal, RefusalKind, ReplicationTarget, Rev, Space,
-    Timestamp, Topology, TrashId, UserId,
+    AccountName, Acl, AdminState, Attr, Changed, ChunkId, ClientId, FileKind, GroupId, InodeId,
+    Mode, Name, NodeEpoch, NodeId, NodeKey, Policy, Refusal, RefusalKind, ReplicationTarget, Rev,
+    Rights, Role, Space, Timestamp, Topology, TrashId, UserId,
 };
 
 const T: Timestamp = Timestamp(300);
@@ -33,19 +40,19 @@ struct Rows {
 }
 
 impl Rows {
-    fn row<K: Key, V: Value>(
+    fn row<K: dfs_raft::state::Key, V: Value>(
         &mut self,
         (name, _): (&'static str, Table<K, V>),
         (key, value): (K, V),
         golden: (&str, &str),
     ) {
         self.seen.insert(name);
-        let (key, value) = (Key::to_bytes(&key), value.to_bytes().unwrap());
+        let (key, value) = (key.to_bytes(), value.to_bytes().unwrap());
         let stored = (hex(&key), hex(&value));
         if stored != (golden.0.to_owned(), golden.1.to_owned()) {
             self.wrong.push(format!("{name} {} {}", stored.0, stored.1));
         }
-        assert_eq!(Key::to_bytes(&K::from_bytes(&key).unwrap()), key, "{name}");
+        assert_eq!(K::from_bytes(&key).unwrap().to_bytes(), key, "{name}");
         let again = V::from_bytes(&value).unwrap().to_bytes().unwrap();
         assert_eq!(again, value, "{name}");
     }
@@ -77,6 +84,7 @@ fn inode(body: Body) -> Inode {
             trash: Duration::new(60, 5),
         },
         revision: 9,
+        has_acl: true,
         body,
     }
 }
@@ -111,6 +119,8 @@ fn names(rows: &mut Rows) {
         (Meta::NextNode, "6e6578745f6e6f6465"),
         (Meta::NextClient, "6e6578745f636c69656e74"),
         (Meta::NextTrash, "6e6578745f7472617368"),
+        (Meta::NextUser, "6e6578745f75736572"),
+        (Meta::NextGroup, "6e6578745f67726f7570"),
         (Meta::Inodes, "696e6f646573"),
         (Meta::Chunks, "6368756e6b73"),
         (Meta::ChunkBytes, "6368756e6b5f6279746573"),
@@ -130,18 +140,18 @@ fn names(rows: &mut Rows) {
     };
     let target = "/a".to_owned();
     for (body, golden) in [
-        (file, "01a40307080201020304030280804080203c050900ac0205"),
+        (file, "02a40307080201020304030280804080203c05090100ac0205"),
         (
             directory(None),
-            "01a40307080201020304030280804080203c050901000301",
+            "02a40307080201020304030280804080203c05090101000301",
         ),
         (
             directory(Some((InodeId(1), name("d")))),
-            "01a40307080201020304030280804080203c050901010101640301",
+            "02a40307080201020304030280804080203c05090101010101640301",
         ),
         (
             Body::Symlink { target },
-            "01a40307080201020304030280804080203c050902022f61",
+            "02a40307080201020304030280804080203c05090102022f61",
         ),
     ] {
         rows.row(
@@ -165,11 +175,12 @@ fn names(rows: &mut Rows) {
         path: "/d/a".to_owned(),
         removed: T,
         expires: LATER,
+        by: UserId(300),
     };
     rows.row(
         table!(TRASH),
         (TrashId(258), entry),
-        ("0000000000000102", "01ac0200042f642f61ac02f0a204"),
+        ("0000000000000102", "02ac0200042f642f61ac02f0a204ac02"),
     );
     let expiry = ((Moment(T), TrashId(258)), ());
     rows.row(
@@ -309,11 +320,12 @@ fn others(rows: &mut Rows) {
         active: T,
         closed: true,
         forgotten_below: 5,
+        user: UserId(300),
     };
     rows.row(
         table!(SESSIONS),
         (ClientId(258), session),
-        ("0000000000000102", "01ac020105"),
+        ("0000000000000102", "02ac020105ac02"),
     );
     let age = ((Moment(T), ClientId(258)), ());
     rows.row(
@@ -325,15 +337,16 @@ fn others(rows: &mut Rows) {
         attr: Some(attr()),
         offset: Some(300),
         trash: Some(TrashId(2)),
+        account: Some(Account::Key(UserId(300), KeyId(2))),
     };
     for (outcome, golden) in [
         (
             Ok(changed),
-            "0100010500a40307080a0201020304030280804080203c05090301ac02010203ac02",
+            "0200010500a40307080a0201020304030280804080203c05090301ac0201020102ac020203ac02",
         ),
         (
             Err(Refusal::new(RefusalKind::NotFound, "/a")),
-            "010100022f6103ac02",
+            "020100022f6103ac02",
         ),
     ] {
         let row = (
@@ -354,12 +367,88 @@ fn others(rows: &mut Rows) {
     }
 }
 
+fn accounts(rows: &mut Rows) {
+    let name: AccountName = "bob".parse().unwrap();
+    let key = Key {
+        info: KeyInfo {
+            id: KeyId(2),
+            label: "ci".to_owned(),
+            created: T,
+        },
+        hash: KeyHash([7; 32]),
+    };
+    let user = User {
+        groups: vec![GroupId(300)],
+        role: Role::Administrator,
+        confinement: Confinement {
+            root: Some(InodeId(300)),
+            read_only: true,
+        },
+        removed: true,
+        epoch: CredentialEpoch(300),
+        password: Some(PasswordHash("$a".to_owned())),
+        keys: vec![key],
+        keys_made: 2,
+        ..User::new(name.clone(), GroupId(100), T)
+    };
+    rows.row(table!(USERS), (UserId(258), user), ("00000102", "0103626f626401ac020101ac02010101ac02010224610102026369ac02070707070707070707070707070707070707070707070707070707070707070702ac02"));
+    rows.row(
+        table!(USER_NAMES),
+        (name.clone(), UserId(300)),
+        ("626f62", "01ac02"),
+    );
+    let group = Group::new(name.clone());
+    rows.row(
+        table!(GROUPS),
+        (GroupId(258), group),
+        ("00000102", "0103626f6200"),
+    );
+    rows.row(
+        table!(GROUP_NAMES),
+        (name, GroupId(300)),
+        ("626f62", "01ac02"),
+    );
+    let member = ((GroupId(258), UserId(5)), ());
+    rows.row(table!(MEMBERS), member, ("0000010200000005", "01"));
+    let named = Named {
+        users: vec![(UserId(300), Rights::READ)],
+        groups: vec![(GroupId(300), Rights::WRITE)],
+    };
+    let default = Acl {
+        mask: Some(Rights::ALL),
+        named: named.clone(),
+        ..Acl::of_mode(Mode::DIRECTORY)
+    };
+    let lists = Acls {
+        access: Some(Extended {
+            group: Rights::EXECUTE,
+            named,
+        }),
+        default: Some(default),
+    };
+    rows.row(
+        table!(ACLS),
+        (InodeId(258), lists),
+        (
+            "0000000000000102",
+            "01010101ac020401ac020201070505010701ac020401ac0202",
+        ),
+    );
+    let removed = ((UserId(258), TrashId(5)), ());
+    rows.row(
+        table!(TRASH_OWNERS),
+        removed,
+        ("000001020000000000000005", "01"),
+    );
+}
+
 #[test]
 fn every_row_is_stored_as_the_first_version_stored_it() {
     let mut rows = Rows::default();
     names(&mut rows);
     contents(&mut rows);
     others(&mut rows);
+    accounts(&mut rows);
     assert!(rows.wrong.is_empty(), "{}", rows.wrong.join("\n"));
     let all: BTreeSet<_> = TABLES.iter().copied().collect();
     assert_eq!(rows.seen, all, "a table without its bytes here");
@@ -388,15 +477,18 @@ fn refusals_keep_their_numbers() {
         GrantExpired,
         Busy,
         TooFewReplicas,
+        AccessDenied,
+        LoginRequired,
     ];
     let bytes = postcard::to_stdvec(&all).unwrap();
-    assert_eq!(hex(&bytes), "000102030405060708090a0b0c0d0e0f101112");
+    assert_eq!(hex(&bytes), "000102030405060708090a0b0c0d0e0f1011121314");
 }
 
 #[test]
 fn tables_keep_their_places() {
     let first = "META INODES DIRENTS TRASH TRASH_EXPIRY UPLOADS PURGE EXTENTS TRIMS CHUNKS \
                  NODE_CHUNKS RANGES SPENT RECLAIM NODE_RECLAIM NODES NODE_KEYS NODE_LOADS \
-                 SESSIONS SESSION_AGES REPLIES";
+                 SESSIONS SESSION_AGES REPLIES USERS USER_NAMES GROUPS GROUP_NAMES MEMBERS \
+                 ACLS TRASH_OWNERS";
     assert_eq!(TABLES.join(" "), first);
 }

@@ -8,13 +8,15 @@ use dfs_raft::state::{Key, ReadState, Table, Value};
 
 use super::fixture::{LENIENT, START};
 use crate::meta::Inode;
+use crate::meta::accounts::user::User;
 use crate::meta::chunks::extents::{Extent, Source};
+use crate::meta::namespace::acl::Acls;
 use crate::meta::namespace::inode::Body;
 use crate::meta::tables::{
-    CHUNKS, DIRENTS, EXTENTS, INODES, NODES, PURGE, RANGES, RECLAIM, SESSIONS, SPENT, TABLES,
-    TRASH, TRIMS, UPLOADS,
+    ACLS, CHUNKS, DIRENTS, EXTENTS, GROUPS, INODES, NODES, PURGE, RANGES, RECLAIM, SESSIONS, SPENT,
+    TABLES, TRASH, TRIMS, UPLOADS, USERS,
 };
-use crate::types::{Policy, Timestamp};
+use crate::types::{Acl, Mode, Policy, Timestamp};
 
 /// How many rows of a table may be shown as new, gone or changed before they are only counted.
 const SHOWN_MAX: usize = 8;
@@ -113,7 +115,83 @@ pub(crate) fn picture(state: &impl ReadState) -> Result<Picture, Fatal> {
             format!("active {active}s, forgot below {below}{closed}"),
         )
     })?;
+    accounts(state, p)?;
     Ok(std::mem::take(p))
+}
+
+fn accounts(state: &impl ReadState, p: &mut Picture) -> Result<(), Fatal> {
+    rows(state, p, USERS, |id, user| {
+        (id.to_string(), show_user(&user))
+    })?;
+    rows(state, p, GROUPS, |id, group| {
+        let removed = if group.removed { " removed" } else { "" };
+        (id.to_string(), format!("{}{removed}", group.name))
+    })?;
+    rows(state, p, ACLS, |id, lists| {
+        (format!("lists of {id}"), show_lists(&lists))
+    })
+}
+
+/// `rwx r-x --- u1000:rw- g1001:r-- mask=rw-`, as scripts write it.
+pub(crate) fn show_acl(acl: &Acl) -> String {
+    let mut parts = vec![
+        acl.owner.to_string(),
+        acl.group.to_string(),
+        acl.other.to_string(),
+    ];
+    parts.extend(
+        acl.named
+            .users
+            .iter()
+            .map(|(id, may)| format!("{id}:{may}")),
+    );
+    parts.extend(
+        acl.named
+            .groups
+            .iter()
+            .map(|(id, may)| format!("{id}:{may}")),
+    );
+    parts.extend(acl.mask.map(|mask| format!("mask={mask}")));
+    parts.join(" ")
+}
+
+fn show_lists(lists: &Acls) -> String {
+    let access = lists.access.as_ref().map(|list| {
+        let acl = Acl {
+            group: list.group,
+            named: list.named.clone(),
+            ..Acl::of_mode(Mode::new(0))
+        };
+        format!("access {} ", show_acl(&acl))
+    });
+    let default = lists
+        .default
+        .as_ref()
+        .map(|acl| format!("default {}", show_acl(acl)));
+    access.unwrap_or_default() + &default.unwrap_or_default()
+}
+
+fn show_user(user: &User) -> String {
+    let groups: Vec<String> = user.all_groups().iter().map(ToString::to_string).collect();
+    let mut text = format!("{} {} in {}", user.name, user.group, groups.join(" "));
+    text += &format!(
+        " {:?} epoch {} keys {}",
+        user.role,
+        user.epoch.0,
+        user.keys.len()
+    );
+    if let Some(root) = user.confinement.root {
+        text += &format!(" below {root}");
+    }
+    for (is, word) in [
+        (user.confinement.read_only, " read-only"),
+        (!user.enabled, " disabled"),
+        (user.removed, " removed"),
+        (user.password.is_some(), " password"),
+    ] {
+        text += if is { word } else { "" };
+    }
+    text
 }
 
 fn show_inode(inode: &Inode) -> String {

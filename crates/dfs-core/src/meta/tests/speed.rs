@@ -2,7 +2,7 @@
 
 use super::fixture::{ATTR, Machine, at, serial};
 use crate::meta::Command;
-use crate::types::Change;
+use crate::types::{Caller, Change};
 
 /// Creates files as many clients would, in batches as a busy log has them.
 #[test]
@@ -38,7 +38,14 @@ fn creates_are_applied_in_batches() {
                 exclusive: true,
             };
             let request = serial(*client, 100 + batch);
-            (machine.now, Command::Client { request, change })
+            (
+                machine.now,
+                Command::Client {
+                    caller: Caller::System,
+                    request,
+                    change,
+                },
+            )
         });
         let commands: Vec<_> = commands.collect();
         machine.apply_batch(commands);

@@ -175,7 +175,7 @@ impl Upload {
                     let changed = Changed {
                         attr: Some(attr),
                         offset: Some(offset),
-                        trash: None,
+                        ..Changed::default()
                     };
                     self.took(changed, length);
                     self.slice.clear();

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::changes::location;
-use super::tree::{Result, Tree, Where};
+use super::tree::{Item, Result, Tree, Where};
 use super::{Driver, Expected};
-use crate::meta::tests::fixture::ATTR;
+use crate::meta::tests::fixture::{ATTR, OWNER};
 use crate::types::{
     AttrChange, Change, GroupId, Mode, Policy, PolicyChange, RefusalKind as Kind,
     ReplicationTarget, UserId,
@@ -30,11 +30,16 @@ impl Facts {
     };
 
     /// Those of an item made in a directory that says this of itself.
-    pub(super) fn of_new(self) -> Facts {
+    pub(super) fn of_new(self, item: &Item) -> Facts {
+        // A directory with the set-group-id bit hands it on.
+        let handed_on = match item {
+            Item::Directory(_) => self.mode.bits() & 0o2000,
+            Item::File(_) | Item::Link(_) => 0,
+        };
         Facts {
-            mode: ATTR.mode,
-            owner: ATTR.owner,
-            group: ATTR.group,
+            mode: Mode::new(ATTR.mode.bits() | handed_on),
+            owner: OWNER.0,
+            group: OWNER.1,
             policy: self.policy,
         }
     }
@@ -47,7 +52,11 @@ impl Tree {
 
     fn set_attr(&mut self, at: &Where, change: &AttrChange, follow: bool) -> Result<u64> {
         let id = self.find(at, follow)?;
+        let is_file = matches!(self.items[&id], Item::File(_));
         let facts = self.facts.get_mut(&id).unwrap();
+        if is_file && (change.owner.is_some() || change.group.is_some()) {
+            facts.mode = Mode::new(facts.mode.bits() & 0o1777);
+        }
         facts.mode = change.mode.unwrap_or(facts.mode);
         facts.owner = change.owner.unwrap_or(facts.owner);
         facts.group = change.group.unwrap_or(facts.group);

@@ -6,10 +6,10 @@ use super::attributes::Facts;
 use super::tree::{Byte, Item, Tree};
 use crate::meta::query::answer;
 use crate::types::query::{LayoutSource, Query};
-use crate::types::{Answer, ByteRange, FileKind, InodeId, Location};
+use crate::types::{Answer, ByteRange, Caller, FileKind, InodeId, Location};
 
 fn ask(state: &impl ReadState, query: &Query) -> Answer {
-    answer(state, query)
+    answer(state, Caller::System, query)
         .unwrap()
         .unwrap_or_else(|refusal| panic!("{refusal}: {query:?}"))
 }

@@ -16,7 +16,8 @@ use self::tree::{Item, Tree, Where};
 use super::fixture::{Machine, register};
 use crate::meta::{Command, Reply};
 use crate::types::{
-    Change, ClientId, InodeId, Location, Outcome, PolicyChange, RefusalKind, RequestId, Timestamp,
+    Caller, Change, ClientId, InodeId, Location, Outcome, PolicyChange, RefusalKind, RequestId,
+    Timestamp,
 };
 
 /// What a change is expected to give: the inode it is about.
@@ -85,7 +86,9 @@ impl Driver {
     }
 
     fn open_session(&mut self) {
-        let Reply::Session(client) = self.apply(Command::OpenSession) else {
+        let Reply::Session(Ok(client)) = self.apply(Command::OpenSession {
+            caller: Caller::System,
+        }) else {
             panic!()
         };
         self.client = client;
@@ -117,6 +120,7 @@ impl Driver {
 
     fn send(&mut self, request: RequestId, change: &Change) -> Outcome {
         match self.apply(Command::Client {
+            caller: Caller::System,
             request,
             change: change.clone(),
         }) {

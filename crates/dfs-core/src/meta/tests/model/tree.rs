@@ -222,7 +222,7 @@ impl Tree {
     }
 
     pub(super) fn insert(&mut self, dir: u64, item: Item) -> u64 {
-        let facts = self.facts[&dir].of_new();
+        let facts = self.facts[&dir].of_new(&item);
         self.facts.insert(self.next_inode, facts);
         self.next_inode += 1;
         self.items.insert(self.next_inode - 1, item);

@@ -4,7 +4,8 @@ use std::error::Error;
 
 use super::language::Result;
 use crate::meta::Reply;
-use crate::meta::tests::show::{list, seconds, show_bytes};
+use crate::meta::tests::show::{list, seconds, show_acl, show_bytes};
+use crate::types::account::{Account, GroupInfo, UserInfo};
 use crate::types::query::LayoutSource;
 use crate::types::{Answer, Attr, Changed, Refusal};
 
@@ -33,7 +34,12 @@ pub(super) fn show_changed(changed: &Changed) -> String {
     match (changed.offset, changed.trash) {
         (Some(offset), _) if offset > 0 => format!("at {offset}\n"),
         (_, Some(trash)) => format!("in the trash as {trash}\n"),
-        _ => String::new(),
+        _ => match changed.account {
+            Some(Account::User(id)) => format!("{id}\n"),
+            Some(Account::Group(id)) => format!("{id}\n"),
+            Some(Account::Key(id, key)) => format!("{key} of {id}\n"),
+            None => String::new(),
+        },
     }
 }
 
@@ -100,12 +106,41 @@ pub(super) fn show_answer(answer: Answer) -> String {
             });
             entries.collect::<String>() + more(page.more)
         }
+        Answer::Acl(acl) => acl.map_or("none\n".to_owned(), |acl| show_acl(&acl) + "\n"),
+        Answer::User(user) => show_user(&user),
+        Answer::Users(users) => users.iter().map(show_user).collect(),
+        Answer::Group(group) => show_group(&group),
+        Answer::Groups(groups) => groups.iter().map(show_group).collect(),
     }
+}
+
+fn show_user(user: &UserInfo) -> String {
+    let keys: Vec<String> = user
+        .keys
+        .iter()
+        .map(|key| format!("{}:{}", key.id, key.label))
+        .collect();
+    let off = if user.enabled { "" } else { " disabled" };
+    let password = if user.has_password { " password" } else { "" };
+    format!(
+        "{} {} {} [{}] {:?}{off}{password} {}\n",
+        user.id,
+        user.name,
+        user.group,
+        list(&user.groups),
+        user.role,
+        list(&keys)
+    )
+}
+
+fn show_group(group: &GroupInfo) -> String {
+    format!("{} {} [{}]\n", group.id, group.name, list(&group.members))
 }
 
 pub(super) fn show_reply(reply: Reply) -> Result<String> {
     let shown = match reply {
-        Reply::Session(client) => Ok(format!("{client}\n")),
+        Reply::Session(client) => client.map(|client| format!("{client}\n")),
+        Reply::Account(outcome) => outcome.map(|changed| show_changed(&changed)),
         Reply::Client { outcome, .. } => outcome.map(|changed| show_changed(&changed)),
         Reply::ChunkIds(ids) => ids.map(|ids| format!("{}..{}\n", ids.start, ids.end)),
         Reply::Node(node) => node.map(|node| format!("{} {}\n", node.node, node.epoch)),

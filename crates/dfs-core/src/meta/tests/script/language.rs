@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use goldenscript::ArgumentConsumer;
 
+use super::accounts;
 use crate::meta::Command;
 use crate::meta::command::ReplicaDrop;
 use crate::meta::tests::fixture::{ATTR, at};
+use crate::types::attr::SetTime;
 use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::{
-    AdminState, AttrChange, ByteRange, Change, ChunkId, GroupId, InodeId, Location, Mode, Name,
-    NewChunk, NodeId, NodeKey, PolicyChange, Query, ReplicationTarget, Space, Timestamp, Topology,
-    TrashId, UserId,
+    AdminState, AttrChange, ByteRange, Caller, Change, ChunkId, GroupId, InodeId, Location, Mode,
+    Name, NewAttr, NewChunk, NodeId, NodeKey, PolicyChange, Query, ReplicationTarget, Space,
+    Timestamp, Topology, TrashId, UserId,
 };
 
 pub(super) type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -41,11 +43,11 @@ pub(super) fn node(text: &str) -> Result<NodeId> {
     Ok(NodeId(u32::try_from(id('n', text)?)?))
 }
 
-fn flag(args: &mut Args<'_>, key: &str, otherwise: bool) -> Result<bool> {
+pub(super) fn flag(args: &mut Args<'_>, key: &str, otherwise: bool) -> Result<bool> {
     Ok(args.take_key(key).map_or(Ok(otherwise), str::parse)?)
 }
 
-fn number<T: std::str::FromStr>(args: &mut Args<'_>, key: &str) -> Result<Option<T>>
+pub(super) fn number<T: std::str::FromStr>(args: &mut Args<'_>, key: &str) -> Result<Option<T>>
 where
     T::Err: Error + 'static,
 {
@@ -64,7 +66,7 @@ pub(super) fn location(text: &str) -> Result<Location> {
     Ok(at(text.strip_prefix('/').unwrap_or(text)))
 }
 
-fn place(args: &mut Args<'_>) -> Result<Location> {
+pub(super) fn place(args: &mut Args<'_>) -> Result<Location> {
     location(text(args)?)
 }
 
@@ -135,8 +137,31 @@ fn commit(args: &mut Args<'_>, target: CommitTarget, offset: WriteOffset) -> Res
     }))
 }
 
-pub(super) fn change(name: &str, args: &mut Args<'_>) -> Result<Option<Change>> {
-    let attr = ATTR;
+/// The attributes of something new: for the system somebody's, for a user its own.
+fn new_attr(caller: Caller, args: &mut Args<'_>) -> Result<NewAttr> {
+    let octal = |text| u32::from_str_radix(text, 8).map(Mode::new);
+    let mode = args.take_key("mode").map(octal).transpose()?;
+    let umask = args.take_key("umask").map(octal).transpose()?;
+    let (owner, group) = match caller {
+        Caller::User { .. } => (None, None),
+        Caller::System => (ATTR.owner, ATTR.group),
+    };
+    Ok(NewAttr {
+        mode: mode.unwrap_or(ATTR.mode),
+        umask: umask.unwrap_or(ATTR.umask),
+        owner: number(args, "owner")?.map(UserId).or(owner),
+        group: number(args, "group")?.map(GroupId).or(group),
+    })
+}
+
+pub(super) fn change(name: &str, caller: Caller, args: &mut Args<'_>) -> Result<Option<Change>> {
+    if name == "setattr" || name == "policy" {
+        return set(name, args).map(Some);
+    }
+    if let Some(change) = accounts::change(name, args)? {
+        return Ok(Some(change));
+    }
+    let attr = new_attr(caller, args)?;
     Ok(Some(match name {
         "mkdir" | "mkdirs" => Change::MakeDirectory {
             at: place(args)?,
@@ -188,7 +213,6 @@ pub(super) fn change(name: &str, args: &mut Args<'_>) -> Result<Option<Change>> 
             at: place(args)?,
             size: text(args)?.parse()?,
         },
-        "setattr" | "policy" => return set(name, args).map(Some),
         "restore" => {
             let trash = TrashId(id('t', text(args)?)?);
             Change::Restore {
@@ -207,12 +231,11 @@ pub(super) fn change(name: &str, args: &mut Args<'_>) -> Result<Option<Change>> 
             upload: InodeId(id('i', text(args)?)?),
         },
         "close" => Change::CloseSession,
-        _ => return change_contents(name, args),
+        _ => return change_contents(name, attr, args),
     }))
 }
 
-fn change_contents(name: &str, args: &mut Args<'_>) -> Result<Option<Change>> {
-    let attr = ATTR;
+fn change_contents(name: &str, attr: NewAttr, args: &mut Args<'_>) -> Result<Option<Change>> {
     let replace = flag(args, "replace", true)?;
     let (target, offset) = match name {
         "put" => (
@@ -248,6 +271,14 @@ fn change_contents(name: &str, args: &mut Args<'_>) -> Result<Option<Change>> {
     commit(args, target, offset).map(Some)
 }
 
+fn time(args: &mut Args<'_>, key: &str) -> Result<Option<SetTime>> {
+    Ok(match args.take_key(key) {
+        None => None,
+        Some("now") => Some(SetTime::Now),
+        Some(text) => Some(SetTime::At(Timestamp(text.parse()?))),
+    })
+}
+
 fn set(name: &str, args: &mut Args<'_>) -> Result<Change> {
     let at = place(args)?;
     if name == "policy" {
@@ -269,15 +300,17 @@ fn set(name: &str, args: &mut Args<'_>) -> Result<Change> {
         mode: mode.map(Mode::new),
         owner: number(args, "owner")?.map(UserId),
         group: number(args, "group")?.map(GroupId),
-        accessed: number(args, "accessed")?.map(Timestamp),
-        modified: number(args, "modified")?.map(Timestamp),
+        accessed: time(args, "accessed")?,
+        modified: time(args, "modified")?,
     };
     Ok(Change::SetAttr { at, change, follow })
 }
 
 pub(super) fn command(name: &str, args: &mut Args<'_>) -> Result<Option<Command>> {
     Ok(Some(match name {
-        "session" => Command::OpenSession,
+        "session" => Command::OpenSession {
+            caller: Caller::System,
+        },
         "reserve" => Command::ReserveChunkIds {
             count: text(args)?.parse()?,
         },
@@ -368,6 +401,21 @@ pub(super) fn query(name: &str, args: &mut Args<'_>) -> Result<Option<Query>> {
         }
         "readlink" => Query::ReadLink { at: place(args)? },
         "statfs" => Query::StatFs,
+        "getfacl" => Query::Acl {
+            which: accounts::which(args)?,
+            at: place(args)?,
+        },
+        "whoami" => Query::Whoami,
+        "user" => Query::User(text(args)?.parse()?),
+        "group" => Query::Group(text(args)?.parse()?),
+        "users" => Query::Users {
+            after: number(args, "after")?.map(UserId),
+            limit: number(args, "limit")?.unwrap_or(100),
+        },
+        "groups" => Query::Groups {
+            after: number(args, "after")?.map(GroupId),
+            limit: number(args, "limit")?.unwrap_or(100),
+        },
         "trash" => {
             let after = args
                 .take_key("after")

@@ -5,25 +5,32 @@
 //! `_hello` inline bytes, `_@900` as many of them. Every command prints what it changed.
 //! The policy is content with one copy, and chunks are on n1, unless a script says otherwise.
 
+mod accounts;
 mod answers;
 mod language;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use dfs_raft::state::ReadState;
 use goldenscript::{Command as Line, Context};
 
 use self::answers::{refused, show_answer, show_changed, show_reply};
 use self::language::{Args, Result, change, chunk, command, id, location, new_chunk, node, text};
 use super::fixture::{ATTR, Machine, serial};
 use super::show::{Picture, difference, list, picture, seconds};
-use crate::meta::check;
 use crate::meta::query::{self, RangeState};
+use crate::meta::tables::USERS;
+use crate::meta::{Command, Reply, check};
+use crate::types::account::CredentialEpoch;
 use crate::types::change::{Commit, CommitTarget, Piece, WriteOffset};
-use crate::types::{Change, ChunkId, ClientId, NodeId, RequestId};
+use crate::types::{Caller, Change, ChunkId, ClientId, NodeId, RequestId, UserId};
 
 pub(crate) struct Runner {
     machine: Machine,
     client: Option<ClientId>,
+    /// Those of users.
+    sessions: BTreeMap<UserId, ClientId>,
     sequence: u64,
     picture: Picture,
 }
@@ -34,6 +41,7 @@ impl Default for Runner {
         Runner {
             machine,
             client: None,
+            sessions: BTreeMap::new(),
             sequence: 0,
             picture: Picture::new(),
         }
@@ -72,14 +80,15 @@ impl goldenscript::Runner for Runner {
 
 impl Runner {
     fn run_line(&mut self, name: &str, args: &mut Args<'_>) -> Result<String> {
-        if let Some(change) = change(name, args)? {
-            return self.change(change, args);
+        let caller = self.caller(args)?;
+        if let Some(change) = change(name, caller, args)? {
+            return self.change(caller, change, args);
         }
         if let Some(command) = command(name, args)? {
             return show_reply(self.machine.apply(command));
         }
         if let Some(query) = self::language::query(name, args)? {
-            return match query::answer(&self.machine.view(), &query)? {
+            return match query::answer(&self.machine.view(), caller, &query)? {
                 Ok(answer) => Ok(show_answer(answer)),
                 Err(refusal) => Err(refused(&refusal)),
             };
@@ -87,11 +96,43 @@ impl Runner {
         self.other(name, args)
     }
 
+    /// Who asks: the system, unless `by` names a user. It has its present credentials, unless
+    /// `epoch` says otherwise.
+    fn caller(&self, args: &mut Args<'_>) -> Result<Caller> {
+        let Some(text) = args.take_key("by") else {
+            return Ok(Caller::System);
+        };
+        let user = UserId(text.parse()?);
+        let row = self.machine.view().get(USERS, &user)?;
+        let present = row.map_or(CredentialEpoch::default(), |user| user.epoch);
+        let then = args.take_key("epoch").map(str::parse).transpose()?;
+        let epoch = then.map_or(present, CredentialEpoch);
+        Ok(Caller::User { user, epoch })
+    }
+
+    /// The session of a user, opened when it is first needed.
+    fn session_of(&mut self, caller: Caller) -> Result<ClientId> {
+        if caller == Caller::System {
+            return Ok(self.client.ok_or("no session")?);
+        }
+        if let Some(client) = self.sessions.get(&caller.user()) {
+            return Ok(*client);
+        }
+        match self.machine.apply(Command::OpenSession { caller }) {
+            Reply::Session(Ok(client)) => {
+                self.sessions.insert(caller.user(), client);
+                Ok(client)
+            }
+            // So that the request itself is refused.
+            _ => Ok(self.client.ok_or("no session")?),
+        }
+    }
+
     /// A client's change; `as`, `seq` and `below` override session and request id.
-    fn change(&mut self, change: Change, args: &mut Args<'_>) -> Result<String> {
+    fn change(&mut self, caller: Caller, change: Change, args: &mut Args<'_>) -> Result<String> {
         let client = match args.take_key("as") {
             Some(text) => ClientId(id('s', text)?),
-            None => self.client.ok_or("no session")?,
+            None => self.session_of(caller)?,
         };
         let sequence = match args.take_key("seq") {
             Some(text) => text.parse()?,
@@ -107,7 +148,7 @@ impl Runner {
             sequence,
             answered_below,
         };
-        match self.machine.request(request, change) {
+        match self.machine.request_of(caller, request, change) {
             Ok(changed) => Ok(show_changed(&changed)),
             Err(refusal) => Err(refused(&refusal)),
         }
