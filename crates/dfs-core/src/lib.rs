@@ -26,6 +26,7 @@ pub mod error;
 pub mod master;
 pub mod meta;
 pub mod proto;
+pub mod security;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod types;

@@ -36,6 +36,8 @@ impl AsyncRead for SimStream {
     }
 }
 
+impl dfs_core::env::Stream for SimStream {}
+
 impl AsyncWrite for SimStream {
     fn poll_write(
         self: Pin<&mut Self>,

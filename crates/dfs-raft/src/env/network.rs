@@ -2,15 +2,25 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A two-way byte stream: a TCP connection, a TLS session, a simulated link.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Who is at the other end, in the words of the network that has made sure of it. None if it
+    /// has not: by its nature, or not yet, because the first bytes have not come.
+    fn identity(&self) -> Option<Arc<str>> {
+        None
+    }
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+impl Stream for TcpStream {}
+
+/// A pipe in memory, for tests and whatever needs no network.
+impl Stream for tokio::io::DuplexStream {}
 
 /// Any [`Stream`], owned.
 pub type BoxStream = Box<dyn Stream>;

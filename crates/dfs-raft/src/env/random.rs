@@ -15,6 +15,14 @@ pub trait Random: Send + Sync {
         (u128::from(self.next_u64()) << 64) | u128::from(self.next_u64())
     }
 
+    /// Fills a buffer with random bytes.
+    fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            let random = self.next_u64().to_le_bytes();
+            chunk.copy_from_slice(random.get(..chunk.len()).unwrap_or_default());
+        }
+    }
+
     /// A number in `0..bound`, or 0 if `bound` is 0. The bias is below 2^-32 for bounds below
     /// 2^32, which is all they are used for.
     fn below(&self, bound: u64) -> u64 {

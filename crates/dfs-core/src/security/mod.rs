@@ -1,0 +1,33 @@
+//! Who is at the other end: keys, certificates, and a network that makes sure.
+//!
+//! ```text
+//! Authority ── issues ──▶ Certificate of a node: cluster, role, key of its directory
+//!     ▲                        │
+//!     └── its own certificate ─┴─▶ Credentials ──▶ TlsNetwork ──▶ env::Network
+//! ```
+//!
+//! Every connection is TLS 1.3 (RFC 8446) and both ends show a certificate. A node's is issued by
+//! the cluster's authority and says what it is. A client has none of the cluster's: it shows a
+//! key of its own, in a certificate signed by that key, so that what it is given later, tokens
+//! and capabilities, is of no use to whoever has not that key. All keys are Ed25519 (RFC 8032).
+
+mod authority;
+mod identity;
+mod key;
+mod tls;
+
+pub use authority::{Authority, Certificate, NODE_CERTIFICATE_TTL};
+pub use identity::{NodeIdentity, NodeRole, Peer};
+pub use key::{Fingerprint, KeyPair, PublicKey};
+pub use tls::{Credentials, TlsNetwork, Trust};
+
+/// Why something is not what it should be: a key, a certificate, an identity.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SecurityError(pub(crate) String);
+
+impl SecurityError {
+    pub(crate) fn new(what: impl std::fmt::Display) -> SecurityError {
+        SecurityError(what.to_string())
+    }
+}
