@@ -10,6 +10,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("types", &["env"]),
     ("error", &["types"]),
     ("proto", &["env", "types"]),
+    ("security", &["env", "types"]),
     ("meta", &["env", "planted", "types"]),
     (
         "master",
@@ -66,6 +67,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
         &[
             "crates/dfs-raft/",
             "crates/dfs-core/src/proto/",
+            "crates/dfs-core/src/security/",
             "crates/dfs-core/src/master/",
             "crates/dfs-core/src/datanode/",
             "crates/dfs-core/src/client/",

@@ -6,11 +6,11 @@
 use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 
+use super::accounts::sessions;
 use super::chunks::{extents, grant};
 use super::counters;
 use super::namespace::purge::{self, Budget};
 use super::namespace::trash;
-use super::sessions;
 use crate::types::Timestamp;
 
 /// Whether there is anything to do at a log time: always in a state that is not founded yet.

@@ -3,13 +3,14 @@
 use dfs_raft::state::StateTxn;
 use dfs_raft::{ApplyContext, Fatal, StateMachine};
 
+use super::accounts::sessions::Remembered;
 use super::accounts::subject::Subject;
+use super::accounts::{acl, sessions};
 use super::chunks::{commit, grant, reclaim, replicas};
 use super::command::{Command, Reply, validate};
-use super::namespace::{acl, create, link, remove, rename, setattr, trash, upload};
+use super::namespace::{create, link, remove, rename, setattr, trash, upload};
 use super::nodes::Registration;
-use super::sessions::Remembered;
-use super::{accounts, counters, housekeeping, nodes, sessions, tables};
+use super::{accounts, counters, housekeeping, nodes, tables};
 use crate::planted::{self, Bug};
 use crate::types::{Caller, Change, Changed, ClientId, Refusal, RefusalKind, RequestId, Timestamp};
 

@@ -24,11 +24,12 @@
 //!                     └─▶ nodes, housekeeping      └─▶ chunks
 //! ```
 //!
-//! Not done here: byte-range locks, extended attributes, quotas; what the leader knows besides, such as which replicas exist.
+//! Not done here: byte-range locks, extended attributes, quotas; what the leader knows besides,
+//! such as which replicas exist.
 //!
 //! [`Fatal`]: dfs_raft::Fatal
 
-pub(crate) mod accounts;
+pub mod accounts;
 mod check;
 pub mod chunks;
 pub mod command;
@@ -38,9 +39,9 @@ mod machine;
 pub mod namespace;
 pub mod nodes;
 pub mod query;
-pub mod sessions;
 mod tables;
 
+pub use accounts::sessions;
 pub use check::{Violation, check};
 pub use chunks::references::Chunk;
 pub use command::{Command, Reply, validate};

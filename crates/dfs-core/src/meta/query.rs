@@ -6,6 +6,7 @@ use dfs_raft::Fatal;
 use dfs_raft::state::ReadState;
 
 use super::accounts;
+use super::accounts::acl;
 use super::accounts::subject::Subject;
 use super::chunks::commit::require_file;
 use super::chunks::extents::{Source, last_before};
@@ -13,7 +14,6 @@ use super::chunks::reclaim;
 use super::chunks::references::{self, Chunk};
 use super::counters;
 use super::machine::{Stop, refuse};
-use super::namespace::acl;
 use super::namespace::inode::{self, Body, Inode};
 use super::namespace::resolve::existing;
 use super::nodes::{Node, NodeLoad};

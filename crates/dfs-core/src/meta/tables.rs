@@ -38,18 +38,18 @@ use dfs_raft::Fatal;
 use dfs_raft::state::{Key, Table};
 use serde::{Deserialize, Serialize};
 
+use super::accounts::acl::Acls;
 use super::accounts::group::Group;
+use super::accounts::sessions::{Remembered, Session};
 use super::accounts::user::User;
 use super::chunks::extents::Extent;
 use super::chunks::grant::ChunkRange;
 use super::chunks::references::Chunk;
-use super::namespace::acl::Acls;
 use super::namespace::dirent::Dirent;
 use super::namespace::inode::Inode;
 use super::namespace::purge::Purge;
 use super::namespace::trash::TrashEntry;
 use super::nodes::{Node, NodeLoad};
-use super::sessions::{Remembered, Session};
 use crate::types::{
     AccountName, ChunkId, ClientId, GroupId, InodeId, Name, NodeId, NodeKey, Timestamp, TrashId,
     UserId,

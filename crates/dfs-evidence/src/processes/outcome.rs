@@ -309,7 +309,7 @@ mod tests {
             was_well: false,
             ..kill(14)
         });
-        assert_eq!(outcome.stalls(FaultKind::KillLeader), []);
+        assert!(outcome.stalls(FaultKind::KillLeader).is_empty());
     }
 
     #[test]

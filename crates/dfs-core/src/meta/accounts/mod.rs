@@ -1,10 +1,12 @@
-//! Who may use the system: users, groups, what they were let in with, and what they may do.
+//! Who asks, and what they may do: users, groups, sessions, access lists.
 //!
 //! Whoever asks is a [`Caller`](crate::types::Caller): a user id and the epoch of its
 //! credentials. What that user may do is looked up here when the request is carried out, never
 //! before, so what was taken away from a user is gone with the answer that says so.
 
+pub(crate) mod acl;
 pub(crate) mod group;
+pub mod sessions;
 pub(crate) mod subject;
 pub(crate) mod user;
 

@@ -2,9 +2,8 @@
 
 use dfs_raft::state::ReadState;
 
-use super::user;
+use super::{acl, user};
 use crate::meta::machine::{Stop, refuse};
-use crate::meta::namespace::acl;
 use crate::meta::namespace::inode::Inode;
 use crate::types::{Caller, GroupId, InodeId, RefusalKind, Rights, Role, UserId};
 

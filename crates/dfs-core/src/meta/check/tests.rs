@@ -6,8 +6,8 @@ use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 
 use super::check;
+use crate::meta::accounts::acl::Acls;
 use crate::meta::chunks::extents::{Extent, Source};
-use crate::meta::namespace::acl::Acls;
 use crate::meta::namespace::dirent::Dirent;
 use crate::meta::namespace::inode::{self, Body};
 use crate::meta::namespace::purge::Purge;

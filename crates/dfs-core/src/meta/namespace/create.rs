@@ -5,10 +5,10 @@
 use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 
-use super::acl::{Inheritance, inherit, require_entry_rights};
 use super::dirent::{self, Dirent, directory_of};
 use super::inode::{self, Body, Directory, Inode};
 use super::resolve::{Cursor, Found, Place, place, require_attached, start, walk};
+use crate::meta::accounts::acl::{Inheritance, inherit, require_entry_rights};
 use crate::meta::accounts::subject::Subject;
 use crate::meta::chunks::commit::require_file;
 use crate::meta::machine::{Stop, refuse};

@@ -4,7 +4,7 @@ use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 use serde::{Deserialize, Serialize};
 
-use super::acl;
+use crate::meta::accounts::acl;
 use crate::meta::counters;
 use crate::meta::tables::{INODES, Meta};
 use crate::types::{Attr, FileKind, GroupId, InodeId, Mode, Name, Policy, Timestamp, UserId};

@@ -2,10 +2,10 @@
 
 use dfs_raft::state::StateTxn;
 
-use super::acl::require_entry_rights;
 use super::create::give_name;
 use super::inode;
 use super::resolve::{existing, place};
+use crate::meta::accounts::acl::require_entry_rights;
 use crate::meta::accounts::subject::Subject;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::INODES;

@@ -3,7 +3,6 @@
 //! One file per operation, with its rules and with the rights that it takes. All of them find
 //! their way with `resolve`, which checks the rights on the way.
 
-pub(crate) mod acl;
 pub(crate) mod create;
 pub mod dirent;
 pub mod inode;

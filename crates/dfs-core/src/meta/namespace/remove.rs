@@ -3,12 +3,12 @@
 
 use dfs_raft::state::{ReadState, StateTxn};
 
-use super::acl::require_removal_rights;
 use super::dirent::{self, Dirent};
 use super::inode::{self, Body, Directory, Inode};
 use super::purge::{Budget, drop_link};
 use super::resolve::{Place, place};
 use super::trash;
+use crate::meta::accounts::acl::require_removal_rights;
 use crate::meta::accounts::subject::Subject;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::{DIRENTS, INODES};

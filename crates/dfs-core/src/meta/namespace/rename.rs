@@ -11,13 +11,13 @@
 use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 
-use super::acl::{require_entry_rights, require_removal_rights};
 use super::create::put_name;
 use super::dirent::{self, Dirent};
 use super::inode::{self, Body};
 use super::purge::{Budget, drop_link};
 use super::remove::require_empty;
 use super::resolve::{Above, Place, above, place};
+use crate::meta::accounts::acl::{require_entry_rights, require_removal_rights};
 use crate::meta::accounts::subject::Subject;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::DIRENTS;

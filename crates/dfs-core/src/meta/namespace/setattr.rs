@@ -2,10 +2,10 @@
 
 use dfs_raft::state::{ReadState, StateTxn};
 
-use super::acl::drop_set_group_id;
 use super::inode::{Body, Inode};
 use super::purge::Budget;
 use super::resolve::existing;
+use crate::meta::accounts::acl::drop_set_group_id;
 use crate::meta::accounts::subject::Subject;
 use crate::meta::chunks::commit::require_file;
 use crate::meta::chunks::extents;

@@ -9,12 +9,12 @@ use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 use serde::{Deserialize, Serialize};
 
-use super::acl::require_entry_rights;
 use super::create::put_name;
 use super::dirent::{self, Dirent, directory_of};
 use super::inode::{self, Inode};
 use super::purge::{Budget, drop_link};
 use super::resolve::{path_text, place};
+use crate::meta::accounts::acl::require_entry_rights;
 use crate::meta::accounts::subject::Subject;
 use crate::meta::counters;
 use crate::meta::machine::{Stop, refuse};

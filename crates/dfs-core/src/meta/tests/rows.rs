@@ -8,11 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use dfs_raft::state::{Table, Value};
 
+use crate::meta::accounts::acl::{Acls, Extended};
 use crate::meta::accounts::group::Group;
 use crate::meta::accounts::user::{Key, User};
 use crate::meta::chunks::extents::{Extent, Source};
 use crate::meta::chunks::grant::ChunkRange;
-use crate::meta::namespace::acl::{Acls, Extended};
 use crate::meta::namespace::dirent::Dirent;
 use crate::meta::namespace::inode::{Body, Directory};
 use crate::meta::namespace::purge::Purge;
@@ -391,7 +391,12 @@ fn accounts(rows: &mut Rows) {
         keys_made: 2,
         ..User::new(name.clone(), GroupId(100), T)
     };
-    rows.row(table!(USERS), (UserId(258), user), ("00000102", "0103626f626401ac020101ac02010101ac02010224610102026369ac02070707070707070707070707070707070707070707070707070707070707070702ac02"));
+    let golden = concat!(
+        "0103626f626401ac020101ac02010101ac02010224610102026369ac02070707",
+        "070707070707070707070707070707070707070707070707070707070702ac02"
+    );
+    let row = (UserId(258), user);
+    rows.row(table!(USERS), row, ("00000102", golden));
     rows.row(
         table!(USER_NAMES),
         (name.clone(), UserId(300)),

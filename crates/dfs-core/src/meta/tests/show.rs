@@ -8,9 +8,9 @@ use dfs_raft::state::{Key, ReadState, Table, Value};
 
 use super::fixture::{LENIENT, START};
 use crate::meta::Inode;
+use crate::meta::accounts::acl::Acls;
 use crate::meta::accounts::user::User;
 use crate::meta::chunks::extents::{Extent, Source};
-use crate::meta::namespace::acl::Acls;
 use crate::meta::namespace::inode::Body;
 use crate::meta::tables::{
     ACLS, CHUNKS, DIRENTS, EXTENTS, GROUPS, INODES, NODES, PURGE, RANGES, RECLAIM, SESSIONS, SPENT,

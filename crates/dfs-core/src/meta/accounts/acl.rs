@@ -4,10 +4,10 @@ use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 use serde::{Deserialize, Serialize};
 
-use super::inode::{self, Inode};
-use super::resolve::existing;
-use crate::meta::accounts::subject::Subject;
+use super::subject::Subject;
 use crate::meta::machine::{Stop, refuse};
+use crate::meta::namespace::inode::{self, Inode};
+use crate::meta::namespace::resolve::existing;
 use crate::meta::tables::{ACLS, INODES};
 use crate::types::acl::{AclKind, Named};
 use crate::types::{
