@@ -307,6 +307,7 @@ fn mismatch(answer: &Answer) -> Error {
         Answer::Acl(_) => "an access list",
         Answer::User(_) | Answer::Users(_) => "users",
         Answer::Group(_) | Answer::Groups(_) => "groups",
+        Answer::JoinTokens(_) => "join tokens",
     };
     let message = format!("a master answered another question, with {kind}");
     Error::new(ErrorKind::Internal, message)

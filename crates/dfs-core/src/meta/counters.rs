@@ -47,6 +47,8 @@ pub(crate) fn found(state: &mut StateTxn<'_>, now: Timestamp) -> Result<(), Fata
         Meta::NextNode,
         Meta::NextClient,
         Meta::NextTrash,
+        Meta::NextToken,
+        Meta::NextSigningKey,
     ] {
         state.put(META, &next, &1)?;
     }

@@ -8,9 +8,10 @@ use super::accounts::subject::Subject;
 use super::accounts::{acl, sessions};
 use super::chunks::{commit, grant, reclaim, replicas};
 use super::command::{Command, Reply, validate};
+use super::members::nodes::Registration;
+use super::members::{enrolled, nodes, secrets};
 use super::namespace::{create, link, remove, rename, setattr, trash, upload};
-use super::nodes::Registration;
-use super::{accounts, counters, housekeeping, nodes, tables};
+use super::{accounts, counters, housekeeping, members, tables};
 use crate::planted::{self, Bug};
 use crate::types::{Caller, Change, Changed, ClientId, Refusal, RefusalKind, RequestId, Timestamp};
 
@@ -64,6 +65,18 @@ impl StateMachine for MetaMachine {
             Command::Account(change) => {
                 let changed = accounts::change(state, now, &Subject::system(), &change);
                 Reply::Account(settle(state, changed)?)
+            }
+            Command::Found(founding) => {
+                let founded = secrets::found(state, now, &founding);
+                Reply::Founded(settle(state, founded)?)
+            }
+            Command::AddSigningKey(secret) => {
+                let added = secrets::add_signing_key(state, now, &secret);
+                Reply::SigningKey(settle(state, added)?)
+            }
+            Command::Enrol { node, role, token } => {
+                let enrolled = enrolled::enrol(state, now, (node, role), token);
+                Reply::Enrolled(settle(state, enrolled)?)
             }
             command => apply_of_nodes(state, now, command)?,
         })
@@ -254,5 +267,6 @@ fn apply_change(
         }
         Change::SetAcl { at, which, acl } => acl::set(state, now, by, at, *which, acl.as_ref()),
         Change::Account(change) => accounts::change(state, now, by, change),
+        Change::Member(change) => members::change(state, now, by, change),
     }
 }

@@ -36,8 +36,8 @@ pub mod command;
 mod counters;
 mod housekeeping;
 mod machine;
+pub(crate) mod members;
 pub mod namespace;
-pub mod nodes;
 pub mod query;
 mod tables;
 
@@ -46,8 +46,9 @@ pub use check::{Violation, check};
 pub use chunks::references::Chunk;
 pub use command::{Command, Reply, validate};
 pub use machine::MetaMachine;
+pub use members::nodes;
+pub use members::nodes::{Node, NodeLoad};
 pub use namespace::inode::Inode;
-pub use nodes::{Node, NodeLoad};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -14,9 +14,10 @@ use super::chunks::reclaim;
 use super::chunks::references::{self, Chunk};
 use super::counters;
 use super::machine::{Stop, refuse};
+use super::members;
+use super::members::nodes::{Node, NodeLoad};
 use super::namespace::inode::{self, Body, Inode};
 use super::namespace::resolve::existing;
-use super::nodes::{Node, NodeLoad};
 use super::tables::{
     CHUNKS, DIRENTS, EXTENTS, INODES, Meta, Moment, NODE_CHUNKS, NODE_KEYS, NODE_LOADS,
     NODE_RECLAIM, NODES, RECLAIM, REPLIES, TRASH, TRASH_OWNERS,
@@ -32,6 +33,8 @@ use crate::types::{
 
 pub use super::chunks::grant::{RangeState, range_state};
 pub use super::housekeeping::is_due as housekeeping_due;
+pub use super::members::enrolled::is_enrolled;
+pub use super::members::secrets::{Secret, authority, handles, signing_keys};
 
 /// Pages end when their texts are this long, so that a reply stays far below the largest message.
 const REPLY_TEXT_MAX: usize = 1 << 20;
@@ -77,6 +80,7 @@ fn answer_to(state: &impl ReadState, by: &Subject, query: &Query) -> Result<Answ
         | Query::Group(_)
         | Query::Users { .. }
         | Query::Groups { .. } => accounts::answer(state, by, query, page_len)?,
+        Query::JoinTokens => Answer::JoinTokens(members::join_tokens(state, by)?),
     })
 }
 

@@ -29,6 +29,10 @@
 //! MEMBERS       (GroupId, UserId) -> ()            who is in a group              accounts
 //! ACLS          InodeId -> Acls                    what mode bits cannot say      acl
 //! TRASH_OWNERS  (UserId, TrashId) -> ()            who removed what               trash
+//! JOIN_TOKENS   TokenId -> JoinToken               who may become a node          tokens
+//! TOKEN_HASHES  hash -> TokenId                    the same by what is shown      tokens
+//! ENROLLED      NodeKey -> Enrolled                who has become one             enrolled
+//! SECRETS       SecretId -> Secret                 keys of the cluster            secrets
 //! ```
 //!
 //! New tables are appended: a table's place is part of snapshots. Numbers in keys are
@@ -45,11 +49,15 @@ use super::accounts::user::User;
 use super::chunks::extents::Extent;
 use super::chunks::grant::ChunkRange;
 use super::chunks::references::Chunk;
+use super::members::enrolled::Enrolled;
+use super::members::nodes::{Node, NodeLoad};
+use super::members::secrets::{Secret, SecretId};
+use super::members::tokens::JoinToken;
 use super::namespace::dirent::Dirent;
 use super::namespace::inode::Inode;
 use super::namespace::purge::Purge;
 use super::namespace::trash::TrashEntry;
-use super::nodes::{Node, NodeLoad};
+use crate::types::node::{TokenHash, TokenId};
 use crate::types::{
     AccountName, ChunkId, ClientId, GroupId, InodeId, Name, NodeId, NodeKey, Timestamp, TrashId,
     UserId,
@@ -98,6 +106,10 @@ tables! {
     MEMBERS: (GroupId, UserId) => ();
     ACLS: InodeId => Acls;
     TRASH_OWNERS: (UserId, TrashId) => ();
+    JOIN_TOKENS: TokenId => JoinToken;
+    TOKEN_HASHES: TokenHash => TokenId;
+    ENROLLED: NodeKey => Enrolled;
+    SECRETS: SecretId => Secret;
 }
 
 /// A log time as part of a key, or as a value.
@@ -156,6 +168,10 @@ meta! {
     NextUser = "next_user";
     /// The next group's id.
     NextGroup = "next_group";
+    /// The next join token's id.
+    NextToken = "next_token";
+    /// The next signing key's id.
+    NextSigningKey = "next_signing_key";
     /// Rows in INODES.
     Inodes = "inodes";
     /// Rows in CHUNKS.

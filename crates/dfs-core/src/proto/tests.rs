@@ -200,6 +200,7 @@ fn what_masters_answer_clients_keeps_its_bytes() {
         offset: Some(300),
         trash: Some(TrashId(2)),
         account: Some(Account::Group(GroupId(300))),
+        token: None,
     };
     let grant = WriteGrant {
         chunks: vec![GrantedChunk {
@@ -214,7 +215,7 @@ fn what_masters_answer_clients_keeps_its_bytes() {
         (Reply::OpenSession(Ok(stamped(ClientId(3)))), "010002ac0203"),
         (
             Reply::Change(Ok(stamped(changed))),
-            "020002ac02010500a4030708ac020201020304030280804080203c05090601ac0201020101ac02",
+            "020002ac02010500a4030708ac020201020304030280804080203c05090601ac0201020101ac0200",
         ),
         (
             Reply::Grant(Ok(grant)),

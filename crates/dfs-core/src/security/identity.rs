@@ -4,50 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{Fingerprint, SecurityError};
-use crate::types::{ClusterId, NodeKey};
+use crate::types::{ClusterId, NodeKey, NodeRole};
 
 /// What nodes' identities begin with.
 const SCHEME: &str = "dfs://";
 /// What clients' begin with.
 const KEY: &str = "key:";
-
-/// What a node is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum NodeRole {
-    /// It holds metadata.
-    Master,
-    /// It holds chunks.
-    DataNode,
-    /// It speaks for users in another protocol.
-    Gateway,
-}
-
-impl NodeRole {
-    const ALL: [(NodeRole, &'static str); 3] = [
-        (NodeRole::Master, "master"),
-        (NodeRole::DataNode, "data"),
-        (NodeRole::Gateway, "gateway"),
-    ];
-}
-
-impl fmt::Display for NodeRole {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all = NodeRole::ALL;
-        let name = all.iter().find(|(role, _)| role == self);
-        f.pad(name.map_or("", |(_, name)| name))
-    }
-}
-
-impl FromStr for NodeRole {
-    type Err = SecurityError;
-
-    fn from_str(text: &str) -> Result<NodeRole, SecurityError> {
-        let all = NodeRole::ALL;
-        let role = all.iter().find(|(_, name)| *name == text);
-        let unknown = || SecurityError(format!("`{text:.20}` is no role: master, data, gateway"));
-        role.map(|(role, _)| *role).ok_or_else(unknown)
-    }
-}
 
 /// A node of a cluster, as its certificate says: `dfs://CLUSTER/ROLE/KEY`, a name of type URI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,7 +42,7 @@ impl FromStr for NodeIdentity {
         };
         let identity = NodeIdentity {
             cluster: cluster.parse().map_err(|_| wrong())?,
-            role: role.parse()?,
+            role: role.parse().map_err(SecurityError::new)?,
             node: node.parse().map_err(|_| wrong())?,
         };
         // One identity has one text.

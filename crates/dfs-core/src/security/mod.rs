@@ -17,7 +17,7 @@ mod key;
 mod tls;
 
 pub use authority::{Authority, Certificate, NODE_CERTIFICATE_TTL};
-pub use identity::{NodeIdentity, NodeRole, Peer};
+pub use identity::{NodeIdentity, Peer};
 pub use key::{Fingerprint, KeyPair, PublicKey};
 pub use tls::{Credentials, TlsNetwork, Trust};
 

@@ -10,6 +10,7 @@ use super::account::{Account, AccountChange};
 use super::acl::{Acl, AclKind};
 use super::attr::{Attr, AttrChange, Mode};
 use super::id::{ChunkId, GroupId, InodeId, NodeId, TrashId, UserId};
+use super::node::{MemberChange, TokenId};
 use super::path::Location;
 use super::policy::PolicyChange;
 
@@ -132,6 +133,8 @@ pub enum Change {
     },
     /// Changes who may use the system.
     Account(AccountChange),
+    /// Changes who may be a node of it.
+    Member(MemberChange),
 }
 
 /// The attributes of something new.
@@ -272,6 +275,8 @@ pub struct Changed {
     pub trash: Option<TrashId>,
     /// Whom or what a change of accounts was about.
     pub account: Option<Account>,
+    /// Which join token it was about.
+    pub token: Option<TokenId>,
 }
 
 /// The answer to a change: the same on every master, and to every repeat of the request.

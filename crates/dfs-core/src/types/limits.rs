@@ -63,6 +63,10 @@ pub const REQUESTS_PER_CLIENT_MAX: u64 = 1024;
 pub const TREE_LOOKS_MAX: usize = 4096;
 /// Most groups of one user, besides that of what it makes.
 pub const GROUPS_PER_USER_MAX: usize = 64;
+/// Most join tokens that are good at a time.
+pub const JOIN_TOKENS_MAX: usize = 1024;
+/// Longest that a join token is good.
+pub const JOIN_TOKEN_TTL_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Most keys of one user.
 pub const KEYS_PER_USER_MAX: usize = 16;
 

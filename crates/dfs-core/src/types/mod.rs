@@ -10,6 +10,7 @@ pub mod change;
 pub mod checksum;
 pub mod id;
 pub mod limits;
+pub mod node;
 pub mod path;
 pub mod policy;
 pub mod query;
@@ -26,6 +27,7 @@ pub use id::{
     ChunkId, ClientId, ClusterId, GroupId, InodeId, NodeEpoch, NodeId, NodeKey, RequestId, TrashId,
     UserId,
 };
+pub use node::NodeRole;
 pub use path::{DfsPath, Location, Name, PathError};
 pub use policy::{Policy, PolicyChange, ReplicationTarget};
 pub use query::{Answer, Query};

@@ -7,6 +7,7 @@ use super::account::{AccountName, GroupInfo, UserInfo};
 use super::acl::{Acl, AclKind};
 use super::attr::{Attr, FileKind};
 use super::id::{ChunkId, GroupId, InodeId, NodeId, TrashId, UserId};
+use super::node::TokenInfo;
 use super::path::{Location, Name};
 use super::range::ByteRange;
 use super::topology::Space;
@@ -81,6 +82,8 @@ pub enum Query {
         /// At most this many.
         limit: u32,
     },
+    /// The join tokens that are good; for administrators.
+    JoinTokens,
 }
 
 /// One answer.
@@ -108,6 +111,8 @@ pub enum Answer {
     Users(Vec<UserInfo>),
     /// To `Groups`.
     Groups(Vec<GroupInfo>),
+    /// To `JoinTokens`.
+    JoinTokens(Vec<TokenInfo>),
 }
 
 /// Part of a listing.

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +15,10 @@ use rustix::io::Errno;
 
 use super::disk::{Disk, DiskFile, DiskLock, Entry, OpenMode, Space};
 
+/// What is made here is for nobody else on the machine: it has users' bytes, and masters' keys.
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
+
 /// Files of this machine, by absolute or relative path.
 #[derive(Debug, Clone, Copy)]
 pub struct RealDisk;
@@ -22,7 +26,7 @@ pub struct RealDisk;
 impl Disk for RealDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let mut options = File::options();
-        options.read(true);
+        options.read(true).mode(FILE_MODE);
         match mode {
             OpenMode::Read => &mut options,
             OpenMode::ReadWrite => options.write(true),
@@ -39,7 +43,7 @@ impl Disk for RealDisk {
         }
         let parent = parent_of(path);
         self.create_directory(parent)?;
-        match fs::create_dir(path) {
+        match fs::DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(with_path(e, path)),
             _ => {}
         }
@@ -93,6 +97,7 @@ impl Disk for RealDisk {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(FILE_MODE)
             .open(path)
             .map_err(|e| with_path(e, path))?;
         match file.try_lock() {

@@ -53,7 +53,7 @@ fn grows(change: &Change) -> bool {
         | Change::AbandonUpload { .. }
         | Change::CloseSession => false,
         // Small, and whoever shuts somebody out is not to be kept from it.
-        Change::SetAcl { .. } | Change::Account(_) => false,
+        Change::SetAcl { .. } | Change::Account(_) | Change::Member(_) => false,
     }
 }
 

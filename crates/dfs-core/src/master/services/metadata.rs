@@ -104,7 +104,8 @@ impl MetadataService {
             | Answer::User(_)
             | Answer::Group(_)
             | Answer::Users(_)
-            | Answer::Groups(_) => {}
+            | Answer::Groups(_)
+            | Answer::JoinTokens(_) => {}
         });
     }
 }

@@ -1,4 +1,4 @@
-//! Users, groups, who is in them, and access lists agree.
+//! Users, groups, who is in them, access lists and join tokens agree.
 
 use std::collections::BTreeSet;
 
@@ -7,14 +7,16 @@ use dfs_raft::state::ReadState;
 
 use super::Findings;
 use crate::meta::tables::{
-    ACLS, GROUP_NAMES, GROUPS, INODES, MEMBERS, TRASH, TRASH_OWNERS, USER_NAMES, USERS,
+    ACLS, GROUP_NAMES, GROUPS, INODES, JOIN_TOKENS, MEMBERS, TOKEN_HASHES, TRASH, TRASH_OWNERS,
+    USER_NAMES, USERS,
 };
 
 pub(super) fn check(state: &impl ReadState, findings: &mut Findings) -> Result<(), Fatal> {
     users(state, findings)?;
     groups(state, findings)?;
     lists(state, findings)?;
-    trash(state, findings)
+    trash(state, findings)?;
+    tokens(state, findings)
 }
 
 fn users(state: &impl ReadState, findings: &mut Findings) -> Result<(), Fatal> {
@@ -82,6 +84,20 @@ fn lists(state: &impl ReadState, findings: &mut Findings) -> Result<(), Fatal> {
         let there = !inode.has_acl || state.get(ACLS, &id)?.is_some();
         findings.require(there, || format!("{id} lacks its lists"));
     }
+    Ok(())
+}
+
+fn tokens(state: &impl ReadState, findings: &mut Findings) -> Result<(), Fatal> {
+    let mut tokens = 0;
+    for row in state.scan(JOIN_TOKENS, ..)? {
+        let (id, token) = row?;
+        tokens += 1;
+        let by_hash = state.get(TOKEN_HASHES, &token.hash)?;
+        findings.equal(by_hash, Some(id), format!("{id}: its hash's token"));
+        findings.require(token.uses > 0, || format!("{id} is used up"));
+    }
+    let hashes = state.scan(TOKEN_HASHES, ..)?.count();
+    findings.equal(hashes, tokens, "rows of TOKEN_HASHES");
     Ok(())
 }
 

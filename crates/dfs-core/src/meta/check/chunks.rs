@@ -10,7 +10,7 @@ use super::Findings;
 use super::extents::References;
 use crate::meta::chunks::grant::range_of;
 use crate::meta::counters::number;
-use crate::meta::nodes::{NodeLoad, is_registered};
+use crate::meta::members::nodes::{NodeLoad, is_registered};
 use crate::meta::tables::{
     CHUNKS, Meta, NODE_CHUNKS, NODE_LOADS, NODE_RECLAIM, RANGES, RECLAIM, SPENT,
 };

@@ -8,20 +8,23 @@ use dfs_raft::state::{ReadState, StateTxn};
 use super::check;
 use crate::meta::accounts::acl::Acls;
 use crate::meta::chunks::extents::{Extent, Source};
+use crate::meta::members::tokens::JoinToken;
 use crate::meta::namespace::dirent::Dirent;
 use crate::meta::namespace::inode::{self, Body};
 use crate::meta::namespace::purge::Purge;
 use crate::meta::tables::{
-    ACLS, CHUNKS, DIRENTS, EXTENTS, GROUP_NAMES, GROUPS, INODES, MEMBERS, META, Meta, Moment,
-    NODE_CHUNKS, NODE_KEYS, NODE_LOADS, NODE_RECLAIM, PURGE, RANGES, RECLAIM, REPLIES,
-    SESSION_AGES, SESSIONS, SPENT, TRASH, TRASH_EXPIRY, TRASH_OWNERS, TRIMS, UPLOADS, USER_NAMES,
+    ACLS, CHUNKS, DIRENTS, EXTENTS, GROUP_NAMES, GROUPS, INODES, JOIN_TOKENS, MEMBERS, META, Meta,
+    Moment, NODE_CHUNKS, NODE_KEYS, NODE_LOADS, NODE_RECLAIM, PURGE, RANGES, RECLAIM, REPLIES,
+    SESSION_AGES, SESSIONS, SPENT, TOKEN_HASHES, TRASH, TRASH_EXPIRY, TRASH_OWNERS, TRIMS, UPLOADS,
+    USER_NAMES,
 };
 use crate::meta::tests::fixture::{ATTR, Machine, at, serial};
 use crate::meta::{Command, sessions};
 use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
+use crate::types::node::{TokenHash, TokenId};
 use crate::types::{
     Change, ChunkId, ClientId, FileKind, GroupId, InodeId, Name, NewChunk, NodeId, NodeKey,
-    TrashId, UserId,
+    NodeRole, Timestamp, TrashId, UserId,
 };
 
 const DIR: InodeId = InodeId(2);
@@ -287,6 +290,18 @@ fn member_damage() -> Vec<(&'static str, Edit)> {
     ]
 }
 
+fn join_token() -> JoinToken {
+    JoinToken {
+        hash: TokenHash([1; 32]),
+        role: NodeRole::DataNode,
+        uses: 1,
+        expires: Timestamp(1),
+        label: String::new(),
+        by: UserId::ROOT,
+        created: Timestamp(0),
+    }
+}
+
 fn account_damage() -> Vec<(&'static str, Edit)> {
     vec![
         ("its name's user", |s| {
@@ -313,6 +328,20 @@ fn account_damage() -> Vec<(&'static str, Edit)> {
         }),
         ("i3 lacks its lists", |s| {
             edit_inode(s, FILE, |row| row.has_acl = true)
+        }),
+        ("j7: its hash's token", |s| {
+            s.put(JOIN_TOKENS, &TokenId(7), &join_token())
+        }),
+        ("rows of TOKEN_HASHES", |s| {
+            s.put(TOKEN_HASHES, &TokenHash([1; 32]), &TokenId(7))
+        }),
+        ("j7 is used up", |s| {
+            let uses = 0;
+            let token = JoinToken {
+                uses,
+                ..join_token()
+            };
+            s.put(JOIN_TOKENS, &TokenId(7), &token)
         }),
         ("t1 is not u0's", |s| {
             s.remove(TRASH_OWNERS, &(UserId::ROOT, TrashId(1)))

@@ -11,7 +11,7 @@ use dfs_raft::state::{ReadState, StateTxn};
 use super::reclaim;
 use crate::meta::command::ReplicaDrop;
 use crate::meta::machine::{Stop, refuse};
-use crate::meta::nodes;
+use crate::meta::members::nodes;
 use crate::meta::tables::{CHUNKS, NODE_CHUNKS, NODE_LOADS};
 use crate::planted::{self, Bug};
 use crate::types::limits::{REPLICAS_MAX, REPLICAS_PER_COMMAND_MAX};

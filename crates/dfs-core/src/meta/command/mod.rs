@@ -8,12 +8,14 @@ mod validate;
 use serde::{Deserialize, Serialize};
 
 use crate::types::account::AccountChange;
+use crate::types::node::{NodeRole, TokenHash};
 use crate::types::topology::{AdminState, Space, Topology};
 use crate::types::{
     Caller, Change, Changed, ChunkId, ClientId, NodeEpoch, NodeId, NodeKey, Outcome, Refusal,
     RequestId, Rev, Timestamp,
 };
 
+pub use crate::meta::members::secrets::{Founding, SecretBytes, SigningKeyId};
 pub use validate::{validate, validate_request};
 
 /// One entry of the log.
@@ -101,6 +103,19 @@ pub enum Command {
     Housekeeping,
     /// A change of accounts that no user asks for: by whoever holds the masters' disks.
     Account(AccountChange),
+    /// Takes in what a new cluster is founded with.
+    Found(Founding),
+    /// Takes in a new signing key.
+    AddSigningKey(SecretBytes),
+    /// Makes a node of whoever shows a join token.
+    Enrol {
+        /// What its directory is stamped with.
+        node: NodeKey,
+        /// What it wants to be.
+        role: NodeRole,
+        /// What it shows.
+        token: TokenHash,
+    },
 }
 
 dfs_raft::postcard_values!(2: Command);
@@ -149,6 +164,12 @@ pub enum Reply {
     },
     /// To `Account`.
     Account(Result<Changed, Refusal>),
+    /// To `Found`.
+    Founded(Result<(), Refusal>),
+    /// To `AddSigningKey`.
+    SigningKey(Result<SigningKeyId, Refusal>),
+    /// To `Enrol`.
+    Enrolled(Result<(), Refusal>),
 }
 
 /// Chunk ids set aside: `start..end`.

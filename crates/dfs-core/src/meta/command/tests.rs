@@ -16,6 +16,7 @@ use crate::types::account::{
 };
 use crate::types::acl::{AclKind, Named};
 use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
+use crate::types::node::{MemberChange, TokenId};
 use crate::types::{
     Acl, AttrChange, DfsPath, GroupId, InodeId, Location, Mode, NewAttr, NewChunk, PolicyChange,
     RefusalKind, ReplicationTarget, Rights, Role, TrashId, UserId,
@@ -376,6 +377,67 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
             acl: Some(acl),
         }),
         "02010003ac02ab020f01022f660101060404010701ac020401ac0202",
+    ));
+    let hash = TokenHash([7; 32]);
+    let node = NodeKey(300);
+    for (change, golden) in [
+        (
+            MemberChange::CreateToken {
+                hash,
+                role: NodeRole::DataNode,
+                uses: 300,
+                ttl: Duration::new(60, 5),
+                label: "l".to_owned(),
+            },
+            concat!(
+                "02010003ac02ab02110007070707070707070707070707070707070707070707",
+                "0707070707070707070701ac023c05016c"
+            ),
+        ),
+        (
+            MemberChange::RevokeToken {
+                token: TokenId(300),
+            },
+            "02010003ac02ab021101ac02",
+        ),
+        (
+            MemberChange::RevokeNode { node },
+            "02010003ac02ab021102ac02",
+        ),
+    ] {
+        all.push((client(Change::Member(change)), golden));
+    }
+    let secret = |byte| SecretBytes([byte; 32]);
+    let founding = Founding {
+        node,
+        authority: secret(1),
+        certificate: vec![1, 2],
+        handles: secret(2),
+        signing: secret(3),
+    };
+    all.push((
+        Command::Found(founding),
+        concat!(
+            "020cac0201010101010101010101010101010101010101010101010101010101",
+            "0101010102010202020202020202020202020202020202020202020202020202",
+            "0202020202020203030303030303030303030303030303030303030303030303",
+            "03030303030303"
+        ),
+    ));
+    all.push((
+        Command::AddSigningKey(secret(1)),
+        concat!(
+            "020d010101010101010101010101010101010101010101010101010101010101",
+            "0101"
+        ),
+    ));
+    let (role, token) = (NodeRole::Gateway, hash);
+    all.push((
+        Command::Enrol { node, role, token },
+        concat!(
+            "020eac0202070707070707070707070707070707070707070707070707070707",
+            "0707070707"
+        ),
     ));
     let epoch = CredentialEpoch(300);
     let caller = Caller::User { user, epoch };

@@ -56,4 +56,5 @@ areas! {
     queries_follow_their_scripts: "queries";
     accounts_follow_their_scripts: "accounts";
     permissions_follow_their_scripts: "permissions";
+    members_follow_their_scripts: "members";
 }

@@ -13,6 +13,10 @@ use crate::meta::accounts::group::Group;
 use crate::meta::accounts::user::{Key, User};
 use crate::meta::chunks::extents::{Extent, Source};
 use crate::meta::chunks::grant::ChunkRange;
+use crate::meta::command::{SecretBytes, SigningKeyId};
+use crate::meta::members::enrolled::Enrolled;
+use crate::meta::members::secrets::{Secret, SecretId};
+use crate::meta::members::tokens::JoinToken;
 use crate::meta::namespace::dirent::Dirent;
 use crate::meta::namespace::inode::{Body, Directory};
 use crate::meta::namespace::purge::Purge;
@@ -24,10 +28,11 @@ use crate::types::account::{
     Account, Confinement, CredentialEpoch, KeyHash, KeyId, KeyInfo, PasswordHash,
 };
 use crate::types::acl::Named;
+use crate::types::node::{TokenHash, TokenId};
 use crate::types::{
     AccountName, Acl, AdminState, Attr, Changed, ChunkId, ClientId, FileKind, GroupId, InodeId,
-    Mode, Name, NodeEpoch, NodeId, NodeKey, Policy, Refusal, RefusalKind, ReplicationTarget, Rev,
-    Rights, Role, Space, Timestamp, Topology, TrashId, UserId,
+    Mode, Name, NodeEpoch, NodeId, NodeKey, NodeRole, Policy, Refusal, RefusalKind,
+    ReplicationTarget, Rev, Rights, Role, Space, Timestamp, Topology, TrashId, UserId,
 };
 
 const T: Timestamp = Timestamp(300);
@@ -121,6 +126,8 @@ fn names(rows: &mut Rows) {
         (Meta::NextTrash, "6e6578745f7472617368"),
         (Meta::NextUser, "6e6578745f75736572"),
         (Meta::NextGroup, "6e6578745f67726f7570"),
+        (Meta::NextToken, "6e6578745f746f6b656e"),
+        (Meta::NextSigningKey, "6e6578745f7369676e696e675f6b6579"),
         (Meta::Inodes, "696e6f646573"),
         (Meta::Chunks, "6368756e6b73"),
         (Meta::ChunkBytes, "6368756e6b5f6279746573"),
@@ -338,11 +345,12 @@ fn others(rows: &mut Rows) {
         offset: Some(300),
         trash: Some(TrashId(2)),
         account: Some(Account::Key(UserId(300), KeyId(2))),
+        token: Some(TokenId(300)),
     };
     for (outcome, golden) in [
         (
             Ok(changed),
-            "0200010500a40307080a0201020304030280804080203c05090301ac0201020102ac020203ac02",
+            "0200010500a40307080a0201020304030280804080203c05090301ac0201020102ac020201ac0203ac02",
         ),
         (
             Err(Refusal::new(RefusalKind::NotFound, "/a")),
@@ -447,6 +455,50 @@ fn accounts(rows: &mut Rows) {
     );
 }
 
+fn members(rows: &mut Rows) {
+    let seven = "07".repeat(32);
+    let token = JoinToken {
+        hash: TokenHash([7; 32]),
+        role: NodeRole::Gateway,
+        uses: 300,
+        expires: LATER,
+        label: "l".to_owned(),
+        by: UserId(300),
+        created: T,
+    };
+    let golden = format!("01{seven}02ac02f0a204016cac02ac02");
+    let row = (TokenId(258), token);
+    rows.row(table!(JOIN_TOKENS), row, ("00000102", &golden));
+    let hash = (TokenHash([7; 32]), TokenId(300));
+    rows.row(table!(TOKEN_HASHES), hash, (&seven, "01ac02"));
+    let enrolled = Enrolled {
+        role: NodeRole::DataNode,
+        token: Some(TokenHash([7; 32])),
+        since: T,
+        revoked: true,
+    };
+    let golden = format!("010101{seven}ac0201");
+    let key = "00000000000000000000000000000102";
+    rows.row(
+        table!(ENROLLED),
+        (NodeKey(0x0102), enrolled),
+        (key, &golden),
+    );
+    for (id, key) in [
+        (SecretId::Authority, "0000000000"),
+        (SecretId::Handles, "0100000000"),
+        (SecretId::Signing(SigningKeyId(258)), "0200000102"),
+    ] {
+        let secret = Secret {
+            secret: SecretBytes([7; 32]),
+            public: vec![1, 2],
+            since: T,
+        };
+        let golden = format!("01{seven}020102ac02");
+        rows.row(table!(SECRETS), (id, secret), (key, &golden));
+    }
+}
+
 #[test]
 fn every_row_is_stored_as_the_first_version_stored_it() {
     let mut rows = Rows::default();
@@ -454,6 +506,7 @@ fn every_row_is_stored_as_the_first_version_stored_it() {
     contents(&mut rows);
     others(&mut rows);
     accounts(&mut rows);
+    members(&mut rows);
     assert!(rows.wrong.is_empty(), "{}", rows.wrong.join("\n"));
     let all: BTreeSet<_> = TABLES.iter().copied().collect();
     assert_eq!(rows.seen, all, "a table without its bytes here");
@@ -494,6 +547,6 @@ fn tables_keep_their_places() {
     let first = "META INODES DIRENTS TRASH TRASH_EXPIRY UPLOADS PURGE EXTENTS TRIMS CHUNKS \
                  NODE_CHUNKS RANGES SPENT RECLAIM NODE_RECLAIM NODES NODE_KEYS NODE_LOADS \
                  SESSIONS SESSION_AGES REPLIES USERS USER_NAMES GROUPS GROUP_NAMES MEMBERS \
-                 ACLS TRASH_OWNERS";
+                 ACLS TRASH_OWNERS JOIN_TOKENS TOKEN_HASHES ENROLLED SECRETS";
     assert_eq!(TABLES.join(" "), first);
 }

@@ -13,8 +13,8 @@ use crate::meta::accounts::user::User;
 use crate::meta::chunks::extents::{Extent, Source};
 use crate::meta::namespace::inode::Body;
 use crate::meta::tables::{
-    ACLS, CHUNKS, DIRENTS, EXTENTS, GROUPS, INODES, NODES, PURGE, RANGES, RECLAIM, SESSIONS, SPENT,
-    TABLES, TRASH, TRIMS, UPLOADS, USERS,
+    ACLS, CHUNKS, DIRENTS, ENROLLED, EXTENTS, GROUPS, INODES, JOIN_TOKENS, NODES, PURGE, RANGES,
+    RECLAIM, SECRETS, SESSIONS, SPENT, TABLES, TRASH, TRIMS, UPLOADS, USERS,
 };
 use crate::types::{Acl, Mode, Policy, Timestamp};
 
@@ -126,6 +126,20 @@ fn accounts(state: &impl ReadState, p: &mut Picture) -> Result<(), Fatal> {
     rows(state, p, GROUPS, |id, group| {
         let removed = if group.removed { " removed" } else { "" };
         (id.to_string(), format!("{}{removed}", group.name))
+    })?;
+    rows(state, p, JOIN_TOKENS, |id, token| {
+        let until = seconds(token.expires);
+        (
+            id.to_string(),
+            format!("{} {} times until {until}s", token.role, token.uses),
+        )
+    })?;
+    rows(state, p, ENROLLED, |node, row| {
+        let revoked = if row.revoked { " revoked" } else { "" };
+        (format!("node {}", node.0), format!("{}{revoked}", row.role))
+    })?;
+    rows(state, p, SECRETS, |id, _| {
+        (format!("{id:?}"), String::new())
     })?;
     rows(state, p, ACLS, |id, lists| {
         (format!("lists of {id}"), show_lists(&lists))

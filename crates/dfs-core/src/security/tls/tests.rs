@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::env::{SeededRandom, Timestamp};
-use crate::security::{Authority, NODE_CERTIFICATE_TTL, NodeIdentity, NodeRole, Peer};
-use crate::types::{ClusterId, NodeKey};
+use crate::security::{Authority, NODE_CERTIFICATE_TTL, NodeIdentity, Peer};
+use crate::types::{ClusterId, NodeKey, NodeRole};
 
 /// Midnight of a day, in microseconds.
 const NOW: Timestamp = Timestamp(1_790_000_000_000_000);

@@ -3,10 +3,15 @@
 //! `by=1000` before a change or question says which user asks, with its present credentials;
 //! `epoch=0` with those it had then. Lists are written `rwx r-x --- u1000=rw g1001=r mask=rw`.
 
+use std::time::Duration;
+
 use super::language::{Args, Result, flag, location, number, place, text};
+use crate::meta::Command;
+use crate::meta::command::{Founding, SecretBytes};
 use crate::types::account::{AccountChange, KeyHash, KeyId, PasswordHash, UserChange};
 use crate::types::acl::{AclKind, Named};
-use crate::types::{Acl, Change, GroupId, Rights, Role, UserId};
+use crate::types::node::{MemberChange, TokenHash, TokenId};
+use crate::types::{Acl, Change, GroupId, NodeKey, Rights, Role, UserId};
 
 pub(super) fn which(args: &mut Args<'_>) -> Result<AclKind> {
     Ok(match flag(args, "default", false)? {
@@ -66,7 +71,55 @@ fn role(args: &mut Args<'_>) -> Result<Option<Role>> {
     Ok(administrator.map(|is| if is { Role::Administrator } else { Role::User }))
 }
 
+fn hash(text: &str) -> Result<TokenHash> {
+    Ok(TokenHash([text.parse()?; 32]))
+}
+
+/// What is said of nodes: keys and tokens are written as numbers.
+fn member(name: &str, args: &mut Args<'_>) -> Result<Option<Change>> {
+    let change = match name {
+        "token" => MemberChange::CreateToken {
+            role: args.take_key("role").unwrap_or("data").parse()?,
+            uses: number(args, "uses")?.unwrap_or(1),
+            ttl: Duration::from_secs(number(args, "ttl")?.unwrap_or(3600)),
+            label: args.take_key("label").unwrap_or_default().to_owned(),
+            hash: hash(text(args)?)?,
+        },
+        "revoke-token" => MemberChange::RevokeToken {
+            token: TokenId(text(args)?.parse()?),
+        },
+        "revoke-node" => MemberChange::RevokeNode {
+            node: NodeKey(text(args)?.parse()?),
+        },
+        _ => return Ok(None),
+    };
+    Ok(Some(Change::Member(change)))
+}
+
+pub(super) fn command(name: &str, args: &mut Args<'_>) -> Result<Option<Command>> {
+    let secret = |byte| SecretBytes([byte; 32]);
+    Ok(Some(match name {
+        "enrol" => Command::Enrol {
+            role: args.take_key("role").unwrap_or("data").parse()?,
+            node: NodeKey(text(args)?.parse()?),
+            token: hash(text(args)?)?,
+        },
+        "found" => Command::Found(Founding {
+            node: NodeKey(text(args)?.parse()?),
+            authority: secret(1),
+            certificate: vec![1, 2],
+            handles: secret(2),
+            signing: secret(3),
+        }),
+        "signing-key" => Command::AddSigningKey(secret(text(args)?.parse()?)),
+        _ => return Ok(None),
+    }))
+}
+
 pub(super) fn change(name: &str, args: &mut Args<'_>) -> Result<Option<Change>> {
+    if let Some(change) = member(name, args)? {
+        return Ok(Some(change));
+    }
     let change = match name {
         "setfacl" => {
             return Ok(Some(Change::SetAcl {

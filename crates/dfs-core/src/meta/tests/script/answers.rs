@@ -6,6 +6,7 @@ use super::language::Result;
 use crate::meta::Reply;
 use crate::meta::tests::show::{list, seconds, show_acl, show_bytes};
 use crate::types::account::{Account, GroupInfo, UserInfo};
+use crate::types::node::TokenInfo;
 use crate::types::query::LayoutSource;
 use crate::types::{Answer, Attr, Changed, Refusal};
 
@@ -38,7 +39,7 @@ pub(super) fn show_changed(changed: &Changed) -> String {
             Some(Account::User(id)) => format!("{id}\n"),
             Some(Account::Group(id)) => format!("{id}\n"),
             Some(Account::Key(id, key)) => format!("{key} of {id}\n"),
-            None => String::new(),
+            None => changed.token.map_or(String::new(), |id| format!("{id}\n")),
         },
     }
 }
@@ -111,6 +112,7 @@ pub(super) fn show_answer(answer: Answer) -> String {
         Answer::Users(users) => users.iter().map(show_user).collect(),
         Answer::Group(group) => show_group(&group),
         Answer::Groups(groups) => groups.iter().map(show_group).collect(),
+        Answer::JoinTokens(tokens) => tokens.iter().map(show_token).collect(),
     }
 }
 
@@ -133,6 +135,19 @@ fn show_user(user: &UserInfo) -> String {
     )
 }
 
+fn show_token(token: &TokenInfo) -> String {
+    let until = seconds(token.expires);
+    let TokenInfo {
+        id,
+        role,
+        uses,
+        label,
+        by,
+        ..
+    } = token;
+    format!("{id} {role} {uses} times until {until}s by {by} {label}\n")
+}
+
 fn show_group(group: &GroupInfo) -> String {
     format!("{} {} [{}]\n", group.id, group.name, list(&group.members))
 }
@@ -141,6 +156,8 @@ pub(super) fn show_reply(reply: Reply) -> Result<String> {
     let shown = match reply {
         Reply::Session(client) => client.map(|client| format!("{client}\n")),
         Reply::Account(outcome) => outcome.map(|changed| show_changed(&changed)),
+        Reply::Founded(done) | Reply::Enrolled(done) => done.map(|()| String::new()),
+        Reply::SigningKey(id) => id.map(|id| format!("{id:?}\n")),
         Reply::Client { outcome, .. } => outcome.map(|changed| show_changed(&changed)),
         Reply::ChunkIds(ids) => ids.map(|ids| format!("{}..{}\n", ids.start, ids.end)),
         Reply::Node(node) => node.map(|node| format!("{} {}\n", node.node, node.epoch)),

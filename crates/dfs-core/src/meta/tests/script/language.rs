@@ -307,6 +307,9 @@ fn set(name: &str, args: &mut Args<'_>) -> Result<Change> {
 }
 
 pub(super) fn command(name: &str, args: &mut Args<'_>) -> Result<Option<Command>> {
+    if let Some(command) = accounts::command(name, args)? {
+        return Ok(Some(command));
+    }
     Ok(Some(match name {
         "session" => Command::OpenSession {
             caller: Caller::System,
@@ -405,6 +408,7 @@ pub(super) fn query(name: &str, args: &mut Args<'_>) -> Result<Option<Query>> {
             which: accounts::which(args)?,
             at: place(args)?,
         },
+        "tokens" => Query::JoinTokens,
         "whoami" => Query::Whoami,
         "user" => Query::User(text(args)?.parse()?),
         "group" => Query::Group(text(args)?.parse()?),

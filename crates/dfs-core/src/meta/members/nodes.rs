@@ -4,10 +4,10 @@ use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 use serde::{Deserialize, Serialize};
 
-use super::command::RegisteredNode;
-use super::counters;
-use super::machine::{Stop, refuse};
-use super::tables::{Meta, NODE_KEYS, NODES};
+use crate::meta::command::RegisteredNode;
+use crate::meta::counters;
+use crate::meta::machine::{Stop, refuse};
+use crate::meta::tables::{Meta, NODE_KEYS, NODES};
 use crate::types::limits::LABEL_LEN_MAX;
 use crate::types::topology::{AdminState, Space, Topology};
 use crate::types::{NodeEpoch, NodeId, NodeKey, RefusalKind, Timestamp};

@@ -1,0 +1,177 @@
+//! The cluster's secrets: every master has them, nobody else.
+//!
+//! ```text
+//! SECRETS   Authority    the key that certificates of nodes are signed with
+//!           Handles      the key that vouches for inodes that were looked up
+//!           Signing(n)   keys that tokens and capabilities are signed with, the newest last
+//! ```
+//!
+//! They are made by a leader and come here with a command. Whoever can read a master's directory
+//! has them; it is for its owner alone.
+
+use std::fmt;
+
+use dfs_raft::Fatal;
+use dfs_raft::state::{Key, ReadState, StateTxn};
+use serde::{Deserialize, Serialize};
+
+use super::enrolled;
+use crate::meta::counters;
+use crate::meta::machine::{Stop, refuse};
+use crate::meta::tables::{Meta, SECRETS};
+use crate::types::{NodeKey, RefusalKind, Timestamp};
+
+/// Signing keys that are kept: the newest signs, the others still verify.
+const SIGNING_KEYS_KEPT: usize = 3;
+
+/// Which secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum SecretId {
+    /// The authority's.
+    Authority,
+    /// That which vouches for inodes.
+    Handles,
+    /// A signing key's.
+    Signing(SigningKeyId),
+}
+
+/// A signing key. Never used again for another.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct SigningKeyId(pub u32);
+
+impl Key for SecretId {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let (kind, number) = match self {
+            SecretId::Authority => (0_u8, 0),
+            SecretId::Handles => (1, 0),
+            SecretId::Signing(id) => (2, id.0),
+        };
+        kind.encode(out);
+        number.encode(out);
+    }
+
+    fn decode(bytes: &mut &[u8]) -> Result<SecretId, Fatal> {
+        match (u8::decode(bytes)?, u32::decode(bytes)?) {
+            (0, 0) => Ok(SecretId::Authority),
+            (1, 0) => Ok(SecretId::Handles),
+            (2, number) => Ok(SecretId::Signing(SigningKeyId(number))),
+            (kind, _) => Err(Fatal::new(format!("a secret of the unknown kind {kind}"))),
+        }
+    }
+}
+
+/// Bytes that nobody may see. They are not shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretBytes(pub [u8; 32]);
+
+impl fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretBytes(…)")
+    }
+}
+
+/// A row of SECRETS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret {
+    /// What nobody may see.
+    pub secret: SecretBytes,
+    /// What everybody may: the authority's certificate.
+    pub public: Vec<u8>,
+    /// When it was made.
+    pub since: Timestamp,
+}
+
+dfs_raft::postcard_values!(1: Secret);
+
+/// What a cluster is founded with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Founding {
+    /// The key of the master that founds it.
+    pub node: NodeKey,
+    /// The authority's key.
+    pub authority: SecretBytes,
+    /// Its certificate.
+    pub certificate: Vec<u8>,
+    /// What vouches for inodes.
+    pub handles: SecretBytes,
+    /// The first signing key.
+    pub signing: SecretBytes,
+}
+
+/// Takes in the secrets of a new cluster.
+pub(crate) fn found(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    founding: &Founding,
+) -> Result<(), Stop> {
+    if state.get(SECRETS, &SecretId::Authority)?.is_some() {
+        return refuse(RefusalKind::Exists, "the cluster's authority");
+    }
+    let row = |secret: &SecretBytes, public: &[u8]| Secret {
+        secret: secret.clone(),
+        public: public.to_vec(),
+        since: now,
+    };
+    let authority = row(&founding.authority, &founding.certificate);
+    state.put(SECRETS, &SecretId::Authority, &authority)?;
+    state.put(SECRETS, &SecretId::Handles, &row(&founding.handles, &[]))?;
+    add_signing_key(state, now, &founding.signing)?;
+    Ok(enrolled::found(state, now, founding.node)?)
+}
+
+/// Takes in a new signing key, and forgets the oldest.
+pub(crate) fn add_signing_key(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    secret: &SecretBytes,
+) -> Result<SigningKeyId, Stop> {
+    let next = counters::take(state, Meta::NextSigningKey, 1)?;
+    let Ok(id) = u32::try_from(next).map(SigningKeyId) else {
+        return refuse(RefusalKind::TooLarge, "all ids of signing keys are used");
+    };
+    let row = Secret {
+        secret: secret.clone(),
+        public: Vec::new(),
+        since: now,
+    };
+    state.put(SECRETS, &SecretId::Signing(id), &row)?;
+    let kept = signing_keys(state)?;
+    let old = kept.len().saturating_sub(SIGNING_KEYS_KEPT);
+    for (id, _) in kept.into_iter().take(old) {
+        state.remove(SECRETS, &SecretId::Signing(id))?;
+    }
+    Ok(id)
+}
+
+/// All signing keys, the newest last.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn signing_keys(state: &impl ReadState) -> Result<Vec<(SigningKeyId, Secret)>, Fatal> {
+    let first = SecretId::Signing(SigningKeyId(0));
+    let mut keys = Vec::new();
+    for row in state.scan(SECRETS, first..)? {
+        if let (SecretId::Signing(id), secret) = row? {
+            keys.push((id, secret));
+        }
+    }
+    Ok(keys)
+}
+
+/// The authority's key and certificate, once there is one.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn authority(state: &impl ReadState) -> Result<Option<Secret>, Fatal> {
+    state.get(SECRETS, &SecretId::Authority)
+}
+
+/// What vouches for inodes, once there is one.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn handles(state: &impl ReadState) -> Result<Option<Secret>, Fatal> {
+    state.get(SECRETS, &SecretId::Handles)
+}

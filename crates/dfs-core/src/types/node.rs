@@ -1,0 +1,150 @@
+//! What nodes are, and what it takes to become one.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{NodeKey, UserId};
+use dfs_raft::env::Timestamp;
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum NodeRole {
+    /// It holds metadata.
+    Master,
+    /// It holds chunks.
+    DataNode,
+    /// It speaks for users in another protocol.
+    Gateway,
+}
+
+impl NodeRole {
+    const ALL: [(NodeRole, &'static str); 3] = [
+        (NodeRole::Master, "master"),
+        (NodeRole::DataNode, "data"),
+        (NodeRole::Gateway, "gateway"),
+    ];
+}
+
+impl fmt::Display for NodeRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = NodeRole::ALL;
+        let name = all.iter().find(|(role, _)| role == self);
+        f.pad(name.map_or("", |(_, name)| name))
+    }
+}
+
+/// Something is no role.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0:.20}` is no role: master, data, gateway")]
+pub struct RoleError(String);
+
+impl FromStr for NodeRole {
+    type Err = RoleError;
+
+    fn from_str(text: &str) -> Result<NodeRole, RoleError> {
+        let all = NodeRole::ALL;
+        let role = all.iter().find(|(_, name)| *name == text);
+        role.map(|(role, _)| *role)
+            .ok_or_else(|| RoleError(text.to_owned()))
+    }
+}
+
+/// A join token as others see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenInfo {
+    /// Which.
+    pub id: TokenId,
+    /// What one may become with it.
+    pub role: NodeRole,
+    /// How often it can be used yet.
+    pub uses: u32,
+    /// From when on it is void.
+    pub expires: Timestamp,
+    /// What it is for, in the words of who made it.
+    pub label: String,
+    /// Who made it.
+    pub by: UserId,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// A change of who may be a node. It is for administrators.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemberChange {
+    /// Makes a join token.
+    CreateToken {
+        /// What is kept of it.
+        hash: TokenHash,
+        /// What one may become with it.
+        role: NodeRole,
+        /// How often it can be used.
+        uses: u32,
+        /// How long it is good for.
+        ttl: Duration,
+        /// What it is for.
+        label: String,
+    },
+    /// Makes a join token void.
+    RevokeToken {
+        /// Which.
+        token: TokenId,
+    },
+    /// Makes a node one no more: its certificate is refused, and it gets no other.
+    RevokeNode {
+        /// Which, by what its directory is stamped with.
+        node: NodeKey,
+    },
+}
+
+/// A join token. Never used again for another.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct TokenId(pub u32);
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "j{}", self.0)
+    }
+}
+
+impl dfs_raft::state::Key for TokenId {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+
+    fn decode(bytes: &mut &[u8]) -> Result<TokenId, dfs_raft::Fatal> {
+        <u32 as dfs_raft::state::Key>::decode(bytes).map(TokenId)
+    }
+}
+
+/// What is kept of a join token: SHA-256 of its secret, which is as random as a hash.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TokenHash(pub [u8; 32]);
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHash(…)")
+    }
+}
+
+impl dfs_raft::state::Key for TokenHash {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0);
+    }
+
+    fn decode(bytes: &mut &[u8]) -> Result<TokenHash, dfs_raft::Fatal> {
+        match bytes.split_at_checked(32) {
+            Some((hash, rest)) => {
+                *bytes = rest;
+                let hash = hash.try_into();
+                hash.map(TokenHash)
+                    .map_err(|e| dfs_raft::Fatal::with_source("a hash is cut", e))
+            }
+            None => Err(dfs_raft::Fatal::new("a hash is cut")),
+        }
+    }
+}
