@@ -3,12 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Fingerprint, SecurityError};
+use super::{Fingerprint, PublicKey, SecurityError};
 use crate::types::{ClusterId, NodeKey, NodeRole};
 
 /// What nodes' identities begin with.
 const SCHEME: &str = "dfs://";
-/// What clients' begin with.
+/// What keys begin with.
 const KEY: &str = "key:";
 
 /// A node of a cluster, as its certificate says: `dfs://CLUSTER/ROLE/KEY`, a name of type URI.
@@ -53,20 +53,29 @@ impl FromStr for NodeIdentity {
     }
 }
 
-/// Who is at the other end of a connection.
+/// Who is at the other end of a connection: whoever has a key, and if its certificate says so, a
+/// node of the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Peer {
-    /// A node of the cluster.
-    Node(NodeIdentity),
-    /// Whoever has a key.
-    Key(Fingerprint),
+pub struct Peer {
+    /// The key, of which it has shown that it has the secret.
+    pub key: PublicKey,
+    /// The node, as the cluster's authority says.
+    pub node: Option<NodeIdentity>,
+}
+
+impl Peer {
+    /// Whether it is a node of this kind.
+    pub fn is(&self, role: NodeRole) -> bool {
+        self.node.is_some_and(|node| node.role == role)
+    }
 }
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Peer::Node(node) => node.fmt(f),
-            Peer::Key(key) => write!(f, "{KEY}{key}"),
+        write!(f, "{KEY}{}", self.key)?;
+        match self.node {
+            Some(node) => write!(f, " {node}"),
+            None => Ok(()),
         }
     }
 }
@@ -75,10 +84,14 @@ impl FromStr for Peer {
     type Err = SecurityError;
 
     fn from_str(text: &str) -> Result<Peer, SecurityError> {
-        match text.strip_prefix(KEY) {
-            Some(key) => Ok(Peer::Key(key.parse()?)),
-            None => Ok(Peer::Node(text.parse()?)),
-        }
+        let rest = text.strip_prefix(KEY);
+        let rest = rest.ok_or_else(|| SecurityError(format!("`{text:.100}` has no key")))?;
+        let (key, node) = match rest.split_once(' ') {
+            Some((key, node)) => (key, Some(node.parse()?)),
+            None => (rest, None),
+        };
+        let key = PublicKey(key.parse::<Fingerprint>()?.0);
+        Ok(Peer { key, node })
     }
 }
 
@@ -96,10 +109,11 @@ mod tests {
         let text = node.to_string();
         assert_eq!(text, format!("dfs://{:032x}/data/{:032x}", 7, 9));
         assert_eq!(text.parse::<NodeIdentity>().unwrap(), node);
-        let peer = Peer::Node(node);
-        assert_eq!(peer.to_string().parse::<Peer>().unwrap(), peer);
-        let key = Peer::Key(Fingerprint([3; 32]));
-        assert_eq!(key.to_string().parse::<Peer>().unwrap(), key);
+        let key = PublicKey([3; 32]);
+        for node in [None, Some(node)] {
+            let peer = Peer { key, node };
+            assert_eq!(peer.to_string().parse::<Peer>().unwrap(), peer);
+        }
         for wrong in [
             String::new(),
             text.to_uppercase(),
@@ -111,6 +125,8 @@ mod tests {
             text.replacen("dfs", "dfss", 1),
             "key:00".to_owned(),
         ] {
+            let peer = format!("key:{key} {wrong}");
+            assert!(peer.parse::<Peer>().is_err(), "{wrong}");
             assert!(wrong.parse::<Peer>().is_err(), "{wrong}");
         }
     }

@@ -10,15 +10,26 @@
 //! the cluster's authority and says what it is. A client has none of the cluster's: it shows a
 //! key of its own, in a certificate signed by that key, so that what it is given later, tokens
 //! and capabilities, is of no use to whoever has not that key. All keys are Ed25519 (RFC 8032).
+//!
+//! What the masters sign ([`Ticket`], [`Capability`]) is verified by whoever has their public
+//! keys, without asking them.
 
 mod authority;
+pub mod capability;
 mod identity;
+mod join;
 mod key;
+mod signed;
+mod ticket;
 mod tls;
 
 pub use authority::{Authority, Certificate, NODE_CERTIFICATE_TTL};
+pub use capability::Capability;
 pub use identity::{NodeIdentity, Peer};
+pub use join::JoinToken;
 pub use key::{Fingerprint, KeyPair, PublicKey};
+pub use signed::{KeyNumber, NotSigned, SigningKeys};
+pub use ticket::Ticket;
 pub use tls::{Credentials, TlsNetwork, Trust};
 
 /// Why something is not what it should be: a key, a certificate, an identity.

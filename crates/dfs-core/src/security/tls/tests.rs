@@ -131,8 +131,9 @@ async fn nodes_find_each_other() {
     let world = World::new(1);
     let (master, data) = (world.node(NodeRole::Master), world.node(NodeRole::DataNode));
     let found = meet(&master, &data).await.unwrap();
-    let node = |role| Some(Peer::Node(world.identity(role)));
-    assert_eq!(found, (node(NodeRole::DataNode), node(NodeRole::Master)));
+    let node = |peer: Option<Peer>| peer.unwrap().node.unwrap();
+    assert_eq!(node(found.0), world.identity(NodeRole::DataNode));
+    assert_eq!(node(found.1), world.identity(NodeRole::Master));
 }
 
 #[tokio::test]
@@ -141,7 +142,8 @@ async fn who_has_a_key_is_known_by_it() {
     let key = world.key();
     let client = world.client(&key, &world.trust());
     let (found, _) = meet(&world.node(NodeRole::Master), &client).await.unwrap();
-    assert_eq!(found, Some(Peer::Key(key.public().fingerprint())));
+    let key = key.public();
+    assert_eq!(found, Some(Peer { key, node: None }));
 }
 
 #[tokio::test]

@@ -85,17 +85,14 @@ impl Verifier {
 /// Who shows a certificate. It is believed when it was verified.
 pub(super) fn peer_of(certificate: &CertificateDer<'_>) -> Result<Peer, SecurityError> {
     let parsed = EndEntityCert::try_from(certificate).map_err(SecurityError::new)?;
+    let key = PublicKey::from_spki(parsed.subject_public_key_info().as_ref())?;
     let mut uris = parsed.valid_uri_names();
-    match (uris.next(), uris.next()) {
-        (Some(uri), None) => Ok(Peer::Node(uri.parse::<NodeIdentity>()?)),
-        (Some(_), Some(_)) => Err(SecurityError::new("a certificate of several nodes")),
-        (None, _) => {
-            let spki = parsed.subject_public_key_info();
-            Ok(Peer::Key(
-                PublicKey::from_spki(spki.as_ref())?.fingerprint(),
-            ))
-        }
-    }
+    let node = match (uris.next(), uris.next()) {
+        (Some(uri), None) => Some(uri.parse::<NodeIdentity>()?),
+        (Some(_), Some(_)) => return Err(SecurityError::new("a certificate of several nodes")),
+        (None, _) => None,
+    };
+    Ok(Peer { key, node })
 }
 
 fn peer(certificate: &CertificateDer<'_>) -> Result<Peer, Error> {
@@ -112,9 +109,9 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         // Who listens is a node.
-        let Peer::Node(_) = peer(certificate)? else {
+        if peer(certificate)?.node.is_none() {
             return Err(CertificateError::ApplicationVerificationFailure.into());
-        };
+        }
         self.is_issued(certificate, others, now)?;
         Ok(ServerCertVerified::assertion())
     }
@@ -154,7 +151,7 @@ impl ClientCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         // Whoever claims to be a node must be one; it is not let in as a key instead.
-        if let Peer::Node(_) = peer(certificate)? {
+        if peer(certificate)?.node.is_some() {
             self.is_issued(certificate, others, now)?;
         }
         Ok(ClientCertVerified::assertion())
