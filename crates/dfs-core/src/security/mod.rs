@@ -16,6 +16,7 @@
 
 mod authority;
 pub mod capability;
+mod file;
 mod identity;
 mod join;
 mod key;
@@ -25,6 +26,7 @@ mod tls;
 
 pub use authority::{Authority, Certificate, NODE_CERTIFICATE_TTL};
 pub use capability::Capability;
+pub use file::NodeFile;
 pub use identity::{NodeIdentity, Peer};
 pub use join::JoinToken;
 pub use key::{Fingerprint, KeyPair, PublicKey};
