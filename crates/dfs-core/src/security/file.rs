@@ -151,6 +151,7 @@ fn decode(bytes: &[u8]) -> Result<NodeFile, SecurityError> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+    #![allow(clippy::disallowed_methods, reason = "a test damages files")]
 
     use std::os::unix::fs::PermissionsExt;
 

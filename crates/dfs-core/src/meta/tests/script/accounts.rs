@@ -1,7 +1,9 @@
-//! Users, groups and access lists in scripts.
+//! Users, groups, access lists and nodes in scripts.
 //!
 //! `by=1000` before a change or question says which user asks, with its present credentials;
 //! `epoch=0` with those it had then. Lists are written `rwx r-x --- u1000=rw g1001=r mask=rw`.
+
+#![allow(clippy::too_many_lines, reason = "one table of cases")]
 
 use std::time::Duration;
 
