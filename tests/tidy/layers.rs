@@ -12,9 +12,12 @@ const CORE: &[(&str, &[&str])] = &[
     ("proto", &["env", "types"]),
     ("security", &["env", "types"]),
     ("meta", &["env", "planted", "types"]),
+    ("node", &["env", "proto", "security", "types"]),
     (
         "master",
-        &["env", "error", "meta", "planted", "proto", "types"],
+        &[
+            "env", "error", "meta", "planted", "proto", "security", "types",
+        ],
     ),
     ("datanode", &["env", "error", "planted", "proto", "types"]),
     ("client", &["env", "error", "planted", "proto", "types"]),
@@ -68,6 +71,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
             "crates/dfs-raft/",
             "crates/dfs-core/src/proto/",
             "crates/dfs-core/src/security/",
+            "crates/dfs-core/src/node/",
             "crates/dfs-core/src/master/",
             "crates/dfs-core/src/datanode/",
             "crates/dfs-core/src/client/",

@@ -25,6 +25,7 @@ pub mod datanode;
 pub mod error;
 pub mod master;
 pub mod meta;
+pub mod node;
 pub mod proto;
 pub mod security;
 #[cfg(any(test, feature = "testing"))]

@@ -18,10 +18,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::services::cluster::ClusterService;
+use super::services::enrol::EnrolService;
 use super::services::metadata::MetadataService;
 use super::shared::Shared;
 use crate::env::{BoxStream, Listener};
 use crate::proto::cluster::ClusterRpc;
+use crate::proto::enrol::EnrolRpc;
 use crate::proto::hello::{self, Hello, HelloReply, Service};
 use crate::proto::metadata::MetadataRpc;
 use crate::proto::transport::messages;
@@ -97,6 +99,18 @@ async fn serve(shared: Arc<Shared>, clients: &Semaphore, mut stream: BoxStream, 
         }
         Service::Cluster => {
             let service = ClusterService::new(Arc::clone(&shared)).serve();
+            let execute = |request: InFlightRequest<_, _>| {
+                Box::pin(request.execute(service.clone())) as BoxFuture<'static, ()>
+            };
+            answer(&shared, stream, execute).await;
+        }
+        Service::Enrol => {
+            let shown = stream.identity().and_then(|text| text.parse().ok());
+            let Some(shown) = shown else {
+                tracing::debug!(peer, "a caller without a key wants papers");
+                return;
+            };
+            let service = EnrolService::new(Arc::clone(&shared), shown).serve();
             let execute = |request: InFlightRequest<_, _>| {
                 Box::pin(request.execute(service.clone())) as BoxFuture<'static, ()>
             };

@@ -35,22 +35,29 @@ mod tests;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use dfs_raft::{ChangeError, Consistency, Fatal, Leadership, ReplicaStatus, Role, StartError};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 pub use config::MasterConfig;
 
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
-use crate::meta::{MetaMachine, Violation};
+use crate::meta::command::Founding;
+use crate::meta::{Command, MetaMachine, Reply, Violation};
 use crate::proto::error::RpcError;
 use crate::types::{ChunkId, ClusterId, NodeId, Rev};
 pub use leader::map::ChunkMap;
 use leader::{driver, group, map};
-use shared::{RaftDialer, Replica, Shared};
+use shared::{RaftDialer, Replica, Shared, unexpected};
+
+/// How long a founder may take until it leads its own cluster.
+const FOUNDING_TIMEOUT: Duration = Duration::from_secs(30);
+const FOUNDING_PAUSE: Duration = Duration::from_millis(50);
 
 /// A running master. Dropping it stops it at once, as a crash would; [`Master::shutdown`] is
 /// gentler.
@@ -107,6 +114,32 @@ impl Master {
         let cluster = founded.map_err(change_error)?;
         self.shared.cluster();
         Ok(ClusterId(cluster.0))
+    }
+
+    /// Founds a new cluster of this master alone, under an id that was drawn for it, with its
+    /// secrets. After an error it may be called again and goes on where it stopped.
+    ///
+    /// # Errors
+    /// It belongs to another cluster already, or does not come to lead its own.
+    pub async fn found_with(&self, cluster: ClusterId, founding: Founding) -> Result<()> {
+        if self.shared.cluster() != Some(cluster) {
+            let raft = dfs_raft::ClusterId(cluster.0);
+            let founded = self.shared.replica.bootstrap_as(raft, &self.shared.address);
+            founded.await.map_err(change_error)?;
+            self.shared.cluster();
+        }
+        let end = Instant::now() + FOUNDING_TIMEOUT;
+        loop {
+            let proposed = self.shared.propose(Command::Found(founding.clone()));
+            match proposed.await.map(|stamped| stamped.value) {
+                // Refused, it has them already.
+                Ok(Reply::Founded(_)) => return Ok(()),
+                Ok(other) => return Err(rpc_error(unexpected(&other))),
+                Err(error) if Instant::now() >= end => return Err(rpc_error(error)),
+                // It leads in a moment.
+                Err(_) => tokio::time::sleep(FOUNDING_PAUSE).await,
+            }
+        }
     }
 
     /// Joins the cluster that masters at some of `seeds` belong to. The leader gives it a vote

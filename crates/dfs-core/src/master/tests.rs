@@ -43,7 +43,7 @@ async fn start(directory: &TempDir) -> Master {
     start_in(directory, Env::real()).await
 }
 
-async fn start_in(directory: &TempDir, env: Env) -> Master {
+pub(super) async fn start_in(directory: &TempDir, env: Env) -> Master {
     let config = MasterConfig::new(directory.path().join("m"));
     let start = async {
         loop {
@@ -67,7 +67,7 @@ async fn founded(master: Master) -> Master {
     master
 }
 
-async fn elected(master: &Master) {
+pub(super) async fn elected(master: &Master) {
     let leads = async {
         while !master.leads() {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -38,6 +38,8 @@ pub enum Service {
     Cluster,
     /// Client or data node to data node.
     ChunkStream,
+    /// Whoever wants to be a node, or is one, to master.
+    Enrol,
 }
 
 /// What the caller says.

@@ -7,12 +7,14 @@
 //! ```text
 //! client ────▶ MetadataRpc ─▶ master        change, query, grant, status
 //! data node ─▶ ClusterRpc ──▶ master        register, heartbeat, report, finished
+//! node ──────▶ EnrolRpc ────▶ master        enrol, renew
 //! master ◀───▶ Raft ────────▶ master        dfs_raft's own
 //! client, data node ─▶ chunk stream ─▶ data node
 //! ```
 
 pub mod chunk_stream;
 pub mod cluster;
+pub mod enrol;
 pub mod error;
 pub mod hello;
 pub mod metadata;

@@ -49,7 +49,12 @@ impl JoinToken {
         }
     }
 
-    /// What masters keep of it, and what they are shown.
+    /// What masters are shown.
+    pub fn secret(&self) -> [u8; 32] {
+        *self.secret
+    }
+
+    /// What masters keep of it.
     pub fn hash(&self) -> TokenHash {
         TokenHash(Fingerprint::of(&*self.secret).0)
     }

@@ -72,10 +72,11 @@ impl<M: StateMachine> Inner<M> {
 
     pub(super) async fn bootstrap(
         self: Arc<Self>,
+        cluster: ClusterId,
         address: String,
     ) -> Result<ClusterId, ChangeError> {
         let inner = self.clone();
-        let found = async move { inner.found(address).await };
+        let found = async move { inner.found(cluster, address).await };
         self.enter(Box::pin(found)).await
     }
 
@@ -89,10 +90,9 @@ impl<M: StateMachine> Inner<M> {
         self.enter(Box::pin(join)).await
     }
 
-    async fn found(&self, address: String) -> Result<ClusterId, ChangeError> {
+    async fn found(&self, cluster: ClusterId, address: String) -> Result<ClusterId, ChangeError> {
         let _setup = self.setup.lock().await;
         let empty = self.take_empty().await?;
-        let cluster = ClusterId(self.env.random.next_u128());
         let identity = Identity {
             cluster,
             member: FOUNDER,

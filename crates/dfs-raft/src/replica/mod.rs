@@ -268,7 +268,22 @@ impl<M: StateMachine> Replica<M> {
     /// the directory cannot be written: the replica has stopped, and goes on where it was when it
     /// is started again.
     pub async fn bootstrap(&self, address: &str) -> Result<ClusterId, ChangeError> {
-        self.inner().clone().bootstrap(address.to_owned()).await
+        let cluster = ClusterId(self.inner().env.random.next_u128());
+        self.bootstrap_as(cluster, address).await
+    }
+
+    /// The same with an id that the caller has drawn: at random, as no two clusters may have the
+    /// same.
+    ///
+    /// # Errors
+    /// As [`bootstrap`](Replica::bootstrap).
+    pub async fn bootstrap_as(
+        &self,
+        cluster: ClusterId,
+        address: &str,
+    ) -> Result<ClusterId, ChangeError> {
+        let founding = self.inner().clone().bootstrap(cluster, address.to_owned());
+        founding.await
     }
 
     /// Joins the cluster that some of `seeds` belong to, as a learner reached at `own_address`.

@@ -1,4 +1,5 @@
 //! RPC ↔ command: validate and translate, decide nothing.
 
 pub(crate) mod cluster;
+pub(crate) mod enrol;
 pub(crate) mod metadata;

@@ -1,0 +1,212 @@
+//! A node's papers: founded, joined for, opened, and shown on every connection.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::env::Env;
+use crate::proto::enrol::{EnrolRpcClient, IssuedPapers, JoinSecret};
+use crate::proto::error::RpcError;
+use crate::proto::hello::{self, Hello, Service};
+use crate::proto::transport::messages;
+use crate::security::{
+    Authority, Certificate, Credentials, JoinToken, KeyPair, NodeFile, NodeIdentity, SecurityError,
+    TlsNetwork, Trust,
+};
+use crate::types::{ClusterId, NodeKey, NodeRole};
+
+/// How long one master may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often all masters of a token are asked before it is given up.
+const ROUNDS: usize = 10;
+const ROUND_PAUSE: Duration = Duration::from_millis(500);
+
+/// Why somebody did not become a node.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// The masters refuse it.
+    #[error("the masters refuse it: {0}")]
+    Refused(RpcError),
+    /// No master answered who could have.
+    #[error("no master answered: {0}")]
+    Unavailable(String),
+    /// The papers cannot be made, read or written.
+    #[error("papers: {0}")]
+    Papers(#[from] SecurityError),
+}
+
+/// The papers of a node, in use.
+#[derive(Debug)]
+pub struct Papers {
+    directory: PathBuf,
+    file: NodeFile,
+    credentials: Arc<Credentials>,
+}
+
+impl Papers {
+    /// Opens those in a directory; none if it has none.
+    ///
+    /// # Errors
+    /// They are damaged or cannot be read.
+    pub async fn open(env: &Env, directory: &Path) -> Result<Option<Papers>, SecurityError> {
+        let file = NodeFile::read(env, directory).await?;
+        file.map(|file| Papers::of(directory, file)).transpose()
+    }
+
+    /// Makes those of the first master of a new cluster, which its authority issues.
+    ///
+    /// # Errors
+    /// They cannot be made or written.
+    pub async fn found(
+        env: &Env,
+        directory: &Path,
+        (cluster, node): (ClusterId, NodeKey),
+    ) -> Result<(Papers, Authority), SecurityError> {
+        let (random, now) = (&*env.random, env.clock.now());
+        let authority = Authority::found(cluster, random, now)?;
+        let key = KeyPair::generate(random)?;
+        let identity = NodeIdentity {
+            cluster,
+            role: NodeRole::Master,
+            node,
+        };
+        let good = (now, crate::security::NODE_CERTIFICATE_TTL);
+        let certificate = authority.issue(&identity, &key.public(), good, random)?;
+        let file = NodeFile {
+            identity,
+            key,
+            certificate,
+            authority: authority.certificate().clone(),
+        };
+        file.write(env, directory).await?;
+        Ok((Papers::of(directory, file)?, authority))
+    }
+
+    /// Shows a join token to the masters that it names, and keeps the papers they give.
+    ///
+    /// # Errors
+    /// They refuse, or none answers within some seconds.
+    pub async fn join(
+        env: &Env,
+        directory: &Path,
+        (node, role): (NodeKey, NodeRole),
+        token: &JoinToken,
+    ) -> Result<Papers, JoinError> {
+        let key = KeyPair::generate(&*env.random)?;
+        let shown = Arc::new(Credentials::of_key(&key, env)?);
+        let trust = Trust::Fingerprint(token.authority);
+        let network = TlsNetwork::new(env, &shown, &trust)?;
+        let mut masters = token.addresses.clone();
+        let mut last = "the token names no master".to_owned();
+        for _ in 0..ROUNDS {
+            let mut next = 0;
+            while let Some(address) = masters.get(next).cloned() {
+                next += 1;
+                match ask(&network, &address, (node, role), token).await {
+                    Ok(issued) => {
+                        let identity = NodeIdentity {
+                            cluster: issued.cluster,
+                            role,
+                            node,
+                        };
+                        let file = NodeFile {
+                            identity,
+                            key,
+                            certificate: Certificate::from_der(issued.certificate),
+                            authority: Certificate::from_der(issued.authority),
+                        };
+                        file.write(env, directory).await?;
+                        return Ok(Papers::of(directory, file)?);
+                    }
+                    Err(Answer::Refused(error)) => return Err(JoinError::Refused(error)),
+                    Err(Answer::Leader(Some(leader))) if !masters.contains(&leader) => {
+                        masters.push(leader);
+                    }
+                    Err(Answer::Leader(_)) => last = format!("{address} does not lead"),
+                    Err(Answer::None(why)) => last = format!("{address}: {why}"),
+                }
+            }
+            tokio::time::sleep(ROUND_PAUSE).await;
+        }
+        Err(JoinError::Unavailable(last))
+    }
+
+    fn of(directory: &Path, file: NodeFile) -> Result<Papers, SecurityError> {
+        let credentials = Arc::new(file.credentials()?);
+        Ok(Papers {
+            directory: directory.to_owned(),
+            file,
+            credentials,
+        })
+    }
+
+    /// Who the node is.
+    pub fn identity(&self) -> NodeIdentity {
+        self.file.identity
+    }
+
+    /// The world with a network on which these papers are shown, and good ones are asked for.
+    ///
+    /// # Errors
+    /// The authority's certificate is none.
+    pub fn env(&self, env: &Env) -> Result<Env, SecurityError> {
+        let network = TlsNetwork::new(env, &self.credentials, &self.file.trust())?;
+        Ok(Env {
+            network: Arc::new(network),
+            ..env.clone()
+        })
+    }
+
+    /// Shows new papers from now on, and keeps them.
+    ///
+    /// # Errors
+    /// They are of another key, and the former are still shown and kept. Or they cannot be
+    /// written, and the former are kept.
+    pub async fn renew(&mut self, env: &Env, issued: IssuedPapers) -> Result<(), SecurityError> {
+        let certificate = Certificate::from_der(issued.certificate);
+        let authority = Certificate::from_der(issued.authority);
+        let file = NodeFile {
+            identity: self.file.identity,
+            key: KeyPair::from_secret(self.file.key.secret())?,
+            certificate: certificate.clone(),
+            authority: authority.clone(),
+        };
+        self.credentials.renew(&file.key, certificate, authority)?;
+        file.write(env, &self.directory).await?;
+        self.file = file;
+        Ok(())
+    }
+}
+
+/// What one master said.
+enum Answer {
+    Refused(RpcError),
+    /// Another leads.
+    Leader(Option<String>),
+    None(String),
+}
+
+async fn ask(
+    network: &TlsNetwork,
+    address: &str,
+    (node, role): (NodeKey, NodeRole),
+    token: &JoinToken,
+) -> Result<IssuedPapers, Answer> {
+    let (service, cluster) = (Service::Enrol, None);
+    let hello = Hello { service, cluster };
+    let called = hello::call(network, address, hello, ANSWER_TIMEOUT).await;
+    let (stream, _) = called.map_err(|e| Answer::None(e.to_string()))?;
+    let client = EnrolRpcClient::new(tarpc::client::Config::default(), messages(stream)).spawn();
+    let secret = JoinSecret(token.secret());
+    let asked = client.enrol(tarpc::context::current(), node, role, secret);
+    match timeout(ANSWER_TIMEOUT, asked).await {
+        Ok(Ok(Ok(issued))) => Ok(issued),
+        Ok(Ok(Err(RpcError::NotLeader { leader }))) => Err(Answer::Leader(leader)),
+        Ok(Ok(Err(error @ RpcError::Refused { .. }))) => Err(Answer::Refused(error)),
+        Ok(Ok(Err(error))) => Err(Answer::None(error.to_string())),
+        Ok(Err(error)) => Err(Answer::None(error.to_string())),
+        Err(_) => Err(Answer::None("no answer in time".to_owned())),
+    }
+}
