@@ -2,7 +2,7 @@
 //! believe.
 //!
 //! ```text
-//! "DFSIDENT" │ version(1) │ postcard │ CRC-32C of all before (4)
+//! "DFSPAPER" │ version(1) │ postcard │ CRC-32C of all before (4)
 //! ```
 //!
 //! It is one file, replaced whole, and for its owner alone: it has a secret key.
@@ -17,13 +17,13 @@ use super::{Certificate, Credentials, KeyPair, NodeIdentity, SecurityError, Trus
 use crate::env::{Env, OpenMode};
 use crate::types::checksum::crc32c;
 
-const MAGIC: &[u8; 8] = b"DFSIDENT";
+const MAGIC: &[u8; 8] = b"DFSPAPER";
 const VERSION: u8 = 1;
 const CRC_LEN: usize = 4;
 /// Longest file that is read.
 const LEN_MAX: u64 = 64 * 1024;
-const NAME: &str = "identity";
-const NEW_NAME: &str = "identity.new";
+const NAME: &str = "papers";
+const NEW_NAME: &str = "papers.new";
 
 /// A node's own papers.
 #[derive(Debug)]
@@ -212,6 +212,6 @@ mod tests {
         }
         std::fs::write(&path, b"").unwrap();
         let error = NodeFile::read(&env, directory.path()).await.unwrap_err();
-        assert!(error.to_string().contains("identity: damaged"), "{error}");
+        assert!(error.to_string().contains("papers: damaged"), "{error}");
     }
 }
