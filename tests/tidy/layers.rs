@@ -16,7 +16,7 @@ const CORE: &[(&str, &[&str])] = &[
     (
         "master",
         &[
-            "env", "error", "meta", "planted", "proto", "security", "types",
+            "env", "error", "meta", "node", "planted", "proto", "security", "types",
         ],
     ),
     ("datanode", &["env", "error", "planted", "proto", "types"]),

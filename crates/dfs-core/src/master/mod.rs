@@ -47,8 +47,9 @@ pub use config::MasterConfig;
 
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
-use crate::meta::command::Founding;
+use crate::meta::command::{Founding, SecretBytes};
 use crate::meta::{Command, MetaMachine, Reply, Violation};
+use crate::node::NewCluster;
 use crate::proto::error::RpcError;
 use crate::types::{ChunkId, ClusterId, NodeId, Rev};
 pub use leader::map::ChunkMap;
@@ -116,12 +117,24 @@ impl Master {
         Ok(ClusterId(cluster.0))
     }
 
-    /// Founds a new cluster of this master alone, under an id that was drawn for it, with its
-    /// secrets. After an error it may be called again and goes on where it stopped.
+    /// Founds a new cluster of this master alone, with its secrets. After an error it may be
+    /// called again and goes on where it stopped.
     ///
     /// # Errors
     /// It belongs to another cluster already, or does not come to lead its own.
-    pub async fn found_with(&self, cluster: ClusterId, founding: Founding) -> Result<()> {
+    pub async fn found_with(&self, new: &NewCluster) -> Result<()> {
+        let (cluster, authority) = (new.cluster(), new.authority());
+        let authority = authority.map_err(|e| Error::invalid(e.to_string()))?;
+        let secret = authority.key().secret().try_into();
+        let founding = Founding {
+            node: new.node(),
+            authority: secret
+                .map(SecretBytes)
+                .map_err(|_| Error::invalid("a cut key"))?,
+            certificate: authority.certificate().der().to_vec(),
+            handles: SecretBytes(new.handles),
+            signing: SecretBytes(new.signing),
+        };
         if self.shared.cluster() != Some(cluster) {
             let raft = dfs_raft::ClusterId(cluster.0);
             let founded = self.shared.replica.bootstrap_as(raft, &self.shared.address);

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::NewCluster;
 use crate::env::Env;
 use crate::proto::enrol::{EnrolRpcClient, IssuedPapers, JoinSecret};
 use crate::proto::error::RpcError;
 use crate::proto::hello::{self, Hello, Service};
 use crate::proto::transport::messages;
 use crate::security::{
-    Authority, Certificate, Credentials, JoinToken, KeyPair, NodeFile, NodeIdentity, SecurityError,
-    TlsNetwork, Trust,
+    Certificate, Credentials, JoinToken, KeyPair, NODE_CERTIFICATE_TTL, NodeFile, NodeIdentity,
+    SecurityError, TlsNetwork, Trust,
 };
-use crate::types::{ClusterId, NodeKey, NodeRole};
+use crate::types::{NodeKey, NodeRole};
 
 /// How long one master may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,24 +56,26 @@ impl Papers {
         file.map(|file| Papers::of(directory, file)).transpose()
     }
 
-    /// Makes those of the first master of a new cluster, which its authority issues.
+    /// Makes those of the first master of a new cluster, which its authority issues. What the
+    /// cluster is founded with is kept beside them until [`NewCluster::remove`].
     ///
     /// # Errors
     /// They cannot be made or written.
     pub async fn found(
         env: &Env,
         directory: &Path,
-        (cluster, node): (ClusterId, NodeKey),
-    ) -> Result<(Papers, Authority), SecurityError> {
+        new: &NewCluster,
+    ) -> Result<Papers, SecurityError> {
+        new.write(env, directory).await?;
         let (random, now) = (&*env.random, env.clock.now());
-        let authority = Authority::found(cluster, random, now)?;
+        let authority = new.authority()?;
         let key = KeyPair::generate(random)?;
         let identity = NodeIdentity {
-            cluster,
+            cluster: new.cluster(),
             role: NodeRole::Master,
-            node,
+            node: new.node(),
         };
-        let good = (now, crate::security::NODE_CERTIFICATE_TTL);
+        let good = (now, NODE_CERTIFICATE_TTL);
         let certificate = authority.issue(&identity, &key.public(), good, random)?;
         let file = NodeFile {
             identity,
@@ -81,7 +84,7 @@ impl Papers {
             authority: authority.certificate().clone(),
         };
         file.write(env, directory).await?;
-        Ok((Papers::of(directory, file)?, authority))
+        Papers::of(directory, file)
     }
 
     /// Shows a join token to the masters that it names, and keeps the papers they give.
@@ -145,6 +148,11 @@ impl Papers {
     /// Who the node is.
     pub fn identity(&self) -> NodeIdentity {
         self.file.identity
+    }
+
+    /// The certificate of the authority that it believes, in DER.
+    pub fn authority(&self) -> &[u8] {
+        self.file.authority.der()
     }
 
     /// The world with a network on which these papers are shown, and good ones are asked for.

@@ -19,6 +19,7 @@ pub mod capability;
 mod file;
 mod identity;
 mod join;
+pub(crate) mod kept;
 mod key;
 mod password;
 mod signed;

@@ -114,8 +114,7 @@ mod tests {
     use crate::env::Env;
     use crate::master::Master;
     use crate::master::tests::{elected, start_in};
-    use crate::meta::command::{Founding, SecretBytes};
-    use crate::node::{JoinError, Papers};
+    use crate::node::{JoinError, NewCluster, Papers};
     use crate::proto::enrol::EnrolRpcClient;
     use crate::proto::hello::{self, Hello, Service};
     use crate::proto::transport::messages;
@@ -123,13 +122,11 @@ mod tests {
     use crate::types::node::MemberChange;
     use crate::types::{Caller, Change, ClusterId, RequestId};
 
-    const CLUSTER: ClusterId = ClusterId(77);
-    const MASTER: NodeKey = NodeKey(1);
-
     /// A cluster of one master with papers.
     struct World {
         master: Master,
         env: Env,
+        cluster: ClusterId,
         authority: Certificate,
         sequence: u64,
         _directory: TempDir,
@@ -138,25 +135,21 @@ mod tests {
     impl World {
         async fn new() -> World {
             let (env, directory) = (Env::real(), tempfile::tempdir().unwrap());
-            let found = Papers::found(&env, directory.path(), (CLUSTER, MASTER));
-            let (papers, authority) = found.await.unwrap();
+            let new = NewCluster::draw(&env).unwrap();
+            let papers = Papers::found(&env, directory.path(), &new).await.unwrap();
             let master = start_in(&directory, papers.env(&env).unwrap()).await;
-            let founding = Founding {
-                node: MASTER,
-                authority: SecretBytes(authority.key().secret().try_into().unwrap()),
-                certificate: authority.certificate().der().to_vec(),
-                handles: SecretBytes([2; 32]),
-                signing: SecretBytes([3; 32]),
-            };
-            for _ in 0..2 {
-                let founding = founding.clone();
-                master.found_with(CLUSTER, founding).await.unwrap();
+            // As if it had died before it noted that it was done.
+            let kept = NewCluster::read(&env, directory.path()).await;
+            for new in [new, kept.unwrap().unwrap()] {
+                master.found_with(&new).await.unwrap();
             }
+            NewCluster::remove(&env, directory.path()).await.unwrap();
             elected(&master).await;
             World {
+                authority: Certificate::from_der(papers.authority().to_vec()),
+                cluster: papers.identity().cluster,
                 master,
                 env,
-                authority: authority.certificate().clone(),
                 sequence: 0,
                 _directory: directory,
             }
@@ -221,7 +214,7 @@ mod tests {
         async fn renew(&self, papers: &Papers) -> Result<IssuedPapers, RpcError> {
             let hello = Hello {
                 service: Service::Enrol,
-                cluster: Some(CLUSTER),
+                cluster: Some(self.cluster),
             };
             let network = papers.env(&self.env).unwrap().network;
             let deadline = Duration::from_secs(10);
@@ -247,7 +240,7 @@ mod tests {
         let joined = world.join((9, NodeRole::DataNode), &token).await;
         let (mut papers, directory) = joined.unwrap();
         let identity = NodeIdentity {
-            cluster: CLUSTER,
+            cluster: world.cluster,
             role: NodeRole::DataNode,
             node: NodeKey(9),
         };
