@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::node::{Node, Parts, raft_failed};
-use super::{Empty, Inner, Phase, leadership, reads, upkeep};
+use super::{Empty, Inner, Phase, Replica, leadership, reads, upkeep};
 use crate::error::{ChangeError, Fatal};
 use crate::machine::StateMachine;
 use crate::network::client;
@@ -46,6 +46,34 @@ trait Ask<T>:
 impl<T, F> Ask<T> for F where
     F: Fn(RaftRpcClient, tarpc::context::Context) -> BoxFuture<'static, Asked<T>> + Sync
 {
+}
+
+impl<M: StateMachine> Replica<M> {
+    /// Founds a cluster with this replica, reached at `address`, as its only member. Dropping the
+    /// future does not interrupt it.
+    ///
+    /// # Errors
+    /// There is a replica in the directory already, whole or not: a cluster is founded once. Or
+    /// the directory cannot be written: the replica has stopped, and goes on where it was when it
+    /// is started again.
+    pub async fn bootstrap(&self, address: &str) -> Result<ClusterId, ChangeError> {
+        let cluster = ClusterId(self.inner().env.random.next_u128());
+        self.bootstrap_as(cluster, address).await
+    }
+
+    /// The same with an id that the caller has drawn: at random, as no two clusters may have the
+    /// same.
+    ///
+    /// # Errors
+    /// As [`bootstrap`](Replica::bootstrap).
+    pub async fn bootstrap_as(
+        &self,
+        cluster: ClusterId,
+        address: &str,
+    ) -> Result<ClusterId, ChangeError> {
+        let founding = self.inner().clone().bootstrap(cluster, address.to_owned());
+        founding.await
+    }
 }
 
 impl<M: StateMachine> Inner<M> {

@@ -35,7 +35,7 @@ use crate::network::connections::Connections;
 use crate::network::{Dial, service};
 use crate::state::{Value, View};
 use crate::storage::directory::{Directory, disk_failed};
-use crate::types::{Answer, ClusterId, MemberId, Proposal};
+use crate::types::{Answer, MemberId, Proposal};
 use failure::Failure;
 use leadership::Leadership;
 use node::Node;
@@ -258,32 +258,6 @@ impl<M: StateMachine> Replica<M> {
                 () = stopping.cancelled() => {}
             }
         }
-    }
-
-    /// Founds a cluster with this replica, reached at `address`, as its only member. Dropping the
-    /// future does not interrupt it.
-    ///
-    /// # Errors
-    /// There is a replica in the directory already, whole or not: a cluster is founded once. Or
-    /// the directory cannot be written: the replica has stopped, and goes on where it was when it
-    /// is started again.
-    pub async fn bootstrap(&self, address: &str) -> Result<ClusterId, ChangeError> {
-        let cluster = ClusterId(self.inner().env.random.next_u128());
-        self.bootstrap_as(cluster, address).await
-    }
-
-    /// The same with an id that the caller has drawn: at random, as no two clusters may have the
-    /// same.
-    ///
-    /// # Errors
-    /// As [`bootstrap`](Replica::bootstrap).
-    pub async fn bootstrap_as(
-        &self,
-        cluster: ClusterId,
-        address: &str,
-    ) -> Result<ClusterId, ChangeError> {
-        let founding = self.inner().clone().bootstrap(cluster, address.to_owned());
-        founding.await
     }
 
     /// Joins the cluster that some of `seeds` belong to, as a learner reached at `own_address`.
