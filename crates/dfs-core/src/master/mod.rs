@@ -51,6 +51,7 @@ use crate::meta::command::{Founding, SecretBytes};
 use crate::meta::{Command, MetaMachine, Reply, Violation};
 use crate::node::NewCluster;
 use crate::proto::error::RpcError;
+use crate::security::PublicKey;
 use crate::types::{ChunkId, ClusterId, NodeId, Rev};
 pub use leader::map::ChunkMap;
 use leader::{driver, group, map};
@@ -117,17 +118,18 @@ impl Master {
         Ok(ClusterId(cluster.0))
     }
 
-    /// Founds a new cluster of this master alone, with its secrets. After an error it may be
+    /// Founds a new cluster of this master alone, whose papers are for a key, with its secrets. After an error it may be
     /// called again and goes on where it stopped.
     ///
     /// # Errors
     /// It belongs to another cluster already, or does not come to lead its own.
-    pub async fn found_with(&self, new: &NewCluster) -> Result<()> {
+    pub async fn found_with(&self, new: &NewCluster, key: PublicKey) -> Result<()> {
         let (cluster, authority) = (new.cluster(), new.authority());
         let authority = authority.map_err(|e| Error::invalid(e.to_string()))?;
         let secret = authority.key().secret().try_into();
         let founding = Founding {
             node: new.node(),
+            key: key.0,
             authority: secret
                 .map(SecretBytes)
                 .map_err(|_| Error::invalid("a cut key"))?,

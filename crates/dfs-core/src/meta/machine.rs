@@ -74,8 +74,13 @@ impl StateMachine for MetaMachine {
                 let added = secrets::add_signing_key(state, now, &secret);
                 Reply::SigningKey(settle(state, added)?)
             }
-            Command::Enrol { node, role, token } => {
-                let enrolled = enrolled::enrol(state, now, (node, role), token);
+            Command::Enrol {
+                node,
+                role,
+                key,
+                token,
+            } => {
+                let enrolled = enrolled::enrol(state, now, (node, role, key), token);
                 Reply::Enrolled(settle(state, enrolled)?)
             }
             command => apply_of_nodes(state, now, command)?,

@@ -35,6 +35,7 @@ pub use super::chunks::grant::{RangeState, range_state};
 pub use super::housekeeping::is_due as housekeeping_due;
 pub use super::members::enrolled::is_enrolled;
 pub use super::members::secrets::{Secret, authority, handles, signing_keys};
+pub use super::members::tokens::is_known as is_token_known;
 
 /// Pages end when their texts are this long, so that a reply stays far below the largest message.
 const REPLY_TEXT_MAX: usize = 1 << 20;
@@ -251,6 +252,9 @@ fn list_trash(
         }
         let entry = state.get(TRASH, &trash)?;
         let entry = entry.ok_or_else(|| Fatal::new(format!("{trash} has an owner only")))?;
+        if !entry.is_seen_by(by) {
+            continue;
+        }
         text += entry.path.len();
         page.entries.push(TrashItem {
             trash,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use super::NewCluster;
@@ -12,9 +13,10 @@ use crate::proto::enrol::{EnrolRpcClient, IssuedPapers, JoinSecret};
 use crate::proto::error::RpcError;
 use crate::proto::hello::{self, Hello, Service};
 use crate::proto::transport::messages;
+use crate::security::kept::{self, Kept};
 use crate::security::{
     Certificate, Credentials, JoinToken, KeyPair, NODE_CERTIFICATE_TTL, NodeFile, NodeIdentity,
-    SecurityError, TlsNetwork, Trust,
+    Peer, PublicKey, SecurityError, TlsNetwork, Trust,
 };
 use crate::types::{NodeKey, NodeRole};
 
@@ -22,6 +24,8 @@ use crate::types::{NodeKey, NodeRole};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often all masters of a token are asked before it is given up.
 const ROUNDS: usize = 10;
+/// Most masters that are asked, those that others name included.
+const MASTERS_MAX: usize = 16;
 const ROUND_PAUSE: Duration = Duration::from_millis(500);
 
 /// Why somebody did not become a node.
@@ -66,6 +70,7 @@ impl Papers {
         directory: &Path,
         new: &NewCluster,
     ) -> Result<Papers, SecurityError> {
+        require_none(env, directory).await?;
         new.write(env, directory).await?;
         let (random, now) = (&*env.random, env.clock.now());
         let authority = new.authority()?;
@@ -83,8 +88,9 @@ impl Papers {
             certificate,
             authority: authority.certificate().clone(),
         };
-        file.write(env, directory).await?;
-        Papers::of(directory, file)
+        let papers = Papers::of(directory, file)?;
+        papers.file.write(env, directory).await?;
+        Ok(papers)
     }
 
     /// Shows a join token to the masters that it names, and keeps the papers they give.
@@ -97,7 +103,8 @@ impl Papers {
         (node, role): (NodeKey, NodeRole),
         token: &JoinToken,
     ) -> Result<Papers, JoinError> {
-        let key = KeyPair::generate(&*env.random)?;
+        require_none(env, directory).await?;
+        let key = Joining::key(env, directory, node).await?;
         let shown = Arc::new(Credentials::of_key(&key, env)?);
         let trust = Trust::Fingerprint(token.authority);
         let network = TlsNetwork::new(env, &shown, &trust)?;
@@ -120,11 +127,16 @@ impl Papers {
                             certificate: Certificate::from_der(issued.certificate),
                             authority: Certificate::from_der(issued.authority),
                         };
-                        file.write(env, directory).await?;
-                        return Ok(Papers::of(directory, file)?);
+                        file.verify(&token.authority, env.clock.now())?;
+                        let papers = Papers::of(directory, file)?;
+                        papers.file.write(env, directory).await?;
+                        kept::remove::<Joining>(env, directory).await?;
+                        return Ok(papers);
                     }
                     Err(Answer::Refused(error)) => return Err(JoinError::Refused(error)),
-                    Err(Answer::Leader(Some(leader))) if !masters.contains(&leader) => {
+                    Err(Answer::Leader(Some(leader)))
+                        if !masters.contains(&leader) && masters.len() < MASTERS_MAX =>
+                    {
                         masters.push(leader);
                     }
                     Err(Answer::Leader(_)) => last = format!("{address} does not lead"),
@@ -155,6 +167,11 @@ impl Papers {
         self.file.authority.der()
     }
 
+    /// The public key of its papers.
+    pub fn key(&self) -> PublicKey {
+        self.file.key.public()
+    }
+
     /// The world with a network on which these papers are shown, and good ones are asked for.
     ///
     /// # Errors
@@ -181,10 +198,52 @@ impl Papers {
             certificate: certificate.clone(),
             authority: authority.clone(),
         };
+        file.verify(&self.file.authority.fingerprint(), env.clock.now())?;
         self.credentials.renew(&file.key, certificate, authority)?;
         file.write(env, &self.directory).await?;
         self.file = file;
         Ok(())
+    }
+}
+
+/// Papers are not replaced by accident: whoever has some is a node.
+async fn require_none(env: &Env, directory: &Path) -> Result<(), SecurityError> {
+    match NodeFile::read(env, directory).await? {
+        None => Ok(()),
+        Some(file) => {
+            let (path, identity) = (directory.display(), file.identity);
+            Err(SecurityError::new(format!(
+                "{path} has papers already: {identity}"
+            )))
+        }
+    }
+}
+
+/// The key of a node that is about to join. It is kept before it is shown, so that a node whose
+/// answer was lost asks again with the same.
+#[derive(Serialize, Deserialize)]
+struct Joining {
+    node: u128,
+    secret: [u8; 32],
+}
+
+impl Kept for Joining {
+    const NAME: &'static str = "joining";
+    const MAGIC: &'static [u8; 8] = b"DFSJOIN1";
+    const REMEDY: &'static str = "remove it and join again, with a new token";
+}
+
+impl Joining {
+    async fn key(env: &Env, directory: &Path, node: NodeKey) -> Result<KeyPair, SecurityError> {
+        let kept: Option<Joining> = kept::read(env, directory).await?;
+        if let Some(kept) = kept.filter(|kept| kept.node == node.0) {
+            return KeyPair::from_secret(&kept.secret);
+        }
+        let key = KeyPair::generate(&*env.random)?;
+        let secret = key.secret().try_into().map_err(SecurityError::new)?;
+        let node = node.0;
+        kept::write(env, directory, &Joining { node, secret }).await?;
+        Ok(key)
     }
 }
 
@@ -206,6 +265,11 @@ async fn ask(
     let hello = Hello { service, cluster };
     let called = hello::call(network, address, hello, ANSWER_TIMEOUT).await;
     let (stream, _) = called.map_err(|e| Answer::None(e.to_string()))?;
+    // The secret is for masters; another node of the cluster may have taken the address.
+    let peer = stream.identity().and_then(|text| text.parse::<Peer>().ok());
+    if !peer.is_some_and(|peer| peer.is(NodeRole::Master)) {
+        return Err(Answer::None("no master listens there".to_owned()));
+    }
     let client = EnrolRpcClient::new(tarpc::client::Config::default(), messages(stream)).spawn();
     let secret = JoinSecret(token.secret());
     let asked = client.enrol(tarpc::context::current(), node, role, secret);

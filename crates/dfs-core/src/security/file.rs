@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::kept::{self, Kept};
-use super::{Certificate, Credentials, KeyPair, NodeIdentity, SecurityError, Trust};
-use crate::env::Env;
+use super::tls::verified;
+use super::{
+    Certificate, Credentials, Fingerprint, KeyPair, NodeIdentity, Peer, SecurityError, Trust,
+};
+use crate::env::{Env, Timestamp};
 
 /// A node's own papers.
 #[derive(Debug)]
@@ -70,6 +73,26 @@ impl NodeFile {
         kept::write(env, directory, &stored).await
     }
 
+    /// Whether the papers are in order: the expected authority has issued the certificate, for
+    /// this key and this identity.
+    ///
+    /// # Errors
+    /// They are not, and why.
+    pub fn verify(&self, authority: &Fingerprint, now: Timestamp) -> Result<(), SecurityError> {
+        if self.authority.fingerprint() != *authority {
+            return Err(SecurityError::new("the papers are of another authority"));
+        }
+        let peer = verified(&self.certificate, &self.authority, now)?;
+        let right = Peer {
+            key: self.key.public(),
+            node: Some(self.identity),
+        };
+        match peer == right {
+            true => Ok(()),
+            false => Err(SecurityError(format!("the papers are of {peer}"))),
+        }
+    }
+
     /// What it shows to others.
     ///
     /// # Errors
@@ -120,5 +143,29 @@ mod tests {
         assert_eq!(read.certificate, papers.certificate);
         assert_eq!(read.authority, papers.authority);
         read.credentials().unwrap();
+
+        let ours = papers.authority.fingerprint();
+        read.verify(&ours, now).unwrap();
+        let other = Authority::found(ClusterId(1), random, now).unwrap();
+        assert!(
+            read.verify(&other.certificate().fingerprint(), now)
+                .is_err()
+        );
+        let changed = |change: &dyn Fn(&mut NodeFile)| {
+            let mut file = NodeFile {
+                key: KeyPair::from_secret(read.key.secret()).unwrap(),
+                certificate: read.certificate.clone(),
+                authority: read.authority.clone(),
+                ..read
+            };
+            change(&mut file);
+            file.verify(&ours, now)
+        };
+        assert!(changed(&|_| {}).is_ok());
+        assert!(changed(&|file| file.identity.node = NodeKey(8)).is_err());
+        assert!(changed(&|file| file.key = KeyPair::generate(random).unwrap()).is_err());
+        let public = read.key.public();
+        let forged = other.issue(&identity, &public, good, random).unwrap();
+        assert!(changed(&|file| file.certificate = forged.clone()).is_err());
     }
 }

@@ -21,7 +21,15 @@ pub const ACL_ENTRIES_MAX: usize = 32;
 
 /// Read, write, and execute or search.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(from = "u8")]
 pub struct Rights(u8);
+
+/// What arrives is checked: other bits are dropped.
+impl From<u8> for Rights {
+    fn from(bits: u8) -> Rights {
+        Rights::new(u32::from(bits))
+    }
+}
 
 impl Rights {
     /// None.

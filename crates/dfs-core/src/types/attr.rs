@@ -21,7 +21,15 @@ pub enum FileKind {
 
 /// Permission bits: `rwxrwxrwx` with set-user-id, set-group-id and sticky, as `0o7777`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "u16")]
 pub struct Mode(u16);
+
+/// What arrives is checked: other bits are dropped.
+impl From<u16> for Mode {
+    fn from(bits: u16) -> Mode {
+        Mode::new(u32::from(bits))
+    }
+}
 
 impl Mode {
     /// For new files.
@@ -45,6 +53,8 @@ impl Mode {
     pub const SET_USER_ID: Mode = Mode(0o4000);
     /// What is made in such a directory gets its group, and directories this bit.
     pub const SET_GROUP_ID: Mode = Mode(0o2000);
+    /// Those of the group may execute such a file.
+    pub const GROUP_EXECUTE: Mode = Mode(0o010);
     /// In such a directory only owners remove and rename.
     pub const STICKY: Mode = Mode(0o1000);
 

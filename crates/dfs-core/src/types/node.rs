@@ -59,6 +59,8 @@ pub struct TokenInfo {
     pub id: TokenId,
     /// What one may become with it.
     pub role: NodeRole,
+    /// The node that gets new papers with it; none for nodes that are new.
+    pub node: Option<NodeKey>,
     /// How often it can be used yet.
     pub uses: u32,
     /// From when on it is void.
@@ -80,6 +82,8 @@ pub enum MemberChange {
         hash: TokenHash,
         /// What one may become with it.
         role: NodeRole,
+        /// The node that gets new papers with it; none for nodes that are new.
+        node: Option<NodeKey>,
         /// How often it can be used.
         uses: u32,
         /// How long it is good for.

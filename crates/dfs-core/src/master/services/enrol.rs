@@ -31,13 +31,37 @@ impl EnrolService {
         EnrolService { shared, peer }
     }
 
+    /// Refuses what is no token, so that nobody makes the log longer with guesses. One that was
+    /// used up is known by the node that it has made.
+    async fn require_known(
+        &self,
+        node: NodeKey,
+        role: NodeRole,
+        token: TokenHash,
+    ) -> Result<(), RpcError> {
+        let key = self.peer.key.0;
+        let reading = self.shared.read(Consistency::Linearizable).await?;
+        let look = move |view: &View| {
+            let is_node = query::is_enrolled(view, (node, role, key))?;
+            Ok(is_node || query::is_token_known(view, token)?)
+        };
+        match self.shared.look(reading, look).await? {
+            true => Ok(()),
+            false => {
+                let what = "the join token is not good";
+                Err(Refusal::new(RefusalKind::AccessDenied, what).into())
+            }
+        }
+    }
+
     /// Papers for the key at the other end.
     async fn issue(&self, node: NodeKey, role: NodeRole) -> Result<IssuedPapers, RpcError> {
         let shared = &self.shared;
         let cluster = shared.cluster().ok_or_else(|| shared.not_leading())?;
         let reading = shared.read(Consistency::Linearizable).await?;
+        let key = self.peer.key.0;
         let look = move |view: &View| {
-            let is_node = query::is_enrolled(view, node, role)?;
+            let is_node = query::is_enrolled(view, (node, role, key))?;
             Ok((is_node, query::authority(view)?))
         };
         let (is_node, authority) = shared.look(reading, look).await?;
@@ -85,7 +109,14 @@ impl EnrolRpc for EnrolService {
     ) -> Result<IssuedPapers, RpcError> {
         self.shared.leading(|_| ())?;
         let token = TokenHash(Fingerprint::of(&secret.0).0);
-        let command = Command::Enrol { node, role, token };
+        let key = self.peer.key.0;
+        self.require_known(node, role, token).await?;
+        let command = Command::Enrol {
+            node,
+            role,
+            key,
+            token,
+        };
         match self.shared.propose(command).await?.value {
             Reply::Enrolled(enrolled) => enrolled?,
             other => return Err(unexpected(&other)),
@@ -141,7 +172,7 @@ mod tests {
             // As if it had died before it noted that it was done.
             let kept = NewCluster::read(&env, directory.path()).await;
             for new in [new, kept.unwrap().unwrap()] {
-                master.found_with(&new).await.unwrap();
+                master.found_with(&new, papers.key()).await.unwrap();
             }
             NewCluster::remove(&env, directory.path()).await.unwrap();
             elected(&master).await;
@@ -157,12 +188,22 @@ mod tests {
 
         /// A token of the cluster, which the masters know.
         async fn token(&mut self, role: NodeRole, uses: u32) -> JoinToken {
+            self.token_for(None, role, uses).await
+        }
+
+        async fn token_for(
+            &mut self,
+            node: Option<NodeKey>,
+            role: NodeRole,
+            uses: u32,
+        ) -> JoinToken {
             let address = self.master.address().to_owned();
             let authority = self.authority.fingerprint();
             let token = JoinToken::generate(vec![address], authority, &*self.env.random);
             let change = MemberChange::CreateToken {
                 hash: token.hash(),
                 role,
+                node,
                 uses,
                 ttl: Duration::from_secs(60),
                 label: String::new(),
@@ -267,6 +308,34 @@ mod tests {
             JoinToken::generate(token.addresses.clone(), token.authority, &*world.env.random);
         let forged = world.join((11, NodeRole::DataNode), &unknown).await;
         assert_eq!(refusal(forged.unwrap_err()), RefusalKind::AccessDenied);
+    }
+
+    #[tokio::test]
+    async fn a_spent_token_gives_papers_to_no_other_key() {
+        let mut world = World::new().await;
+        let token = world.token(NodeRole::DataNode, 1).await;
+        world.join((9, NodeRole::DataNode), &token).await.unwrap();
+        let thief = world.join((9, NodeRole::DataNode), &token).await;
+        assert_eq!(refusal(thief.unwrap_err()), RefusalKind::AccessDenied);
+    }
+
+    #[tokio::test]
+    async fn a_node_that_lost_its_papers_gets_others_with_a_token_that_names_it() {
+        let mut world = World::new().await;
+        let token = world.token(NodeRole::DataNode, 3).await;
+        let first = world.join((9, NodeRole::DataNode), &token).await;
+        let (first, _directory) = first.unwrap();
+        let other = world.join((9, NodeRole::DataNode), &token).await;
+        assert_eq!(refusal(other.unwrap_err()), RefusalKind::Exists);
+        let named = world
+            .token_for(Some(NodeKey(9)), NodeRole::DataNode, 1)
+            .await;
+        let wrong = world.join((10, NodeRole::DataNode), &named).await;
+        assert_eq!(refusal(wrong.unwrap_err()), RefusalKind::AccessDenied);
+        world.join((9, NodeRole::DataNode), &named).await.unwrap();
+        // The former key is out.
+        let renewed = world.renew(&first).await.unwrap_err();
+        assert!(matches!(renewed, RpcError::Refused { .. }), "{renewed}");
     }
 
     #[tokio::test]

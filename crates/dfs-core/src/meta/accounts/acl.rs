@@ -124,6 +124,17 @@ pub(crate) fn drop_set_group_id(inode: &mut Inode, by: &Subject) {
     }
 }
 
+/// Whoever changes a program does not do so with the rights of its owner (POSIX `write`).
+pub(crate) fn drop_special_bits(inode: &mut Inode, by: &Subject) {
+    if by.is_administrator() {
+        return;
+    }
+    inode.mode = inode.mode.without(Mode::SET_USER_ID);
+    if inode.mode.has(Mode::GROUP_EXECUTE) {
+        inode.mode = inode.mode.without(Mode::SET_GROUP_ID);
+    }
+}
+
 fn extended(list: Acl) -> Option<Extended> {
     let is_extended = !list.is_minimal();
     is_extended.then_some(Extended {
@@ -169,6 +180,9 @@ pub(crate) fn inherit(
     let mut mode = attr.mode;
     if of_parent && kind == FileKind::Directory {
         mode = Mode::new(mode.bits() | Mode::SET_GROUP_ID.bits());
+    }
+    if kind == FileKind::File && !by.is_administrator() && !by.is_in(group) {
+        mode = mode.without(Mode::SET_GROUP_ID);
     }
     let default = match kind {
         FileKind::Symlink => None,
@@ -225,6 +239,17 @@ pub(crate) fn require_removal_rights(
     at: &Location,
 ) -> Result<(), Stop> {
     require_entry_rights(state, by, (dir, parent), at)?;
+    require_unstuck(state, by, parent, entry, at)
+}
+
+/// The part of it about sticky directories.
+pub(crate) fn require_unstuck(
+    state: &impl ReadState,
+    by: &Subject,
+    parent: &Inode,
+    entry: InodeId,
+    at: &Location,
+) -> Result<(), Stop> {
     if !parent.mode.has(Mode::STICKY) || by.owns(parent) {
         return Ok(());
     }

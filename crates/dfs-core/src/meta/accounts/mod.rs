@@ -18,7 +18,7 @@ use self::subject::Subject;
 use self::user::User;
 use super::machine::{Stop, refuse};
 use super::tables::{GROUP_NAMES, GROUPS, MEMBERS, USER_NAMES, USERS};
-use crate::types::account::{AccountChange, AccountName, AccountNameError};
+use crate::types::account::{AccountChange, AccountName, AccountNameError, Confinement};
 use crate::types::{Answer, Changed, GroupId, Query, RefusalKind, Role, Timestamp, UserId};
 
 /// The first id given to a user or group, as on Linux.
@@ -86,8 +86,8 @@ fn require_right(by: &Subject, change: &AccountChange) -> Result<(), Stop> {
     }
 }
 
-/// Answers questions about accounts. Names and ids are for everybody to see, as in `/etc/passwd`;
-/// keys are for their owner and administrators.
+/// Answers questions about accounts. Names, ids and groups are for everybody to see, as in
+/// `/etc/passwd`; the rest is for the user and administrators.
 pub(crate) fn answer(
     state: &impl ReadState,
     by: &Subject,
@@ -98,6 +98,8 @@ pub(crate) fn answer(
         let mut info = user.info(id);
         if id != by.user && !by.is_administrator() {
             info.keys.clear();
+            info.confinement = Confinement::default();
+            (info.has_password, info.enabled) = (false, true);
         }
         info
     };

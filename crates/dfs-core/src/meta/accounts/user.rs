@@ -175,7 +175,19 @@ pub(super) fn change(
     Ok(Account::User(id))
 }
 
+/// Who may do everything can be confined to nothing.
+fn require_consistent(user: &User) -> Result<(), Stop> {
+    match (user.role, user.confinement.root) {
+        (Role::Administrator, Some(root)) => {
+            let subject = format!("{}: an administrator below {root}", user.name);
+            refuse(RefusalKind::Invalid, subject)
+        }
+        _ => Ok(()),
+    }
+}
+
 fn add(state: &mut StateTxn<'_>, id: Option<UserId>, user: &User) -> Result<UserId, Stop> {
+    require_consistent(user)?;
     group::require(state, user.group)?;
     if state.get(USER_NAMES, &user.name)?.is_some() {
         return refuse(RefusalKind::Exists, &user.name);
@@ -246,6 +258,7 @@ fn set(state: &mut StateTxn<'_>, id: UserId, change: &UserChange) -> Result<User
     if is_less {
         user.void_credentials();
     }
+    require_consistent(&user)?;
     require_administrators(state, id, &user)?;
     move_member(state, id, &before, &user)?;
     Ok(id)

@@ -294,6 +294,7 @@ fn join_token() -> JoinToken {
     JoinToken {
         hash: TokenHash([1; 32]),
         role: NodeRole::DataNode,
+        node: None,
         uses: 1,
         expires: Timestamp(1),
         label: String::new(),

@@ -16,7 +16,7 @@ use dfs_raft::state::{ReadState, StateTxn};
 use super::extents::{self, Extent, Source};
 use super::grant::{RangeState, range_state};
 use super::references::{self, Chunk};
-use crate::meta::accounts::acl::require_entry_rights;
+use crate::meta::accounts::acl::{drop_special_bits, require_entry_rights};
 use crate::meta::accounts::subject::Subject;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::members::nodes;
@@ -79,9 +79,10 @@ fn target<'a>(
 ) -> Result<(InodeId, Inode, Option<Naming<'a>>), Stop> {
     match target {
         CommitTarget::File(at) => {
-            let (id, inode) = existing(state, by, at, true)?;
+            let (id, mut inode) = existing(state, by, at, true)?;
             require_file(&inode, at)?;
             by.require(state, (id, &inode), Rights::WRITE, at)?;
+            drop_special_bits(&mut inode, by);
             Ok((id, inode, None))
         }
         CommitTarget::Upload(id) => {

@@ -113,6 +113,8 @@ pub enum Command {
         node: NodeKey,
         /// What it wants to be.
         role: NodeRole,
+        /// The public key of which it has shown that it has the secret.
+        key: [u8; 32],
         /// What it shows.
         token: TokenHash,
     },

@@ -385,13 +385,14 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
             MemberChange::CreateToken {
                 hash,
                 role: NodeRole::DataNode,
+                node: Some(node),
                 uses: 300,
                 ttl: Duration::new(60, 5),
                 label: "l".to_owned(),
             },
             concat!(
                 "02010003ac02ab02110007070707070707070707070707070707070707070707",
-                "0707070707070707070701ac023c05016c"
+                "070707070707070707070101ac02ac023c05016c"
             ),
         ),
         (
@@ -410,6 +411,7 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
     let secret = |byte| SecretBytes([byte; 32]);
     let founding = Founding {
         node,
+        key: [4; 32],
         authority: secret(1),
         certificate: vec![1, 2],
         handles: secret(2),
@@ -418,7 +420,8 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
     all.push((
         Command::Found(founding),
         concat!(
-            "020cac0201010101010101010101010101010101010101010101010101010101",
+            "020cac0204040404040404040404040404040404040404040404040404040404",
+            "0404040401010101010101010101010101010101010101010101010101010101",
             "0101010102010202020202020202020202020202020202020202020202020202",
             "0202020202020203030303030303030303030303030303030303030303030303",
             "03030303030303"
@@ -433,9 +436,15 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
     ));
     let (role, token) = (NodeRole::Gateway, hash);
     all.push((
-        Command::Enrol { node, role, token },
+        Command::Enrol {
+            node,
+            role,
+            key: [5; 32],
+            token,
+        },
         concat!(
-            "020eac0202070707070707070707070707070707070707070707070707070707",
+            "020eac0202050505050505050505050505050505050505050505050505050505",
+            "0505050505070707070707070707070707070707070707070707070707070707",
             "0707070707"
         ),
     ));

@@ -15,8 +15,11 @@ use crate::types::{NodeKey, NodeRole, RefusalKind, Timestamp};
 pub(crate) struct Enrolled {
     /// What it is.
     pub(crate) role: NodeRole,
-    /// What was shown for it: its token, none for the founder of the cluster.
-    pub(crate) token: Option<TokenHash>,
+    /// The public key that its papers are for.
+    pub(crate) key: [u8; 32],
+    /// What was shown for it, and until when the same may be shown again; none for the founder
+    /// of the cluster.
+    pub(crate) token: Option<(TokenHash, Timestamp)>,
     /// When it became one.
     pub(crate) since: Timestamp,
     /// Whether it is one no more. Its key does not become one again.
@@ -25,30 +28,44 @@ pub(crate) struct Enrolled {
 
 dfs_raft::postcard_values!(1: Enrolled);
 
-/// Makes a node of whoever shows a token. Repeated, because its answer was lost, it takes no more
-/// of the token.
+/// Makes a node of whoever shows a token. Repeated by the same key, because its answer was lost,
+/// it takes no more of the token. A node that is there already gets papers for another key only
+/// with a token that names it.
 pub(crate) fn enrol(
     state: &mut StateTxn<'_>,
     now: Timestamp,
-    (node, role): (NodeKey, NodeRole),
-    token: TokenHash,
+    (node, role, key): (NodeKey, NodeRole, [u8; 32]),
+    shown: TokenHash,
 ) -> Result<(), Stop> {
     let before = state.get(ENROLLED, &node)?;
-    match &before {
-        Some(before) if before.revoked => {
+    if let Some(before) = &before
+        && before.role == role
+        && before.key == key
+        && !before.revoked
+        && before
+            .token
+            .is_some_and(|(hash, until)| hash == shown && now < until)
+    {
+        return Ok(());
+    }
+    // Whoever shows no good token learns nothing of the node.
+    let token = tokens::spend(state, now, shown, role)?;
+    match (&before, token.node) {
+        (None, None) => {}
+        (Some(before), _) if before.revoked => {
             return refuse(RefusalKind::NotPermitted, format!("{node} was revoked"));
         }
-        Some(before) if before.role != role => {
-            let subject = format!("{node} is a {}", before.role);
+        (Some(before), Some(named)) if named == node && before.role == role => {}
+        (Some(_), None) => {
+            let subject = format!("node {node}; a token that names it gives it new papers");
             return refuse(RefusalKind::Exists, subject);
         }
-        Some(before) if before.token == Some(token) => return Ok(()),
-        _ => {}
+        _ => return tokens::not_good(),
     }
-    tokens::spend(state, now, token, role)?;
     let row = Enrolled {
         role,
-        token: Some(token),
+        key,
+        token: Some((shown, token.expires)),
         since: now,
         revoked: false,
     };
@@ -56,9 +73,15 @@ pub(crate) fn enrol(
 }
 
 /// Makes a node of the founder of the cluster.
-pub(crate) fn found(state: &mut StateTxn<'_>, now: Timestamp, node: NodeKey) -> Result<(), Fatal> {
+pub(crate) fn found(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    node: NodeKey,
+    key: [u8; 32],
+) -> Result<(), Fatal> {
     let row = Enrolled {
         role: NodeRole::Master,
+        key,
         token: None,
         since: now,
         revoked: false,
@@ -75,11 +98,14 @@ pub(crate) fn revoke(state: &mut StateTxn<'_>, node: NodeKey) -> Result<(), Stop
     Ok(state.put(ENROLLED, &node, &row)?)
 }
 
-/// Whether somebody is a node of this kind.
+/// Whether a node of this kind has papers for a key.
 ///
 /// # Errors
 /// The state cannot be read.
-pub fn is_enrolled(state: &impl ReadState, node: NodeKey, role: NodeRole) -> Result<bool, Fatal> {
+pub fn is_enrolled(
+    state: &impl ReadState,
+    (node, role, key): (NodeKey, NodeRole, [u8; 32]),
+) -> Result<bool, Fatal> {
     let row = state.get(ENROLLED, &node)?;
-    Ok(row.is_some_and(|row| row.role == role && !row.revoked))
+    Ok(row.is_some_and(|row| row.role == role && row.key == key && !row.revoked))
 }

@@ -26,6 +26,7 @@ pub(crate) fn change(
         MemberChange::CreateToken {
             hash,
             role,
+            node,
             uses,
             ttl,
             label,
@@ -33,6 +34,7 @@ pub(crate) fn change(
             let token = JoinToken {
                 hash: *hash,
                 role: *role,
+                node: *node,
                 uses: *uses,
                 expires: now.saturating_add(*ttl),
                 label: label.clone(),

@@ -88,8 +88,10 @@ dfs_raft::postcard_values!(1: Secret);
 /// What a cluster is founded with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Founding {
-    /// The key of the master that founds it.
+    /// The master that founds it.
     pub node: NodeKey,
+    /// The public key of its papers.
+    pub key: [u8; 32],
     /// The authority's key.
     pub authority: SecretBytes,
     /// Its certificate.
@@ -118,7 +120,7 @@ pub(crate) fn found(
     state.put(SECRETS, &SecretId::Authority, &authority)?;
     state.put(SECRETS, &SecretId::Handles, &row(&founding.handles, &[]))?;
     add_signing_key(state, now, &founding.signing)?;
-    Ok(enrolled::found(state, now, founding.node)?)
+    Ok(enrolled::found(state, now, founding.node, founding.key)?)
 }
 
 /// Takes in a new signing key, and forgets the oldest.

@@ -9,7 +9,7 @@ use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::{JOIN_TOKENS, Meta, TOKEN_HASHES};
 use crate::types::limits::{JOIN_TOKEN_TTL_MAX, JOIN_TOKENS_MAX, LABEL_LEN_MAX};
 use crate::types::node::{TokenHash, TokenId, TokenInfo};
-use crate::types::{NodeRole, RefusalKind, Timestamp, UserId};
+use crate::types::{NodeKey, NodeRole, RefusalKind, Timestamp, UserId};
 
 /// A row of JOIN_TOKENS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub(crate) struct JoinToken {
     pub(crate) hash: TokenHash,
     /// What one may become with it.
     pub(crate) role: NodeRole,
+    /// The node that gets new papers with it; none for nodes that are new.
+    pub(crate) node: Option<NodeKey>,
     /// How often it can be used yet.
     pub(crate) uses: u32,
     /// From when on it is void.
@@ -37,6 +39,7 @@ impl JoinToken {
         TokenInfo {
             id,
             role: self.role,
+            node: self.node,
             uses: self.uses,
             expires: self.expires,
             label: self.label,
@@ -103,31 +106,47 @@ fn forget_expired(state: &mut StateTxn<'_>, now: Timestamp) -> Result<(), Fatal>
     Ok(())
 }
 
-/// Uses a token once: gives its id.
+/// Whether a token is known; it may have expired.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn is_known(state: &impl ReadState, hash: TokenHash) -> Result<bool, Fatal> {
+    Ok(state.get(TOKEN_HASHES, &hash)?.is_some())
+}
+
+/// Uses a token once: gives what it said before.
 ///
 /// # Errors
 /// Refuses one that is unknown, expired, used up or for another role, all in the same words.
-pub(crate) fn spend(
+pub(super) fn spend(
     state: &mut StateTxn<'_>,
     now: Timestamp,
     hash: TokenHash,
     role: NodeRole,
-) -> Result<TokenId, Stop> {
+) -> Result<JoinToken, Stop> {
     let id = state.get(TOKEN_HASHES, &hash)?;
     let token = match id {
         Some(id) => state.get(JOIN_TOKENS, &id)?.map(|token| (id, token)),
         None => None,
     };
     let good = token.filter(|(_, token)| now < token.expires && token.role == role);
-    let Some((id, mut token)) = good else {
-        return refuse(RefusalKind::AccessDenied, "the join token is not good");
+    let Some((id, token)) = good else {
+        return not_good();
     };
-    token.uses = token.uses.saturating_sub(1);
-    match token.uses {
+    let left = JoinToken {
+        uses: token.uses.saturating_sub(1),
+        ..token.clone()
+    };
+    match left.uses {
         0 => remove(state, id, &token)?,
-        _ => state.put(JOIN_TOKENS, &id, &token)?,
+        _ => state.put(JOIN_TOKENS, &id, &left)?,
     }
-    Ok(id)
+    Ok(token)
+}
+
+/// The one refusal of all tokens.
+pub(super) fn not_good<T>() -> Result<T, Stop> {
+    refuse(RefusalKind::AccessDenied, "the join token is not good")
 }
 
 /// The tokens that are good, by id.

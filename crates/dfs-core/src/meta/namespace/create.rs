@@ -7,7 +7,9 @@ use dfs_raft::state::{ReadState, StateTxn};
 
 use super::dirent::{self, Dirent, directory_of};
 use super::inode::{self, Body, Directory, Inode};
-use super::resolve::{Cursor, Found, Place, place, require_attached, start, walk};
+use super::resolve::{
+    Cursor, Found, Place, Steps, place, require_attached, start, walk, walk_within,
+};
 use crate::meta::accounts::acl::{Inheritance, inherit, require_entry_rights};
 use crate::meta::accounts::subject::Subject;
 use crate::meta::chunks::commit::require_file;
@@ -120,10 +122,12 @@ pub(crate) fn make_directory(
         return Ok(changed(id, &inode));
     }
     let mut cursor = start(state, by, at)?;
+    let mut steps = Steps::default();
     for (index, name) in at.path.names().iter().enumerate() {
         let last = index + 1 == at.path.names().len();
         let from = (cursor.id, name.clone());
-        cursor = match walk(state, by, cursor, std::slice::from_ref(name), true, at)? {
+        let names = (std::slice::from_ref(name), true);
+        cursor = match walk_within(&mut steps, state, by, cursor, names, at)? {
             Found::Inode(cursor) => cursor,
             Found::Place(place) => match place.entry {
                 Some(entry) => {

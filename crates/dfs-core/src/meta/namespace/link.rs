@@ -10,11 +10,11 @@ use crate::meta::accounts::subject::Subject;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::INODES;
 use crate::types::limits::LINKS_MAX;
-use crate::types::{Changed, FileKind, Location, RefusalKind, Rights, Timestamp};
+use crate::types::{Changed, FileKind, Location, Mode, RefusalKind, Rights, Timestamp};
 
 /// Gives a file another name. A symbolic link is linked itself, not what it leads to. Who does
-/// not own a file must be able to read and write it, as on Linux with protected links: else a
-/// name could be kept of a file that its owner removes.
+/// not own it must be able to read and write it, and it must be a plain file, as on Linux with
+/// protected links: else a name could be kept of what its owner removes.
 pub(crate) fn link(
     state: &mut StateTxn<'_>,
     now: Timestamp,
@@ -31,7 +31,11 @@ pub(crate) fn link(
     }
     if !by.owns(&inode) {
         let rights = Rights::READ.and(Rights::WRITE);
-        by.require(state, (id, &inode), rights, from)?;
+        let is_special = inode.mode.has(Mode::SET_USER_ID) || inode.mode.has(Mode::SET_GROUP_ID);
+        let is_plain = inode.kind() == FileKind::File && !is_special;
+        if !is_plain || !by.may(state, (id, &inode), rights)? {
+            return refuse(RefusalKind::NotPermitted, from);
+        }
     }
     let place = place(state, by, at, RefusalKind::Exists)?;
     if place.entry.is_some() {

@@ -8,13 +8,13 @@ use super::inode::{self, Body, Directory, Inode};
 use super::purge::{Budget, drop_link};
 use super::resolve::{Place, place};
 use super::trash;
-use crate::meta::accounts::acl::require_removal_rights;
+use crate::meta::accounts::acl::{require_removal_rights, require_unstuck};
 use crate::meta::accounts::subject::Subject;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::{DIRENTS, INODES};
 use crate::types::change::Removal;
 use crate::types::limits::TREE_LOOKS_MAX;
-use crate::types::{Changed, FileKind, InodeId, Location, RefusalKind, Timestamp};
+use crate::types::{Changed, FileKind, InodeId, Location, RefusalKind, Rights, Timestamp};
 
 /// Removes a name.
 pub(crate) fn remove(
@@ -42,7 +42,7 @@ pub(crate) fn remove(
         None
     } else {
         let Place { dir, name, .. } = &place;
-        Some(trash::add(state, now, by.user, (*dir, name), entry, inode)?)
+        Some(trash::add(state, now, by, (*dir, name), entry, inode)?)
     };
     // What nothing leads to any more has no attributes, though its purge may take a while.
     let left = state
@@ -83,6 +83,7 @@ fn require_tree_rights(
     while let Some(dir) = todo.pop() {
         let parent = inode::require(state, dir)?;
         let Body::Directory(Directory { entries: 0, .. }) = parent.body else {
+            by.require(state, (dir, &parent), Rights::ALL, at)?;
             for row in state.scan_prefix(DIRENTS, &dir)? {
                 let (_, Dirent { inode, kind }) = row?;
                 looks = match looks.checked_sub(1) {
@@ -92,7 +93,7 @@ fn require_tree_rights(
                         return refuse(RefusalKind::TooLarge, subject);
                     }
                 };
-                require_removal_rights(state, by, (dir, &parent), inode, at)?;
+                require_unstuck(state, by, &parent, inode, at)?;
                 if kind == FileKind::Directory {
                     todo.push(inode);
                 }

@@ -76,6 +76,9 @@ pub(crate) fn start(state: &impl ReadState, by: &Subject, at: &Location) -> Resu
     let Some(inode) = inode else {
         return refuse(RefusalKind::NotFound, at);
     };
+    if inode.kind() == FileKind::Directory && !is_below(state, base, by.root)? {
+        return refuse(RefusalKind::NotFound, at);
+    }
     Ok(Cursor {
         id: base,
         inode,
@@ -83,18 +86,65 @@ pub(crate) fn start(state: &impl ReadState, by: &Subject, at: &Location) -> Resu
     })
 }
 
+/// What one command may follow, however many walks it takes.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    left: usize,
+    links: usize,
+}
+
+impl Default for Steps {
+    fn default() -> Steps {
+        Steps {
+            left: STEPS_MAX,
+            links: SYMLINKS_MAX,
+        }
+    }
+}
+
+/// Whether a directory is where somebody's `/` is, or below it. So that `..` from a directory that
+/// was moved away leads nowhere. Below the root everything is, what is in the trash too.
+fn is_below(state: &impl ReadState, dir: InodeId, root: InodeId) -> Result<bool, Stop> {
+    if root == InodeId::ROOT || dir == root {
+        return Ok(true);
+    }
+    Ok(match above_to(state, dir, root)? {
+        Above::Root(_) => true,
+        Above::Detached | Above::TooDeep(_) => false,
+    })
+}
+
 /// Follows names from `cursor` on.
 pub(crate) fn walk(
     state: &impl ReadState,
     by: &Subject,
-    mut cursor: Cursor,
+    cursor: Cursor,
     names: &[Name],
     follow: bool,
     at: &Location,
 ) -> Result<Found, Stop> {
+    walk_within(
+        &mut Steps::default(),
+        state,
+        by,
+        cursor,
+        (names, follow),
+        at,
+    )
+}
+
+/// The same as one of several walks of a command.
+pub(crate) fn walk_within(
+    steps: &mut Steps,
+    state: &impl ReadState,
+    by: &Subject,
+    mut cursor: Cursor,
+    (names, follow): (&[Name], bool),
+    at: &Location,
+) -> Result<Found, Stop> {
     let mut todo: Vec<Step> = names.iter().rev().cloned().map(Step::Down).collect();
-    let mut links = 0;
-    for _ in 0..STEPS_MAX {
+    while let Some(left) = steps.left.checked_sub(1) {
+        steps.left = left;
         let Some(step) = todo.pop() else {
             return Ok(Found::Inode(cursor));
         };
@@ -114,10 +164,10 @@ pub(crate) fn walk(
         let last = todo.is_empty();
         match entry {
             Some(link) if link.kind == FileKind::Symlink && (follow || !last) => {
-                links += 1;
-                if links > SYMLINKS_MAX {
+                let Some(links) = steps.links.checked_sub(1) else {
                     return refuse(RefusalKind::SymlinkLoop, at);
-                }
+                };
+                steps.links = links;
                 cursor = follow_link(state, by, cursor, link.inode, &mut todo, at)?;
             }
             entry if last => {
@@ -285,10 +335,15 @@ pub(crate) enum Above {
 
 /// Climbs from a directory to the root. Each name comes with the directory that has it.
 pub(crate) fn above(state: &impl ReadState, dir: InodeId) -> Result<Above, Fatal> {
+    above_to(state, dir, InodeId::ROOT)
+}
+
+/// The same up to a directory that takes the place of the root.
+fn above_to(state: &impl ReadState, dir: InodeId, root: InodeId) -> Result<Above, Fatal> {
     let mut names = Vec::new();
     let mut id = dir;
     while names.len() <= PATH_DEPTH_MAX {
-        if id == InodeId::ROOT {
+        if id == root {
             return Ok(Above::Root(names));
         }
         let inode = state.get(INODES, &id)?.map(|inode| inode.body);
@@ -304,14 +359,15 @@ pub(crate) fn above(state: &impl ReadState, dir: InodeId) -> Result<Above, Fatal
     Ok(Above::TooDeep(names))
 }
 
-/// The path of a name in a directory, as text: cut at the front if it is longer than a path may
-/// be.
+/// The path of a name in a directory, as text and from somebody's `/`: cut at the front if it is
+/// longer than a path may be.
 pub(crate) fn path_text(
     state: &impl ReadState,
+    root: InodeId,
     dir: InodeId,
     name: &Name,
 ) -> Result<String, Fatal> {
-    let (above, rooted) = match above(state, dir)? {
+    let (above, rooted) = match above_to(state, dir, root)? {
         Above::Root(names) => (names, true),
         Above::TooDeep(names) => (names, false),
         Above::Detached => (Vec::new(), false),

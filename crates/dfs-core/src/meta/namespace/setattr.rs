@@ -5,7 +5,7 @@ use dfs_raft::state::{ReadState, StateTxn};
 use super::inode::{Body, Inode};
 use super::purge::Budget;
 use super::resolve::existing;
-use crate::meta::accounts::acl::drop_set_group_id;
+use crate::meta::accounts::acl::{drop_set_group_id, drop_special_bits};
 use crate::meta::accounts::subject::Subject;
 use crate::meta::chunks::commit::require_file;
 use crate::meta::chunks::extents;
@@ -128,6 +128,7 @@ pub(crate) fn truncate(
     let (id, mut inode) = existing(state, by, at, true)?;
     require_file(&inode, at)?;
     by.require(state, (id, &inode), Rights::WRITE, at)?;
+    drop_special_bits(&mut inode, by);
     let Body::File { size, .. } = &mut inode.body else {
         return refuse(RefusalKind::NotAFile, at);
     };

@@ -39,6 +39,8 @@ pub struct TrashEntry {
     pub expires: Timestamp,
     /// Who removed it: to others but administrators it is not there.
     pub by: UserId,
+    /// What was the `/` of who removed it: the path begins there.
+    pub root: InodeId,
 }
 
 dfs_raft::postcard_values!(2: TrashEntry);
@@ -47,12 +49,12 @@ dfs_raft::postcard_values!(2: TrashEntry);
 pub(crate) fn add(
     state: &mut StateTxn<'_>,
     now: Timestamp,
-    by: UserId,
+    by: &Subject,
     (dir, name): (InodeId, &Name),
     entry: Dirent,
     mut inode: Inode,
 ) -> Result<TrashId, Fatal> {
-    let path = path_text(state, dir, name)?;
+    let path = path_text(state, by.root, dir, name)?;
     dirent::remove(state, dir, name, entry, now)?;
     inode.changed = now;
     if entry.kind == FileKind::Directory {
@@ -67,10 +69,19 @@ pub(crate) fn add(
         path,
         removed: now,
         expires,
-        by,
+        by: by.user,
+        root: by.root,
     };
     put(state, id, &row)?;
     Ok(id)
+}
+
+impl TrashEntry {
+    /// Whether it is there for somebody: for administrators all is, for others what they have
+    /// removed, confined as they are now.
+    pub(crate) fn is_seen_by(&self, by: &Subject) -> bool {
+        by.is_administrator() || self.by == by.user && self.root == by.root
+    }
 }
 
 fn put(state: &mut StateTxn<'_>, id: TrashId, row: &TrashEntry) -> Result<(), Fatal> {
@@ -81,7 +92,7 @@ fn put(state: &mut StateTxn<'_>, id: TrashId, row: &TrashEntry) -> Result<(), Fa
 
 fn take(state: &mut StateTxn<'_>, by: &Subject, id: TrashId) -> Result<TrashEntry, Stop> {
     let entry = state.get(TRASH, &id)?;
-    let own = entry.filter(|entry| by.is_administrator() || entry.by == by.user);
+    let own = entry.filter(|entry| entry.is_seen_by(by));
     let Some(entry) = own else {
         return refuse(RefusalKind::NotFound, id);
     };
@@ -105,12 +116,10 @@ pub(crate) fn restore(
     }
     let at = match to {
         Some(at) => at.clone(),
-        // Where it was is outside of what such a user can name.
-        None if by.root != InodeId::ROOT => {
-            return refuse(
-                RefusalKind::Invalid,
-                format!("{id}: name a place to restore it to"),
-            );
+        // The path is somebody else's.
+        None if by.root != entry.root => {
+            let subject = format!("{id}: name a place to restore it to");
+            return refuse(RefusalKind::Invalid, subject);
         }
         None => match entry.path.parse::<DfsPath>() {
             Ok(path) => Location::from(path),

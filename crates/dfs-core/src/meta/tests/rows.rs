@@ -183,11 +183,12 @@ fn names(rows: &mut Rows) {
         removed: T,
         expires: LATER,
         by: UserId(300),
+        root: InodeId(300),
     };
     rows.row(
         table!(TRASH),
         (TrashId(258), entry),
-        ("0000000000000102", "02ac0200042f642f61ac02f0a204ac02"),
+        ("0000000000000102", "02ac0200042f642f61ac02f0a204ac02ac02"),
     );
     let expiry = ((Moment(T), TrashId(258)), ());
     rows.row(
@@ -460,24 +461,26 @@ fn members(rows: &mut Rows) {
     let token = JoinToken {
         hash: TokenHash([7; 32]),
         role: NodeRole::Gateway,
+        node: Some(NodeKey(300)),
         uses: 300,
         expires: LATER,
         label: "l".to_owned(),
         by: UserId(300),
         created: T,
     };
-    let golden = format!("01{seven}02ac02f0a204016cac02ac02");
+    let golden = format!("01{seven}0201ac02ac02f0a204016cac02ac02");
     let row = (TokenId(258), token);
     rows.row(table!(JOIN_TOKENS), row, ("00000102", &golden));
     let hash = (TokenHash([7; 32]), TokenId(300));
     rows.row(table!(TOKEN_HASHES), hash, (&seven, "01ac02"));
     let enrolled = Enrolled {
         role: NodeRole::DataNode,
-        token: Some(TokenHash([7; 32])),
+        key: [7; 32],
+        token: Some((TokenHash([7; 32]), LATER)),
         since: T,
         revoked: true,
     };
-    let golden = format!("010101{seven}ac0201");
+    let golden = format!("0101{seven}01{seven}f0a204ac0201");
     let key = "00000000000000000000000000000102";
     rows.row(
         table!(ENROLLED),

@@ -11,6 +11,7 @@ mod verify;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use rustls::client::{ResolvesClientCert, Resumption};
@@ -25,8 +26,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use self::lazy::LazyStream;
 use self::verify::Verifier;
 use super::authority::of_key;
-use super::{Certificate, Fingerprint, KeyPair, SecurityError};
-use crate::env::{BoxStream, Clock, Connection, Env, Listener, Network};
+use super::{Certificate, Fingerprint, KeyPair, Peer, SecurityError};
+use crate::env::{BoxStream, Clock, Connection, Env, Listener, Network, Timestamp};
 
 /// What both ends must speak: not HTTP, nor another version of this.
 const ALPN: &[u8] = b"dfs/2";
@@ -124,6 +125,17 @@ impl ResolvesClientCert for Credentials {
     }
 }
 
+/// Who shows a certificate, if an authority has issued it and it is good at a time.
+pub(super) fn verified(
+    certificate: &Certificate,
+    authority: &Certificate,
+    now: Timestamp,
+) -> Result<Peer, SecurityError> {
+    let trust = Trust::Authorities(vec![authority.clone()]);
+    let verifier = Verifier::new(&trust, &provider())?;
+    verifier.verified(certificate, unix(now))
+}
+
 /// A network on which both ends have made sure of each other.
 pub struct TlsNetwork {
     inner: Arc<dyn Network>,
@@ -187,11 +199,12 @@ impl fmt::Debug for Time {
 
 impl TimeProvider for Time {
     fn current_time(&self) -> Option<UnixTime> {
-        let seconds = self.0.now().0 / 1_000_000;
-        Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(
-            seconds,
-        )))
+        Some(unix(self.0.now()))
     }
+}
+
+fn unix(time: Timestamp) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(time.0 / 1_000_000))
 }
 
 impl Network for TlsNetwork {

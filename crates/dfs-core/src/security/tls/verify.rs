@@ -16,7 +16,7 @@ use rustls::{
 use webpki::EndEntityCert;
 
 use super::Trust;
-use crate::security::{Fingerprint, NodeIdentity, Peer, PublicKey, SecurityError};
+use crate::security::{Certificate, Fingerprint, NodeIdentity, Peer, PublicKey, SecurityError};
 
 /// Judges what the other end shows.
 pub(super) struct Verifier {
@@ -53,6 +53,17 @@ impl Verifier {
             trust,
             algorithms: provider.signature_verification_algorithms,
         })
+    }
+
+    /// Who shows a certificate, if it is good.
+    pub(super) fn verified(
+        &self,
+        certificate: &Certificate,
+        now: UnixTime,
+    ) -> Result<Peer, SecurityError> {
+        let issued = self.is_issued(&certificate.0, &[], now);
+        issued.map_err(SecurityError::new)?;
+        peer_of(&certificate.0)
     }
 
     /// Whether an authority that is trusted has issued a certificate, and it is good now.

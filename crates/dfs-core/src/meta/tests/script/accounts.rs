@@ -82,6 +82,7 @@ fn member(name: &str, args: &mut Args<'_>) -> Result<Option<Change>> {
     let change = match name {
         "token" => MemberChange::CreateToken {
             role: args.take_key("role").unwrap_or("data").parse()?,
+            node: number(args, "node")?.map(NodeKey),
             uses: number(args, "uses")?.unwrap_or(1),
             ttl: Duration::from_secs(number(args, "ttl")?.unwrap_or(3600)),
             label: args.take_key("label").unwrap_or_default().to_owned(),
@@ -102,12 +103,14 @@ pub(super) fn command(name: &str, args: &mut Args<'_>) -> Result<Option<Command>
     let secret = |byte| SecretBytes([byte; 32]);
     Ok(Some(match name {
         "enrol" => Command::Enrol {
+            key: [number(args, "key")?.unwrap_or(1); 32],
             role: args.take_key("role").unwrap_or("data").parse()?,
             node: NodeKey(text(args)?.parse()?),
             token: hash(text(args)?)?,
         },
         "found" => Command::Found(Founding {
             node: NodeKey(text(args)?.parse()?),
+            key: [1; 32],
             authority: secret(1),
             certificate: vec![1, 2],
             handles: secret(2),
