@@ -118,8 +118,8 @@ impl Master {
         Ok(ClusterId(cluster.0))
     }
 
-    /// Founds a new cluster of this master alone, whose papers are for a key, with its secrets. After an error it may be
-    /// called again and goes on where it stopped.
+    /// Founds a new cluster of this master alone, whose papers are for a key, with its secrets.
+    /// After an error it may be called again and goes on where it stopped.
     ///
     /// # Errors
     /// It belongs to another cluster already, or does not come to lead its own.
