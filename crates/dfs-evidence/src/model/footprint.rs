@@ -10,7 +10,7 @@ pub(super) enum Key {
     Node(u64),
     /// Where a directory is.
     Place(u64),
-    /// An entry of the trash.
+    /// An entry of the trash, by the cluster's id, whether it is there or not.
     Trash(u64),
 }
 

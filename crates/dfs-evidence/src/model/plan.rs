@@ -272,13 +272,14 @@ impl Namespace {
         to: Option<&str>,
         touched: &mut Footprint,
     ) -> Result<Plan<'a>, Refused> {
+        // That there is none is seen, too.
+        touched.read(|| Key::Trash(id));
         let trash = *self.trash_ids.get(&id).ok_or(NOT_FOUND)?;
-        touched.read(|| Key::Trash(trash));
         let entry = self.trash.get(&trash).ok_or(NOT_FOUND)?;
         let Slot { dir, name, .. } = self.free(to.unwrap_or(&entry.path), touched)?;
         touch_entry(dir, name, touched);
         touched.read(|| Key::Node(entry.item));
-        touched.change(|| Key::Trash(trash));
+        touched.change(|| Key::Trash(id));
         touched.change(|| Key::Place(entry.item));
         let name = name.to_owned();
         Ok(Plan::Restore { trash, dir, name })
