@@ -227,33 +227,28 @@ fn list_trash(
     limit: u32,
 ) -> Result<TrashPage, Fatal> {
     let from = TrashId(after.map_or(0, |after| after.0.saturating_add(1)));
-    let most = page_len(limit) + 1;
-    let mut ids: Vec<TrashId> = match by.is_administrator() {
-        true => {
-            let rows = state.scan(TRASH, from..)?.take(most);
-            rows.map(|row| Ok(row?.0)).collect::<Result<_, Fatal>>()?
-        }
+    let ids: Box<dyn Iterator<Item = Result<TrashId, Fatal>> + '_> = match by.is_administrator() {
+        true => Box::new(state.scan(TRASH, from..)?.map(|row| Ok(row?.0))),
         false => {
             let range = (by.user, from)..=(by.user, TrashId(u64::MAX));
-            let rows = state.scan(TRASH_OWNERS, range)?.take(most);
-            rows.map(|row| Ok(row?.0.1)).collect::<Result<_, Fatal>>()?
+            Box::new(state.scan(TRASH_OWNERS, range)?.map(|row| Ok(row?.0.1)))
         }
     };
     let mut page = TrashPage {
         entries: Vec::new(),
-        more: ids.len() == most,
+        more: false,
     };
-    ids.truncate(most - 1);
     let mut text = 0;
     for trash in ids {
-        if text > REPLY_TEXT_MAX {
-            page.more = true;
-            break;
-        }
+        let trash = trash?;
         let entry = state.get(TRASH, &trash)?;
         let entry = entry.ok_or_else(|| Fatal::new(format!("{trash} has an owner only")))?;
         if !entry.is_seen_by(by) {
             continue;
+        }
+        if page.entries.len() >= page_len(limit) || text > REPLY_TEXT_MAX {
+            page.more = true;
+            break;
         }
         text += entry.path.len();
         page.entries.push(TrashItem {

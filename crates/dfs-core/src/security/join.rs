@@ -60,18 +60,22 @@ impl JoinToken {
     }
 
     /// The whole of it, to be passed on in private.
-    pub fn reveal(&self) -> Zeroizing<String> {
+    ///
+    /// # Errors
+    /// It cannot be encoded.
+    pub fn reveal(&self) -> Result<Zeroizing<String>, SecurityError> {
         let parts = Parts {
             addresses: self.addresses.iter().take(ADDRESSES_MAX).cloned().collect(),
             authority: self.authority.0,
             secret: *self.secret,
         };
-        let bytes = Zeroizing::new(postcard::to_stdvec(&parts).unwrap_or_default());
+        let bytes = postcard::to_stdvec(&parts).map_err(SecurityError::new)?;
+        let bytes = Zeroizing::new(bytes);
         let mut text = Zeroizing::new(PREFIX.to_owned());
         for byte in &*bytes {
             text.push_str(&format!("{byte:02x}"));
         }
-        text
+        Ok(text)
     }
 }
 
@@ -132,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_token_is_passed_on_as_text() {
-        let text = token().reveal();
+        let text = token().reveal().unwrap();
         let read: JoinToken = format!(" {}\n", *text).parse().unwrap();
         assert_eq!(read.addresses, token().addresses);
         assert_eq!(read.authority, token().authority);
@@ -141,7 +145,7 @@ mod tests {
 
     #[test]
     fn what_is_cut_or_mistyped_is_refused_without_being_repeated() {
-        let text = token().reveal();
+        let text = token().reveal().unwrap();
         for length in 0..text.len() {
             assert!(text[..length].parse::<JoinToken>().is_err(), "{length}");
         }
@@ -163,7 +167,7 @@ mod tests {
 
     #[test]
     fn its_secret_is_not_shown() {
-        let (shown, text) = (format!("{:?}", token()), token().reveal());
+        let (shown, text) = (format!("{:?}", token()), token().reveal().unwrap());
         assert!(!shown.contains(&text[text.len() - 16..]));
     }
 }

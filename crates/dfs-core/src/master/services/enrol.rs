@@ -277,7 +277,7 @@ mod tests {
     async fn who_shows_a_token_becomes_a_node_and_renews_its_papers() {
         let mut world = World::new().await;
         let token = world.token(NodeRole::DataNode, 1).await;
-        let token: JoinToken = token.reveal().parse().unwrap();
+        let token: JoinToken = token.reveal().unwrap().parse().unwrap();
         let joined = world.join((9, NodeRole::DataNode), &token).await;
         let (mut papers, directory) = joined.unwrap();
         let identity = NodeIdentity {

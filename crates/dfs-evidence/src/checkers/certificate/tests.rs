@@ -213,6 +213,26 @@ fn an_operation_without_an_answer_is_not_done_before_it_began_nor_where_there_is
 }
 
 #[test]
+fn a_lost_restore_is_the_reason_that_an_entry_of_the_trash_is_not_there() {
+    let restore = |to: &str| Op::Restore {
+        trash: 5,
+        to: Some(to.to_owned()),
+    };
+    let remove = Op::Unlink {
+        path: "/a".to_owned(),
+        skip_trash: false,
+    };
+    let found = told(|tale| {
+        tale.does(1, create("/a"), file(7), 10);
+        tale.does(1, remove.clone(), Some(Output::Trash(Some(5))), 11);
+        tale.does(1, create("/b"), file(8), 12);
+        tale.loses(2, restore("/c"));
+        tale.refused(1, restore("/b"), "NotFound: t5", 20);
+    });
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
 fn where_there_are_too_many_explanations_the_verdict_is_unknown() {
     let found = told(|tale| {
         for number in 0..20 {
