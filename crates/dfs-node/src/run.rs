@@ -29,6 +29,10 @@ pub(crate) struct Failure {
 /// How long a seed is asked whose it is.
 const SEED_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The pause after an attempt to join; doubles up to the maximum.
+const JOIN_PAUSE_MIN: Duration = Duration::from_millis(250);
+const JOIN_PAUSE_MAX: Duration = Duration::from_secs(5);
+
 const REFUSED: u8 = 1;
 const USAGE: u8 = 2;
 const UNAVAILABLE: u8 = 3;
@@ -311,7 +315,7 @@ async fn master(settings: MasterSettings) -> Result<(), Failure> {
             return Err(failure);
         }
         tokio::select! {
-            joined = master.join(&seeds) => joined?,
+            joined = join(&master, &seeds) => joined?,
             () = &mut stop => {
                 master.shutdown().await;
                 return Ok(());
@@ -339,6 +343,21 @@ async fn master(settings: MasterSettings) -> Result<(), Failure> {
             REFUSED,
             format!("the master stopped: {reason:?}"),
         )),
+    }
+}
+
+/// Joins, as soon as masters let it: they may be starting, or electing a leader.
+async fn join(master: &Master, seeds: &[String]) -> Result<(), Error> {
+    let mut pause = JOIN_PAUSE_MIN;
+    loop {
+        match master.join(seeds).await {
+            Err(error) if matches!(error.kind(), ErrorKind::Unavailable { .. }) => {
+                tracing::warn!(%error, "no master lets this one join yet; it will ask again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(JOIN_PAUSE_MAX);
+            }
+            joined => return joined,
+        }
     }
 }
 

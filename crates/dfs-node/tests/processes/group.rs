@@ -8,7 +8,7 @@ use tempfile::tempdir;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::TestResult;
-use crate::cluster::{Cluster, Process};
+use crate::cluster::{Cluster, Process, command};
 
 const WITHIN: Duration = Duration::from_secs(30);
 
@@ -102,5 +102,32 @@ async fn a_master_without_which_no_majority_answers_is_not_removed() -> TestResu
     assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
     assert!(refused.to_string().contains("no majority"), "{refused}");
     client.write("/still", "works").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_master_that_is_told_to_join_waits_for_the_others() -> TestResult {
+    let directory = tempdir()?;
+    let place = |name: &str| directory.path().join(name).display().to_string();
+    let (first, second) = (place("m1"), place("m2"));
+    let init = ["init", "--directory", &first, "--listen", "127.0.0.1:0"];
+    let founded = command(&init).output().await?;
+    let said = String::from_utf8_lossy(&founded.stdout).into_owned();
+    let address = said.trim_end().rsplit(' ').next().unwrap_or_default();
+    let join = ["--listen", "127.0.0.1:0", "--join", address];
+    let join = [&["master", "--directory", &second][..], &join].concat();
+    let log = directory.path().join("m2.log");
+    let mut joining = Process::launch(&join, &log)?;
+    let told = async {
+        while !std::fs::read_to_string(&log).is_ok_and(|log| log.contains("ask again")) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(WITHIN, told).await?;
+    let run = ["master", "--directory", &first, "--listen", address];
+    let founder = Process::start(&run, &directory.path().join("m1.log")).await?;
+    joining.ready().await?;
+    assert_eq!(joining.stop().await?, Some(0));
+    assert_eq!(founder.stop().await?, Some(0));
     Ok(())
 }
