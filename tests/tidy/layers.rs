@@ -9,7 +9,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("testing", &["env"]),
     ("types", &["env"]),
     ("error", &["types"]),
-    ("proto", &["env", "types"]),
+    ("proto", &["env", "security", "types"]),
     ("security", &["env", "types"]),
     ("meta", &["env", "planted", "types"]),
     ("node", &["env", "proto", "security", "types"]),
@@ -19,12 +19,21 @@ const CORE: &[(&str, &[&str])] = &[
             "env", "error", "meta", "node", "planted", "proto", "security", "types",
         ],
     ),
-    ("datanode", &["env", "error", "planted", "proto", "types"]),
-    ("client", &["env", "error", "planted", "proto", "types"]),
+    (
+        "datanode",
+        &[
+            "env", "error", "node", "planted", "proto", "security", "types",
+        ],
+    ),
+    (
+        "client",
+        &["env", "error", "planted", "proto", "security", "types"],
+    ),
     (
         "cluster",
         &[
-            "client", "datanode", "env", "error", "master", "meta", "proto", "types",
+            "client", "datanode", "env", "error", "master", "meta", "node", "proto", "security",
+            "types",
         ],
     ),
 ];
@@ -33,12 +42,13 @@ const CORE: &[(&str, &[&str])] = &[
 const PROGRAMS: &[(&str, &[&str])] = &[
     (
         "crates/dfs-cli/src/",
-        &["client", "cluster", "env", "error", "types"],
+        &["client", "cluster", "env", "error", "security", "types"],
     ),
     (
         "crates/dfs-node/src/",
         &[
-            "datanode", "env", "error", "master", "planted", "proto", "types",
+            "client", "datanode", "env", "error", "master", "node", "planted", "proto", "security",
+            "types",
         ],
     ),
 ];

@@ -3,8 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, cat, chaos, chmod, chown, completions, cp, df, du, get, ln, ls, master, mkdir, mv, node,
-    policy, put, rm, stat, status, touch, trash, tree, up,
+    bench, cat, chaos, chmod, chown, completions, cp, df, du, get, getfacl, group, ln, login,
+    logout, ls, master, mkdir, mv, node, policy, put, rm, setfacl, stat, status, token, touch,
+    trash, tree, up, user, whoami,
 };
 use crate::context::Context;
 use crate::error::Result;
@@ -26,7 +27,7 @@ Examples:
   dfs status --url dfs://m1:7400    ask a cluster elsewhere how it is
 
 Exit status: 0 done, 1 refused, 2 usage, 3 unavailable (try again), 4 data damaged, 130 interrupted.
-Environment: DFS_MASTERS, DFS_HOME, NO_COLOR, DFS_LOG (a filter such as `debug`).";
+Environment: DFS_MASTERS, DFS_PROFILE, DFS_HOME, NO_COLOR, DFS_LOG (a filter such as `debug`).";
 
 /// All of the command line.
 #[derive(Debug, Parser)]
@@ -46,6 +47,9 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Up(up::UpArgs),
+    Login(login::LoginArgs),
+    Logout(logout::LogoutArgs),
+    Whoami(whoami::WhoamiArgs),
     Put(put::PutArgs),
     Get(get::GetArgs),
     Cat(cat::CatArgs),
@@ -62,11 +66,16 @@ pub(crate) enum Command {
     Touch(touch::TouchArgs),
     Chmod(chmod::ChmodArgs),
     Chown(chown::ChownArgs),
+    Getfacl(getfacl::GetfaclArgs),
+    Setfacl(setfacl::SetfaclArgs),
     Policy(policy::PolicyArgs),
     Trash(trash::TrashArgs),
+    User(user::UserArgs),
+    Group(group::GroupArgs),
     Status(status::StatusArgs),
     Master(master::MasterArgs),
     Node(node::NodeArgs),
+    Token(token::TokenArgs),
     Bench(bench::BenchArgs),
     Chaos(chaos::ChaosArgs),
     Completions(completions::CompletionsArgs),
@@ -79,6 +88,9 @@ impl Command {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
         match self {
             Command::Up(args) => Box::pin(up::run(args, context, std::future::pending())).await,
+            Command::Login(args) => Box::pin(login::run(args, context)).await,
+            Command::Logout(args) => logout::run(&args, context),
+            Command::Whoami(args) => Box::pin(whoami::run(args, context)).await,
             Command::Put(args) => Box::pin(put::run(args, context)).await,
             Command::Get(args) => Box::pin(get::run(args, context)).await,
             Command::Cat(args) => Box::pin(cat::run(args, context)).await,
@@ -95,11 +107,16 @@ impl Command {
             Command::Touch(args) => Box::pin(touch::run(args, context)).await,
             Command::Chmod(args) => Box::pin(chmod::run(args, context)).await,
             Command::Chown(args) => Box::pin(chown::run(args, context)).await,
+            Command::Getfacl(args) => Box::pin(getfacl::run(args, context)).await,
+            Command::Setfacl(args) => Box::pin(setfacl::run(args, context)).await,
             Command::Policy(args) => Box::pin(policy::run(args, context)).await,
             Command::Trash(args) => Box::pin(trash::run(args, context)).await,
+            Command::User(args) => Box::pin(user::run(args, context)).await,
+            Command::Group(args) => Box::pin(group::run(args, context)).await,
             Command::Status(args) => Box::pin(status::run(args, context)).await,
             Command::Master(args) => Box::pin(master::run(args, context)).await,
             Command::Node(args) => Box::pin(node::run(args, context)).await,
+            Command::Token(args) => Box::pin(token::run(args, context)).await,
             Command::Bench(args) => Box::pin(bench::run(args, context)).await,
             Command::Chaos(args) => Box::pin(chaos::run(args, context)).await,
             Command::Completions(args) => completions::run(args, context),

@@ -1,17 +1,21 @@
 //! Which cluster a command works with, and the connection to it.
 //!
 //! ```text
-//! --masters, --url  >  DFS_MASTERS  >  profile in the local data directory  >  a local cluster
+//! --masters, --url  >  DFS_MASTERS  >  --profile, DFS_PROFILE  >  profile in the local data
+//! directory  >  a local cluster
 //! ```
+//!
+//! The addresses say where it is, the profile how to log in.
 //!
 //! A local cluster is run by one process at a time, which holds the lock of its directory. If
 //! that is `dfs up`, its profile says how to reach it. If it is another short command, we wait
 //! for it to end. If it is nobody, we run the cluster in this process, until we are done.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use dfs_core::client::{Client, ClientConfig};
+use dfs_core::client::{Client, ClientConfig, Profile};
 use dfs_core::env::Env;
 use dfs_core::error::ErrorKind;
 use dfs_core::types::{GroupId, UserId};
@@ -21,7 +25,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::error::{Failure, Result};
 use crate::local;
 use crate::local::embedded::Embedded;
-use crate::local::home::{Home, Lock, Profile, Shape};
+use crate::local::home::{self, Home, Lock, Shape};
 use crate::output::Output;
 use crate::text::size::count;
 use crate::text::when::{self, parse_duration};
@@ -43,12 +47,69 @@ pub(crate) struct ClusterArgs {
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 
+    /// A file that says where the cluster is and how to log in [env: DFS_PROFILE].
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
+
+    /// For a cluster without encryption and logins.
+    #[arg(long, conflicts_with = "profile")]
+    insecure: bool,
+
     /// How long to try before giving up.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     timeout: Duration,
 }
 
 impl ClusterArgs {
+    /// Whether the cluster is without security.
+    pub(crate) fn insecure(&self) -> bool {
+        self.insecure
+    }
+
+    /// The addresses that are named.
+    fn masters(&self) -> Option<String> {
+        let named = (!self.masters.is_empty()).then(|| self.masters.join(","));
+        let named = self.url.clone().or(named);
+        named.or_else(|| variable("DFS_MASTERS"))
+    }
+
+    /// The settings of a client of a cluster elsewhere; none if nothing says where.
+    ///
+    /// # Errors
+    /// What says so cannot be understood, or nothing says how to log in.
+    pub(crate) fn elsewhere(&self) -> Result<Option<ClientConfig>> {
+        let masters = self.masters().as_deref().map(parse_url).transpose()?;
+        let file = self
+            .profile
+            .clone()
+            .or_else(|| variable("DFS_PROFILE").map(PathBuf::from));
+        let profile = match file {
+            Some(file) => Some(home::profile_at(&file)?),
+            None => Home::find()?.profile()?,
+        };
+        let profile = profile.as_ref().map(config_of).transpose()?;
+        let mut config = match (masters, profile) {
+            (None, None) => return Ok(None),
+            (None, Some(profile)) => profile,
+            (Some(named), None) => named,
+            (Some(named), Some(profile)) => ClientConfig {
+                access: profile.access,
+                ..named
+            },
+        };
+        match (self.insecure, &config.access) {
+            (true, _) => {
+                config.access = None;
+                of_this_machine(&mut config);
+                Ok(Some(config))
+            }
+            (false, Some(_)) => Ok(Some(config)),
+            (false, None) => Err(Failure::usage("nothing says how to log in to that cluster")
+                .hint("`dfs login` does, or pass `--profile FILE`")
+                .hint("for a cluster without security, pass `--insecure`")),
+        }
+    }
+
     /// How long to try before giving up.
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
@@ -79,6 +140,8 @@ pub(crate) const SHAPE: Shape = Shape {
 const LOCK_POLL: Duration = Duration::from_millis(25);
 /// How long one attempt to reach `dfs up` takes, which may be ending just now.
 const UP_ATTEMPT: Duration = Duration::from_secs(5);
+/// What is said of masters that another authority vouches for.
+const STRANGER: &str = "invalid peer certificate";
 /// How long a session and a cluster may take to end.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -123,19 +186,13 @@ impl Context {
     }
 
     async fn connect(&self, args: &ClusterArgs) -> Result<Session> {
-        let masters = match (&args.url, args.masters.is_empty()) {
-            (Some(url), _) => Some(url.clone()),
-            (None, false) => Some(args.masters.join(",")),
-            (None, true) => std::env::var("DFS_MASTERS").ok().filter(|m| !m.is_empty()),
-        };
-        let client = match masters {
-            Some(url) => connect(parse_url(&url)?, args.timeout).await?,
-            None => return self.connect_local(args).await,
-        };
-        Ok(Session {
-            client,
-            embedded: None,
-        })
+        match args.elsewhere()? {
+            Some(config) => Ok(Session {
+                client: connect(config, args.timeout).await?,
+                embedded: None,
+            }),
+            None => self.connect_local(args).await,
+        }
     }
 
     async fn connect_local(&self, args: &ClusterArgs) -> Result<Session> {
@@ -143,21 +200,14 @@ impl Context {
         let deadline = Instant::now() + args.timeout;
         let mut told = false;
         loop {
-            let profile = home.profile()?;
-            if let Some(Profile { masters, pid: None }) = &profile {
-                let client = connect(parse_url(&masters.join(","))?, args.timeout).await?;
-                return Ok(Session {
-                    client,
-                    embedded: None,
-                });
-            }
+            let serving = home.serving()?;
             let holder = match home.try_lock()? {
                 Ok(lock) => return self.start(&home, lock, args.timeout).await,
                 Err(holder) => holder,
             };
             let left = deadline.saturating_duration_since(Instant::now());
-            if let Some(profile) = profile.filter(|p| p.pid == holder) {
-                let config = parse_url(&profile.masters.join(","))?;
+            if let Some(serving) = serving.filter(|serving| Some(serving.pid) == holder) {
+                let config = config_of(&serving.profile)?;
                 match connect(config, left.min(UP_ATTEMPT)).await {
                     Err(_) if left > UP_ATTEMPT => {}
                     result => {
@@ -184,7 +234,7 @@ impl Context {
 
     /// Runs the local cluster in this process.
     async fn start(&self, home: &Home, lock: Lock, patience: Duration) -> Result<Session> {
-        home.remove_profile(&lock)?;
+        home.remove_serving(&lock)?;
         let is_new = home.shape()?.is_none();
         let shape = home.shape()?.unwrap_or(SHAPE);
         if is_new {
@@ -198,7 +248,7 @@ impl Context {
         // Before it exists: one half made must not be taken for another.
         home.write_shape(shape, &lock)?;
         let cluster = Embedded::start(&home.cluster(), shape).await?;
-        let client = connect(ClientConfig::new(cluster.masters()), patience).await?;
+        let client = connect(config_of(&cluster.profile())?, patience).await?;
         Ok(Session {
             client,
             embedded: Some((cluster, lock)),
@@ -206,14 +256,28 @@ impl Context {
     }
 }
 
+/// The settings of a client, as a profile has them.
+pub(crate) fn config_of(profile: &Profile) -> Result<ClientConfig> {
+    let config = profile.config();
+    config.map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// Without logins what is made belongs to whoever runs this process.
+fn of_this_machine(config: &mut ClientConfig) {
+    let (owner, group) = local::identity();
+    config.identity.owner = Some(UserId(owner));
+    config.identity.group = Some(GroupId(group));
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// Connects to a cluster.
 ///
 /// # Errors
 /// None of its masters answers in time; says which were asked.
 pub(crate) async fn connect(mut config: ClientConfig, patience: Duration) -> Result<Client> {
-    let (owner, group) = local::identity();
-    config.identity.owner = UserId(owner);
-    config.identity.group = GroupId(group);
     let patience = patience.max(Duration::from_millis(1));
     let deadlines = &mut config.deadlines;
     deadlines.operation = patience;
@@ -228,8 +292,14 @@ pub(crate) async fn connect(mut config: ClientConfig, patience: Duration) -> Res
             masters.join(", "),
             when::duration(patience)
         ))
-        .hint("check the addresses, and that the masters run")
+        .hint(match error.to_string().contains(STRANGER) {
+            true => "they are of another cluster than the profile: `dfs login` logs in anew",
+            false => "check the addresses, and that the masters run",
+        })
         .hint("`dfs up` runs a cluster on this machine"),
+        ErrorKind::Denied => {
+            Failure::refused(format!("cannot log in: {error}")).hint("`dfs login` logs in anew")
+        }
         _ => Failure::usage(format!("cannot connect: {error}")),
     })
 }

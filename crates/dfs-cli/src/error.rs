@@ -177,6 +177,11 @@ fn hints(verb: &str, subject: &str, error: &Error) -> Vec<String> {
     if error.is_outcome_unknown() {
         let look = match verb {
             "remove master" => "dfs master ls".to_owned(),
+            "revoke node" => "dfs node ls".to_owned(),
+            _ if verb.contains("token") => "dfs token ls".to_owned(),
+            _ if verb.contains("group") => "dfs group ls".to_owned(),
+            "set the password of" | "make a key of" => "dfs user ls".to_owned(),
+            _ if verb.contains("user") || verb.contains("key") => "dfs user ls".to_owned(),
             _ => format!("dfs stat {subject}"),
         };
         return one(format!(

@@ -15,16 +15,17 @@ use bytes::Bytes;
 use dfs_core::datanode::store::Reserve;
 use dfs_core::datanode::{DataNode, DataNodeConfig};
 use dfs_core::env::{Env, Listener};
+use dfs_core::node::Security;
 use dfs_core::proto::chunk_stream::{ChunkPool, PoolConfig};
 use dfs_core::proto::cluster::{
     ChunkReport, ClusterRpc, Heartbeat, HeartbeatReply, Registered, Registration, ReportReply,
-    TaskResult,
+    Signing, TaskResult,
 };
 use dfs_core::proto::error::RpcError;
 use dfs_core::proto::hello::{self, HelloReply};
 use dfs_core::proto::metadata::NodeAddress;
 use dfs_core::proto::transport::messages;
-use dfs_core::types::{ByteRange, ChunkId, ClusterId, NodeEpoch, NodeId};
+use dfs_core::types::{ByteRange, ChunkId, ClusterId, NodeEpoch, NodeId, Permit};
 use futures::StreamExt;
 use tarpc::context::Context;
 use tarpc::server::{BaseChannel, Channel};
@@ -42,6 +43,7 @@ impl ClusterRpc for Master {
         let (masters, peers) = (Vec::new(), Vec::new());
         let (cluster, node, epoch) = (CLUSTER, self.0, NodeEpoch(1));
         Ok(Registered {
+            signing: Signing::default(),
             cluster,
             node,
             epoch,
@@ -54,6 +56,8 @@ impl ClusterRpc for Master {
     async fn heartbeat(self, _: Context, _: Heartbeat) -> Result<HeartbeatReply, RpcError> {
         let (tasks, masters) = (Vec::new(), Vec::new());
         Ok(HeartbeatReply {
+            permits: Vec::new(),
+            signing: Signing::default(),
             term: 1,
             report: false,
             tasks,
@@ -98,6 +102,7 @@ async fn start(
 ) -> Result<(DataNode, NodeAddress), Box<dyn Error>> {
     let listener = Env::real().network.listen("127.0.0.1:0").await?;
     let mut config = DataNodeConfig::new(directory, vec![listener.local_address()]);
+    config.security = Security::Insecure;
     tokio::spawn(lead(listener, node));
     config.store.initialize = true;
     config.store.reserve = Reserve {
@@ -119,7 +124,9 @@ async fn write(
     chunk: ChunkId,
     bytes: &Bytes,
 ) -> Result<(), Box<dyn Error>> {
-    let mut writer = pool.write(targets, chunk, bytes.len() as u64).await?;
+    let mut writer = pool
+        .write(targets, (chunk, &Permit::default()), bytes.len() as u64)
+        .await?;
     writer.send(bytes.clone()).await?;
     let stored = writer.finish().await?;
     if stored.nodes.len() != targets.len() {
@@ -130,7 +137,7 @@ async fn write(
 
 async fn read(pool: &ChunkPool, node: &NodeAddress, chunk: ChunkId) -> Result<(), Box<dyn Error>> {
     let range = ByteRange::new(0, CHUNK_LEN as u64);
-    let mut reader = pool.read(node, chunk, range).await?;
+    let mut reader = pool.read(node, (chunk, &Permit::default()), range).await?;
     while reader.next().await?.is_some() {}
     Ok(())
 }

@@ -24,12 +24,11 @@ Examples:
     dfs-node init   --directory /var/lib/dfs/master --listen 10.0.0.1:7400
     dfs-node master --directory /var/lib/dfs/master --listen 10.0.0.1:7400
 
-  Add a master on each of two more machines:
-    dfs-node master --directory /var/lib/dfs/master --listen 10.0.0.2:7400 --join 10.0.0.1:7400
+  It prints a token for masters and one for data nodes. Add a master on each of two more machines:
+    dfs-node master --directory /var/lib/dfs/master --listen 10.0.0.2:7400 --join dfsjoin1-...
 
   Add a data node on each machine:
-    dfs-node data --new --directory /var/lib/dfs/data --listen 10.0.0.1:7500 \\
-      --masters 10.0.0.1:7400,10.0.0.2:7400,10.0.0.3:7400";
+    dfs-node data --new --directory /var/lib/dfs/data --listen 10.0.0.1:7500 --join dfsjoin1-...";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

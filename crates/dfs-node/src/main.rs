@@ -1,7 +1,13 @@
 //! The daemon: a master or a data node, run until it is told to stop.
 
 mod args;
+mod data;
+mod failure;
+mod limits;
+mod master;
+mod profile;
 mod run;
+mod security;
 mod settings;
 
 use std::process::ExitCode;

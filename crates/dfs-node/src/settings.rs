@@ -69,15 +69,22 @@ settings! {
         /// Where the metadata is kept
         #[arg(long, env = "DFS_DIRECTORY", value_name = "DIR")]
         directory: PathBuf = None;
-        /// Where to listen; not on loopback, everybody who reaches it has full access
+        /// Where to listen
         #[arg(long, env = "DFS_LISTEN", value_name = "HOST:PORT")]
         listen: String = Some("127.0.0.1:7400".to_owned());
         /// The address others reach it at, if that is another
         #[arg(long, env = "DFS_ADVERTISE", value_name = "HOST:PORT")]
         advertise: String = None;
-        /// Masters of the cluster to join, where it has not joined yet
-        #[arg(long, env = "DFS_JOIN", value_name = "HOST:PORT", value_delimiter = ',')]
+        /// A join token, to join the cluster that made it; without security, addresses of masters
+        ///
+        /// Once it has joined it needs the token no more, and does not mind it. Others see what is
+        /// on a command line: the environment and the configuration file are safer.
+        #[arg(long, env = "DFS_JOIN", value_name = "TOKEN", value_delimiter = ',')]
+        #[arg(hide_env_values = true)]
         join: Vec<String> = None;
+        /// No encryption and no logins: for tests and benchmarks, on loopback only
+        #[arg(long, env = "DFS_INSECURE", num_args = 0..=1, default_missing_value = "true")]
+        insecure: bool = Some(false);
         /// Kept free on the disk for the log and removals, in MiB; with less nothing new is made
         #[arg(long, env = "DFS_RESERVE_MIB", value_name = "MIB")]
         reserve_mib: u32 = Some(512);
@@ -101,15 +108,24 @@ settings! {
         /// Where chunks are kept
         #[arg(long, env = "DFS_DIRECTORY", value_name = "DIR")]
         directory: PathBuf = None;
-        /// Where to listen; not on loopback, everybody who reaches it has full access
+        /// Where to listen
         #[arg(long, env = "DFS_LISTEN", value_name = "HOST:PORT")]
         listen: String = Some("127.0.0.1:7500".to_owned());
         /// The address others reach it at, if that is another
         #[arg(long, env = "DFS_ADVERTISE", value_name = "HOST:PORT")]
         advertise: String = None;
-        /// Masters of the cluster, at least one
+        /// Masters of the cluster, unless a join token names them
         #[arg(long, env = "DFS_MASTERS", value_name = "HOST:PORT", value_delimiter = ',')]
         masters: Vec<String> = None;
+        /// A join token, to join the cluster that made it
+        ///
+        /// Once it has joined it needs the token no more, and does not mind it. Others see what is
+        /// on a command line: the environment and the configuration file are safer.
+        #[arg(long, env = "DFS_JOIN", value_name = "TOKEN", hide_env_values = true)]
+        join: String = None;
+        /// No encryption and no logins: for tests and benchmarks, on loopback only
+        #[arg(long, env = "DFS_INSECURE", num_args = 0..=1, default_missing_value = "true")]
+        insecure: bool = Some(false);
         /// Kept free on the disk for repair and deletion, in MiB; never less than 2 % of it
         #[arg(long, env = "DFS_RESERVE_MIB", value_name = "MIB")]
         reserve_mib: u32 = Some(1024);

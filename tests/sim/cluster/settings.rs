@@ -8,6 +8,7 @@ use dfs_core::datanode::store::Reserve;
 use dfs_core::env::{Random, SeededRandom};
 use dfs_core::master::MasterConfig;
 use dfs_core::master::liveness::LivenessConfig;
+use dfs_core::node::Security;
 
 const KIB: u64 = 1024;
 const MIB: usize = 1 << 20;
@@ -40,6 +41,7 @@ impl Taste {
     /// Settings of a master.
     pub(crate) fn master(&self, address: &str) -> MasterConfig {
         let mut config = MasterConfig::new(DIRECTORY);
+        config.security = Security::Insecure;
         config.listen = address.to_owned();
         config.reserve = 16 << 20;
         config.tick = Duration::from_millis(100);
@@ -68,6 +70,7 @@ impl Taste {
     /// Settings of a data node.
     pub(crate) fn data_node(&self, address: &str, masters: Vec<String>) -> DataNodeConfig {
         let mut config = DataNodeConfig::new(DIRECTORY, masters);
+        config.security = Security::Insecure;
         config.listen = address.to_owned();
         config.store.small_chunk_max = 16 * KIB;
         config.store.segment_size = 256 * KIB;

@@ -19,7 +19,7 @@ Examples:
 
 /// Set owners and groups.
 ///
-/// The cluster keeps numbers; names are those of this machine.
+/// The cluster keeps numbers; names are those of its users and groups.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ChownArgs {
@@ -41,8 +41,9 @@ pub(crate) struct ChownArgs {
 
 /// Runs it.
 pub(crate) async fn run(args: ChownArgs, context: &Context) -> Result<()> {
-    let Ownership { owner, group } = Names::load().parse(&args.owner).map_err(Failure::usage)?;
     let client = context.client(&args.cluster).await?;
+    let names = Names::fitting(client).await?;
+    let Ownership { owner, group } = names.parse(&args.owner).map_err(Failure::usage)?;
     let tally = Tally::new(&context.output);
     let change = AttrChange {
         owner,

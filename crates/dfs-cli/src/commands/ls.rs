@@ -92,7 +92,7 @@ pub(crate) async fn run(args: LsArgs, context: &Context) -> Result<()> {
         client,
         output,
         names: match args.long {
-            true => Names::load(),
+            true => Names::fitting(client).await?,
             false => Names::default(),
         },
         json: None,

@@ -2,6 +2,10 @@
 
 pub(crate) mod up;
 
+pub(crate) mod login;
+pub(crate) mod logout;
+pub(crate) mod whoami;
+
 pub(crate) mod cat;
 pub(crate) mod get;
 pub(crate) mod put;
@@ -15,17 +19,23 @@ pub(crate) mod tree;
 pub(crate) mod chmod;
 pub(crate) mod chown;
 pub(crate) mod cp;
+pub(crate) mod getfacl;
 pub(crate) mod ln;
 pub(crate) mod mkdir;
 pub(crate) mod mv;
 pub(crate) mod policy;
 pub(crate) mod rm;
+pub(crate) mod setfacl;
 pub(crate) mod touch;
 pub(crate) mod trash;
+
+pub(crate) mod group;
+pub(crate) mod user;
 
 pub(crate) mod master;
 pub(crate) mod node;
 pub(crate) mod status;
+pub(crate) mod token;
 
 pub(crate) mod bench;
 pub(crate) mod chaos;

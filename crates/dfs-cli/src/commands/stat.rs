@@ -66,7 +66,7 @@ struct ExtentDocument {
 /// Runs it.
 pub(crate) async fn run(args: StatArgs, context: &Context) -> Result<()> {
     let client = context.client(&args.cluster).await?;
-    let names = Names::load();
+    let names = Names::fitting(client).await?;
     let tally = Tally::new(&context.output);
     for (n, path) in args.paths.iter().enumerate() {
         if n > 0 && !args.json {

@@ -57,6 +57,7 @@ pub(crate) struct MasterDocument {
 #[derive(Debug, Serialize)]
 pub(crate) struct NodeDocument {
     node: u32,
+    key: String,
     address: String,
     liveness: &'static str,
     admin: &'static str,
@@ -283,6 +284,7 @@ impl NodeDocument {
     pub(crate) fn new(node: &NodeInfo) -> NodeDocument {
         NodeDocument {
             node: node.node.0,
+            key: node.key.to_string(),
             address: node.address.clone(),
             liveness: liveness(node.liveness),
             admin: admin(node.admin),

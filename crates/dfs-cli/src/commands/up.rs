@@ -50,7 +50,7 @@ pub(crate) async fn run(
         None => Home::find()?,
     };
     let lock = home.try_lock()?.map_err(|holder| in_use(&home, holder))?;
-    home.remove_profile(&lock)?;
+    home.remove_serving(&lock)?;
     let shape = shape(&args, home.shape()?)?;
     home.write_shape(shape, &lock)?;
     let mut stop = pin!(stop);
@@ -59,11 +59,11 @@ pub(crate) async fn run(
         cluster = Embedded::start(&path, shape) => cluster?,
         () = &mut stop => return Err(Failure::interrupted()),
     };
-    home.write_profile(&cluster.masters())?;
+    home.write_serving(cluster.profile())?;
     announce(context, &home, &args, shape, &cluster)?;
     stop.await;
     context.output.note("stopping");
-    home.remove_profile(&lock)?;
+    home.remove_serving(&lock)?;
     match timeout(CLOSE_TIMEOUT, cluster.stop()).await {
         Ok(stopped) => stopped,
         // What was acknowledged is on stable storage: an abrupt end loses nothing.
@@ -114,7 +114,7 @@ fn announce(
     cluster: &Embedded,
 ) -> Result<()> {
     let mut table = Table::new([Align::Left, Align::Left]);
-    table.row(["masters", &cluster.masters().join(",")]);
+    table.row(["masters", &cluster.profile().masters.join(",")]);
     table.row(["data nodes", &shape.data_nodes.to_string()]);
     table.row(["data", &home.path().display().to_string()]);
     context.output.lines(table.lines())?;

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use dfs_core::cluster::Cluster;
+use dfs_core::client::Profile;
+use dfs_core::cluster::{Cluster, ClusterBuilder};
 use dfs_core::env::raise_handle_limit;
 
 use crate::error::{Doing, Result};
@@ -18,19 +19,33 @@ impl Embedded {
     /// # Errors
     /// Its directory cannot be used, or is damaged.
     pub(crate) async fn start(dir: &Path, shape: Shape) -> Result<Embedded> {
+        Embedded::start_with(dir, shape, |builder| builder).await
+    }
+
+    /// The same, with other settings.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) async fn start_with(
+        dir: &Path,
+        shape: Shape,
+        settings: impl FnOnce(ClusterBuilder) -> ClusterBuilder,
+    ) -> Result<Embedded> {
         raise_handle_limit();
         let builder = Cluster::builder()
             .masters(shape.masters)
             .data_nodes(shape.data_nodes);
+        let builder = settings(builder);
         // Boxed: it contains all of a cluster.
         let started = Box::pin(builder.start(dir)).await;
         let cluster = started.doing("start the cluster in", dir.display())?;
         Ok(Embedded(cluster))
     }
 
-    /// The addresses of its masters.
-    pub(crate) fn masters(&self) -> Vec<String> {
-        self.0.addresses()
+    /// How it is reached, by whoever may.
+    pub(crate) fn profile(&self) -> Profile {
+        let config = self.0.client_config();
+        Profile::new(config.masters, config.access.as_ref())
     }
 
     /// Stops it in good order.

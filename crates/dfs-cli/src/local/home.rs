@@ -3,19 +3,20 @@
 //! ```text
 //! $DFS_HOME, else $XDG_DATA_HOME/dfs, else ~/.local/share/dfs          0700
 //!   lock           held by the process that runs the cluster; its pid inside
-//!   profile.toml   how others reach it (0600): written when it serves, removed when it ends
+//!   serving.toml   how others reach it (0600): written when it serves, removed when it ends
+//!   profile.toml   a cluster elsewhere (0600), written by `dfs login` or a person
 //!   shape.toml     how many masters and data nodes it was made with
 //!   cluster/       their data
 //! ```
 //!
-//! The lock alone decides who is alive: it goes with its process, however that ends. A profile
-//! that names a process, found while the lock is free, is a leftover of one that was killed. A
-//! profile that names none was written by a person: the cluster is elsewhere.
+//! The lock alone decides who is alive: it goes with its process, however that ends. What a
+//! process wrote that served, found while the lock is free, is a leftover of one that was killed.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use dfs_core::client::Profile;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Doing, Failure, Result};
@@ -25,14 +26,14 @@ use crate::local;
 #[derive(Debug, Clone)]
 pub(crate) struct Home(PathBuf);
 
-/// How a cluster is reached.
+/// How the local cluster is reached while a process runs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Profile {
-    /// Addresses of masters, `host:port`.
-    pub(crate) masters: Vec<String>,
-    /// The process that runs it here; none if it is elsewhere.
-    pub(crate) pid: Option<u32>,
+pub(crate) struct Serving {
+    /// The process.
+    pub(crate) pid: u32,
+    /// How.
+    pub(crate) profile: Profile,
 }
 
 /// How large the local cluster is.
@@ -65,7 +66,7 @@ impl Home {
         });
         path.map(Home).ok_or_else(|| {
             Failure::usage("neither HOME nor DFS_HOME is set: no place for a local cluster")
-                .hint("name a cluster with `--url dfs://HOST:PORT`, or a directory with DFS_HOME")
+                .hint("name a cluster with `--profile FILE`, or a directory with DFS_HOME")
         })
     }
 
@@ -88,6 +89,10 @@ impl Home {
         self.0.join("profile.toml")
     }
 
+    fn serving_path(&self) -> PathBuf {
+        self.0.join("serving.toml")
+    }
+
     fn shape_path(&self) -> PathBuf {
         self.0.join("shape.toml")
     }
@@ -100,30 +105,52 @@ impl Home {
         read_toml(&self.profile_path())
     }
 
-    /// Writes the profile, for this process.
+    /// Keeps a profile; says where.
     ///
     /// # Errors
     /// It cannot be written.
-    pub(crate) fn write_profile(&self, masters: &[String]) -> Result<()> {
-        let profile = Profile {
-            masters: masters.to_vec(),
-            pid: Some(std::process::id()),
-        };
-        write_toml(&self.profile_path(), &profile)
+    pub(crate) fn write_profile(&self, profile: &Profile) -> Result<PathBuf> {
+        local::make_private_directory(&self.0).doing("make directory", self.0.display())?;
+        let path = self.profile_path();
+        write_toml(&path, profile)?;
+        Ok(path)
     }
 
-    /// Removes a profile that a process wrote.
+    /// Removes the profile; says whether there was one.
     ///
     /// # Errors
     /// It cannot be removed.
-    pub(crate) fn remove_profile(&self, _lock: &Lock) -> Result<()> {
+    pub(crate) fn remove_profile(&self) -> Result<bool> {
         let path = self.profile_path();
-        match self.profile()? {
-            Some(Profile { pid: Some(_), .. }) => {
-                local::remove_file(&path).doing("remove", path.display())
-            }
-            _ => Ok(()),
-        }
+        let there = local::stat(&path, false).is_ok();
+        local::remove_file(&path).doing("remove", path.display())?;
+        Ok(there)
+    }
+
+    /// How the local cluster is reached, if a process said so.
+    ///
+    /// # Errors
+    /// It cannot be read, or is nothing of that kind.
+    pub(crate) fn serving(&self) -> Result<Option<Serving>> {
+        read_toml(&self.serving_path())
+    }
+
+    /// Says how this process is reached.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn write_serving(&self, profile: Profile) -> Result<()> {
+        let pid = std::process::id();
+        write_toml(&self.serving_path(), &Serving { pid, profile })
+    }
+
+    /// Removes what a process said that serves no more.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub(crate) fn remove_serving(&self, _lock: &Lock) -> Result<()> {
+        let path = self.serving_path();
+        local::remove_file(&path).doing("remove", path.display())
     }
 
     /// How large the cluster is, if there is one.
@@ -172,6 +199,15 @@ fn stamp(file: &mut File) -> io::Result<()> {
     writeln!(file, "{}", std::process::id())
 }
 
+/// The profile in a file.
+///
+/// # Errors
+/// There is none, or it cannot be read or understood.
+pub(crate) fn profile_at(path: &Path) -> Result<Profile> {
+    let profile = read_toml(path)?;
+    profile.ok_or_else(|| Failure::usage(format!("there is no profile at `{}`", path.display())))
+}
+
 fn read_toml<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>> {
     let text = match local::read_text(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -206,18 +242,22 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_written_by_a_person_is_not_removed() {
+    fn what_a_process_said_goes_with_it_and_a_profile_stays() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::at(dir.path().to_owned());
         let lock = home.try_lock().unwrap().unwrap();
-        home.write_profile(&["a:1".to_owned()]).unwrap();
-        assert!(home.profile().unwrap().is_some());
-        home.remove_profile(&lock).unwrap();
-        assert_eq!(home.profile().unwrap(), None);
-
-        local::write_private(&home.profile_path(), "masters = [\"b:2\"]\n").unwrap();
-        home.remove_profile(&lock).unwrap();
-        assert_eq!(home.profile().unwrap().unwrap().masters, ["b:2"]);
+        let profile = Profile::new(vec!["a:1".to_owned()], None);
+        home.write_serving(profile.clone()).unwrap();
+        home.write_profile(&profile).unwrap();
+        let serving = home.serving().unwrap().unwrap();
+        assert_eq!(serving.pid, std::process::id());
+        for _ in 0..2 {
+            home.remove_serving(&lock).unwrap();
+        }
+        assert_eq!(home.serving().unwrap(), None);
+        assert_eq!(home.profile().unwrap(), Some(profile));
+        assert!(home.remove_profile().unwrap());
+        assert!(!home.remove_profile().unwrap());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub(crate) mod embedded;
 pub(crate) mod home;
+pub(crate) mod secret;
 
 use std::fs::{self, File, FileTimes, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};

@@ -1,5 +1,6 @@
 //! What people type and what they are shown: paths, sizes, times, modes, owners.
 
+pub(crate) mod acl;
 pub(crate) mod attr;
 pub(crate) mod mode;
 pub(crate) mod owner;

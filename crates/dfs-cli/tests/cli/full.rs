@@ -91,10 +91,11 @@ fn full_data_nodes_refuse_with_a_reason_and_take_writes_again_when_there_is_room
         ..Env::real()
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let start = Cluster::builder().masters(1).env(env).start(machine.home());
+    let builder = Cluster::builder().masters(1).env(env).insecure();
+    let start = builder.start(machine.home());
     let cluster = runtime.block_on(start).unwrap();
     let masters = cluster.addresses().join(",");
-    let dfs = |args: &[&str]| machine.dfs(&[args, &["--masters", &masters]].concat());
+    let dfs = |args: &[&str]| machine.dfs(&[args, &["--insecure", "--masters", &masters]].concat());
     let bytes = pattern(3_000_000);
     machine.write("a", &bytes);
     machine.write("d/a", &bytes);
@@ -107,7 +108,7 @@ fn full_data_nodes_refuse_with_a_reason_and_take_writes_again_when_there_is_room
     assert_eq!(run.code, Some(1), "{}", machine.show(&run));
     assert_eq!(
         machine.show(&run).replace(&masters, "[MASTERS]"),
-        "$ dfs put a /a --masters [MASTERS]\n\
+        "$ dfs put a /a --insecure --masters [MASTERS]\n\
          stderr: error: cannot write `/a`: out of space: 2 copies of 67108864 bytes, 0 of 3 data \
          nodes have room\n\
          stderr: hint: `dfs status` shows the room on each data node\n\

@@ -14,7 +14,7 @@ fn every_verb_that_reads_prints_a_document_with_a_schema_number() {
     machine.ok(&["put", "a", "/d/removed"]);
     machine.ok(&["ln", "-s", "a", "/d/link"]);
     machine.ok(&["rm", "/d/removed"]);
-    let verbs: [&[&str]; 12] = [
+    let verbs: [&[&str]; 17] = [
         &["ls", "/d"],
         &["stat", "--layout", "/d/a"],
         &["du", "-s", "/"],
@@ -26,6 +26,11 @@ fn every_verb_that_reads_prints_a_document_with_a_schema_number() {
         &["status"],
         &["node", "ls"],
         &["master", "ls"],
+        &["whoami"],
+        &["user", "ls"],
+        &["group", "ls"],
+        &["token", "ls"],
+        &["getfacl", "/d"],
         &[
             "bench", "--only", "bulk", "--size", "64KiB", "--rounds", "1",
         ],
@@ -46,7 +51,7 @@ fn every_verb_that_reads_prints_a_document_with_a_schema_number() {
     assert_eq!(documents[5]["entries"][2]["target"], "a");
     assert_eq!(paths(&documents[6]), ["/d"]);
     assert_eq!(paths(&documents[7]), ["/d/removed"]);
-    let rows = documents[11]["rows"].as_array().unwrap();
+    let rows = documents[16]["rows"].as_array().unwrap();
     let areas = ["floor", "bulk"].map(|area| rows.iter().filter(|r| r["area"] == area).count());
     assert_eq!(areas, [5, 8]);
     for row in rows.iter().filter(|row| row["area"] == "bulk") {

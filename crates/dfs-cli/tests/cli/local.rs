@@ -51,8 +51,8 @@ fn up_serves_other_commands_until_it_is_told_to_stop() {
     let mut machine = Machine::new();
     let mut up = machine.up(&["--data-nodes", "4"]);
     machine.hide(up.pid().to_string(), "[PID]");
-    let profile = machine.home().join("profile.toml");
-    assert!(exists(&profile));
+    let serving = machine.home().join("serving.toml");
+    assert!(exists(&serving));
 
     let status: Value = serde_json::from_str(&machine.ok(&["status", "--json"])).unwrap();
     assert_eq!(status["masters"].as_array().unwrap().len(), 3, "{status}");
@@ -62,9 +62,17 @@ fn up_serves_other_commands_until_it_is_told_to_stop() {
     assert_eq!(machine.ok(&["node", "ls"]).lines().count(), 5);
     assert!(machine.ok(&["status"]).contains("leader"));
     assert!(machine.ok(&["df"]).contains("inodes"));
-    // By its addresses it is reached from anywhere.
+    // By its addresses it is reached from anywhere, by whoever can log in.
     let elsewhere = Machine::new();
-    elsewhere.ok(&["mkdir", "--masters", &up.masters, "/from-elsewhere"]);
+    let mkdir = ["mkdir", "--masters", &up.masters, "/from-elsewhere"];
+    let refused = elsewhere.dfs(&mkdir);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    let insecure = elsewhere.dfs(&[&mkdir[..], &["--insecure", "--timeout", "1s"]].concat());
+    assert_eq!(insecure.code, Some(3), "{}", insecure.stderr);
+    let served: toml::Table = std::fs::read_to_string(&serving).unwrap().parse().unwrap();
+    let profile = toml::to_string(&served["profile"]).unwrap();
+    elsewhere.write("profile", profile);
+    elsewhere.ok(&[&mkdir[..], &["--profile", "profile"]].concat());
     assert_eq!(machine.ok(&["ls", "/"]), "from-elsewhere\n");
 
     let second = machine.dfs(&["up"]);
@@ -72,7 +80,7 @@ fn up_serves_other_commands_until_it_is_told_to_stop() {
 
     up.signal("TERM");
     assert_eq!(up.wait(), Some(0));
-    assert!(!exists(&profile));
+    assert!(!exists(&serving));
     // What is there keeps its shape.
     let refused = machine.dfs(&["up", "--masters", "1"]);
     assert_eq!(refused.code, Some(1), "{}", refused.stderr);
@@ -89,10 +97,10 @@ fn what_a_killed_cluster_leaves_behind_does_not_stop_the_next_command() {
     machine.ok(&["put", "a", "/a"]);
     up.signal("KILL");
     up.wait();
-    let profile = machine.home().join("profile.toml");
-    assert!(exists(&profile));
+    let serving = machine.home().join("serving.toml");
+    assert!(exists(&serving));
     assert_eq!(machine.ok(&["cat", "/a"]), "hello\n");
-    assert!(!exists(&profile));
+    assert!(!exists(&serving));
 }
 
 #[test]

@@ -13,6 +13,7 @@
 
 mod machine;
 
+mod accounts;
 mod damage;
 mod files;
 mod full;

@@ -3,17 +3,20 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::access::Access;
 use crate::error::{Error, Result};
 use crate::types::change::NewAttr;
 use crate::types::{ClusterId, GroupId, Mode, UserId};
 
 /// All a client needs to know.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ClientConfig {
     /// Addresses of masters, `host:port`. One that answers is enough to find the others.
     pub masters: Vec<String>,
     /// The cluster it must be; otherwise whichever the masters belong to.
     pub cluster: Option<ClusterId>,
+    /// How it proves who its user is; none for a cluster without security.
+    pub access: Option<Access>,
     /// Who owns new files, and who may do what with them.
     pub identity: Identity,
     /// How long things may take.
@@ -25,10 +28,10 @@ pub struct ClientConfig {
 /// What new files and directories get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
-    /// Their owner.
-    pub owner: UserId,
-    /// Their group.
-    pub group: GroupId,
+    /// Their owner; otherwise the user itself. Administrators alone may make it another.
+    pub owner: Option<UserId>,
+    /// Their group; otherwise the user's.
+    pub group: Option<GroupId>,
     /// Permissions of new files.
     pub file_mode: Mode,
     /// Permissions of new directories.
@@ -61,14 +64,15 @@ pub struct Budgets {
 const MIB: u64 = 1 << 20;
 
 impl ClientConfig {
-    /// The usual settings, for the cluster of `masters`; new files belong to root.
+    /// The usual settings, for the cluster of `masters`, without a login.
     pub fn new(masters: impl IntoIterator<Item = impl Into<String>>) -> ClientConfig {
         ClientConfig {
             masters: masters.into_iter().map(Into::into).collect(),
             cluster: None,
+            access: None,
             identity: Identity {
-                owner: UserId::ROOT,
-                group: GroupId(0),
+                owner: None,
+                group: None,
                 file_mode: Mode::FILE,
                 directory_mode: Mode::DIRECTORY,
             },
@@ -138,8 +142,8 @@ impl Identity {
     /// Attributes with other permissions.
     pub fn attr(&self, mode: Mode) -> NewAttr {
         NewAttr {
-            owner: Some(self.owner),
-            group: Some(self.group),
+            owner: self.owner,
+            group: self.group,
             ..NewAttr::of_mode(mode)
         }
     }

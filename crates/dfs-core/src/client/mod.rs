@@ -29,15 +29,15 @@
 //! # }
 //! ```
 //!
-//! Not done here: caching of bytes or names over time, locks, access rights.
+//! Not done here: caching of bytes or names over time, locks.
 
+mod access;
+mod admin;
 mod budget;
 mod config;
 mod file;
-mod listing;
-mod location;
 mod metadata;
-mod namespace;
+mod names;
 mod nodes;
 mod read;
 #[cfg(test)]
@@ -48,10 +48,12 @@ mod write;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+pub use access::{Access, HeldTicket, Profile};
+pub use admin::{NewUser, TokenRequest};
 pub use config::{Budgets, ClientConfig, Deadlines, Identity};
 pub use file::{File, OpenOptions};
-pub use listing::{Listing, ReadDir, TrashListing};
-pub use location::IntoLocation;
+pub use names::listing::{Listing, ReadDir, TrashListing};
+pub use names::location::IntoLocation;
 pub use transfer::{GetOptions, GetSummary, Progress, PutOptions, PutSummary, READ_LEN_MAX};
 pub use write::FileWriter;
 
@@ -99,6 +101,10 @@ impl Client {
     /// `Invalid` settings; `Unavailable` if no master answers in time.
     pub async fn connect(config: ClientConfig, env: Env) -> Result<Client> {
         config.validate()?;
+        let env = match &config.access {
+            Some(access) => access.env(&env)?,
+            None => env,
+        };
         let metadata = Metadata::new(&config, env.clone());
         let cluster = metadata.discover().await?;
         Ok(Client {
@@ -128,6 +134,12 @@ impl Client {
     /// The cluster it is connected to.
     pub fn cluster(&self) -> ClusterId {
         self.inner.cluster
+    }
+
+    /// The connections to data nodes.
+    #[cfg(test)]
+    pub(crate) fn pool(&self) -> &ChunkPool {
+        &self.inner.pool
     }
 
     /// Its settings.

@@ -98,7 +98,10 @@ impl Nodes {
             | StreamErrorKind::Failed
             | StreamErrorKind::OutOfSpace => SUSPECT_FOR,
             StreamErrorKind::Busy => SLOW_FOR,
-            StreamErrorKind::NotFound | StreamErrorKind::Corrupt | StreamErrorKind::Invalid => {
+            StreamErrorKind::NotFound
+            | StreamErrorKind::Corrupt
+            | StreamErrorKind::Invalid
+            | StreamErrorKind::Denied => {
                 return;
             }
         };

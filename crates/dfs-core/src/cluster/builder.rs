@@ -6,19 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use tokio::sync::Mutex;
+use tokio::time::timeout;
 
-use super::Cluster;
-use super::parts::{Parts, node_error, start_master, start_node};
+use super::parts::{NodeSlot, Parts, free_address, node_error};
 use super::roster::Roster;
+use super::{Cluster, Part};
+use crate::datanode::DataNodeConfig;
 use crate::datanode::store::Reserve;
-use crate::datanode::{DataNode, DataNodeConfig};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
-use crate::master::{Master, MasterConfig};
+use crate::master::MasterConfig;
+use crate::node::Security;
 use crate::types::{Policy, PolicyChange, ReplicationTarget};
 
 const MIB: usize = 1 << 20;
+/// Where parts listen.
+const HOST: &str = "127.0.0.1";
 /// Most parts of one kind.
 const PARTS_MAX: usize = 64;
 
@@ -30,7 +33,8 @@ type TuneNode = Arc<dyn Fn(usize, &mut DataNodeConfig) + Send + Sync>;
 pub(crate) struct Config {
     pub(crate) env: Env,
     masters: usize,
-    nodes: usize,
+    pub(crate) nodes: usize,
+    pub(crate) insecure: bool,
     tune_master: TuneMaster,
     tune_node: TuneNode,
     /// How long parts may take to find each other, and a leader to be elected.
@@ -38,13 +42,8 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Settings of a master: lean in memory, at `address` if it has one.
-    pub(crate) fn master(
-        &self,
-        directory: &Path,
-        index: usize,
-        address: Option<&String>,
-    ) -> MasterConfig {
+    /// Settings of a master: lean in memory.
+    pub(crate) fn master(&self, directory: &Path, index: usize, address: &str) -> MasterConfig {
         let name = super::Part::Master(index).to_string();
         let mut config = MasterConfig::new(directory.join(name));
         config.group_size = self.masters;
@@ -56,9 +55,7 @@ impl Config {
         config.replica.state_cache_bytes = 16 * MIB;
         config.replica.log_bytes_kept = 64 << 20;
         (self.tune_master)(&mut config);
-        if let Some(address) = address {
-            config.listen.clone_from(address);
-        }
+        address.clone_into(&mut config.listen);
         config
     }
 
@@ -100,6 +97,7 @@ impl ClusterBuilder {
                 env: Env::real(),
                 masters: 3,
                 nodes: 3,
+                insecure: false,
                 tune_master: Arc::new(|_| {}),
                 tune_node: Arc::new(|_, _| {}),
                 patience: Duration::from_secs(20),
@@ -118,6 +116,13 @@ impl ClusterBuilder {
     /// With fewer than 3 the first start sets the policy of the root directory to as many copies.
     pub fn data_nodes(mut self, count: usize) -> ClusterBuilder {
         self.config.nodes = count;
+        self
+    }
+
+    /// Does without encryption and logins: whoever reaches a port has full access. For tests and
+    /// benchmarks. A cluster stays as it was founded.
+    pub fn insecure(mut self) -> ClusterBuilder {
+        self.config.insecure = true;
         self
     }
 
@@ -183,35 +188,34 @@ async fn start(mut config: Config, directory: PathBuf) -> Result<Cluster> {
         let what = format!("{} masters, {} data nodes", config.masters, config.nodes);
         return Err(Error::invalid(format!("{what}: 1 to {PARTS_MAX} of each")));
     }
-    let before = known.unwrap_or_default();
-    let (masters, nodes) = start_parts(&config, &directory, &before).await?;
-    let mut roster = Roster {
-        cluster: before.cluster,
-        masters: masters.iter().map(|m| m.address().to_owned()).collect(),
-        nodes: nodes.iter().map(|n| n.address().to_owned()).collect(),
+    let (env, patience) = (config.env.clone(), config.patience);
+    let mut roster = known.unwrap_or_default();
+    while roster.masters.len() < config.masters {
+        roster.masters.push(free_address(&env, HOST).await?);
+    }
+    // Before anything is founded: what was founded must be found again.
+    roster.write(&env, &directory).await?;
+    let parts = Arc::new(Parts::new(config, directory.clone(), &roster));
+    let mut cluster = Cluster {
+        parts,
+        access: None,
     };
-    if roster != before {
-        // Before anything is founded: what was founded must be found again.
-        roster.write(&config.env, &directory).await?;
+    let founded = cluster.gather_masters(&roster).await?;
+    roster.cluster = Some(cluster.id().await?);
+    let nodes = 0..cluster.data_nodes();
+    try_join_all(nodes.map(|index| cluster.parts.start_node(index))).await?;
+    let slots = cluster.parts.nodes.iter();
+    roster.nodes = slots.filter_map(NodeSlot::address).collect();
+    roster.write(&env, &directory).await?;
+    for slot in &cluster.parts.nodes {
+        if let Some(node) = slot.running.lock().await.as_ref() {
+            let joined = timeout(patience, node.joined()).await;
+            let joined = joined.map_err(|_| Error::unavailable("a data node does not join"))?;
+            joined.map_err(node_error)?;
+        }
     }
-    let founded = gather(&config, &masters, &roster).await?;
-    if roster.cluster.is_none() {
-        roster.cluster = masters.iter().find_map(Master::cluster);
-        roster.write(&config.env, &directory).await?;
-    }
-    for node in &nodes {
-        node.joined().await.map_err(node_error)?;
-    }
-    let cluster = Cluster {
-        parts: Arc::new(Parts {
-            directory,
-            roster,
-            masters: masters.into_iter().map(|m| Mutex::new(Some(m))).collect(),
-            nodes: nodes.into_iter().map(|n| Mutex::new(Some(n))).collect(),
-            config,
-        }),
-    };
     cluster.wait_until_ready().await?;
+    cluster.access = cluster.open_access().await?;
     if founded {
         cluster.fit_policy().await?;
     }
@@ -227,60 +231,66 @@ async fn make_directory(config: &Config, directory: &Path) -> Result<()> {
     })
 }
 
-async fn start_parts(
-    config: &Config,
-    directory: &Path,
-    before: &Roster,
-) -> Result<(Vec<Master>, Vec<DataNode>)> {
-    let masters = (0..config.masters).map(|index| {
-        let master = config.master(directory, index, before.masters.get(index));
-        start_master(config, master)
-    });
-    let masters = try_join_all(masters).await?;
-    let addresses: Vec<String> = masters.iter().map(|m| m.address().to_owned()).collect();
-    let addresses = &addresses;
-    let nodes = (0..config.nodes).map(|index| async move {
-        let address = if_free(&config.env, before.nodes.get(index)).await;
-        start_node(config, config.node(directory, index, address, addresses)).await
-    });
-    Ok((masters, try_join_all(nodes).await?))
-}
-
-/// The address, unless another program has taken it.
-async fn if_free<'a>(env: &Env, address: Option<&'a String>) -> Option<&'a String> {
-    let address = address?;
-    env.network.listen(address).await.ok().map(|_| address)
-}
-
-/// Makes the masters one group; true if it was founded now.
-async fn gather(config: &Config, masters: &[Master], roster: &Roster) -> Result<bool> {
-    let founded = !masters.iter().any(Master::is_member);
-    if let (true, Some(id)) = (founded, roster.cluster) {
-        return Err(Error::invalid(format!(
-            "no master of cluster {id} has its files any more: without them its data is of no use"
-        )));
+impl Cluster {
+    /// Starts the masters and makes them one group; true if it was founded now. Those that have
+    /// papers start first: the others need a token of theirs.
+    async fn gather_masters(&self, roster: &Roster) -> Result<bool> {
+        let parts = &self.parts;
+        let mut ready = Vec::new();
+        let mut late = Vec::new();
+        for index in 0..self.masters() {
+            let founder = index == 0 && roster.cluster.is_none();
+            match parts.config.insecure {
+                true => ready.push((index, Security::Insecure)),
+                false if founder => ready.push((index, Security::Found)),
+                false if parts.has_papers(Part::Master(index)).await? => {
+                    ready.push((index, Security::Papers));
+                }
+                false => late.push(index),
+            }
+        }
+        let ready = ready.into_iter();
+        try_join_all(ready.map(|(index, security)| parts.start_master(index, security))).await?;
+        let founded = self.found(roster).await?;
+        for index in late {
+            let security = parts.security(Part::Master(index)).await?;
+            parts.start_master(index, security).await?;
+        }
+        try_join_all((0..self.masters()).map(|index| parts.admit(index))).await?;
+        Ok(founded)
     }
-    if let (true, Some(first)) = (founded, masters.first()) {
-        first.found().await?;
-    }
-    let mut new = Vec::new();
-    let mut known = None;
-    for master in masters {
-        match master.is_admitted().await {
-            true => known = known.or(Some(master)),
-            false => new.push(master),
+
+    /// Founds the cluster, unless that was done; says whether it did.
+    async fn found(&self, roster: &Roster) -> Result<bool> {
+        let mut member = None;
+        for slot in &self.parts.masters {
+            let slot = slot.lock().await;
+            let Some(master) = slot.as_ref() else {
+                continue;
+            };
+            if roster.cluster.is_none() && master.is_founding().await? {
+                master.found().await?;
+                self.make_access(master).await?;
+                master.forget_founding().await?;
+                return Ok(true);
+            }
+            if master.is_admitted().await && member.is_none() {
+                // Instead of waiting for the silence of a leader that cannot be.
+                master.trigger_election().await?;
+                member = master.cluster();
+            }
+        }
+        match (member, roster.cluster) {
+            (Some(_), _) => Ok(false),
+            (None, id) => {
+                let id = id.map(|id| format!(" {id}")).unwrap_or_default();
+                Err(Error::invalid(format!(
+                    "no master of cluster{id} has its files any more: without them its data is \
+                     of no use"
+                )))
+            }
         }
     }
-    let joins = new.into_iter().map(|master| async {
-        let seeds: Vec<String> = roster.masters.clone();
-        super::retry(config.patience, || master.join(&seeds)).await
-    });
-    if !founded && let Some(first) = known {
-        // Instead of waiting for the silence of a leader that cannot be.
-        first.trigger_election().await?;
-    }
-    try_join_all(joins).await?;
-    Ok(founded)
 }
 
 impl Cluster {

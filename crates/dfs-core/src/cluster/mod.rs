@@ -18,15 +18,19 @@
 //!
 //! ```text
 //! directory/ ─┬─ cluster      addresses, one a line
+//!             ├─ access       what clients log in with
 //!             ├─ m1/ m2/ …    masters
 //!             └─ n1/ n2/ …    data nodes
 //! ```
 
+mod access;
 mod builder;
 mod check;
 mod faults;
 mod parts;
 mod roster;
+#[cfg(test)]
+mod security;
 
 use std::fmt;
 use std::future::Future;
@@ -41,7 +45,7 @@ pub use check::Unsound;
 pub use faults::{Down, Faults};
 pub use parts::Part;
 
-use crate::client::{Client, ClientConfig};
+use crate::client::{Access, Client, ClientConfig};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::types::query::LayoutSource;
@@ -56,6 +60,8 @@ const POLL: Duration = Duration::from_millis(10);
 #[derive(Clone)]
 pub struct Cluster {
     parts: Arc<Parts>,
+    /// What clients log in with, once it is known.
+    access: Option<Access>,
 }
 
 impl Cluster {
@@ -74,12 +80,15 @@ impl Cluster {
 
     /// The settings that [`client`](Cluster::client) uses.
     pub fn client_config(&self) -> ClientConfig {
-        ClientConfig::new(self.addresses())
+        ClientConfig {
+            access: self.access.clone(),
+            ..ClientConfig::new(self.addresses())
+        }
     }
 
     /// The addresses of the masters, for clients anywhere.
     pub fn addresses(&self) -> Vec<String> {
-        self.parts.roster.masters.clone()
+        self.parts.addresses.clone()
     }
 
     /// Where it is kept.

@@ -4,15 +4,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::store::StoreConfig;
+use crate::node::Security;
 use crate::proto::chunk_stream::Deadlines;
 use crate::types::Topology;
 use crate::types::limits::{BLOCK_LEN, FRAME_PAYLOAD_MAX};
 
 /// Settings of a [`DataNode`](super::DataNode).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct DataNodeConfig {
     /// Where replicas are kept, and how.
     pub store: StoreConfig,
+    /// How it proves who it is.
+    pub security: Security,
     /// Where to listen for chunk streams, `host:port`; port 0 takes a free one.
     pub listen: String,
     /// The address others reach it at, `host:port`; none if that is where it listens.
@@ -76,6 +79,7 @@ impl DataNodeConfig {
     pub fn new(directory: impl Into<PathBuf>, masters: Vec<String>) -> DataNodeConfig {
         DataNodeConfig {
             store: StoreConfig::new(directory),
+            security: Security::Papers,
             listen: "127.0.0.1:0".to_owned(),
             advertise: None,
             masters,
@@ -83,6 +87,14 @@ impl DataNodeConfig {
             limits: DataNodeLimits::default(),
             deadlines: Deadlines::default(),
         }
+    }
+
+    /// Masters to begin with: those that are set, then those that the join token names.
+    pub(super) fn seeds(&self) -> Vec<String> {
+        let mut seeds = self.masters.clone();
+        let named = self.security.addresses().iter();
+        seeds.extend(named.filter(|named| !self.masters.contains(named)).cloned());
+        seeds
     }
 
     /// Checks that the settings make sense together.
@@ -94,7 +106,7 @@ impl DataNodeConfig {
         self.deadlines
             .validate()
             .map_err(|e| format!("deadlines: {e}"))?;
-        if self.masters.is_empty() {
+        if self.seeds().is_empty() {
             return Err("masters is empty".to_owned());
         }
         let wildcard = ["0.0.0.0:", "[::]:", ":"]

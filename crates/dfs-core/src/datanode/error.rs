@@ -13,6 +13,17 @@ pub enum DataNodeError {
     /// The directory cannot be used.
     #[error("store: {0}")]
     Store(#[from] StoreError),
+    /// It cannot prove who it is, and got no papers that say so.
+    #[error("the data node in {directory} cannot prove who it is: {reason}")]
+    Papers {
+        /// Its directory.
+        directory: String,
+        /// Why not.
+        reason: String,
+    },
+    /// No master answered who could have given it papers.
+    #[error("no master answered: {0}")]
+    Unavailable(String),
     /// Nothing can listen at the address.
     #[error("listen at {address}: {reason}")]
     Listen {

@@ -21,9 +21,8 @@ mod config;
 mod corrupt;
 mod error;
 mod heartbeat;
-mod masters;
+mod permits;
 mod pipeline;
-mod report;
 mod service;
 pub mod store;
 mod tasks;
@@ -33,7 +32,7 @@ mod tests;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -45,8 +44,9 @@ pub use config::{DataNodeConfig, DataNodeLimits};
 pub use error::DataNodeError;
 
 use crate::env::Env;
+use crate::node::{self, JoinError, Papers};
 use crate::proto::chunk_stream::{ChunkPool, PoolConfig};
-use crate::types::{ClusterId, NodeId};
+use crate::types::{ClusterId, NodeId, NodeRole};
 use admission::Admission;
 use corrupt::CorruptReplicas;
 use store::{ChunkStore, RecoveryReport};
@@ -66,6 +66,10 @@ struct Shared {
     address: String,
     admission: Admission,
     corrupt: CorruptReplicas,
+    /// What permits are verified with.
+    signing: permits::Masters,
+    /// Where masters are, as far as it knows.
+    masters: Mutex<Vec<String>>,
     identity: watch::Sender<Option<Identity>>,
     pool: OnceLock<ChunkPool>,
     streams_running: AtomicU32,
@@ -94,7 +98,15 @@ impl DataNode {
     /// The settings, the directory or the address cannot be used.
     pub async fn start(config: DataNodeConfig, env: Env) -> Result<DataNode, DataNodeError> {
         config.validate().map_err(DataNodeError::Invalid)?;
-        let (store, recovered) = ChunkStore::open(config.store.clone(), env.clone()).await?;
+        let world = env;
+        let (store, recovered) = ChunkStore::open(config.store.clone(), world.clone()).await?;
+        let (papers, env) = match prepare(&config, &store, &world).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                store.close().await?;
+                return Err(error);
+            }
+        };
         let listener = match env.network.listen(&config.listen).await {
             Ok(listener) => listener,
             Err(e) => {
@@ -109,6 +121,8 @@ impl DataNode {
             .unwrap_or_else(|| listener.local_address());
         let shared = Arc::new(Shared {
             admission: Admission::new(&config.limits),
+            masters: Mutex::new(config.seeds()),
+            signing: permits::Masters::default(),
             env,
             config,
             store,
@@ -130,6 +144,9 @@ impl DataNode {
         let background = &shared.background;
         background.spawn(service::accept(Arc::clone(&shared), listener));
         background.spawn(heartbeat::run(Arc::clone(&shared)));
+        if let Some(papers) = papers {
+            background.spawn(renew(Arc::clone(&shared), papers, world));
+        }
         info!(address = shared.address, node = ?stamp.node, "data node started");
         Ok(DataNode { shared, recovered })
     }
@@ -202,6 +219,40 @@ impl DataNode {
     }
 }
 
+/// Opens its papers, or gets them, and the world in which it shows them.
+async fn prepare(
+    config: &DataNodeConfig,
+    store: &ChunkStore,
+    world: &Env,
+) -> Result<(Option<Papers>, Env), DataNodeError> {
+    let directory = &config.store.directory;
+    let own = (Some(store.stamp().key), NodeRole::DataNode);
+    let failed = |reason: String| DataNodeError::Papers {
+        directory: directory.display().to_string(),
+        reason,
+    };
+    let (security, masters) = (&config.security, &config.masters);
+    let papers = node::prepare(world, directory, own, security, masters).await;
+    let papers = papers.map_err(|error| match error {
+        JoinError::Unavailable(why) => DataNodeError::Unavailable(why),
+        error => failed(error.to_string()),
+    })?;
+    let env = match &papers {
+        Some(papers) => papers.env(world).map_err(|e| failed(e.to_string()))?,
+        None => world.clone(),
+    };
+    Ok((papers, env))
+}
+
+/// Renews its papers until it stops.
+async fn renew(shared: Arc<Shared>, papers: Papers, world: Env) {
+    tokio::select! {
+        biased;
+        () = shared.stop.cancelled() => {}
+        () = node::keep_good(papers, world, || shared.masters()) => {}
+    }
+}
+
 impl Drop for DataNode {
     fn drop(&mut self) {
         self.shared.stop.cancel();
@@ -226,6 +277,21 @@ impl Shared {
     /// Its id; zero, which no node has, before it has one.
     fn node_or_zero(&self) -> NodeId {
         self.identity().map(|i| i.node).unwrap_or_default()
+    }
+
+    fn masters(&self) -> Vec<String> {
+        self.masters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Notes what a master says of the others. Those of the settings stay, as the way back.
+    fn learn_masters(&self, learned: &[String]) {
+        let mut all = learned.to_vec();
+        let seeds = self.config.seeds().into_iter();
+        all.extend(seeds.filter(|seed| !learned.contains(seed)));
+        *self.masters.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
     fn set_identity(&self, identity: Identity) {

@@ -333,13 +333,15 @@ async fn forward(
         chunk,
         length_max,
         ref forward,
-        ..
+        ref permit,
     } = *request;
     let failed = |what: &str| StreamError::new(node, StreamErrorKind::Failed, what);
     let pool = shared
         .pool()
         .ok_or_else(|| failed("not in a cluster yet"))?;
-    let mut writer = pool.write_blocks(forward, chunk, length_max).await?;
+    let mut writer = pool
+        .write_blocks(forward, (chunk, permit), length_max)
+        .await?;
     while let Some(piece) = pieces.recv().await {
         match piece {
             Piece::Blocks(blocks) => writer.send(blocks).await?,

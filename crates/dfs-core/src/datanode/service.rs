@@ -20,6 +20,7 @@ use tracing::{debug, warn};
 
 use super::Shared;
 use super::error::to_stream_error;
+use super::permits::Guest;
 use super::pipeline;
 use super::store::{BlockRun, ReplicaReader, StoreError};
 use crate::env::{BoxStream, Connection, Listener};
@@ -87,12 +88,13 @@ async fn serve(shared: &Arc<Shared>, connection: Connection) {
 }
 
 async fn serve_requests(shared: &Arc<Shared>, stream: &mut BoxStream) -> io::Result<()> {
-    if !greet(shared, stream).await? {
+    let Some(mut guest) = greet(shared, stream).await? else {
         return Ok(());
-    }
+    };
     while let Some(frame) = next_request(shared, stream).await? {
         let request: Request = decode(&frame, FrameKind::Request)?;
-        let next = match refuse(shared, &request) {
+        let refused = refuse(shared, &request).or_else(|| guest.refuse(shared, &request));
+        let next = match refused {
             Some(error) => {
                 answer(stream, Reply::Failed(error), &shared.config.deadlines).await?;
                 next_after_refusal(&request)
@@ -107,17 +109,21 @@ async fn serve_requests(shared: &Arc<Shared>, stream: &mut BoxStream) -> io::Res
     Ok(())
 }
 
-/// Hears the hello and says whether to go on.
-async fn greet(shared: &Shared, stream: &mut BoxStream) -> io::Result<bool> {
+/// Hears the hello, and says who it is if it is welcome.
+async fn greet(shared: &Shared, stream: &mut BoxStream) -> io::Result<Option<Guest>> {
     let idle = shared.admission.idle();
     let hello = tokio::select! {
         biased;
-        () = shared.stop.cancelled() => return Ok(false),
-        () = idle.closed.cancelled() => return Ok(false),
+        () = shared.stop.cancelled() => return Ok(None),
+        () = idle.closed.cancelled() => return Ok(None),
         hello = hello::hear(stream) => hello?,
     };
+    let identity = stream.identity();
+    let guest = Guest::new(identity.as_deref());
+    let is_stranger = !shared.config.security.is_insecure() && !guest.is_known();
     let ours = shared.identity().map(|i| i.cluster);
     let refusal = match (hello.service, ours) {
+        _ if is_stranger => Some("whoever connects shows a key".to_owned()),
         (Service::ChunkStream, Some(ours)) if hello.cluster == Some(ours) => None,
         (Service::ChunkStream, Some(ours)) => Some(format!("this is cluster {ours}")),
         (Service::ChunkStream, None) => Some("not in a cluster yet".to_owned()),
@@ -129,7 +135,7 @@ async fn greet(shared: &Shared, stream: &mut BoxStream) -> io::Result<bool> {
         None => HelloReply::Welcome { cluster: ours },
     };
     hello::answer(stream, &reply).await?;
-    Ok(welcome)
+    Ok(welcome.then_some(guest))
 }
 
 /// The next request; none when the caller has no more, or the place is needed.
@@ -259,7 +265,9 @@ async fn serve_read(
 }
 
 async fn open(shared: &Arc<Shared>, request: &ReadRequest) -> Result<ReplicaReader, StreamError> {
-    let ReadRequest { node, chunk, range } = *request;
+    let ReadRequest {
+        node, chunk, range, ..
+    } = *request;
     let replica = shared.store.open_replica(chunk).await.map_err(|error| {
         note_corrupt(shared, chunk, &error);
         to_stream_error(node, &error)

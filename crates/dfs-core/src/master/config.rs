@@ -8,12 +8,15 @@ use dfs_raft::ReplicaConfig;
 use super::liveness::LivenessConfig;
 use super::planners::repair::RepairBudget;
 use crate::error::Error;
+use crate::node::Security;
 
 /// Settings of a master. [`MasterConfig::new`] has the defaults.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct MasterConfig {
     /// Settings of its replica of the metadata, its directory among them.
     pub replica: ReplicaConfig,
+    /// How it proves who it is.
+    pub security: Security,
     /// Where it listens, `host:port`; port 0 chooses a free one.
     pub listen: String,
     /// Where others reach it, if that is another address than it listens at.
@@ -51,6 +54,7 @@ impl MasterConfig {
     pub fn new(directory: impl Into<PathBuf>) -> MasterConfig {
         MasterConfig {
             replica: ReplicaConfig::new(directory),
+            security: Security::Papers,
             listen: "127.0.0.1:0".to_owned(),
             advertise: None,
             group_size: 3,

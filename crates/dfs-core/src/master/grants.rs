@@ -13,7 +13,7 @@ use crate::meta::{Command, Reply};
 use crate::proto::error::RpcError;
 use crate::proto::metadata::{GrantRequest, GrantedChunk, NodeAddress, WriteGrant};
 use crate::types::limits::{CHUNK_SIZE_MAX, CHUNKS_PER_GRANT_MAX, NODES_AVOIDED_MAX, REPLICAS_MAX};
-use crate::types::{ChunkId, NodeId, Refusal, RefusalKind, Timestamp};
+use crate::types::{ChunkId, NodeId, Permit, Refusal, RefusalKind, Timestamp};
 
 /// Data nodes to turn to when one of the chosen fails.
 const SPARES: usize = 3;
@@ -138,6 +138,7 @@ fn choose(
         chunks,
         spares: addresses(leading, &spares),
         expires,
+        permit: Permit::default(),
     })
 }
 

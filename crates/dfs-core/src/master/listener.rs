@@ -11,39 +11,43 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tarpc::RequestName;
-use tarpc::server::{BaseChannel, Channel, Config, InFlightRequest};
-use tokio::sync::Semaphore;
+use tarpc::server::{BaseChannel, Channel, Config, InFlightRequest, serve as answering};
+use tarpc::{RequestName, ServerError};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::security::admission::{Guest, Judged, administrator, admit, judge, revoked};
 use super::services::cluster::ClusterService;
 use super::services::enrol::EnrolService;
+use super::services::login::LoginService;
 use super::services::metadata::MetadataService;
 use super::shared::Shared;
 use crate::env::{BoxStream, Listener};
 use crate::proto::cluster::ClusterRpc;
 use crate::proto::enrol::EnrolRpc;
-use crate::proto::hello::{self, Hello, HelloReply, Service};
+use crate::proto::hello::{self, HelloReply, Service};
+use crate::proto::login::LoginRpc;
 use crate::proto::metadata::MetadataRpc;
 use crate::proto::transport::messages;
-use crate::types::Caller;
 
 /// The pause after a connection could not be accepted: files may be short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// One in so many connections is not for clients.
 const LEFT_FOR_OTHERS: usize = 4;
+/// Connections of whoever is nobody yet.
+const STRANGERS_MAX: usize = 64;
 
 /// Accepts and serves connections, for ever. Dropping the future cuts them all off.
 pub(super) async fn run(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
     let most = shared.config.connections_max;
-    let room = Arc::new(Semaphore::new(most));
-    let clients = Arc::new(Semaphore::new(most - most / LEFT_FOR_OTHERS));
+    let places = Arc::new(Semaphore::new(most));
+    let room = Arc::new(Room::new(most));
     let mut connections = JoinSet::new();
     loop {
         // Without room nobody is accepted: the backlog of the port is the queue.
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+        let Ok(permit) = Arc::clone(&places).acquire_owned().await else {
             return;
         };
         let connection = tokio::select! {
@@ -52,9 +56,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
         };
         match connection {
             Ok(connection) => {
-                let (shared, clients) = (Arc::clone(&shared), Arc::clone(&clients));
+                let (shared, room) = (Arc::clone(&shared), Arc::clone(&room));
                 connections.spawn(async move {
-                    serve(shared, &clients, connection.stream, &connection.peer).await;
+                    serve(shared, &room, connection.stream, &connection.peer).await;
                     drop(permit);
                 });
             }
@@ -66,7 +70,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
     }
 }
 
-async fn serve(shared: Arc<Shared>, clients: &Semaphore, mut stream: BoxStream, peer: &str) {
+async fn serve(shared: Arc<Shared>, room: &Room, mut stream: BoxStream, peer: &str) {
     let hello = match hello::hear(&mut stream).await {
         Ok(hello) => hello,
         Err(error) => {
@@ -74,70 +78,77 @@ async fn serve(shared: Arc<Shared>, clients: &Semaphore, mut stream: BoxStream, 
             return;
         }
     };
-    let is_client = hello.service == Service::Metadata;
-    let permit = is_client.then(|| clients.try_acquire());
-    let reply = match permit {
-        Some(Err(_)) => HelloReply::Refused("this master has too many clients".to_owned()),
-        Some(Ok(_)) | None => judge(&shared, hello),
+    let identity = stream.identity();
+    let (judged, _permit) = match room.place(hello.service) {
+        Ok(permit) => (admit(&shared, &hello, identity.as_deref()).await, permit),
+        Err(full) => (Err(HelloReply::Refused(full.to_owned())), None),
+    };
+    let (reply, guest) = match judged {
+        Ok(guest) => {
+            let cluster = shared.cluster();
+            (HelloReply::Welcome { cluster }, Some(guest))
+        }
+        Err(refused) => (refused, None),
     };
     if let Err(error) = hello::answer(&mut stream, &reply).await {
         tracing::debug!(peer, %error, "a caller went away");
         return;
     }
-    if let HelloReply::Refused(reason) = reply {
-        tracing::debug!(peer, reason, "a caller was refused");
+    let Some(guest) = guest else {
+        tracing::debug!(peer, ?reply, "a caller was not let in");
         return;
-    }
-    match hello.service {
-        Service::Raft => shared.replica.serve(stream).await,
-        Service::Metadata => {
-            let service = MetadataService::new(Arc::clone(&shared), Caller::System).serve();
-            let execute = |request: InFlightRequest<_, _>| {
-                Box::pin(request.execute(service.clone())) as BoxFuture<'static, ()>
-            };
-            answer(&shared, stream, execute).await;
-        }
-        Service::Cluster => {
-            let service = ClusterService::new(Arc::clone(&shared)).serve();
-            let execute = |request: InFlightRequest<_, _>| {
-                Box::pin(request.execute(service.clone())) as BoxFuture<'static, ()>
-            };
-            answer(&shared, stream, execute).await;
-        }
-        Service::Enrol => {
-            let shown = stream.identity().and_then(|text| text.parse().ok());
-            let Some(shown) = shown else {
-                tracing::debug!(peer, "a caller without a key wants papers");
-                return;
-            };
-            let service = EnrolService::new(Arc::clone(&shared), shown).serve();
-            let execute = |request: InFlightRequest<_, _>| {
-                Box::pin(request.execute(service.clone())) as BoxFuture<'static, ()>
-            };
-            answer(&shared, stream, execute).await;
-        }
-        Service::ChunkStream => {}
+    };
+    tokio::select! {
+        () = serve_guest(&shared, guest, hello.service, (stream, peer)) => {}
+        () = revoked(&shared, guest) => tracing::warn!(peer, "a revoked node is cut off"),
     }
 }
 
-fn judge(shared: &Shared, hello: Hello) -> HelloReply {
-    let cluster = shared.cluster();
-    match (hello.service, hello.cluster, cluster) {
-        (Service::ChunkStream, _, _) => {
-            HelloReply::Refused("this is a master, it has no chunks".to_owned())
+/// Serves one service on a connection.
+macro_rules! serve_with {
+    ($shared:expr, $guest:expr, $stream:expr, $service:expr) => {{
+        let service = $service.serve();
+        let execute = move |request: InFlightRequest<_, _>| {
+            Box::pin(request.execute(service.clone())) as BoxFuture<'static, ()>
+        };
+        answer($shared, $guest, $stream, execute).await
+    }};
+}
+
+async fn serve_guest(
+    shared: &Arc<Shared>,
+    guest: Guest,
+    service: Service,
+    (stream, peer): (BoxStream, &str),
+) {
+    let own = Arc::clone(shared);
+    match (service, guest, guest.caller()) {
+        (Service::Raft, _, _) => shared.replica.serve(stream).await,
+        (Service::Metadata, _, Some(caller)) => {
+            let service = MetadataService::new(own, caller, guest.key());
+            serve_with!(shared, guest, stream, service);
         }
-        (_, Some(theirs), Some(ours)) if theirs != ours => {
-            HelloReply::Refused(format!("this master belongs to cluster {ours}"))
+        (Service::Cluster, _, _) => {
+            serve_with!(shared, guest, stream, ClusterService::new(own, guest));
         }
-        _ => HelloReply::Welcome { cluster },
+        (Service::Enrol, Guest::Key(key), _) => {
+            serve_with!(shared, guest, stream, EnrolService::new(own, key));
+        }
+        (Service::Login, Guest::Key(key), _) => {
+            serve_with!(shared, guest, stream, LoginService::new(own, key, peer));
+        }
+        // Nobody was let in to these.
+        (Service::Metadata | Service::Enrol | Service::Login | Service::ChunkStream, _, _) => {}
     }
 }
 
-/// Answers requests, each in a task of its own, until the caller goes or is silent for long.
+/// Answers the requests that a guest may make, each in a task of its own, until it goes or is
+/// silent for long.
 async fn answer<Req, Resp>(
-    shared: &Shared,
+    shared: &Arc<Shared>,
+    guest: Guest,
     stream: BoxStream,
-    execute: impl Fn(InFlightRequest<Req, Resp>) -> BoxFuture<'static, ()>,
+    execute: impl Fn(InFlightRequest<Req, Resp>) -> BoxFuture<'static, ()> + Clone + Send + 'static,
 ) where
     Req: DeserializeOwned + RequestName + Send + 'static,
     Resp: Serialize + Send + 'static,
@@ -146,7 +157,7 @@ async fn answer<Req, Resp>(
     let config = Config {
         pending_response_buffer: limit,
     };
-    let channel = BaseChannel::new(config, messages(stream));
+    let channel = BaseChannel::<Req, Resp, _>::new(config, messages(stream));
     let requests = channel.max_concurrent_requests(limit).requests();
     let mut requests = std::pin::pin!(requests);
     let mut running = JoinSet::new();
@@ -157,7 +168,19 @@ async fn answer<Req, Resp>(
         };
         match next {
             Ok(Some(Ok(request))) => {
-                running.spawn(execute(request));
+                match judge(shared, guest, request.get().message.name()) {
+                    Judged::Permitted => running.spawn(execute(request)),
+                    Judged::Refused(error) => running.spawn(refuse(request, error)),
+                    Judged::IfAdministrator(caller) => {
+                        let (shared, execute) = (Arc::clone(shared), execute.clone());
+                        running.spawn(async move {
+                            match administrator(&shared, caller).await {
+                                Ok(()) => execute(request).await,
+                                Err(error) => refuse(request, error).await,
+                            }
+                        })
+                    }
+                };
             }
             Ok(Some(Err(error))) => {
                 tracing::debug!(%error, "a connection broke");
@@ -167,5 +190,39 @@ async fn answer<Req, Resp>(
             Err(_) if running.is_empty() => return,
             Err(_) => {}
         }
+    }
+}
+
+async fn refuse<Req, Resp>(request: InFlightRequest<Req, Resp>, error: ServerError)
+where
+    Req: RequestName,
+{
+    let refused = move |_, _| std::future::ready(Err(error));
+    request.execute(answering(refused)).await;
+}
+
+/// Places for connections that are not everybody's.
+struct Room {
+    clients: Semaphore,
+    strangers: Semaphore,
+}
+
+impl Room {
+    fn new(connections: usize) -> Room {
+        Room {
+            clients: Semaphore::new(connections - connections / LEFT_FOR_OTHERS),
+            strangers: Semaphore::new(STRANGERS_MAX.min(connections)),
+        }
+    }
+
+    /// A place for a caller; none if it needs none of its own.
+    fn place(&self, service: Service) -> Result<Option<SemaphorePermit<'_>>, &'static str> {
+        let places = match service {
+            Service::Metadata => &self.clients,
+            Service::Enrol | Service::Login => &self.strangers,
+            Service::Raft | Service::Cluster | Service::ChunkStream => return Ok(None),
+        };
+        let full = |_| "this master has too many clients";
+        places.try_acquire().map(Some).map_err(full)
     }
 }

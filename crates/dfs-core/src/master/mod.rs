@@ -24,6 +24,7 @@ mod leader;
 mod listener;
 pub mod liveness;
 pub mod planners;
+mod security;
 mod services;
 mod shared;
 pub mod tasks;
@@ -35,37 +36,35 @@ mod tests;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use dfs_raft::{ChangeError, Consistency, Fatal, Leadership, ReplicaStatus, Role, StartError};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 pub use config::MasterConfig;
 
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
-use crate::meta::command::{Founding, SecretBytes};
-use crate::meta::{Command, MetaMachine, Reply, Violation};
-use crate::node::NewCluster;
+use crate::meta::{MetaMachine, Violation};
+use crate::node::{self, JoinError, Papers};
 use crate::proto::error::RpcError;
-use crate::security::PublicKey;
-use crate::types::{ChunkId, ClusterId, NodeId, Rev};
+use crate::security::{Fingerprint, PublicKey};
+use crate::types::{ChunkId, ClusterId, NodeId, NodeRole, Rev};
 pub use leader::map::ChunkMap;
 use leader::{driver, group, map};
-use shared::{RaftDialer, Replica, Shared, unexpected};
-
-/// How long a founder may take until it leads its own cluster.
-const FOUNDING_TIMEOUT: Duration = Duration::from_secs(30);
-const FOUNDING_PAUSE: Duration = Duration::from_millis(50);
+use security::papers;
+use shared::{RaftDialer, Replica, Shared};
 
 /// A running master. Dropping it stops it at once, as a crash would; [`Master::shutdown`] is
 /// gentler.
 pub struct Master {
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
+    /// Whom it believes; nobody in a cluster without security.
+    authority: Option<Fingerprint>,
+    /// The key of its papers.
+    key: Option<PublicKey>,
 }
 
 impl Master {
@@ -77,6 +76,16 @@ impl Master {
     /// must not run.
     pub async fn start(config: MasterConfig, env: Env) -> Result<Master> {
         config.validate()?;
+        let world = env;
+        let directory = config.replica.directory.clone();
+        let own = (None, NodeRole::Master);
+        let papers = node::prepare(&world, &directory, own, &config.security, &[]).await;
+        let mut papers = papers.map_err(|e| papers_error(&directory, e))?;
+        let env = match &papers {
+            Some(papers) => papers.env(&world),
+            None => Ok(world.clone()),
+        };
+        let env = env.map_err(|e| papers_error(&directory, e.into()))?;
         let listener = env.network.listen(&config.listen).await.map_err(|e| {
             let what = format!("cannot listen at {}", config.listen);
             Error::with_source(ErrorKind::Invalid, what, e)
@@ -92,69 +101,32 @@ impl Master {
         };
         let replica = config.replica.clone();
         let replica = Replica::start(replica, env.clone(), Arc::new(dialer), MetaMachine);
-        let directory = &config.replica.directory;
-        let replica = replica.await.map_err(|e| start_error(directory, e))?;
+        let replica = replica.await.map_err(|e| start_error(&directory, e))?;
         let shared = Arc::new(Shared::new(config, env, replica, address, cluster));
         // Known to the dialer from the first connection on.
         shared.cluster();
         let mut tasks = JoinSet::new();
+        let authority = papers.as_ref().map(|p| p.authority().fingerprint());
+        let key = papers.as_ref().map(Papers::key);
+        if let Some(mut papers) = papers.take() {
+            // Before it listens, so that it shows none that are void.
+            if let Err(error) = papers::renew_if_due(&shared, &mut papers, &world).await {
+                tracing::warn!(%error, "the papers of this master could not be renewed yet");
+            }
+            tasks.spawn(papers::keep_good(Arc::clone(&shared), papers, world));
+        }
         let serving = listener::run(Arc::clone(&shared), listener);
         tasks.spawn(shared::vital(Arc::clone(&shared), serving));
         let leading = driver::run(Arc::clone(&shared));
         tasks.spawn(shared::vital(Arc::clone(&shared), leading));
         let grouping = group::run(Arc::clone(&shared));
         tasks.spawn(shared::vital(Arc::clone(&shared), grouping));
-        Ok(Master { shared, tasks })
-    }
-
-    /// Founds a new cluster, of this master alone.
-    ///
-    /// # Errors
-    /// It belongs to a cluster already.
-    pub async fn found(&self) -> Result<ClusterId> {
-        let founded = self.shared.replica.bootstrap(&self.shared.address).await;
-        let cluster = founded.map_err(change_error)?;
-        self.shared.cluster();
-        Ok(ClusterId(cluster.0))
-    }
-
-    /// Founds a new cluster of this master alone, whose papers are for a key, with its secrets.
-    /// After an error it may be called again and goes on where it stopped.
-    ///
-    /// # Errors
-    /// It belongs to another cluster already, or does not come to lead its own.
-    pub async fn found_with(&self, new: &NewCluster, key: PublicKey) -> Result<()> {
-        let (cluster, authority) = (new.cluster(), new.authority());
-        let authority = authority.map_err(|e| Error::invalid(e.to_string()))?;
-        let secret = authority.key().secret().try_into();
-        let founding = Founding {
-            node: new.node(),
-            key: key.0,
-            authority: secret
-                .map(SecretBytes)
-                .map_err(|_| Error::invalid("a cut key"))?,
-            certificate: authority.certificate().der().to_vec(),
-            handles: SecretBytes(new.handles),
-            signing: SecretBytes(new.signing),
-        };
-        if self.shared.cluster() != Some(cluster) {
-            let raft = dfs_raft::ClusterId(cluster.0);
-            let founded = self.shared.replica.bootstrap_as(raft, &self.shared.address);
-            founded.await.map_err(change_error)?;
-            self.shared.cluster();
-        }
-        let end = Instant::now() + FOUNDING_TIMEOUT;
-        loop {
-            let proposed = self.shared.propose(Command::Found(founding.clone()));
-            match proposed.await.map(|stamped| stamped.value) {
-                // Refused, it has them already.
-                Ok(Reply::Founded(_)) => return Ok(()),
-                Ok(other) => return Err(rpc_error(unexpected(&other))),
-                Err(error) if Instant::now() >= end => return Err(rpc_error(error)),
-                // It leads in a moment.
-                Err(_) => tokio::time::sleep(FOUNDING_PAUSE).await,
-            }
-        }
+        Ok(Master {
+            shared,
+            tasks,
+            authority,
+            key,
+        })
     }
 
     /// Joins the cluster that masters at some of `seeds` belong to. The leader gives it a vote
@@ -190,6 +162,11 @@ impl Master {
     /// The cluster it belongs to.
     pub fn cluster(&self) -> Option<ClusterId> {
         self.shared.cluster()
+    }
+
+    /// The fingerprint of the authority that it believes; none in a cluster without security.
+    pub fn authority(&self) -> Option<Fingerprint> {
+        self.authority
     }
 
     /// Where others reach it, `host:port`.
@@ -338,6 +315,19 @@ pub struct Checked {
     pub applied: Rev,
     /// What is wrong with it.
     pub violations: Vec<Violation>,
+}
+
+fn papers_error(directory: &Path, error: JoinError) -> Error {
+    let kind = match error {
+        JoinError::Unavailable(_) => return Error::unavailable(error.to_string()),
+        JoinError::Refused(_) => ErrorKind::Denied,
+        JoinError::NoPapers(_) | JoinError::Papers(_) => ErrorKind::Invalid,
+    };
+    let what = format!(
+        "the master in {} cannot prove who it is",
+        directory.display()
+    );
+    Error::with_source(kind, what, error)
 }
 
 fn start_error(directory: &Path, error: StartError) -> Error {

@@ -9,11 +9,13 @@ use dfs_raft::{
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::MasterConfig;
 use super::leader::Leading;
+use super::security::keys::Keys;
+use super::security::throttle::Throttle;
 use crate::env::{BoxStream, Env, Network};
 use crate::meta::{Command, MetaMachine, Reply};
 use crate::planted::{self, Bug};
@@ -39,7 +41,15 @@ pub(crate) struct Shared {
     pub(crate) results: Notify,
     /// The log time of the last command that this master proposed.
     log_time: AtomicU64,
+    /// What it signs with.
+    pub(crate) keys: Keys,
+    /// Passwords are verified so many at a time.
+    pub(crate) verifying: Semaphore,
+    throttle: Mutex<Throttle>,
 }
+
+/// Passwords that are verified at a time: each takes 19 MiB.
+const VERIFYING_MAX: usize = 2;
 
 impl Shared {
     pub(crate) fn new(
@@ -59,7 +69,15 @@ impl Shared {
             reserving: tokio::sync::Mutex::new(()),
             results: Notify::new(),
             log_time: AtomicU64::new(0),
+            keys: Keys::default(),
+            verifying: Semaphore::new(VERIFYING_MAX),
+            throttle: Mutex::default(),
         }
+    }
+
+    /// Who failed to log in.
+    pub(crate) fn throttle(&self) -> MutexGuard<'_, Throttle> {
+        self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The cluster it belongs to, once it does.
@@ -211,10 +229,7 @@ impl Dial for RaftDialer {
     fn dial(&self, address: &str) -> BoxFuture<'static, std::io::Result<BoxStream>> {
         let network = Arc::clone(&self.network);
         let address = address.to_owned();
-        let hello = Hello {
-            service: Service::Raft,
-            cluster: self.cluster.get().copied(),
-        };
+        let hello = Hello::new(Service::Raft, self.cluster.get().copied());
         Box::pin(async move {
             let (stream, _) = hello::call(&*network, &address, hello, HELLO_TIMEOUT).await?;
             Ok(stream)

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::leader::room::Room;
 use super::{Master, MasterConfig};
 use crate::env::{BoxStream, Clock, Env};
+use crate::node::Security;
 use crate::proto::cluster::{ClusterRpcClient, Heartbeat, Registration};
 use crate::proto::error::RpcError;
 use crate::proto::hello::{self, Hello, Service};
@@ -40,11 +41,12 @@ impl Clock for Stopped {
 
 /// A master; what is left of its former life may hold the directory for a moment.
 async fn start(directory: &TempDir) -> Master {
-    start_in(directory, Env::real()).await
+    start_in(directory, Env::real(), Security::Insecure).await
 }
 
-pub(super) async fn start_in(directory: &TempDir, env: Env) -> Master {
-    let config = MasterConfig::new(directory.path().join("m"));
+pub(super) async fn start_in(directory: &TempDir, env: Env, security: Security) -> Master {
+    let mut config = MasterConfig::new(directory.path().join("m"));
+    config.security = security;
     let start = async {
         loop {
             match Master::start(config.clone(), env.clone()).await {
@@ -81,7 +83,7 @@ async fn call(
     service: Service,
     cluster: Option<ClusterId>,
 ) -> std::io::Result<BoxStream> {
-    let hello = Hello { service, cluster };
+    let hello = Hello::new(service, cluster);
     let network = Env::real().network;
     let called = hello::call(&*network, master.address(), hello, PATIENCE).await;
     called.map(|(stream, _)| stream)
@@ -242,6 +244,7 @@ async fn a_repeated_request_is_answered_with_the_entry_that_did_it() {
 async fn clients_leave_room_for_data_nodes_and_masters() {
     let directory = tempfile::tempdir().unwrap();
     let mut config = MasterConfig::new(directory.path().join("m"));
+    config.security = Security::Insecure;
     config.connections_max = 8;
     let master = founded(Master::start(config, Env::real()).await.unwrap()).await;
     let mut clients = Vec::new();
@@ -317,9 +320,9 @@ async fn a_leader_whose_clock_is_behind_the_log_goes_by_the_log() {
         clock: std::sync::Arc::new(Stopped(time)),
         ..Env::real()
     };
-    let master = founded(start_in(&directory, at(late)).await).await;
+    let master = founded(start_in(&directory, at(late), Security::Insecure).await).await;
     master.crash().await;
-    let master = start_in(&directory, at(early)).await;
+    let master = start_in(&directory, at(early), Security::Insecure).await;
     elected(&master).await;
     let knows = async {
         while master.shared.now() != late {
@@ -407,6 +410,7 @@ async fn a_leader_short_of_room_makes_nothing_new_and_still_removes_and_answers_
         ..Env::real()
     };
     let mut config = MasterConfig::new("/m");
+    config.security = Security::Insecure;
     config.reserve = RESERVE;
     config.tick = Duration::from_millis(20);
     let master = founded(Master::start(config, env).await.unwrap()).await;

@@ -27,14 +27,17 @@ use crate::types::query::{
     Entry, EntryPage, Layout, LayoutExtent, LayoutSource, StatFs, TrashItem, TrashPage,
 };
 use crate::types::{
-    Answer, ByteRange, Caller, ChunkId, FileKind, InodeId, Location, Name, NodeId, NodeKey, Query,
-    Refusal, RefusalKind, RequestId, Rights, Space, Timestamp, TrashId,
+    Answer, ByteRange, Caller, ChunkId, FileKind, InodeId, Location, Name, NodeId, NodeKey, Permit,
+    Query, Refusal, RefusalKind, RequestId, Rights, Space, Timestamp, TrashId,
 };
 
+pub use super::accounts::user::{Credentials, credentials};
 pub use super::chunks::grant::{RangeState, range_state};
 pub use super::housekeeping::is_due as housekeeping_due;
-pub use super::members::enrolled::is_enrolled;
-pub use super::members::secrets::{Secret, authority, handles, signing_keys};
+pub use super::members::enrolled::{is_enrolled, is_revoked};
+pub use super::members::secrets::{
+    Secret, SigningKeyId, authority, handles, signing_key_ids, signing_keys,
+};
 pub use super::members::tokens::is_known as is_token_known;
 
 /// Pages end when their texts are this long, so that a reply stays far below the largest message.
@@ -52,6 +55,18 @@ pub fn answer(
     match Subject::of(state, caller).and_then(|by| answer_to(state, &by, query)) {
         Ok(answer) => Ok(Ok(answer)),
         Err(Stop::Refused(refusal)) => Ok(Err(refusal)),
+        Err(Stop::Fatal(fatal)) => Err(fatal),
+    }
+}
+
+/// Whether a caller is an administrator.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn is_administrator(state: &impl ReadState, caller: Caller) -> Result<bool, Fatal> {
+    match Subject::of(state, caller) {
+        Ok(subject) => Ok(subject.is_administrator() && !subject.read_only),
+        Err(Stop::Refused(_)) => Ok(false),
         Err(Stop::Fatal(fatal)) => Err(fatal),
     }
 }
@@ -168,6 +183,7 @@ fn layout(
         attr,
         extents: Vec::new(),
         more: false,
+        permit: Permit::default(),
     };
     if range.offset >= end {
         return Ok(layout);

@@ -1,7 +1,20 @@
 //! What all nodes have in common: papers, how they get them, and how they renew them.
+//!
+//! ```text
+//! Security ─▶ prepare ─┬─ papers in the directory ────┬─▶ Papers ─▶ a network that shows them
+//!                      ├─ founding: a new authority's ┤      ▲
+//!                      └─ joining: for a join token ──┘      └─ renewal, at half of their time
+//! ```
 
 mod founding;
+mod joining;
 mod papers;
+mod renewal;
+mod security;
 
 pub use founding::NewCluster;
-pub use papers::{JoinError, Papers};
+pub use joining::JoinError;
+pub use papers::Papers;
+pub(crate) use renewal::{RENEWAL_PAUSE, keep_good};
+pub use security::Security;
+pub(crate) use security::prepare;

@@ -1,46 +1,16 @@
-//! A node's papers: founded, joined for, opened, and shown on every connection.
+//! A node's papers: founded, opened, shown on every connection, and exchanged for newer ones.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
 
 use super::NewCluster;
-use crate::env::Env;
-use crate::proto::enrol::{EnrolRpcClient, IssuedPapers, JoinSecret};
-use crate::proto::error::RpcError;
-use crate::proto::hello::{self, Hello, Service};
-use crate::proto::transport::messages;
-use crate::security::kept::{self, Kept};
+use crate::env::{Env, Timestamp};
+use crate::proto::enrol::IssuedPapers;
 use crate::security::{
-    Certificate, Credentials, JoinToken, KeyPair, NODE_CERTIFICATE_TTL, NodeFile, NodeIdentity,
-    Peer, PublicKey, SecurityError, TlsNetwork, Trust,
+    Certificate, Credentials, KeyPair, NODE_CERTIFICATE_TTL, NodeFile, NodeIdentity, PublicKey,
+    SecurityError, TlsNetwork, Trust,
 };
-use crate::types::{NodeKey, NodeRole};
-
-/// How long one master may take to answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often all masters of a token are asked before it is given up.
-const ROUNDS: usize = 10;
-/// Most masters that are asked, those that others name included.
-const MASTERS_MAX: usize = 16;
-const ROUND_PAUSE: Duration = Duration::from_millis(500);
-
-/// Why somebody did not become a node.
-#[derive(Debug, thiserror::Error)]
-pub enum JoinError {
-    /// The masters refuse it.
-    #[error("the masters refuse it: {0}")]
-    Refused(RpcError),
-    /// No master answered who could have.
-    #[error("no master answered: {0}")]
-    Unavailable(String),
-    /// The papers cannot be made, read or written.
-    #[error("papers: {0}")]
-    Papers(#[from] SecurityError),
-}
+use crate::types::NodeRole;
 
 /// The papers of a node, in use.
 #[derive(Debug)]
@@ -70,7 +40,7 @@ impl Papers {
         directory: &Path,
         new: &NewCluster,
     ) -> Result<Papers, SecurityError> {
-        require_none(env, directory).await?;
+        Papers::require_none(env, directory).await?;
         new.write(env, directory).await?;
         let (random, now) = (&*env.random, env.clock.now());
         let authority = new.authority()?;
@@ -87,65 +57,20 @@ impl Papers {
             key,
             certificate,
             authority: authority.certificate().clone(),
+            since: now,
         };
+        Papers::keep(env, directory, file).await
+    }
+
+    /// Keeps new papers in a directory that has none.
+    pub(super) async fn keep(
+        env: &Env,
+        directory: &Path,
+        file: NodeFile,
+    ) -> Result<Papers, SecurityError> {
         let papers = Papers::of(directory, file)?;
         papers.file.write(env, directory).await?;
         Ok(papers)
-    }
-
-    /// Shows a join token to the masters that it names, and keeps the papers they give.
-    ///
-    /// # Errors
-    /// They refuse, or none answers within some seconds.
-    pub async fn join(
-        env: &Env,
-        directory: &Path,
-        (node, role): (NodeKey, NodeRole),
-        token: &JoinToken,
-    ) -> Result<Papers, JoinError> {
-        require_none(env, directory).await?;
-        let key = Joining::key(env, directory, node).await?;
-        let shown = Arc::new(Credentials::of_key(&key, env)?);
-        let trust = Trust::Fingerprint(token.authority);
-        let network = TlsNetwork::new(env, &shown, &trust)?;
-        let mut masters = token.addresses.clone();
-        let mut last = "the token names no master".to_owned();
-        for _ in 0..ROUNDS {
-            let mut next = 0;
-            while let Some(address) = masters.get(next).cloned() {
-                next += 1;
-                match ask(&network, &address, (node, role), token).await {
-                    Ok(issued) => {
-                        let identity = NodeIdentity {
-                            cluster: issued.cluster,
-                            role,
-                            node,
-                        };
-                        let file = NodeFile {
-                            identity,
-                            key,
-                            certificate: Certificate::from_der(issued.certificate),
-                            authority: Certificate::from_der(issued.authority),
-                        };
-                        file.verify(&token.authority, env.clock.now())?;
-                        let papers = Papers::of(directory, file)?;
-                        papers.file.write(env, directory).await?;
-                        kept::remove::<Joining>(env, directory).await?;
-                        return Ok(papers);
-                    }
-                    Err(Answer::Refused(error)) => return Err(JoinError::Refused(error)),
-                    Err(Answer::Leader(Some(leader)))
-                        if !masters.contains(&leader) && masters.len() < MASTERS_MAX =>
-                    {
-                        masters.push(leader);
-                    }
-                    Err(Answer::Leader(_)) => last = format!("{address} does not lead"),
-                    Err(Answer::None(why)) => last = format!("{address}: {why}"),
-                }
-            }
-            tokio::time::sleep(ROUND_PAUSE).await;
-        }
-        Err(JoinError::Unavailable(last))
     }
 
     fn of(directory: &Path, file: NodeFile) -> Result<Papers, SecurityError> {
@@ -157,14 +82,32 @@ impl Papers {
         })
     }
 
+    /// Papers are not replaced by accident: whoever has some is a node.
+    pub(super) async fn require_none(env: &Env, directory: &Path) -> Result<(), SecurityError> {
+        match NodeFile::read(env, directory).await? {
+            None => Ok(()),
+            Some(file) => {
+                let (path, identity) = (directory.display(), file.identity);
+                Err(SecurityError::new(format!(
+                    "{path} has papers already: {identity}"
+                )))
+            }
+        }
+    }
+
     /// Who the node is.
     pub fn identity(&self) -> NodeIdentity {
         self.file.identity
     }
 
-    /// The certificate of the authority that it believes, in DER.
-    pub fn authority(&self) -> &[u8] {
-        self.file.authority.der()
+    /// The certificate of the authority that it believes.
+    pub fn authority(&self) -> &Certificate {
+        &self.file.authority
+    }
+
+    /// The key of its papers.
+    pub(super) fn key_pair(&self) -> &KeyPair {
+        &self.file.key
     }
 
     /// The public key of its papers.
@@ -172,12 +115,22 @@ impl Papers {
         self.file.key.public()
     }
 
+    /// When the node got them, by its own clock.
+    pub fn since(&self) -> Timestamp {
+        self.file.since
+    }
+
+    /// Whom the node believes.
+    pub fn trust(&self) -> Trust {
+        self.file.trust()
+    }
+
     /// The world with a network on which these papers are shown, and good ones are asked for.
     ///
     /// # Errors
     /// The authority's certificate is none.
     pub fn env(&self, env: &Env) -> Result<Env, SecurityError> {
-        let network = TlsNetwork::new(env, &self.credentials, &self.file.trust())?;
+        let network = TlsNetwork::new(env, &self.credentials, &self.trust())?;
         Ok(Env {
             network: Arc::new(network),
             ..env.clone()
@@ -197,88 +150,12 @@ impl Papers {
             key: KeyPair::from_secret(self.file.key.secret())?,
             certificate: certificate.clone(),
             authority: authority.clone(),
+            since: env.clock.now(),
         };
         file.verify(&self.file.authority.fingerprint(), env.clock.now())?;
         self.credentials.renew(&file.key, certificate, authority)?;
         file.write(env, &self.directory).await?;
         self.file = file;
         Ok(())
-    }
-}
-
-/// Papers are not replaced by accident: whoever has some is a node.
-async fn require_none(env: &Env, directory: &Path) -> Result<(), SecurityError> {
-    match NodeFile::read(env, directory).await? {
-        None => Ok(()),
-        Some(file) => {
-            let (path, identity) = (directory.display(), file.identity);
-            Err(SecurityError::new(format!(
-                "{path} has papers already: {identity}"
-            )))
-        }
-    }
-}
-
-/// The key of a node that is about to join. It is kept before it is shown, so that a node whose
-/// answer was lost asks again with the same.
-#[derive(Serialize, Deserialize)]
-struct Joining {
-    node: u128,
-    secret: [u8; 32],
-}
-
-impl Kept for Joining {
-    const NAME: &'static str = "joining";
-    const MAGIC: &'static [u8; 8] = b"DFSJOIN1";
-    const REMEDY: &'static str = "remove it and join again, with a new token";
-}
-
-impl Joining {
-    async fn key(env: &Env, directory: &Path, node: NodeKey) -> Result<KeyPair, SecurityError> {
-        let kept: Option<Joining> = kept::read(env, directory).await?;
-        if let Some(kept) = kept.filter(|kept| kept.node == node.0) {
-            return KeyPair::from_secret(&kept.secret);
-        }
-        let key = KeyPair::generate(&*env.random)?;
-        let secret = key.secret().try_into().map_err(SecurityError::new)?;
-        let node = node.0;
-        kept::write(env, directory, &Joining { node, secret }).await?;
-        Ok(key)
-    }
-}
-
-/// What one master said.
-enum Answer {
-    Refused(RpcError),
-    /// Another leads.
-    Leader(Option<String>),
-    None(String),
-}
-
-async fn ask(
-    network: &TlsNetwork,
-    address: &str,
-    (node, role): (NodeKey, NodeRole),
-    token: &JoinToken,
-) -> Result<IssuedPapers, Answer> {
-    let (service, cluster) = (Service::Enrol, None);
-    let hello = Hello { service, cluster };
-    let called = hello::call(network, address, hello, ANSWER_TIMEOUT).await;
-    let (stream, _) = called.map_err(|e| Answer::None(e.to_string()))?;
-    // The secret is for masters; another node of the cluster may have taken the address.
-    let peer = stream.identity().and_then(|text| text.parse::<Peer>().ok());
-    if !peer.is_some_and(|peer| peer.is(NodeRole::Master)) {
-        return Err(Answer::None("no master listens there".to_owned()));
-    }
-    let client = EnrolRpcClient::new(tarpc::client::Config::default(), messages(stream)).spawn();
-    let secret = JoinSecret(token.secret());
-    let asked = client.enrol(tarpc::context::current(), node, role, secret);
-    match timeout(ANSWER_TIMEOUT, asked).await {
-        Ok(Ok(Ok(issued))) => Ok(issued),
-        Ok(Ok(Err(RpcError::NotLeader { leader }))) => Err(Answer::Leader(leader)),
-        Ok(Ok(Err(error @ RpcError::Refused { .. }))) => Err(Answer::Refused(error)),
-        Ok(Ok(Err(error))) => Err(Answer::None(error.to_string())),
-        Ok(Err(error)) => Err(Answer::None(error.to_string())),
-        Err(_) => Err(Answer::None("no answer in time".to_owned())),
     }
 }

@@ -4,8 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::error::RpcError;
 use super::metadata::NodeAddress;
+use crate::env::Timestamp;
+use crate::security::SigningKeys;
 use crate::types::topology::{Space, Topology};
-use crate::types::{ChunkId, ClusterId, NodeEpoch, NodeId, NodeKey};
+use crate::types::{ChunkId, ClusterId, NodeEpoch, NodeId, NodeKey, Permit};
 
 /// The control of data nodes. Only the leader answers.
 #[tarpc::service]
@@ -57,6 +59,17 @@ pub struct Registered {
     pub masters: Vec<String>,
     /// The other data nodes.
     pub peers: Vec<NodeAddress>,
+    /// What permits are verified with.
+    pub signing: Signing,
+}
+
+/// What data nodes verify permits with, without asking.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Signing {
+    /// The public keys of the masters; none in a cluster without security.
+    pub keys: SigningKeys,
+    /// The time by which the masters say until when a permit is good.
+    pub now: Timestamp,
 }
 
 /// "Alive".
@@ -85,6 +98,10 @@ pub struct HeartbeatReply {
     pub report: bool,
     /// Work. A task given again while it runs is the same task.
     pub tasks: Vec<Task>,
+    /// What lets the node read the chunks that it is to copy.
+    pub permits: Vec<(ChunkId, Permit)>,
+    /// What permits are verified with.
+    pub signing: Signing,
     /// The addresses of all masters.
     pub masters: Vec<String>,
 }

@@ -19,8 +19,9 @@ pub trait EnrolRpc {
         secret: JoinSecret,
     ) -> Result<IssuedPapers, RpcError>;
 
-    /// New papers for a node that shows good ones.
-    async fn renew() -> Result<IssuedPapers, RpcError>;
+    /// New papers for a node that has made the connection with the key of its former ones, be
+    /// they still good or not.
+    async fn renew(node: NodeKey, role: NodeRole) -> Result<IssuedPapers, RpcError>;
 }
 
 /// What is secret of a join token. It is not shown.

@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::types::ClusterId;
+use crate::security::Peer;
+use crate::types::{ClusterId, NodeRole};
 
 const MAGIC: [u8; 4] = [b'd', b'f', b's', VERSION];
 /// The version of everything in [`proto`](crate::proto).
@@ -40,15 +41,44 @@ pub enum Service {
     ChunkStream,
     /// Whoever wants to be a node, or is one, to master.
     Enrol,
+    /// Whoever wants to be let in as a user, to master.
+    Login,
+}
+
+impl Service {
+    /// Who serves it.
+    fn server(self) -> NodeRole {
+        match self {
+            Service::ChunkStream => NodeRole::DataNode,
+            Service::Raft
+            | Service::Metadata
+            | Service::Cluster
+            | Service::Enrol
+            | Service::Login => NodeRole::Master,
+        }
+    }
 }
 
 /// What the caller says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// The service it wants.
     pub service: Service,
     /// The cluster it belongs to; none if it does not know yet.
     pub cluster: Option<ClusterId>,
+    /// As whom a client was let in, signed by the masters.
+    pub ticket: Option<Vec<u8>>,
+}
+
+impl Hello {
+    /// Without a ticket.
+    pub fn new(service: Service, cluster: Option<ClusterId>) -> Hello {
+        Hello {
+            service,
+            cluster,
+            ticket: None,
+        }
+    }
 }
 
 /// What the listener answers.
@@ -61,12 +91,16 @@ pub enum HelloReply {
     },
     /// No, and why.
     Refused(String),
+    /// A ticket is needed, or the one that was shown is no longer good.
+    LoginRequired,
 }
 
-/// Connects to `address` and says hello.
+/// Connects to `address` and says hello. Where the network says who is at the other end, it must
+/// be a node that serves this.
 ///
 /// # Errors
-/// Nobody listens, the deadline passed, or the listener refused; says which.
+/// Nobody listens, the deadline passed, or the listener refused; says which. That a login is
+/// required is `PermissionDenied`.
 pub async fn call(
     network: &dyn Network,
     address: &str,
@@ -75,6 +109,7 @@ pub async fn call(
 ) -> io::Result<(BoxStream, Option<ClusterId>)> {
     let attempt = async {
         let mut stream = network.connect(address).await?;
+        require_server(&stream, hello.service)?;
         stream.write_all(&MAGIC).await?;
         send(&mut stream, &hello).await?;
         match receive(&mut stream).await? {
@@ -82,11 +117,31 @@ pub async fn call(
             HelloReply::Refused(reason) => {
                 Err(io::Error::new(io::ErrorKind::ConnectionRefused, reason))
             }
+            HelloReply::LoginRequired => Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "a login is required",
+            )),
         }
     };
     timeout(deadline, attempt)
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Another node of the cluster may have taken the address, and is not to be told anything.
+fn require_server(stream: &BoxStream, service: Service) -> io::Result<()> {
+    let Some(identity) = stream.identity() else {
+        return Ok(());
+    };
+    let server = service.server();
+    let peer = identity.parse::<Peer>();
+    match peer.is_ok_and(|peer| peer.is(server)) {
+        true => Ok(()),
+        false => Err(io::Error::new(
+            io::ErrorKind::ConnectionRefused,
+            format!("no node of role `{server}` listens there"),
+        )),
+    }
 }
 
 /// Hears what a caller wants.

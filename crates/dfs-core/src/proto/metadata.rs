@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::error::RpcError;
 use crate::types::topology::{AdminState, Space, Topology};
 use crate::types::{
-    Answer, Change, Changed, ChunkId, ClientId, ClusterId, NodeEpoch, NodeId, Query,
-    ReplicationTarget, RequestId,
+    Answer, Change, Changed, ChunkId, ClientId, ClusterId, NodeEpoch, NodeId, NodeKey, Permit,
+    Query, ReplicationTarget, RequestId,
 };
 
 /// Metadata for clients. Any master answers; all but `leader` need the leader.
@@ -98,6 +98,8 @@ pub struct WriteGrant {
     pub spares: Vec<NodeAddress>,
     /// Commits after this (in log time) are refused.
     pub expires: Timestamp,
+    /// What lets the writer write them there.
+    pub permit: Permit,
 }
 
 /// A chunk to write.
@@ -134,6 +136,8 @@ pub enum Liveness {
 pub struct NodeInfo {
     /// Which.
     pub node: NodeId,
+    /// What its directory is stamped with, and its papers say.
+    pub key: NodeKey,
     /// `host:port`.
     pub address: String,
     /// Its incarnation.

@@ -8,6 +8,7 @@
 //! client ────▶ MetadataRpc ─▶ master        change, query, grant, status
 //! data node ─▶ ClusterRpc ──▶ master        register, heartbeat, report, finished
 //! node ──────▶ EnrolRpc ────▶ master        enrol, renew
+//! client ────▶ LoginRpc ────▶ master        login
 //! master ◀───▶ Raft ────────▶ master        dfs_raft's own
 //! client, data node ─▶ chunk stream ─▶ data node
 //! ```
@@ -17,7 +18,9 @@ pub mod cluster;
 pub mod enrol;
 pub mod error;
 pub mod hello;
+pub mod login;
 pub mod metadata;
+pub mod rules;
 pub mod transport;
 
 #[cfg(test)]

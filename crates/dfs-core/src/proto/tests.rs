@@ -14,11 +14,12 @@ use super::cluster::*;
 use super::error::RpcError;
 use super::hello::{Hello, HelloReply, Service};
 use super::metadata::*;
+use crate::security::{PublicKey, SigningKeys};
 use crate::types::account::Account;
 use crate::types::query::*;
 use crate::types::{
     AdminState, Attr, ByteRange, Change, Changed, ChunkId, ClientId, ClusterId, DfsPath, FileKind,
-    GroupId, InodeId, Location, Mode, Name, NodeEpoch, NodeId, NodeKey, Policy, Refusal,
+    GroupId, InodeId, Location, Mode, Name, NodeEpoch, NodeId, NodeKey, Permit, Policy, Refusal,
     RefusalKind, ReplicationTarget, RequestId, Rev, Space, Timestamp, Topology, TrashId, UserId,
 };
 
@@ -112,20 +113,39 @@ fn stamped<T>(value: T) -> Stamped<T> {
     Stamped { rev: REV, value }
 }
 
+fn permit() -> Permit {
+    Permit(Bytes::from_static(&[7, 8]))
+}
+
+fn signing() -> Signing {
+    Signing {
+        keys: SigningKeys::new([(3, PublicKey([5; 32]))]),
+        now: Timestamp(300),
+    }
+}
+
 #[test]
 fn hellos_keep_their_bytes() {
     let mut found = Differences::default();
     let cluster = Some(ClusterId(300));
     for (service, golden) in [
-        (Service::Raft, "0001ac02"),
-        (Service::Metadata, "0101ac02"),
-        (Service::Cluster, "0201ac02"),
-        (Service::ChunkStream, "0301ac02"),
+        (Service::Raft, "0001ac0200"),
+        (Service::Metadata, "0101ac0200"),
+        (Service::Cluster, "0201ac0200"),
+        (Service::ChunkStream, "0301ac0200"),
+        (Service::Enrol, "0401ac0200"),
+        (Service::Login, "0501ac0200"),
     ] {
-        found.compare(Hello { service, cluster }, golden);
+        found.compare(Hello::new(service, cluster), golden);
     }
     found.compare(HelloReply::Welcome { cluster: None }, "0000");
+    let hello = Hello {
+        ticket: Some(vec![7, 8]),
+        ..Hello::new(Service::Metadata, cluster)
+    };
+    found.compare(hello, "0101ac0201020708");
     found.compare(HelloReply::Refused("no".to_owned()), "01026e6f");
+    found.compare(HelloReply::LoginRequired, "02");
     found.none();
 }
 
@@ -203,6 +223,7 @@ fn what_masters_answer_clients_keeps_its_bytes() {
         token: None,
     };
     let grant = WriteGrant {
+        permit: permit(),
         chunks: vec![GrantedChunk {
             chunk: ChunkId(300),
             pipeline: vec![address(1), address(2)],
@@ -219,7 +240,7 @@ fn what_masters_answer_clients_keeps_its_bytes() {
         ),
         (
             Reply::Grant(Ok(grant)),
-            "040001ac020201046e313a3102046e323a310103046e333a31f0a204",
+            "040001ac020201046e313a3102046e323a310103046e333a31f0a204020708",
         ),
         (Reply::ReportCorrupt(Ok(())), "0500"),
     ] {
@@ -228,15 +249,15 @@ fn what_masters_answer_clients_keeps_its_bytes() {
     for (liveness, golden) in [
         (
             Liveness::Live,
-            "060001ac02036e3a3107017a017201680300ac02020104",
+            "060001ac02ac02036e3a3107017a017201680300ac02020104",
         ),
         (
             Liveness::Suspect,
-            "060001ac02036e3a3107017a017201680301ac02020104",
+            "060001ac02ac02036e3a3107017a017201680301ac02020104",
         ),
         (
             Liveness::Dead,
-            "060001ac02036e3a3107017a017201680302ac02020104",
+            "060001ac02ac02036e3a3107017a017201680302ac02020104",
         ),
     ] {
         found.compare(Reply::Nodes(Ok(vec![node_info(liveness)])), golden);
@@ -263,7 +284,7 @@ fn what_masters_answer_clients_keeps_its_bytes() {
     };
     found.compare(
         Reply::Status(Ok(status)),
-        "0700ac020102036d3a31010001ac0201ac02036e3a3107017a017201680300ac0202010401ac\
+        "0700ac020102036d3a31010001ac0201ac02ac02036e3a3107017a017201680300ac0202010401ac\
              020403020109",
     );
     found.none();
@@ -271,6 +292,7 @@ fn what_masters_answer_clients_keeps_its_bytes() {
 
 fn node_info(liveness: Liveness) -> NodeInfo {
     NodeInfo {
+        key: NodeKey(300),
         node: NodeId(300),
         address: "n:1".to_owned(),
         epoch: NodeEpoch(7),
@@ -307,6 +329,7 @@ fn answers_to_queries_keep_their_bytes() {
         source,
     });
     let layout = Layout {
+        permit: permit(),
         attr: attr(),
         extents: extents.to_vec(),
         more: false,
@@ -339,8 +362,8 @@ fn answers_to_queries_keep_their_bytes() {
         ),
         (
             Answer::Layout(layout),
-            "030002ac02020500a4030708ac020201020304030280804080203c05090602000200ac020102\
-             02010200020102686900",
+            "030002ac02020500a4030708ac020201020304030280804080203c05090602000200ac0201020201\
+             0200020102686900020708",
         ),
         (Answer::Target("/a".to_owned()), "030002ac0203022f61"),
         (Answer::StatFs(totals), "030002ac0204ac020201ac020201"),
@@ -479,6 +502,7 @@ fn what_masters_answer_data_nodes_keeps_its_bytes() {
     let mut found = Differences::default();
     let masters = || vec!["m:1".to_owned()];
     let registered = Registered {
+        signing: signing(),
         cluster: ClusterId(300),
         node: NodeId(2),
         epoch: NodeEpoch(7),
@@ -487,6 +511,8 @@ fn what_masters_answer_data_nodes_keeps_its_bytes() {
         peers: vec![address(3)],
     };
     let heard = HeartbeatReply {
+        permits: vec![(ChunkId(300), permit())],
+        signing: signing(),
         term: 300,
         report: true,
         tasks: tasks(),
@@ -495,11 +521,13 @@ fn what_masters_answer_data_nodes_keeps_its_bytes() {
     for (reply, golden) in [
         (
             Reply::Register(Ok(registered)),
-            "0000ac020207e80701036d3a310103046e333a31",
+            "0000ac020207e80701036d3a310103046e333a310103050505050505050505050505050505050505\
+             0505050505050505050505050505ac02",
         ),
         (
             Reply::Heartbeat(Ok(heard)),
-            "0100ac02010300ac020aeffdb6f50d0102046e323a310101ac0202ac0201036d3a31",
+            "0100ac02010300ac020aeffdb6f50d0102046e323a310101ac0202ac0201ac020207080103050505\
+             0505050505050505050505050505050505050505050505050505050505ac0201036d3a31",
         ),
         (Reply::Report(Ok(ReportReply { term: 300 })), "0200ac02"),
         (Reply::Finished(Ok(())), "0300"),

@@ -19,8 +19,9 @@ use crate::types::ClusterId;
 pub const NODE_CERTIFICATE_TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// The same of the authority's own.
 const AUTHORITY_TTL: Duration = Duration::from_secs(20 * 365 * 24 * 60 * 60);
-/// Certificates are good this long before they are issued, for clocks that are behind.
-const SKEW: Duration = Duration::from_secs(5 * 60);
+/// Certificates are good this long before they are issued, for clocks that are behind. It costs
+/// nothing: nobody has the key before.
+const SKEW: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 /// What is said to be good for ever: a client's key, which nobody vouches for.
 const NO_END: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 

@@ -24,6 +24,8 @@ pub struct NodeFile {
     pub certificate: Certificate,
     /// The authority.
     pub authority: Certificate,
+    /// When it got the certificate, by its own clock.
+    pub since: Timestamp,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -32,6 +34,7 @@ struct Stored {
     secret: [u8; 32],
     certificate: Vec<u8>,
     authority: Vec<u8>,
+    since: Timestamp,
 }
 
 impl Kept for Stored {
@@ -55,6 +58,7 @@ impl NodeFile {
             key: KeyPair::from_secret(&*secret)?,
             certificate: Certificate::from_der(stored.certificate),
             authority: Certificate::from_der(stored.authority),
+            since: stored.since,
         }))
     }
 
@@ -69,6 +73,7 @@ impl NodeFile {
             secret: secret.map_err(SecurityError::new)?,
             certificate: self.certificate.der().to_vec(),
             authority: self.authority.der().to_vec(),
+            since: self.since,
         };
         kept::write(env, directory, &stored).await
     }
@@ -134,6 +139,7 @@ mod tests {
             key,
             certificate: certificate.unwrap(),
             authority: authority.certificate().clone(),
+            since: now,
         };
         papers.write(&env, directory.path()).await.unwrap();
         let read = NodeFile::read(&env, directory.path()).await;

@@ -77,7 +77,14 @@ impl Password {
 }
 
 /// A key of a user, for programs. It is not shown.
+#[derive(Clone)]
 pub struct ApiKey(Zeroizing<[u8; 32]>);
+
+impl std::fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ApiKey(…)")
+    }
+}
 
 impl ApiKey {
     /// A new one.
@@ -85,6 +92,11 @@ impl ApiKey {
         let mut bytes = Zeroizing::new([0; 32]);
         random.fill(&mut *bytes);
         ApiKey(bytes)
+    }
+
+    /// What masters are shown.
+    pub fn secret(&self) -> [u8; 32] {
+        *self.0
     }
 
     /// One that was kept, as [`reveal`](Self::reveal) has it.

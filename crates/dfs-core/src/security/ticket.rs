@@ -53,7 +53,7 @@ impl Ticket {
         sign(self, key)
     }
 
-    /// The caller that a signed ticket lets in, shown by the client with a key.
+    /// The caller that a signed ticket lets in, shown by the client with a key, and until when.
     ///
     /// # Errors
     /// The masters have not signed it, or it is another client's or cluster's, or void.
@@ -61,14 +61,19 @@ impl Ticket {
         bytes: &[u8],
         keys: &SigningKeys,
         (cluster, holder, now): (ClusterId, PublicKey, Timestamp),
-    ) -> Result<Caller, NotSigned> {
+    ) -> Result<(Caller, Timestamp), NotSigned> {
         let ticket: Ticket = keys.open(bytes)?;
         let is_good = ticket.cluster == cluster && ticket.holder == holder.0;
         match is_good && now < ticket.expires {
-            true => Ok(Caller::User {
-                user: ticket.user,
-                epoch: ticket.epoch,
-            }),
+            true => {
+                let Ticket {
+                    user,
+                    epoch,
+                    expires,
+                    ..
+                } = ticket;
+                Ok((Caller::User { user, epoch }, expires))
+            }
             false => Err(NotSigned),
         }
     }
@@ -94,7 +99,8 @@ mod tests {
             let shown = (ClusterId(cluster), holder.public(), Timestamp(now));
             Ticket::open(&signed, &keys, shown)
         };
-        assert_eq!(open(1, &client, 9), Ok(Caller::User { user, epoch }));
+        let caller = Caller::User { user, epoch };
+        assert_eq!(open(1, &client, 9), Ok((caller, Timestamp(10))));
         assert_eq!(open(1, &client, 10), Err(NotSigned));
         assert_eq!(open(2, &client, 9), Err(NotSigned));
         assert_eq!(open(1, &thief, 9), Err(NotSigned));

@@ -12,6 +12,7 @@ pub mod id;
 pub mod limits;
 pub mod node;
 pub mod path;
+pub mod permit;
 pub mod policy;
 pub mod query;
 pub mod range;
@@ -29,6 +30,7 @@ pub use id::{
 };
 pub use node::NodeRole;
 pub use path::{DfsPath, Location, Name, PathError};
+pub use permit::Permit;
 pub use policy::{Policy, PolicyChange, ReplicationTarget};
 pub use query::{Answer, Query};
 pub use range::ByteRange;

@@ -9,6 +9,7 @@ use super::attr::{Attr, FileKind};
 use super::id::{ChunkId, GroupId, InodeId, NodeId, TrashId, UserId};
 use super::node::TokenInfo;
 use super::path::{Location, Name};
+use super::permit::Permit;
 use super::range::ByteRange;
 use super::topology::Space;
 use dfs_raft::env::Timestamp;
@@ -146,6 +147,8 @@ pub struct Layout {
     pub extents: Vec<LayoutExtent>,
     /// The range was cut: ask again from the end of the last extent.
     pub more: bool,
+    /// What lets the asker read the chunks. Masters add it to an answer.
+    pub permit: Permit,
 }
 
 /// An extent of a file.

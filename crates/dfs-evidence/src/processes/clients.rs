@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use dfs_core::client::{Client, ClientConfig};
+use dfs_core::client::{Client, Profile};
 use dfs_core::env::Env;
 use futures::future::join_all;
 use rand::SeedableRng;
@@ -33,7 +33,7 @@ pub const CLIENT: &str = "--be-a-client";
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Task {
     phase: Phase,
-    masters: Vec<String>,
+    profile: Profile,
     workloads: Vec<String>,
     /// Workers of each workload.
     workers: u64,
@@ -136,7 +136,7 @@ async fn work(task: &Task, workloads: &[Arc<dyn Workload>], stop: &Arc<AtomicBoo
 }
 
 async fn connect(task: &Task) -> dfs_core::error::Result<Client> {
-    let mut config = ClientConfig::new(task.masters.clone());
+    let mut config = task.profile.config()?;
     config.deadlines.operation = OPERATION;
     Client::connect(config, Env::real()).await
 }
@@ -158,7 +158,7 @@ async fn connect_until(task: &Task, stop: &AtomicBool) -> Result<Client> {
 /// What client processes run.
 #[derive(Debug, Clone)]
 pub(super) struct Work {
-    pub(super) masters: Vec<String>,
+    pub(super) profile: Profile,
     pub(super) workloads: Vec<String>,
     pub(super) workers: u64,
     pub(super) seed: u64,
@@ -251,7 +251,7 @@ impl Clients {
         let directory = &self.work.directory;
         let task = Task {
             phase,
-            masters: self.work.masters.clone(),
+            profile: self.work.profile.clone(),
             workloads: self.work.workloads.clone(),
             workers: self.work.workers,
             seed: self.work.seed,

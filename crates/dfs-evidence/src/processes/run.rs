@@ -182,7 +182,7 @@ async fn prepare(config: &Config, began: u64, recorder: Recorder) -> Result<Neme
     };
     let mut cluster = Cluster::found(plan).await?;
     let work = Work {
-        masters: cluster.masters(),
+        profile: cluster.profile(),
         workloads: config.workloads.clone(),
         workers: config.workers,
         seed: config.seed,

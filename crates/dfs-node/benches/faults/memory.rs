@@ -87,7 +87,10 @@ pub(crate) async fn copies(stage: &Stage<'_>) -> Outcome<Vec<Figure>> {
     let source = source.to_string_lossy().into_owned();
     let run = async |arguments: &[&str]| -> Outcome<u64> {
         let mut command = Command::new(&dfs);
-        command.env("DFS_MASTERS", &masters).args(arguments);
+        command.env("DFS_MASTERS", &masters);
+        command
+            .env("DFS_PROFILE", cluster.profile())
+            .args(arguments);
         peak_of(command).await
     };
     let put = run(&["put", &source, "/one/file"]).await?;

@@ -1,16 +1,22 @@
 //! A cluster of processes on loopback: three masters, and data nodes.
 
+mod founded;
 mod process;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dfs_core::client::{Client, ClientConfig};
+use dfs_core::client::{Client, ClientConfig, TokenRequest};
 use dfs_core::env::Env;
 use dfs_core::master::{Master, MasterConfig};
+use dfs_core::node::Security;
+use dfs_core::types::NodeRole;
 use tokio::time::{sleep, timeout};
 
-pub(crate) use process::{Process, command};
+pub(crate) use founded::Founded;
+pub(crate) use process::Process;
+#[allow(unused_imports, reason = "benchmarks run no other commands")]
+pub(crate) use process::command;
 
 pub(crate) const MASTERS: usize = 3;
 
@@ -22,6 +28,7 @@ pub(crate) struct Cluster {
     directory: PathBuf,
     processes: Vec<Option<Process>>,
     addresses: Vec<String>,
+    founded: Founded,
     /// Arguments of every master besides those that all need.
     master_arguments: &'static [&'static str],
 }
@@ -38,32 +45,42 @@ impl Cluster {
         data_nodes: usize,
         master_arguments: &'static [&'static str],
     ) -> std::io::Result<Cluster> {
-        let first = directory.join("m1");
-        let first = first.to_string_lossy();
-        let init = ["init", "--directory", &first, "--listen", "127.0.0.1:0"];
-        let output = command(&init).output().await?;
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let address = said
-            .trim_end()
-            .rsplit(' ')
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let founded = Founded::init(&directory.join("m1"), &[]).await?;
+        Cluster::start_all(founded, directory, data_nodes, master_arguments).await
+    }
+
+    /// Founds a cluster without security in `directory` and starts all of it.
+    pub(crate) async fn found_insecure(
+        directory: &Path,
+        data_nodes: usize,
+    ) -> std::io::Result<Cluster> {
+        let founded = Founded::init(&directory.join("m1"), &["--insecure"]).await?;
+        Cluster::start_all(founded, directory, data_nodes, &[]).await
+    }
+
+    async fn start_all(
+        founded: Founded,
+        directory: &Path,
+        data_nodes: usize,
+        master_arguments: &'static [&'static str],
+    ) -> std::io::Result<Cluster> {
+        let address = founded.address.clone();
         let places = MASTERS + data_nodes;
         let mut cluster = Cluster {
             directory: directory.to_owned(),
             processes: (0..places).map(|_| None).collect(),
             addresses: vec![String::from("127.0.0.1:0"); places],
+            founded,
             master_arguments,
         };
         cluster.addresses[0] = address;
         for place in 0..places {
             cluster.start(place, true).await?;
+            if place == 0 && !cluster.founded.is_insecure() {
+                // For masters that lose their disks, too.
+                let token = cluster.token_for_masters(100).await;
+                cluster.founded.master_token = Some(token.map_err(std::io::Error::other)?);
+            }
         }
         Ok(cluster)
     }
@@ -114,15 +131,22 @@ impl Cluster {
         if role == "master" {
             arguments.extend(self.master_arguments);
         }
-        match role {
-            "master" if new && place > 0 => arguments.extend(["--join", &self.addresses[0]]),
-            "data" => {
-                arguments.extend(["--masters", &masters]);
-                if new {
-                    arguments.push("--new");
-                }
+        if self.founded.is_insecure() {
+            arguments.push("--insecure");
+        }
+        let join = match (role, self.founded.is_insecure()) {
+            ("master", true) if place > 0 => Some(&self.addresses[0]),
+            ("master", _) => self.founded.master_token.as_ref(),
+            _ => self.founded.data_token.as_ref(),
+        };
+        if let Some(join) = join.filter(|_| new) {
+            arguments.extend(["--join", join]);
+        }
+        if role == "data" {
+            arguments.extend(["--masters", &masters]);
+            if new {
+                arguments.push("--new");
             }
-            _ => {}
         }
         Process::launch(&arguments, &self.directory.join(format!("{name}.log")))
     }
@@ -201,10 +225,14 @@ impl Cluster {
     pub(crate) async fn stop_and_compare_states(self) -> Result<(), Box<dyn std::error::Error>> {
         let directories: Vec<_> = (0..MASTERS).map(|place| self.directory(place)).collect();
         let addresses = self.addresses[..MASTERS].to_vec();
+        let insecure = self.founded.is_insecure();
         self.stop().await?;
         let mut masters = Vec::new();
         for (directory, address) in directories.into_iter().zip(addresses) {
             let mut config = MasterConfig::new(directory);
+            if insecure {
+                config.security = Security::Insecure;
+            }
             config.listen = address;
             masters.push(Master::start(config, Env::real()).await?);
         }
@@ -231,7 +259,35 @@ impl Cluster {
     }
 
     pub(crate) async fn client(&self) -> dfs_core::error::Result<Client> {
-        Client::connect(ClientConfig::new(self.masters()), Env::real()).await
+        Client::connect(self.client_config()?, Env::real()).await
+    }
+
+    /// The settings of a client.
+    pub(crate) fn client_config(&self) -> dfs_core::error::Result<ClientConfig> {
+        Ok(ClientConfig {
+            access: self.founded.profile.access()?,
+            ..ClientConfig::new(self.masters())
+        })
+    }
+
+    /// A token for more masters.
+    pub(crate) async fn token_for_masters(&self, uses: u32) -> dfs_core::error::Result<String> {
+        let request = TokenRequest {
+            role: NodeRole::Master,
+            node: None,
+            uses,
+            ttl: Duration::from_secs(60),
+            label: String::new(),
+        };
+        let (_, token) = self.client().await?.create_token(request).await?;
+        let text = token.reveal();
+        let text = text.map_err(|e| dfs_core::error::Error::invalid(e.to_string()))?;
+        Ok(text.to_string())
+    }
+
+    /// Where its administrator's profile is.
+    pub(crate) fn profile(&self) -> PathBuf {
+        self.directory(0).join("admin.toml")
     }
 }
 

@@ -4,15 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dfs_core::client::{Client, ClientConfig};
-use dfs_core::env::Env;
+use dfs_core::client::Client;
 use dfs_core::proto::metadata::Liveness;
 use dfs_core::types::checksum::crc32c;
 use tempfile::{TempDir, tempdir};
 use tokio::time::{Instant, sleep};
 
 use crate::TestResult;
-use crate::cluster::{Process, command};
+use crate::cluster::{Founded, Process};
 use crate::refusals::refused;
 
 const WITHIN: Duration = Duration::from_secs(30);
@@ -20,6 +19,7 @@ const WITHIN: Duration = Duration::from_secs(30);
 /// A cluster of one master; data nodes are added as a test needs them.
 struct Small {
     directory: TempDir,
+    founded: Founded,
     master: Process,
 }
 
@@ -27,12 +27,14 @@ impl Small {
     async fn found() -> Result<Small, Box<dyn std::error::Error>> {
         let directory = tempdir()?;
         let home = directory.path().join("m1").display().to_string();
-        let place = ["--directory", &home, "--listen", "127.0.0.1:0"];
-        let init = [&["init"], &place[..]].concat();
-        assert!(command(&init).output().await?.status.success());
-        let run = [&["master"], &place[..]].concat();
+        let founded = Founded::init(&directory.path().join("m1"), &[]).await?;
+        let run = ["master", "--directory", &home, "--listen", "127.0.0.1:0"];
         let master = Process::start(&run, &directory.path().join("m1.log")).await?;
-        Ok(Small { directory, master })
+        Ok(Small {
+            directory,
+            founded,
+            master,
+        })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -41,7 +43,10 @@ impl Small {
 
     /// The arguments of a data node in the directory `name`.
     fn node(&self, name: &str, listen: &str) -> Vec<String> {
-        node(&self.path(name), listen, self.master.address())
+        let mut node = node(&self.path(name), listen, self.master.address());
+        let token = self.founded.data_token.clone();
+        node.extend(["--join".to_owned(), token.unwrap_or_default()]);
+        node
     }
 
     async fn start(&self, name: &str, extra: &[&str]) -> std::io::Result<Process> {
@@ -51,8 +56,7 @@ impl Small {
     }
 
     async fn client(&self) -> dfs_core::error::Result<Client> {
-        let masters = [self.master.address().to_owned()];
-        Client::connect(ClientConfig::new(masters), Env::real()).await
+        self.founded.client(self.master.address()).await
     }
 }
 
@@ -193,12 +197,14 @@ async fn a_data_directory_of_another_cluster_is_refused_and_left_as_it_is() -> T
     let running = theirs.start("n1", &["--new"]).await?;
     assert_eq!(running.stop().await?, Some(0));
 
-    let arguments = node(&theirs.path("n1"), "127.0.0.1:0", ours.master.address());
+    let mut arguments = node(&theirs.path("n1"), "127.0.0.1:0", ours.master.address());
+    let token = ours.founded.data_token.clone().unwrap_or_default();
+    arguments.extend(["--join".to_owned(), token]);
     for extra in [&[][..], &["--new"]] {
         let (code, said) = refused(&strings(&arguments, extra)).await?;
         assert_eq!(code, Some(1), "{said}");
         let cluster = theirs.client().await?.cluster();
-        let names_it = said.contains(&format!("this directory belongs to {cluster}"));
+        let names_it = said.contains(&format!("belongs to cluster {cluster}"));
         assert!(names_it, "{cluster} is not named: {said}");
     }
 
@@ -234,24 +240,25 @@ async fn a_data_directory_of_a_newer_format_is_refused_and_left_as_it_is() -> Te
 }
 
 #[tokio::test]
-async fn a_master_told_to_join_another_cluster_than_its_own_refuses_and_names_both() -> TestResult {
+async fn a_master_told_to_join_another_cluster_than_its_own_refuses_and_names_it() -> TestResult {
     let (ours, theirs) = (Small::found().await?, Small::found().await?);
-    let clusters = [ours.client().await?, theirs.client().await?].map(|c| c.cluster());
+    let cluster = ours.client().await?.cluster().to_string();
     let home = ours.path("m1").display().to_string();
     let run = ["master", "--directory", &home, "--listen", "127.0.0.1:0"];
     assert_eq!(ours.master.stop().await?, Some(0));
 
-    let seeds = format!("127.0.0.1:1,{}", theirs.master.address());
-    let join = [&run[..], &["--join", &seeds]].concat();
+    let token = theirs.founded.master_token.clone().unwrap_or_default();
+    let join = [&run[..], &["--join", &token]].concat();
     let (code, said) = refused(&join).await?;
     assert_eq!(code, Some(1), "{said}");
-    for name in clusters.map(|c| c.to_string()).iter().chain([&home]) {
+    for name in [&cluster, &home] {
         assert!(said.contains(name), "{name} is not named: {said}");
     }
 
     // One that is told to join its own again is where it should be.
     let log = theirs.path("m1.log");
-    let again = [&run[..], &["--join", "127.0.0.1:1"]].concat();
+    let token = ours.founded.master_token.clone().unwrap_or_default();
+    let again = [&run[..], &["--join", &token]].concat();
     assert_eq!(Process::start(&again, &log).await?.stop().await?, Some(0));
     Ok(())
 }

@@ -8,7 +8,7 @@ use tempfile::tempdir;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::TestResult;
-use crate::cluster::{Cluster, Process, command};
+use crate::cluster::{Cluster, Founded, Process};
 
 const WITHIN: Duration = Duration::from_secs(30);
 
@@ -42,7 +42,7 @@ async fn a_leader_that_is_removed_gives_its_vote_to_a_master_that_waits() -> Tes
         "--listen",
         "127.0.0.1:0",
         "--join",
-        cluster.address(0),
+        &cluster.token_for_masters(1).await?,
     ];
     let fourth = Process::start(&fourth, &directory.path().join("m4.log")).await?;
     let waiting = |m: &MasterInfo| m.address == fourth.address() && !m.voter;
@@ -110,11 +110,10 @@ async fn a_master_that_is_told_to_join_waits_for_the_others() -> TestResult {
     let directory = tempdir()?;
     let place = |name: &str| directory.path().join(name).display().to_string();
     let (first, second) = (place("m1"), place("m2"));
-    let init = ["init", "--directory", &first, "--listen", "127.0.0.1:0"];
-    let founded = command(&init).output().await?;
-    let said = String::from_utf8_lossy(&founded.stdout).into_owned();
-    let address = said.trim_end().rsplit(' ').next().unwrap_or_default();
-    let join = ["--listen", "127.0.0.1:0", "--join", address];
+    let founded = Founded::init(&directory.path().join("m1"), &[]).await?;
+    let (address, token) = (&founded.address, &founded.master_token);
+    let token = token.as_deref().ok_or("no token")?;
+    let join = ["--listen", "127.0.0.1:0", "--join", token];
     let join = [&["master", "--directory", &second][..], &join].concat();
     let log = directory.path().join("m2.log");
     let mut joining = Process::launch(&join, &log)?;

@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const GROWTH_MAX: u64 = 64 << 20;
 /// Connections at a time that announce the longest frame and send nothing of it.
 const ANNOUNCED: usize = 64;
+/// Connections at a time that say nothing.
+const SILENT: usize = 1000;
 
 /// Goal: whatever arrives at a port costs at most the connection it arrived on. Method: every
 /// service of every process gets garbage, frames cut short and lengths up to 2^64; then all
@@ -26,7 +28,7 @@ const ANNOUNCED: usize = 64;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_on_every_port_costs_its_connection_and_nothing_else() -> TestResult {
     let directory = tempdir()?;
-    let cluster = Cluster::found(directory.path(), 3).await?;
+    let cluster = Cluster::found_insecure(directory.path(), 3).await?;
     let client = cluster.client().await?;
     client.write("/before", vec![7; 3 << 20]).await?;
     let memory: Vec<u64> = memory_of_all(&cluster)?;
@@ -68,13 +70,45 @@ async fn garbage_on_every_port_costs_its_connection_and_nothing_else() -> TestRe
     nobody_panicked(directory.path(), places)
 }
 
+#[tokio::test]
+async fn strangers_on_secured_ports_cost_their_connections_and_nothing_else() -> TestResult {
+    let directory = tempdir()?;
+    let cluster = Cluster::found(directory.path(), 2).await?;
+    let client = cluster.client().await?;
+    client.write("/before", vec![7; 1 << 20]).await?;
+    let memory: Vec<u64> = memory_of_all(&cluster)?;
+    for place in 0..cluster.places() {
+        let address = cluster.address(place);
+        let half_a_hello = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03".to_vec();
+        for garbage in no_hellos().into_iter().chain([half_a_hello]) {
+            let stream = Env::real().network.connect(address).await?;
+            attack(stream, &garbage, address).await?;
+        }
+        // Whoever shows no key is told nothing, not even that it is the wrong door.
+        let service = Service::Metadata;
+        assert!(greeted(address, service, client.cluster()).await.is_err());
+        let mut silent = Vec::new();
+        for _ in 0..SILENT {
+            silent.push(Env::real().network.connect(address).await?);
+        }
+        assert_eq!(client.read("/before").await?, vec![7; 1 << 20]);
+    }
+    for (place, (before, after)) in memory.iter().zip(memory_of_all(&cluster)?).enumerate() {
+        let grown = after.saturating_sub(*before);
+        assert!(grown < GROWTH_MAX, "{} grew by {grown} bytes", name(place));
+    }
+    let places = cluster.places();
+    cluster.stop().await?;
+    nobody_panicked(directory.path(), places)
+}
+
 async fn greeted(
     address: &str,
     service: Service,
     cluster: ClusterId,
 ) -> std::io::Result<BoxStream> {
     let cluster = Some(cluster);
-    let hello = Hello { service, cluster };
+    let hello = Hello::new(service, cluster);
     let (stream, _) = hello::call(&*Env::real().network, address, hello, PATIENCE).await?;
     Ok(stream)
 }

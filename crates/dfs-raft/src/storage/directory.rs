@@ -20,6 +20,7 @@ const CLEAN: &str = "clean";
 const CONDEMNED: &str = "condemned";
 const SEGMENT: &str = "log-";
 const FORMER_LOG: &str = "log.redb";
+const STATE: &str = "state-";
 
 /// What a file's name ends in until the file is whole.
 const UNNAMED: &str = ".tmp";
@@ -111,11 +112,15 @@ impl Directory {
     }
 
     /// Whether anything of a replica is in it, whole or not. (An identity that never got its name
-    /// was nobody's.)
+    /// was nobody's. Files of others, such as the key of a member, may be there.)
     pub(crate) fn has_any_state(&self) -> io::Result<bool> {
+        const OWN: [&str; 7] = [
+            IDENTITY, CURRENT, CLEAN, CONDEMNED, SEGMENT, FORMER_LOG, STATE,
+        ];
         let entries = self.disk.list(&self.path)?;
+        let is_own = |name: &str| OWN.iter().any(|own| name.starts_with(own));
         let unnamed = unnamed(IDENTITY);
-        Ok(entries.iter().any(|e| e.name != LOCK && e.name != unnamed))
+        Ok(entries.iter().any(|e| is_own(&e.name) && e.name != unnamed))
     }
 
     /// Whether the log is of the time when it was a redb database.
@@ -248,7 +253,7 @@ fn unnamed(name: &str) -> String {
 }
 
 pub(crate) fn state_name(number: u64) -> String {
-    format!("state-{number}.redb")
+    format!("{STATE}{number}.redb")
 }
 
 pub(crate) fn segment_name(number: u64) -> String {

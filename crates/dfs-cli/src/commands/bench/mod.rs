@@ -13,10 +13,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use dfs_core::client::{Client, ClientConfig};
+use dfs_core::client::Client;
+use dfs_core::cluster::ClusterBuilder;
 use serde::Serialize;
 
-use crate::context::{ClusterArgs, Context, SHAPE, connect};
+use crate::context::{ClusterArgs, Context, SHAPE, config_of, connect};
 use crate::error::{Doing, Result};
 use crate::local;
 use crate::local::embedded::Embedded;
@@ -216,8 +217,11 @@ async fn cluster(
     if args.cluster {
         return Ok((None, context.client(&args.reach).await?.clone()));
     }
-    let fresh = Embedded::start(&dir.join("cluster"), SHAPE).await?;
-    let config = ClientConfig::new(fresh.masters());
-    let client = connect(config, args.reach.timeout()).await?;
+    let dir = dir.join("cluster");
+    let fresh = match args.reach.insecure() {
+        true => Embedded::start_with(&dir, SHAPE, ClusterBuilder::insecure).await?,
+        false => Embedded::start(&dir, SHAPE).await?,
+    };
+    let client = connect(config_of(&fresh.profile())?, args.reach.timeout()).await?;
     Ok((Some(fresh), client))
 }

@@ -14,6 +14,7 @@ use super::retry::{Attempt, Attempts, Next};
 use crate::error::{Error, ErrorKind};
 use crate::proto::error::RpcError;
 use crate::proto::metadata::{LeaderInfo, MetadataRpcClient};
+use crate::proto::rules::{DENIED, LOGIN_REQUIRED};
 use crate::types::{Refusal, RefusalKind};
 
 /// How long tarpc gives a request where nobody says otherwise.
@@ -90,15 +91,29 @@ impl Metadata {
         F: Fn(MetadataRpcClient, Context) -> Fut,
         Fut: Future<Output = Reply<T>>,
     {
-        let connection = timeout(limit, self.connections.get(address))
-            .await
-            .unwrap_or_else(|_| Err(format!("{address}: no connection within {limit:?}")))
-            .map_err(Attempt::Unreached)?;
+        let connection = timeout(limit, self.connections.get(address)).await;
+        let connection = connection.unwrap_or_else(|_| {
+            let what = format!("{address}: no connection within {limit:?}");
+            Err(Attempt::Unreached(what))
+        })?;
         let answers = connection.answers();
         match timeout(limit, send(connection.rpc.clone(), context(limit))).await {
             Ok(Ok(answer)) => {
                 connection.answered();
-                answer.map_err(Attempt::Answered)
+                match answer {
+                    Err(error) if is_login_required(&error) => {
+                        // Nothing was done, and whoever can proves again who it is.
+                        match self.connections.let_in_again(address, &connection).await {
+                            true => Err(Attempt::Unreached(format!("{address}: {error}"))),
+                            false => Err(Attempt::Answered(error)),
+                        }
+                    }
+                    answer => answer.map_err(Attempt::Answered),
+                }
+            }
+            Ok(Err(CallError::Server(error))) if error.detail.starts_with(LOGIN_REQUIRED) => {
+                self.connections.let_in_again(address, &connection).await;
+                Err(Attempt::Unreached(format!("{address}: {error}")))
             }
             Ok(Err(error)) => Err(unanswered(address, error)),
             Err(_) => {
@@ -203,6 +218,13 @@ fn context(limit: Duration) -> Context {
     context
 }
 
+fn is_login_required(error: &RpcError) -> bool {
+    match error {
+        RpcError::Refused { refusal, .. } => refusal.kind == RefusalKind::LoginRequired,
+        _ => false,
+    }
+}
+
 fn unanswered(address: &str, error: CallError) -> Attempt {
     match error {
         // The message could not be put in a frame: it never left.
@@ -210,7 +232,10 @@ fn unanswered(address: &str, error: CallError) -> Attempt {
             RefusalKind::TooLarge,
             format!("a request: {reason}"),
         ))),
-        CallError::Server(error) => Attempt::Answered(RpcError::Unknown(error.to_string())),
+        CallError::Server(error) => Attempt::Answered(match error.detail.strip_prefix(DENIED) {
+            Some(why) => RpcError::from(Refusal::new(RefusalKind::NotPermitted, why)),
+            None => RpcError::Unknown(error.to_string()),
+        }),
         CallError::Shutdown | CallError::Channel(_) | CallError::DeadlineExceeded => {
             Attempt::Lost(format!("{address}: {error}"))
         }

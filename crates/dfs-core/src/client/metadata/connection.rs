@@ -1,6 +1,7 @@
 //! Connections to masters: one for each, shared by all requests.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,11 +9,15 @@ use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
+use super::retry::Attempt;
+use super::tickets::Tickets;
+use crate::client::config::ClientConfig;
 use crate::env::Env;
+use crate::proto::error::RpcError;
 use crate::proto::hello::{self, Hello, Service};
 use crate::proto::metadata::MetadataRpcClient;
 use crate::proto::transport;
-use crate::types::ClusterId;
+use crate::types::{ClusterId, Refusal, RefusalKind};
 
 /// A connection to a master, with as many requests under way as there are.
 #[derive(Debug)]
@@ -44,15 +49,18 @@ type Slot = Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>;
 pub(super) struct Connections {
     env: Env,
     deadline: Duration,
+    tickets: Tickets,
     cluster: Mutex<Option<ClusterId>>,
     slots: Mutex<BTreeMap<String, Slot>>,
 }
 
 impl Connections {
-    pub(super) fn new(env: Env, cluster: Option<ClusterId>, deadline: Duration) -> Connections {
+    pub(super) fn new(config: &ClientConfig, env: Env) -> Connections {
+        let (cluster, deadline) = (config.cluster, config.deadlines.connect);
         Connections {
             env,
             deadline,
+            tickets: Tickets::new(config.access.clone()),
             cluster: Mutex::new(cluster),
             slots: Mutex::default(),
         }
@@ -68,7 +76,7 @@ impl Connections {
     ///
     /// # Errors
     /// Why there is none.
-    pub(super) async fn get(&self, address: &str) -> Result<Arc<Connection>, String> {
+    pub(super) async fn get(&self, address: &str) -> Result<Arc<Connection>, Attempt> {
         let slot = self.slot(address);
         let mut slot = slot.lock().await;
         if let Some(connection) = slot.as_ref().filter(|c| !c.is_broken()) {
@@ -89,6 +97,13 @@ impl Connections {
         }
     }
 
+    /// Gives up a connection, and the ticket that was shown on it; says whether another ticket
+    /// can be got.
+    pub(super) async fn let_in_again(&self, address: &str, connection: &Arc<Connection>) -> bool {
+        self.discard(address, connection).await;
+        self.tickets.forget().await
+    }
+
     /// Forgets the connections to all but `addresses`.
     pub(super) fn retain(&self, addresses: &[String]) {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,20 +118,33 @@ impl Connections {
         }
     }
 
-    async fn connect(&self, address: &str) -> Result<Arc<Connection>, String> {
-        let cluster = self.cluster();
+    async fn connect(&self, address: &str) -> Result<Arc<Connection>, Attempt> {
+        let unreached = |why: String| Attempt::Unreached(format!("{address}: {why}"));
+        let ticket = self.tickets.get(&self.env, address, self.deadline).await?;
         let hello = Hello {
-            service: Service::Metadata,
-            cluster,
+            ticket,
+            ..Hello::new(Service::Metadata, self.cluster())
         };
-        let (stream, theirs) = hello::call(&*self.env.network, address, hello, self.deadline)
-            .await
-            .map_err(|e| format!("{address}: {e}"))?;
+        let called = hello::call(&*self.env.network, address, hello, self.deadline).await;
+        let (stream, theirs) = match called {
+            Ok(connected) => connected,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return match self.tickets.forget().await {
+                    true => Err(unreached(error.to_string())),
+                    false => {
+                        let refusal = Refusal::new(RefusalKind::LoginRequired, address);
+                        Err(Attempt::Answered(RpcError::from(refusal)))
+                    }
+                };
+            }
+            Err(error) => return Err(unreached(error.to_string())),
+        };
         if let Some(theirs) = theirs {
             let mut ours = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
             match *ours {
                 Some(ours) if ours != theirs => {
-                    return Err(format!("{address} belongs to cluster {theirs}, not {ours}"));
+                    let what = format!("it belongs to cluster {theirs}, not {ours}");
+                    return Err(unreached(what));
                 }
                 _ => *ours = Some(theirs),
             }

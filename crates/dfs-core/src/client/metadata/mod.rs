@@ -20,6 +20,7 @@ mod connection;
 mod masters;
 mod retry;
 mod session;
+mod tickets;
 
 use std::fmt;
 use std::future::Future;
@@ -65,7 +66,7 @@ impl Metadata {
         let first = usize::try_from(first).unwrap_or(0);
         Arc::new(Metadata {
             deadlines: config.deadlines,
-            connections: Connections::new(env.clone(), config.cluster, config.deadlines.connect),
+            connections: Connections::new(config, env.clone()),
             masters: Mutex::new(Masters::new(&config.masters, first)),
             session: tokio::sync::Mutex::default(),
             asking: tokio::sync::Mutex::default(),

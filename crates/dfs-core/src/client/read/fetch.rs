@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::super::Client;
 use crate::error::{Error, ErrorKind};
 use crate::proto::chunk_stream::{StreamError, StreamErrorKind};
-use crate::types::{ByteRange, ChunkId, NodeId};
+use crate::types::{ByteRange, ChunkId, NodeId, Permit};
 
 /// A range of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub(super) struct Piece {
     pub(super) range: ByteRange,
     /// Who is meant to have it, best choice first.
     pub(super) replicas: Vec<NodeId>,
+    /// What lets us read it.
+    pub(super) permit: Permit,
 }
 
 /// Reads a piece, whole and verified.
@@ -91,7 +93,9 @@ async fn fetch_from(
         .map_err(|e| failed(StreamErrorKind::Unreachable, e.to_string()))?;
     let began = Instant::now();
     let pool = &client.inner.pool;
-    let mut reader = pool.read(&target, piece.chunk, piece.range).await?;
+    let mut reader = pool
+        .read(&target, (piece.chunk, &piece.permit), piece.range)
+        .await?;
     if reader.length() != piece.chunk_length {
         let (is, should) = (reader.length(), piece.chunk_length);
         let message = format!("it is {is} bytes long, not {should}");
@@ -153,6 +157,7 @@ mod tests {
             chunk_length: 1,
             range: ByteRange::new(0, 1),
             replicas: Vec::new(),
+            permit: Permit::default(),
         };
         let failure = |kind| StreamError::new(NodeId(1), kind, "");
         let kind_of = |kinds: &[StreamErrorKind]| {

@@ -1,10 +1,16 @@
 //! The part of a file's extent map that a reader holds.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::fetch::Piece;
 use crate::types::query::{Layout, LayoutExtent, LayoutSource};
-use crate::types::{Attr, ByteRange};
+use crate::types::{Attr, ByteRange, Permit};
+
+/// A layout whose permit is older is asked for anew.
+const PERMIT_AGE_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// What comes at a position of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +33,9 @@ pub(in crate::client) struct Window {
     extents: Vec<LayoutExtent>,
     /// What they, and holes, cover.
     covers: ByteRange,
+    /// What lets us read the chunks.
+    permit: Permit,
+    since: Instant,
 }
 
 impl Window {
@@ -37,6 +46,7 @@ impl Window {
             attr,
             extents,
             more,
+            permit,
         } = layout;
         let in_order = extents.iter().zip(extents.iter().skip(1)).all(|(a, b)| {
             a.offset
@@ -59,12 +69,15 @@ impl Window {
             attr,
             extents,
             covers,
+            permit,
+            since: Instant::now(),
         })
     }
 
     /// What comes at `position`: at most `length` bytes of it.
     pub(super) fn part_at(&self, position: u64, length: u64) -> Part {
-        if position < self.covers.offset || position >= self.covers.end() {
+        let is_old = !self.permit.is_empty() && self.since.elapsed() >= PERMIT_AGE_MAX;
+        if is_old || position < self.covers.offset || position >= self.covers.end() {
             return Part::Unknown;
         }
         let length = length.min(self.covers.end() - position);
@@ -74,12 +87,36 @@ impl Window {
         if let Some(extent) = after.checked_sub(1).and_then(|i| self.extents.get(i)) {
             let within = position - extent.offset;
             if let Some(left) = extent.length.checked_sub(within).filter(|left| *left > 0) {
-                return part_of(extent, within, length.min(left));
+                return self.part_of(extent, within, length.min(left));
             }
         }
         match self.extents.get(after) {
             Some(next) => Part::Hole(length.min(next.offset - position)),
             None => Part::Hole(length),
+        }
+    }
+
+    fn part_of(&self, extent: &LayoutExtent, within: u64, length: u64) -> Part {
+        match &extent.source {
+            LayoutSource::Inline(bytes) => {
+                let begin = usize::try_from(within).unwrap_or(usize::MAX);
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                let begin = begin.min(bytes.len());
+                let end = begin.saturating_add(length).min(bytes.len());
+                Part::Inline(bytes.slice(begin..end))
+            }
+            LayoutSource::Chunk {
+                chunk,
+                offset,
+                length: chunk_length,
+                replicas,
+            } => Part::Chunk(Piece {
+                chunk: *chunk,
+                chunk_length: *chunk_length,
+                range: ByteRange::new(offset.saturating_add(within), length),
+                replicas: replicas.clone(),
+                permit: self.permit.clone(),
+            }),
         }
     }
 
@@ -118,29 +155,6 @@ fn is_sound(extent: &LayoutExtent) -> bool {
         }
 }
 
-fn part_of(extent: &LayoutExtent, within: u64, length: u64) -> Part {
-    match &extent.source {
-        LayoutSource::Inline(bytes) => {
-            let begin = usize::try_from(within).unwrap_or(usize::MAX);
-            let length = usize::try_from(length).unwrap_or(usize::MAX);
-            let begin = begin.min(bytes.len());
-            let end = begin.saturating_add(length).min(bytes.len());
-            Part::Inline(bytes.slice(begin..end))
-        }
-        LayoutSource::Chunk {
-            chunk,
-            offset,
-            length: chunk_length,
-            replicas,
-        } => Part::Chunk(Piece {
-            chunk: *chunk,
-            chunk_length: *chunk_length,
-            range: ByteRange::new(offset.saturating_add(within), length),
-            replicas: replicas.clone(),
-        }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +189,7 @@ mod tests {
             attr,
             extents,
             more,
+            permit: Permit::default(),
         };
         Window::new(layout, ByteRange::new(0, 100))
     }

@@ -13,7 +13,7 @@ use crate::types::limits::{GRANT_TTL, NODES_AVOIDED_MAX, SESSION_TTL};
 use crate::types::query::{Answer, Entry, EntryPage, Layout, LayoutExtent, LayoutSource, StatFs};
 use crate::types::{
     Attr, ByteRange, Change, Changed, ChunkId, ClientId, FileKind, InodeId, Location, Name,
-    NewChunk, NodeId, Outcome, Policy, Query, Refusal, RefusalKind, RequestId, Timestamp,
+    NewChunk, NodeId, Outcome, Permit, Policy, Query, Refusal, RefusalKind, RequestId, Timestamp,
 };
 
 /// The state. Every path but `/` is a file in the root directory.
@@ -301,6 +301,7 @@ impl Group {
         let more = extents.len() > self.extents_per_reply;
         extents.truncate(self.extents_per_reply);
         Layout {
+            permit: Permit::default(),
             attr: attr.clone(),
             extents,
             more,
@@ -349,6 +350,7 @@ impl Group {
         let granted = chunks.iter().map(|new| (new.chunk, Instant::now()));
         self.granted.extend(granted);
         Ok(WriteGrant {
+            permit: Permit::default(),
             chunks,
             spares: spares.to_vec(),
             expires: Timestamp(u64::MAX),

@@ -179,7 +179,9 @@ impl Store {
     /// that took all, and then more, has ended the failure of those before.
     async fn attempt(&mut self, to: &Assignment) -> std::result::Result<Stored, StreamError> {
         let pool = &self.client.inner.pool;
-        let mut writer = pool.write(&to.pipeline, to.chunk, self.length_max).await?;
+        let mut writer = pool
+            .write(&to.pipeline, (to.chunk, &to.permit), self.length_max)
+            .await?;
         let (kept, mut sent) = (self.kept.len(), 0);
         while let Some(bytes) = self.piece(sent).await {
             sent += 1;

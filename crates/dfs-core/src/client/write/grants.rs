@@ -9,7 +9,7 @@ use super::super::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::metadata::{GrantRequest, GrantedChunk, NodeAddress};
 use crate::types::limits::{CHUNKS_PER_GRANT_MAX, NODES_AVOIDED_MAX};
-use crate::types::{ChunkId, NodeId, Policy};
+use crate::types::{ChunkId, NodeId, Permit, Policy};
 
 /// Grants are asked for so many chunks at a time where the length is not known.
 const GRANT_CHUNKS: u32 = 4;
@@ -23,6 +23,8 @@ const AVOID_DEADLINE: Duration = Duration::from_secs(3);
 pub(super) struct Assignment {
     pub(super) chunk: ChunkId,
     pub(super) pipeline: Vec<NodeAddress>,
+    /// What lets us write it there.
+    pub(super) permit: Permit,
 }
 
 /// Grants of one file.
@@ -37,6 +39,7 @@ pub(super) struct Grants {
 struct Stock {
     granted: VecDeque<GrantedChunk>,
     spares: Vec<NodeAddress>,
+    permit: Permit,
     since: Option<Instant>,
     /// Chunks that will be needed, as far as known.
     expected: u64,
@@ -81,6 +84,7 @@ impl Grants {
         }
         stock.granted = grant.chunks.into();
         stock.spares = grant.spares;
+        stock.permit = grant.permit;
         stock.since = Some(Instant::now());
         let Some(granted) = stock.granted.pop_front() else {
             let message = "a master granted no chunk";
@@ -94,7 +98,11 @@ impl Grants {
 
     fn assign(&self, stock: &mut Stock, chunk: ChunkId, pipeline: Vec<NodeAddress>) -> Assignment {
         stock.expected = stock.expected.saturating_sub(1);
-        Assignment { chunk, pipeline }
+        Assignment {
+            chunk,
+            pipeline,
+            permit: stock.permit.clone(),
+        }
     }
 
     async fn ask(&self, expected: u64) -> Result<crate::proto::metadata::WriteGrant> {

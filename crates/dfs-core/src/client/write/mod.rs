@@ -36,7 +36,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Client;
-use super::location::parent_of;
+use super::names::location::parent_of;
 use crate::error::{Error, Result};
 use crate::types::{FileKind, Location, Policy, Refusal, RefusalKind};
 

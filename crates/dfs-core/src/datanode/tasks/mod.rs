@@ -26,7 +26,7 @@ use crate::proto::cluster::{Task, TaskResult};
 use crate::proto::metadata::NodeAddress;
 use crate::types::checksum::combine_blocks;
 use crate::types::limits::ENTRIES_PER_REPLY_MAX;
-use crate::types::{ByteRange, ChunkId};
+use crate::types::{ByteRange, ChunkId, Permit};
 use deletions::Deletions;
 
 /// The tasks of a data node.
@@ -45,6 +45,8 @@ struct State {
     running: BTreeSet<Task>,
     finished: BTreeMap<Task, Result<(), String>>,
     deletions: Deletions,
+    /// What lets us read the chunks that we are to copy.
+    permits: BTreeMap<ChunkId, Permit>,
 }
 
 impl State {
@@ -78,9 +80,11 @@ impl Tasks {
         })
     }
 
-    /// Takes tasks on, as many as there is room for; the others will be given again.
-    pub(super) fn offer(self: &Arc<Self>, tasks: Vec<Task>) {
+    /// Takes tasks on, as many as there is room for; the others will be given again. With them
+    /// come permits for what is to be copied, which replace older ones.
+    pub(super) fn offer(self: &Arc<Self>, tasks: Vec<Task>, permits: Vec<(ChunkId, Permit)>) {
         let mut state = self.state();
+        state.permits = permits.into_iter().collect();
         for task in tasks {
             let known = state.running.contains(&task) || state.finished.contains_key(&task);
             let full =
@@ -157,8 +161,10 @@ impl Tasks {
                 checksum,
                 sources,
             } => {
+                let permit = self.state().permits.get(chunk).cloned();
                 let copy = Copy {
                     shared: &self.shared,
+                    permit: permit.unwrap_or_default(),
                     chunk: *chunk,
                     length: *length,
                     checksum: *checksum,
@@ -233,6 +239,7 @@ fn weight_of(task: &Task) -> usize {
 /// and goes only when the new one is complete.
 struct Copy<'a> {
     shared: &'a Shared,
+    permit: Permit,
     chunk: ChunkId,
     length: u64,
     checksum: u32,
@@ -363,7 +370,9 @@ impl Copy<'_> {
         let pool = pool.ok_or_else(|| wrong("not in a cluster yet"))?;
         let offset = copied.replica.length();
         let missing = ByteRange::new(offset, self.length - offset);
-        let mut reader = pool.read(source, self.chunk, missing).await?;
+        let mut reader = pool
+            .read(source, (self.chunk, &self.permit), missing)
+            .await?;
         if (reader.length(), reader.checksum()) != (self.length, self.checksum) {
             return Err(wrong("not what the masters know").into());
         }

@@ -11,11 +11,12 @@ use super::master::FakeMaster;
 use crate::datanode::store::Reserve;
 use crate::datanode::{DataNode, DataNodeConfig};
 use crate::env::{Env, OpenMode};
+use crate::node::Security;
 use crate::proto::chunk_stream::{
     ChunkPool, Deadlines, PoolConfig, Stored, StreamError, StreamErrorKind,
 };
 use crate::proto::metadata::NodeAddress;
-use crate::types::{ByteRange, ChunkId, ClusterId, NodeId};
+use crate::types::{ByteRange, ChunkId, ClusterId, NodeId, Permit};
 
 pub(super) const CLUSTER: ClusterId = ClusterId(0xc1);
 
@@ -31,6 +32,7 @@ pub(super) fn deadlines() -> Deadlines {
 pub(super) fn config(directory: &Path, masters: &[&FakeMaster]) -> DataNodeConfig {
     let masters = masters.iter().map(|m| m.address.clone()).collect();
     let mut config = DataNodeConfig::new(directory, masters);
+    config.security = Security::Insecure;
     config.store.initialize = true;
     config.store.reserve = Reserve {
         bytes: 0,
@@ -114,7 +116,9 @@ pub(super) async fn write(
     chunk: ChunkId,
     bytes: &Bytes,
 ) -> Result<Stored, StreamError> {
-    let mut writer = pool.write(targets, chunk, bytes.len() as u64).await?;
+    let mut writer = pool
+        .write(targets, (chunk, &Permit::default()), bytes.len() as u64)
+        .await?;
     // Pieces of odd sizes: some tiny, some larger than a frame.
     let mut rest = bytes.clone();
     let mut size = 1;
@@ -131,7 +135,9 @@ pub(super) async fn read(
     chunk: ChunkId,
     range: ByteRange,
 ) -> Result<Vec<u8>, StreamError> {
-    let mut reader = pool.read(target, chunk, range).await?;
+    let mut reader = pool
+        .read(target, (chunk, &Permit::default()), range)
+        .await?;
     let mut all = Vec::new();
     while let Some(bytes) = reader.next().await? {
         all.extend_from_slice(&bytes);

@@ -9,15 +9,12 @@ use super::fixture::{CLUSTER, Cluster, bytes, read, write};
 use crate::env::{BoxStream, Env};
 use crate::proto::hello::{self, Hello, Service};
 use crate::types::checksum::crc32c;
-use crate::types::{ByteRange, ChunkId, ClusterId};
+use crate::types::{ByteRange, ChunkId, ClusterId, Permit};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 async fn greeted(address: &str) -> BoxStream {
-    let hello = Hello {
-        service: Service::ChunkStream,
-        cluster: Some(CLUSTER),
-    };
+    let hello = Hello::new(Service::ChunkStream, Some(CLUSTER));
     hello::call(&*Env::real().network, address, hello, SECOND)
         .await
         .unwrap()
@@ -68,14 +65,26 @@ async fn garbage_and_enormous_lengths_close_the_connection_and_nothing_else() {
 #[tokio::test]
 async fn ranges_and_lengths_near_two_to_the_64_are_refused() {
     let cluster = Cluster::start(1).await;
-    let (node, chunk) = (cluster.address(0), ChunkId(1));
+    let (node, chunk, none) = (cluster.address(0), ChunkId(1), Permit::default());
     for range in [
         ByteRange::new(u64::MAX, 2),
         ByteRange::new(1 << 63, 1 << 62),
     ] {
-        assert!(cluster.pool.read(&node, chunk, range).await.is_err());
+        assert!(
+            cluster
+                .pool
+                .read(&node, (chunk, &none), range)
+                .await
+                .is_err()
+        );
     }
-    assert!(cluster.pool.write(&[node], chunk, 1 << 63).await.is_err());
+    assert!(
+        cluster
+            .pool
+            .write(&[node], (chunk, &none), 1 << 63)
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -113,10 +122,10 @@ async fn callers_of_another_cluster_or_another_service_are_refused() {
         (chunk_stream, None),
         (raft, Some(CLUSTER)),
     ] {
-        let hello = Hello { service, cluster };
+        let hello = Hello::new(service, cluster);
         let refused = hello::call(&*Env::real().network, address, hello, SECOND).await;
         let Err(error) = refused else {
-            panic!("{hello:?} was welcome")
+            panic!("{service:?} was welcome")
         };
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
     }

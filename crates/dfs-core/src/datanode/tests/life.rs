@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::fixture::{CLUSTER, Cluster, bytes, config, eventually, pool, read, write};
 use super::master::FakeMaster;
-use crate::datanode::masters::{CALL_TIMEOUT, HEARTBEAT_TIMEOUT};
+use crate::datanode::heartbeat::masters::{CALL_TIMEOUT, HEARTBEAT_TIMEOUT};
 use crate::datanode::store::Purpose;
 use crate::datanode::{DataNode, DataNodeError};
 use crate::env::Env;

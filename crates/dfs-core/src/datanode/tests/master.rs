@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::env::{BoxStream, Env};
 use crate::proto::cluster::{
     ChunkReport, ClusterRpc, Heartbeat, HeartbeatReply, Registered, Registration, ReportReply,
-    Task, TaskResult,
+    Signing, Task, TaskResult,
 };
 use crate::proto::error::RpcError;
 use crate::proto::hello::{self, HelloReply, Service};
@@ -159,6 +159,7 @@ impl ClusterRpc for Handle {
         state.epochs.insert(node, epoch);
         state.registrations.push(registration);
         Ok(Registered {
+            signing: Signing::default(),
             cluster: self.cluster,
             node,
             epoch,
@@ -179,6 +180,8 @@ impl ClusterRpc for Handle {
         state.heartbeats.push(heartbeat);
         let masters = state.masters.clone();
         Ok(HeartbeatReply {
+            permits: Vec::new(),
+            signing: Signing::default(),
             term: state.term,
             report: false,
             tasks,

@@ -21,7 +21,7 @@ use crate::proto::hello::{self, Hello, HelloReply, Service};
 use crate::proto::metadata::NodeAddress;
 use crate::types::checksum::{block_crcs, crc32c};
 use crate::types::limits::BLOCK_LEN;
-use crate::types::{ByteRange, ChunkId, NodeId};
+use crate::types::{ByteRange, ChunkId, NodeId, Permit};
 
 const MIB: usize = 1 << 20;
 
@@ -147,7 +147,7 @@ async fn bytes_are_forwarded_before_the_whole_chunk_has_arrived() {
     let targets = [cluster.address(0), next];
     let mut writer = cluster
         .pool
-        .write(&targets, ChunkId(1), 64 * MIB as u64)
+        .write(&targets, (ChunkId(1), &Permit::default()), 64 * MIB as u64)
         .await
         .unwrap();
 
@@ -206,10 +206,7 @@ async fn a_node_that_hangs_in_the_pipeline_costs_one_silence() {
 async fn bytes_that_change_on_their_way_are_refused_and_not_kept() {
     let cluster = Cluster::start(1).await;
     let (node, chunk) = (cluster.address(0), ChunkId(1));
-    let hello = Hello {
-        service: Service::ChunkStream,
-        cluster: Some(CLUSTER),
-    };
+    let hello = Hello::new(Service::ChunkStream, Some(CLUSTER));
     let second = Duration::from_secs(1);
     let network = Env::real().network;
     let (mut stream, _) = hello::call(&*network, &node.address, hello, second)
@@ -217,6 +214,7 @@ async fn bytes_that_change_on_their_way_are_refused_and_not_kept() {
         .unwrap();
     let (length_max, forward) = (MIB as u64, Vec::new());
     let request = Request::Write(WriteRequest {
+        permit: Permit::default(),
         node: node.node,
         chunk,
         length_max,
@@ -245,7 +243,7 @@ async fn bytes_that_change_on_their_way_are_refused_and_not_kept() {
     );
     let error = cluster
         .pool
-        .read(&node, chunk, ByteRange::new(0, 0))
+        .read(&node, (chunk, &Permit::default()), ByteRange::new(0, 0))
         .await
         .unwrap_err();
     assert_eq!(error.kind, StreamErrorKind::NotFound);
@@ -257,7 +255,7 @@ async fn a_finish_that_does_not_fit_the_bytes_is_refused() {
     let node = cluster.address(0);
     let writer = cluster
         .pool
-        .write_blocks(&[node], ChunkId(1), 10)
+        .write_blocks(&[node], (ChunkId(1), &Permit::default()), 10)
         .await
         .unwrap();
     let error = writer
@@ -282,7 +280,11 @@ async fn bytes_that_rotted_at_rest_are_never_returned_and_are_reported() {
 
     let mut reader = cluster
         .pool
-        .read(&node, chunk, ByteRange::new(0, bytes.len() as u64))
+        .read(
+            &node,
+            (chunk, &Permit::default()),
+            ByteRange::new(0, bytes.len() as u64),
+        )
         .await
         .unwrap();
     let mut returned = Vec::new();
@@ -350,7 +352,11 @@ async fn a_write_that_is_dropped_leaves_nothing() {
     let chunk = ChunkId(1);
     let mut writer = cluster
         .pool
-        .write(&cluster.addresses(), chunk, 64 * MIB as u64)
+        .write(
+            &cluster.addresses(),
+            (chunk, &Permit::default()),
+            64 * MIB as u64,
+        )
         .await
         .unwrap();
     writer.send(bytes(chunk, 3 * MIB)).await.unwrap();
@@ -382,7 +388,11 @@ async fn a_node_with_enough_to_do_says_that_it_is_busy() {
     let mut cluster = Cluster::start(0).await;
     let node = cluster.add(|c| c.limits.writes = 1).await;
     let targets = std::slice::from_ref(&node);
-    let mut first = cluster.pool.write(targets, ChunkId(1), 100).await.unwrap();
+    let mut first = cluster
+        .pool
+        .write(targets, (ChunkId(1), &Permit::default()), 100)
+        .await
+        .unwrap();
     first.send(bytes(ChunkId(1), 100)).await.unwrap();
     eventually("the first write runs", || {
         (cluster.nodes[0].shared.streams_running() == 1).then_some(())
@@ -441,7 +451,11 @@ async fn writers_that_send_nothing_do_not_lock_others_out() {
         })
         .await;
     let targets = std::slice::from_ref(&node);
-    let mut idle = cluster.pool.write(targets, ChunkId(1), 100).await.unwrap();
+    let mut idle = cluster
+        .pool
+        .write(targets, (ChunkId(1), &Permit::default()), 100)
+        .await
+        .unwrap();
     idle.send(bytes(ChunkId(1), 50)).await.unwrap();
     eventually("the first write runs", || {
         (cluster.nodes[0].shared.streams_running() == 1).then_some(())
@@ -467,7 +481,7 @@ async fn a_shutdown_does_not_wait_long_for_a_stream_that_does_not_end() {
         .await;
     let mut writer = cluster
         .pool
-        .write(&[node], ChunkId(1), 64 * MIB as u64)
+        .write(&[node], (ChunkId(1), &Permit::default()), 64 * MIB as u64)
         .await
         .unwrap();
     writer.send(bytes(ChunkId(1), 2 * MIB)).await.unwrap();

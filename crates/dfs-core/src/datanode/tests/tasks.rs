@@ -158,7 +158,7 @@ async fn an_order_to_delete_is_void_once_the_chunk_is_to_be_copied_here() {
         chunks: vec![CHUNK],
     };
 
-    tasks.offer(vec![delete.clone(), copy_from(&[&second])]);
+    tasks.offer(vec![delete.clone(), copy_from(&[&second])], Vec::new());
 
     let ended = eventually("both end", || {
         let ended = tasks.finished();

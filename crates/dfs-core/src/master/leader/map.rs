@@ -62,6 +62,7 @@ pub(crate) fn nodes(state: &impl ReadState) -> Result<Vec<NodeRow>, Fatal> {
     for (node, row) in query::nodes(state)? {
         rows.push(NodeRow {
             node,
+            key: row.key,
             address: row.address,
             topology: row.topology,
             admin: row.admin,

@@ -10,26 +10,84 @@ use tarpc::context::Context;
 use crate::master::leader::{Leading, map};
 use crate::master::planners::Intended;
 use crate::master::planners::report::{self, Finding};
+use crate::master::security::admission::Guest;
+use crate::master::security::permits;
 use crate::master::shared::{Shared, unexpected};
 use crate::master::view::{Fault, NodeRow};
 use crate::meta::{Command, Reply, query};
 use crate::proto::cluster::{
     ChunkReport, ClusterRpc, Heartbeat, HeartbeatReply, Registered, Registration, ReportKind,
-    ReportReply, Task, TaskResult,
+    ReportReply, Signing, Task, TaskResult,
 };
 use crate::proto::error::RpcError;
+use crate::security::SigningKeys;
+use crate::security::capability::{Holder, Operation};
 use crate::types::limits::ENTRIES_PER_REPLY_MAX;
-use crate::types::{AdminState, ChunkId, NodeEpoch, NodeId};
+use crate::types::{AdminState, ChunkId, NodeEpoch, NodeId, NodeKey, Permit, Refusal, RefusalKind};
 
 /// Serves [`ClusterRpc`].
 #[derive(Clone)]
 pub(crate) struct ClusterService {
     shared: Arc<Shared>,
+    /// Who is at the other end.
+    guest: Guest,
 }
 
 impl ClusterService {
-    pub(crate) fn new(shared: Arc<Shared>) -> ClusterService {
-        ClusterService { shared }
+    pub(crate) fn new(shared: Arc<Shared>, guest: Guest) -> ClusterService {
+        ClusterService { shared, guest }
+    }
+
+    /// Refuses whoever speaks for another data node than itself.
+    fn require_own_key(&self, key: NodeKey) -> Result<(), RpcError> {
+        match self.guest.is_data_node(key) {
+            true => Ok(()),
+            false => {
+                let what = "a data node speaks for itself alone";
+                Err(Refusal::new(RefusalKind::AccessDenied, what).into())
+            }
+        }
+    }
+
+    /// What data nodes verify permits with.
+    async fn signing(&self) -> Result<Signing, RpcError> {
+        let shared = &self.shared;
+        let keys = match shared.config.security.is_insecure() {
+            true => SigningKeys::default(),
+            false => shared.keys.verifying(shared).await?,
+        };
+        let now = shared.now();
+        Ok(Signing { keys, now })
+    }
+
+    /// What lets a data node read the chunks that it is to copy.
+    async fn permits(
+        &self,
+        node: NodeId,
+        tasks: &[Task],
+    ) -> Result<Vec<(ChunkId, Permit)>, RpcError> {
+        let Guest::Node(identity) = self.guest else {
+            return Ok(Vec::new());
+        };
+        let what = (Holder::Node(identity.node), Operation::Read);
+        let mut permits = Vec::new();
+        for task in tasks {
+            if let Task::Copy { chunk, sources, .. } = task {
+                let nodes = sources.iter().map(|source| source.node).chain([node]);
+                let permit = permits::permit(&self.shared, what, [*chunk], nodes).await?;
+                permits.push((*chunk, permit));
+            }
+        }
+        Ok(permits)
+    }
+
+    /// The same, by id. One that is not known is for others to refuse.
+    fn require_own(&self, node: NodeId) -> Result<(), RpcError> {
+        let known = |leading: &mut Leading| leading.view.node(node).map(|node| node.row.key);
+        match self.shared.leading(known)? {
+            Some(key) => self.require_own_key(key),
+            None => Ok(()),
+        }
     }
 }
 
@@ -66,6 +124,7 @@ impl ClusterRpc for ClusterService {
             topology,
             space,
         } = registration;
+        self.require_own_key(key)?;
         let command = Command::RegisterNode {
             key,
             node,
@@ -83,6 +142,7 @@ impl ClusterRpc for ClusterService {
         let (row, load) = shared.look(reading, look).await?;
         let row = NodeRow {
             node,
+            key,
             address,
             topology,
             admin: row.map_or(AdminState::InService, |row| row.admin),
@@ -104,12 +164,15 @@ impl ClusterRpc for ClusterService {
             heartbeat_interval_ms: u32::try_from(interval).unwrap_or(u32::MAX),
             masters: shared.masters(),
             peers,
+            signing: self.signing().await?,
         })
     }
 
     async fn heartbeat(self, _: Context, heartbeat: Heartbeat) -> Result<HeartbeatReply, RpcError> {
         let masters = self.shared.masters();
         let (node, epoch) = (heartbeat.node, heartbeat.epoch);
+        self.require_own(node)?;
+        let signing = self.signing().await?;
         let reply = self.shared.leading(|leading| {
             if !leading.heartbeat(&heartbeat) {
                 return None;
@@ -119,14 +182,19 @@ impl ClusterRpc for ClusterService {
                 term: leading.term,
                 report: wants,
                 tasks: leading.tasks.of_node(node),
+                permits: Vec::new(),
                 masters,
+                signing,
             })
         })?;
-        reply.ok_or_else(|| fenced(node, epoch))
+        let mut reply = reply.ok_or_else(|| fenced(node, epoch))?;
+        reply.permits = self.permits(node, &reply.tasks).await?;
+        Ok(reply)
     }
 
     async fn report(self, _: Context, report: ChunkReport) -> Result<ReportReply, RpcError> {
         let caller = (report.node, report.epoch);
+        self.require_own(report.node)?;
         let term = for_current(&self.shared, caller, |leading| leading.term)?;
         let lists = [report.absent.len(), report.corrupt.len()];
         let longest = lists.into_iter().fold(report.present.len(), usize::max);
@@ -145,6 +213,7 @@ impl ClusterRpc for ClusterService {
         tasks: Vec<TaskResult>,
     ) -> Result<(), RpcError> {
         let caller = (node, epoch);
+        self.require_own(node)?;
         for_current(&self.shared, caller, |_| ())?;
         let subjects = tasks.iter().filter_map(|ended| subject(&ended.task));
         let chunks = chunks_of(&self.shared, subjects.collect()).await?;

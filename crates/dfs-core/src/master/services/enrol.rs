@@ -6,15 +6,13 @@ use dfs_raft::Consistency;
 use dfs_raft::state::View;
 use tarpc::context::Context;
 
+use crate::master::security::papers;
 use crate::master::shared::{Shared, unexpected};
-use crate::meta::query::{self, Secret};
+use crate::meta::query;
 use crate::meta::{Command, Reply};
 use crate::proto::enrol::{EnrolRpc, IssuedPapers, JoinSecret};
 use crate::proto::error::RpcError;
-use crate::security::{
-    Authority, Certificate, Fingerprint, KeyPair, NODE_CERTIFICATE_TTL, NodeIdentity, Peer,
-    SecurityError,
-};
+use crate::security::{Fingerprint, Peer};
 use crate::types::node::TokenHash;
 use crate::types::{NodeKey, NodeRole, Refusal, RefusalKind};
 
@@ -56,47 +54,9 @@ impl EnrolService {
 
     /// Papers for the key at the other end.
     async fn issue(&self, node: NodeKey, role: NodeRole) -> Result<IssuedPapers, RpcError> {
-        let shared = &self.shared;
-        let cluster = shared.cluster().ok_or_else(|| shared.not_leading())?;
-        let reading = shared.read(Consistency::Linearizable).await?;
-        let key = self.peer.key.0;
-        let look = move |view: &View| {
-            let is_node = query::is_enrolled(view, (node, role, key))?;
-            Ok((is_node, query::authority(view)?))
-        };
-        let (is_node, authority) = shared.look(reading, look).await?;
-        if !is_node {
-            return Err(
-                Refusal::new(RefusalKind::AccessDenied, "not, or no longer, a node").into(),
-            );
-        }
-        let Some(Secret { secret, public, .. }) = authority else {
-            return Err(RpcError::Unavailable(
-                "this cluster has no authority".to_owned(),
-            ));
-        };
-        let key = KeyPair::from_secret(&secret.0).map_err(failed)?;
-        let certificate = Certificate::from_der(public.clone());
-        let authority = Authority::from_parts(cluster, key, certificate);
-        let identity = NodeIdentity {
-            cluster,
-            role,
-            node,
-        };
-        let env = &shared.env;
-        let good = (env.clock.now(), NODE_CERTIFICATE_TTL);
-        let issued = authority.issue(&identity, &self.peer.key, good, &*env.random);
-        Ok(IssuedPapers {
-            cluster,
-            certificate: issued.map_err(failed)?.der().to_vec(),
-            authority: public,
-            masters: shared.masters(),
-        })
+        let whom = (node, role, self.peer.key);
+        papers::issue(&self.shared, whom, Consistency::Linearizable).await
     }
-}
-
-fn failed(error: SecurityError) -> RpcError {
-    RpcError::Internal(format!("no certificate could be made: {error}"))
 }
 
 impl EnrolRpc for EnrolService {
@@ -124,12 +84,14 @@ impl EnrolRpc for EnrolService {
         self.issue(node, role).await
     }
 
-    async fn renew(self, _: Context) -> Result<IssuedPapers, RpcError> {
+    async fn renew(
+        self,
+        _: Context,
+        node: NodeKey,
+        role: NodeRole,
+    ) -> Result<IssuedPapers, RpcError> {
         self.shared.leading(|_| ())?;
-        match self.peer.node {
-            Some(NodeIdentity { node, role, .. }) => self.issue(node, role).await,
-            None => Err(Refusal::new(RefusalKind::AccessDenied, "only nodes renew").into()),
-        }
+        self.issue(node, role).await
     }
 }
 
@@ -145,11 +107,8 @@ mod tests {
     use crate::env::Env;
     use crate::master::Master;
     use crate::master::tests::{elected, start_in};
-    use crate::node::{JoinError, NewCluster, Papers};
-    use crate::proto::enrol::EnrolRpcClient;
-    use crate::proto::hello::{self, Hello, Service};
-    use crate::proto::transport::messages;
-    use crate::security::JoinToken;
+    use crate::node::{JoinError, Papers, Security};
+    use crate::security::{JoinToken, KeyPair, NodeIdentity};
     use crate::types::node::MemberChange;
     use crate::types::{Caller, Change, ClusterId, RequestId};
 
@@ -158,7 +117,7 @@ mod tests {
         master: Master,
         env: Env,
         cluster: ClusterId,
-        authority: Certificate,
+        authority: Fingerprint,
         sequence: u64,
         _directory: TempDir,
     }
@@ -166,19 +125,18 @@ mod tests {
     impl World {
         async fn new() -> World {
             let (env, directory) = (Env::real(), tempfile::tempdir().unwrap());
-            let new = NewCluster::draw(&env).unwrap();
-            let papers = Papers::found(&env, directory.path(), &new).await.unwrap();
-            let master = start_in(&directory, papers.env(&env).unwrap()).await;
+            let master = start_in(&directory, env.clone(), Security::Found).await;
             // As if it had died before it noted that it was done.
-            let kept = NewCluster::read(&env, directory.path()).await;
-            for new in [new, kept.unwrap().unwrap()] {
-                master.found_with(&new, papers.key()).await.unwrap();
+            for _ in 0..2 {
+                assert!(master.is_founding().await.unwrap());
+                master.found().await.unwrap();
             }
-            NewCluster::remove(&env, directory.path()).await.unwrap();
+            master.forget_founding().await.unwrap();
+            assert!(!master.is_founding().await.unwrap());
             elected(&master).await;
             World {
-                authority: Certificate::from_der(papers.authority().to_vec()),
-                cluster: papers.identity().cluster,
+                authority: master.authority().unwrap(),
+                cluster: master.cluster().unwrap(),
                 master,
                 env,
                 sequence: 0,
@@ -198,7 +156,7 @@ mod tests {
             uses: u32,
         ) -> JoinToken {
             let address = self.master.address().to_owned();
-            let authority = self.authority.fingerprint();
+            let authority = self.authority;
             let token = JoinToken::generate(vec![address], authority, &*self.env.random);
             let change = MemberChange::CreateToken {
                 hash: token.hash(),
@@ -246,23 +204,15 @@ mod tests {
             token: &JoinToken,
         ) -> Result<(Papers, TempDir), JoinError> {
             let directory = tempfile::tempdir().unwrap();
-            let who = (NodeKey(node), role);
-            let papers = Papers::join(&self.env, directory.path(), who, token).await?;
+            let who = (Some(NodeKey(node)), role);
+            let papers = Papers::join(&self.env, directory.path(), who, token, &[]).await?;
             Ok((papers, directory))
         }
 
-        /// Asks for new papers, showing those that a node has.
-        async fn renew(&self, papers: &Papers) -> Result<IssuedPapers, RpcError> {
-            let hello = Hello {
-                service: Service::Enrol,
-                cluster: Some(self.cluster),
-            };
-            let network = papers.env(&self.env).unwrap().network;
-            let deadline = Duration::from_secs(10);
-            let called = hello::call(&*network, self.master.address(), hello, deadline);
-            let (stream, _) = called.await.unwrap();
-            let client = EnrolRpcClient::new(Default::default(), messages(stream)).spawn();
-            client.renew(tarpc::context::current()).await.unwrap()
+        /// Asks for new papers for a node that has some.
+        async fn renew(&self, papers: &mut Papers) -> Result<(), JoinError> {
+            let masters = vec![self.master.address().to_owned()];
+            papers.renew_at(&self.env, masters).await
         }
     }
 
@@ -287,12 +237,13 @@ mod tests {
         };
         assert_eq!(papers.identity(), identity);
 
-        let issued = world.renew(&papers).await.unwrap();
-        assert_eq!(issued.masters, [world.master.address()]);
-        papers.renew(&world.env, issued).await.unwrap();
+        let before = papers.since();
+        world.renew(&mut papers).await.unwrap();
+        assert!(papers.since() > before);
         let kept = Papers::open(&world.env, directory.path()).await;
-        let kept = kept.unwrap().unwrap();
-        world.renew(&kept).await.unwrap();
+        let mut kept = kept.unwrap().unwrap();
+        assert_eq!(kept.since(), papers.since());
+        world.renew(&mut kept).await.unwrap();
     }
 
     #[tokio::test]
@@ -324,7 +275,7 @@ mod tests {
         let mut world = World::new().await;
         let token = world.token(NodeRole::DataNode, 3).await;
         let first = world.join((9, NodeRole::DataNode), &token).await;
-        let (first, _directory) = first.unwrap();
+        let (mut first, _directory) = first.unwrap();
         let other = world.join((9, NodeRole::DataNode), &token).await;
         assert_eq!(refusal(other.unwrap_err()), RefusalKind::Exists);
         let named = world
@@ -334,8 +285,8 @@ mod tests {
         assert_eq!(refusal(wrong.unwrap_err()), RefusalKind::AccessDenied);
         world.join((9, NodeRole::DataNode), &named).await.unwrap();
         // The former key is out.
-        let renewed = world.renew(&first).await.unwrap_err();
-        assert!(matches!(renewed, RpcError::Refused { .. }), "{renewed}");
+        let renewed = world.renew(&mut first).await.unwrap_err();
+        assert_eq!(refusal(renewed), RefusalKind::AccessDenied);
     }
 
     #[tokio::test]
@@ -343,17 +294,17 @@ mod tests {
         let mut world = World::new().await;
         let token = world.token(NodeRole::DataNode, 2).await;
         let joined = world.join((9, NodeRole::DataNode), &token).await;
-        let (papers, _directory) = joined.unwrap();
+        let (mut papers, _directory) = joined.unwrap();
         let node = NodeKey(9);
         world.change(MemberChange::RevokeNode { node }).await;
-        let renewed = world.renew(&papers).await.unwrap_err();
-        assert!(matches!(renewed, RpcError::Refused { .. }), "{renewed}");
+        let renewed = world.renew(&mut papers).await.unwrap_err();
+        assert_eq!(refusal(renewed), RefusalKind::AccessDenied);
         let again = world.join((9, NodeRole::DataNode), &token).await;
         assert_eq!(refusal(again.unwrap_err()), RefusalKind::NotPermitted);
     }
 
     #[tokio::test]
-    async fn who_has_only_a_key_renews_nothing() {
+    async fn who_is_no_node_renews_nothing() {
         let world = World::new().await;
         let key = KeyPair::generate(&*world.env.random).unwrap();
         let peer = Peer {
@@ -361,7 +312,9 @@ mod tests {
             node: None,
         };
         let service = EnrolService::new(Arc::clone(&world.master.shared), peer);
-        let renewed = service.renew(tarpc::context::current()).await.unwrap_err();
+        let context = tarpc::context::current();
+        let renewed = service.renew(context, NodeKey(9), NodeRole::DataNode);
+        let renewed = renewed.await.unwrap_err();
         assert!(matches!(renewed, RpcError::Refused { .. }), "{renewed}");
     }
 }

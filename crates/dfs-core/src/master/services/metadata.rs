@@ -7,6 +7,7 @@ use tarpc::context::Context;
 
 use crate::master::grants;
 use crate::master::leader::{group, room};
+use crate::master::security::permits;
 use crate::master::shared::{Shared, unexpected};
 use crate::master::view::NodeView;
 use crate::meta::command::{validate, validate_request};
@@ -16,6 +17,8 @@ use crate::proto::metadata::{
     ChunkHealth, ClusterStatus, GrantRequest, LeaderInfo, MasterInfo, MetadataRpc, NodeInfo,
     ReadConsistency, Stamped, WriteGrant,
 };
+use crate::security::PublicKey;
+use crate::security::capability::{Holder, Operation};
 use crate::types::query::LayoutSource;
 use crate::types::{
     Answer, Caller, Change, Changed, ChunkId, ClientId, NodeId, Policy, Query, Refusal,
@@ -31,13 +34,20 @@ const BUSY_ATTEMPTS_MAX: usize = 64;
 #[derive(Clone)]
 pub(crate) struct MetadataService {
     shared: Arc<Shared>,
-    /// Who is at the other end.
     caller: Caller,
+    /// The key of the client; none in a cluster without security.
+    holder: Option<Holder>,
 }
 
 impl MetadataService {
-    pub(crate) fn new(shared: Arc<Shared>, caller: Caller) -> MetadataService {
-        MetadataService { shared, caller }
+    /// For whoever is at the other end.
+    pub(crate) fn new(shared: Arc<Shared>, caller: Caller, key: Option<PublicKey>) -> Self {
+        let holder = key.map(|key| Holder::Client(key.0));
+        MetadataService {
+            shared,
+            caller,
+            holder,
+        }
     }
 
     /// Has the leader look at chunks that were written with few copies.
@@ -52,6 +62,7 @@ impl MetadataService {
     fn node_infos(&self) -> Result<Vec<NodeInfo>, RpcError> {
         let info = |node: &NodeView| NodeInfo {
             node: node.row.node,
+            key: node.row.key,
             address: node.row.address.clone(),
             epoch: node.row.epoch,
             topology: node.row.topology.clone(),
@@ -210,11 +221,23 @@ impl MetadataRpc for MetadataService {
             .look(reading, move |view| query::answer(view, caller, &query));
         let mut value = look.await?.map_err(refused_at(rev))?;
         self.complete(&mut value);
+        if let (Answer::Layout(layout), Some(holder)) = (&mut value, self.holder) {
+            permits::permit_layout(&self.shared, holder, layout).await?;
+        }
         Ok(Stamped { rev, value })
     }
 
     async fn grant(self, _: Context, request: GrantRequest) -> Result<WriteGrant, RpcError> {
-        grants::grant(&self.shared, &request).await
+        let mut grant = grants::grant(&self.shared, &request).await?;
+        if let Some(holder) = self.holder {
+            let what = (holder, Operation::Write);
+            let chunks = grant.chunks.iter();
+            let nodes = chunks.clone().flat_map(|granted| &granted.pipeline);
+            let nodes = nodes.chain(&grant.spares).map(|node| node.node);
+            let chunks = chunks.map(|granted| granted.chunk);
+            grant.permit = permits::permit(&self.shared, what, chunks, nodes).await?;
+        }
+        Ok(grant)
     }
 
     async fn report_corrupt(

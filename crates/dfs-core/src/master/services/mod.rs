@@ -2,4 +2,5 @@
 
 pub(crate) mod cluster;
 pub(crate) mod enrol;
+pub(crate) mod login;
 pub(crate) mod metadata;

@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::proto::cluster::Heartbeat;
 use crate::proto::metadata::{Liveness, NodeAddress};
 use crate::types::topology::{AdminState, Space, Topology};
-use crate::types::{ChunkId, NodeEpoch, NodeId};
+use crate::types::{ChunkId, NodeEpoch, NodeId, NodeKey};
 
 /// Most differences of one kind kept for a node.
 pub const DIFFERENCES_MAX: usize = 65_536;
@@ -57,6 +57,8 @@ pub struct Part {
 pub struct NodeRow {
     /// Which.
     pub node: NodeId,
+    /// What its directory is stamped with.
+    pub key: NodeKey,
     /// `host:port`.
     pub address: String,
     /// Its failure domains.

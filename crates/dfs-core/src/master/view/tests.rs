@@ -6,6 +6,7 @@ use super::*;
 pub(crate) fn row(id: u32) -> NodeRow {
     NodeRow {
         node: NodeId(id),
+        key: NodeKey(id.into()),
         address: format!("n{id}:1"),
         topology: Topology {
             rack: format!("r{id}"),

@@ -97,11 +97,17 @@ pub(crate) fn set(
         AclKind::Access => {
             let list = match list {
                 Some(list) => list,
-                None => Acl {
-                    mask: None,
-                    named: Named::default(),
-                    ..access(state, id, &inode)?
-                },
+                // What the mask kept from the group, it does not get by losing it.
+                None => {
+                    let before = access(state, id, &inode)?;
+                    let group = before.mask.map_or(before.group, |m| before.group.within(m));
+                    Acl {
+                        mask: None,
+                        named: Named::default(),
+                        group,
+                        ..before
+                    }
+                }
             };
             inode.mode = inode.mode.with_permissions(list.mode_bits());
             drop_set_group_id(&mut inode, by);

@@ -23,6 +23,8 @@ use crate::types::{Answer, Changed, GroupId, Query, RefusalKind, Role, Timestamp
 
 /// The first id given to a user or group, as on Linux.
 pub(crate) const FIRST_ID: u64 = 1000;
+/// Users in one answer: each may have keys with long labels.
+const USERS_PER_REPLY_MAX: usize = 256;
 
 /// Makes the administrator, who cannot log in until it is given a password or key, and the groups
 /// of administrators and of everybody.
@@ -120,7 +122,8 @@ pub(crate) fn answer(
             let from = UserId(after.map_or(0, |after| after.0.saturating_add(1)));
             let rows = state.scan(USERS, from..)?;
             let there = rows.filter(|row| !matches!(row, Ok((_, user)) if user.removed));
-            let page = there.take(page_len(*limit)).map(|row| row.map(shown));
+            let page = there.take(page_len(*limit).min(USERS_PER_REPLY_MAX));
+            let page = page.map(|row| row.map(shown));
             Answer::Users(page.collect::<Result<_, Fatal>>()?)
         }
         Query::Groups { after, limit } => {

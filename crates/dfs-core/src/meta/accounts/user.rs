@@ -131,6 +131,36 @@ pub(crate) fn named(
     }
 }
 
+/// What a user proves who it is with, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Which user.
+    pub user: UserId,
+    /// Of which credentials these are.
+    pub epoch: CredentialEpoch,
+    /// Its password.
+    pub password: Option<PasswordHash>,
+    /// Its keys.
+    pub keys: Vec<KeyHash>,
+}
+
+/// The credentials of a user that may log in.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn credentials(
+    state: &impl ReadState,
+    name: &AccountName,
+) -> Result<Option<Credentials>, Fatal> {
+    let found = named(state, name)?.filter(|(_, user)| user.enabled);
+    Ok(found.map(|(id, user)| Credentials {
+        user: id,
+        epoch: user.epoch,
+        password: user.password,
+        keys: user.keys.iter().map(|key| key.hash).collect(),
+    }))
+}
+
 pub(super) fn require(state: &impl ReadState, user: UserId) -> Result<User, Stop> {
     match get(state, user)? {
         Some(user) => Ok(user),

@@ -109,3 +109,12 @@ pub fn is_enrolled(
     let row = state.get(ENROLLED, &node)?;
     Ok(row.is_some_and(|row| row.role == role && row.key == key && !row.revoked))
 }
+
+/// Whether a node was one and is one no more.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn is_revoked(state: &impl ReadState, node: NodeKey) -> Result<bool, Fatal> {
+    let row = state.get(ENROLLED, &node)?;
+    Ok(row.is_some_and(|row| row.revoked))
+}

@@ -162,6 +162,14 @@ pub fn signing_keys(state: &impl ReadState) -> Result<Vec<(SigningKeyId, Secret)
     Ok(keys)
 }
 
+/// The numbers of all signing keys, the newest last.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn signing_key_ids(state: &impl ReadState) -> Result<Vec<SigningKeyId>, Fatal> {
+    Ok(signing_keys(state)?.into_iter().map(|(id, _)| id).collect())
+}
+
 /// The authority's key and certificate, once there is one.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use super::frame::{Frame, FrameKind};
 use crate::proto::metadata::NodeAddress;
 use crate::types::checksum::verify_blocks;
 use crate::types::limits::{BLOCK_LEN, CHUNK_SIZE_MAX, REPLICAS_MAX};
-use crate::types::{ByteRange, ChunkId, NodeId};
+use crate::types::{ByteRange, ChunkId, NodeId, Permit};
 
 /// What a caller wants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,8 @@ pub struct WriteRequest {
     pub node: NodeId,
     /// Which chunk.
     pub chunk: ChunkId,
+    /// What lets the caller write it; the nodes of the pipeline pass it on.
+    pub permit: Permit,
     /// Most bytes that will come.
     pub length_max: u64,
     /// The rest of the pipeline, next node first.
@@ -40,6 +42,8 @@ pub struct ReadRequest {
     pub node: NodeId,
     /// Which chunk.
     pub chunk: ChunkId,
+    /// What lets the caller read it.
+    pub permit: Permit,
     /// Which bytes; none of them asks only what there is.
     pub range: ByteRange,
 }
@@ -128,6 +132,8 @@ pub enum StreamErrorKind {
     Busy,
     /// The request makes no sense, to any node.
     Invalid,
+    /// The permit is not good, or no longer: ask the masters again.
+    Denied,
     /// The node could not do it: its disk, or something it did not expect.
     Failed,
     /// The node cannot be reached, went away or hangs.
@@ -182,6 +188,7 @@ impl fmt::Display for StreamErrorKind {
             StreamErrorKind::OutOfSpace => "out of space",
             StreamErrorKind::Busy => "busy",
             StreamErrorKind::Invalid => "invalid request",
+            StreamErrorKind::Denied => "denied",
             StreamErrorKind::Failed => "failed",
             StreamErrorKind::Unreachable => "unreachable",
         })

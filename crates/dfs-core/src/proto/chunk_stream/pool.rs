@@ -16,7 +16,7 @@ use super::reader::ChunkReader;
 use super::writer::{BlockWriter, ChunkWriter};
 use crate::proto::hello::{self, Hello, Service};
 use crate::proto::metadata::NodeAddress;
-use crate::types::{ByteRange, ChunkId, ClusterId, NodeId};
+use crate::types::{ByteRange, ChunkId, ClusterId, NodeId, Permit};
 
 /// What a pool may keep and how long it waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,10 +100,12 @@ impl ChunkPool {
     pub async fn write(
         &self,
         targets: &[NodeAddress],
-        chunk: ChunkId,
+        (chunk, permit): (ChunkId, &Permit),
         length_max: u64,
     ) -> Result<ChunkWriter, StreamError> {
-        let blocks = self.write_blocks(targets, chunk, length_max).await?;
+        let blocks = self
+            .write_blocks(targets, (chunk, permit), length_max)
+            .await?;
         Ok(ChunkWriter::new(blocks, length_max))
     }
 
@@ -114,7 +116,7 @@ impl ChunkPool {
     pub async fn write_blocks(
         &self,
         targets: &[NodeAddress],
-        chunk: ChunkId,
+        (chunk, permit): (ChunkId, &Permit),
         length_max: u64,
     ) -> Result<BlockWriter, StreamError> {
         let Some((head, forward)) = targets.split_first() else {
@@ -129,6 +131,7 @@ impl ChunkPool {
         let request = Request::Write(WriteRequest {
             node: head.node,
             chunk,
+            permit: permit.clone(),
             length_max,
             forward,
         });
@@ -150,12 +153,13 @@ impl ChunkPool {
     pub async fn read(
         &self,
         target: &NodeAddress,
-        chunk: ChunkId,
+        (chunk, permit): (ChunkId, &Permit),
         range: ByteRange,
     ) -> Result<ChunkReader, StreamError> {
         let request = Request::Read(ReadRequest {
             node: target.node,
             chunk,
+            permit: permit.clone(),
             range,
         });
         validate(target.node, &request)?;
@@ -191,10 +195,7 @@ impl ChunkPool {
     }
 
     async fn connect(&self, target: &NodeAddress) -> Result<BoxStream, StreamError> {
-        let hello = Hello {
-            service: Service::ChunkStream,
-            cluster: Some(self.inner.cluster),
-        };
+        let hello = Hello::new(Service::ChunkStream, Some(self.inner.cluster));
         let network = &*self.inner.env.network;
         let deadline = self.inner.config.deadlines.connect;
         let unreachable =

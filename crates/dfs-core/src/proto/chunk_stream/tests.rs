@@ -25,7 +25,7 @@ use crate::proto::hello::{self, HelloReply};
 use crate::proto::metadata::NodeAddress;
 use crate::types::checksum::{block_crcs, crc32c};
 use crate::types::limits::BLOCK_LEN;
-use crate::types::{ByteRange, ChunkId, ClusterId, NodeId};
+use crate::types::{ByteRange, ChunkId, ClusterId, NodeId, Permit};
 
 const CLUSTER: ClusterId = ClusterId(1);
 
@@ -42,12 +42,14 @@ fn the_bytes_of_every_frame_are_what_they_were() {
     let (node, chunk) = (NodeId(1), ChunkId(19));
     let forward = vec![target];
     let write = Request::Write(WriteRequest {
+        permit: Permit(Bytes::from_static(&[1])),
         node,
         chunk,
         length_max: 100,
         forward,
     });
     let read = Request::Read(ReadRequest {
+        permit: Permit(Bytes::from_static(&[1])),
         node,
         chunk,
         range: ByteRange::new(9, 70),
@@ -180,7 +182,10 @@ async fn a_node_that_hangs_before_or_while_it_answers_costs_a_reader_one_silence
     let all = ByteRange::new(0, 2 * BLOCK_LEN as u64);
     let (hung, node, _) = pool(silent);
     let begun = Instant::now();
-    let error = hung.read(&node, ChunkId(1), all).await.unwrap_err();
+    let error = hung
+        .read(&node, (ChunkId(1), &Permit::default()), all)
+        .await
+        .unwrap_err();
     assert_eq!(
         (error.node, error.kind),
         (NodeId(1), StreamErrorKind::Unreachable)
@@ -195,7 +200,10 @@ async fn a_node_that_hangs_before_or_while_it_answers_costs_a_reader_one_silence
             silent(stream).await;
         })
     });
-    let mut reader = hangs_later.read(&node, ChunkId(1), all).await.unwrap();
+    let mut reader = hangs_later
+        .read(&node, (ChunkId(1), &Permit::default()), all)
+        .await
+        .unwrap();
     assert_eq!(reader.next().await.unwrap().unwrap(), &BLOCK[..]);
     let begun = Instant::now();
     let error = reader.next().await.unwrap_err();
@@ -212,7 +220,10 @@ async fn a_node_that_hangs_before_or_while_it_answers_costs_a_reader_one_silence
 async fn a_node_that_stops_reading_costs_a_writer_one_silence() {
     let (hung, node, _) = pool(silent);
     let begun = Instant::now();
-    let mut writer = hung.write(&[node], ChunkId(1), 1 << 30).await.unwrap();
+    let mut writer = hung
+        .write(&[node], (ChunkId(1), &Permit::default()), 1 << 30)
+        .await
+        .unwrap();
     let error = loop {
         if let Err(error) = writer.send(Bytes::from_static(&BLOCK)).await {
             break error;
@@ -247,7 +258,10 @@ async fn a_node_that_works_long_and_says_so_is_waited_for_but_not_for_ever() {
         })
     });
     let all = ByteRange::new(0, 2 * BLOCK_LEN as u64);
-    let mut reader = slow.read(&node, ChunkId(1), all).await.unwrap();
+    let mut reader = slow
+        .read(&node, (ChunkId(1), &Permit::default()), all)
+        .await
+        .unwrap();
     assert!(
         reader.next().await.unwrap().is_some(),
         "after five seconds of patience"
@@ -290,7 +304,10 @@ async fn a_writer_that_pauses_keeps_its_stream_alive() {
             say(&mut from.unsplit(to), Reply::Stored(stored)).await;
         })
     });
-    let mut writer = patient.write(&[node], ChunkId(1), 100).await.unwrap();
+    let mut writer = patient
+        .write(&[node], (ChunkId(1), &Permit::default()), 100)
+        .await
+        .unwrap();
     sleep(Duration::from_secs(60)).await;
     writer.send(Bytes::from_static(b"late")).await.unwrap();
     assert_eq!(writer.finish().await.unwrap().nodes, [NodeId(1)]);
@@ -335,7 +352,10 @@ async fn what_a_node_sends_must_be_what_was_asked_for_and_whole() {
     ];
     for (i, liar) in liars.into_iter().enumerate() {
         let (pool, node, _) = pool(liar);
-        let mut reader = pool.read(&node, ChunkId(1), all).await.unwrap();
+        let mut reader = pool
+            .read(&node, (ChunkId(1), &Permit::default()), all)
+            .await
+            .unwrap();
         let error = loop {
             match reader.next().await {
                 Ok(Some(bytes)) => assert_eq!(bytes, &BLOCK[..], "liar {i}"),
@@ -362,7 +382,11 @@ async fn a_connection_serves_one_request_after_the_other() {
     });
     for _ in 0..4 {
         let mut reader = pool
-            .read(&node, ChunkId(1), ByteRange::new(0, 0))
+            .read(
+                &node,
+                (ChunkId(1), &Permit::default()),
+                ByteRange::new(0, 0),
+            )
             .await
             .unwrap();
         assert_eq!(reader.next().await, Ok(None));
@@ -374,7 +398,10 @@ async fn a_connection_serves_one_request_after_the_other() {
 #[tokio::test]
 async fn a_writer_refuses_more_than_it_announced() {
     let (pool, node, _) = pool(silent);
-    let mut writer = pool.write(&[node], ChunkId(1), 10).await.unwrap();
+    let mut writer = pool
+        .write(&[node], (ChunkId(1), &Permit::default()), 10)
+        .await
+        .unwrap();
     writer.send(Bytes::from_static(b"12345")).await.unwrap();
     let error = writer
         .send(Bytes::from_static(b"678901"))

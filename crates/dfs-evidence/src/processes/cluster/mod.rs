@@ -9,8 +9,9 @@ use std::io::{Error, Result};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dfs_core::client::{Client, ClientConfig, ClusterStatus};
+use dfs_core::client::{Access, Client, ClientConfig, ClusterStatus, Profile, TokenRequest};
 use dfs_core::env::Env;
+use dfs_core::types::NodeRole;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::timeout;
@@ -43,6 +44,10 @@ pub(super) struct Cluster {
     pub(super) network: Network,
     pub(super) nodes: Vec<Node>,
     client: Option<Client>,
+    /// What clients log in with.
+    access: Option<Access>,
+    /// What masters and data nodes join with.
+    tokens: Option<(String, String)>,
 }
 
 /// A silent data node is dead after this.
@@ -50,6 +55,8 @@ pub(super) const DEAD_AFTER: Duration = Duration::from_secs(8);
 /// Few, so that a master that was away for seconds has missed more.
 const LOG_ENTRIES: u32 = 300;
 const RESERVE_MIB: u32 = 64;
+/// Clocks jump by a day.
+const TOKEN_TTL: Duration = Duration::from_secs(7 * 86_400);
 /// How long a look at the cluster may take.
 const LOOK: Duration = Duration::from_secs(2);
 /// So many bytes are not kept in the metadata.
@@ -89,13 +96,42 @@ impl Cluster {
             network,
             nodes,
             client: None,
+            access: None,
+            tokens: None,
         };
         cluster.init().await?;
         for place in 0..cluster.nodes.len() {
             cluster.start(place).await?;
             cluster.ready(place).await?;
+            if place == 0 {
+                cluster.make_tokens().await?;
+            }
         }
         Ok(cluster)
+    }
+
+    /// Tokens that are good for all that will join in a run.
+    async fn make_tokens(&mut self) -> Result<()> {
+        let client = Client::connect(self.client_config(), Env::real()).await;
+        let client = client.map_err(Error::other)?;
+        let token = |role| {
+            let request = TokenRequest {
+                role,
+                node: None,
+                uses: u32::MAX,
+                ttl: TOKEN_TTL,
+                label: "of a run".to_owned(),
+            };
+            let client = client.clone();
+            async move {
+                let (_, token) = client.create_token(request).await.map_err(Error::other)?;
+                Ok::<_, Error>(token.reveal().map_err(Error::other)?.to_string())
+            }
+        };
+        let masters = token(NodeRole::Master).await?;
+        self.tokens = Some((masters, token(NodeRole::DataNode).await?));
+        client.close().await;
+        Ok(())
     }
 
     async fn init(&mut self) -> Result<()> {
@@ -117,7 +153,23 @@ impl Cluster {
         ];
         tool::run_with(&words, "").await?;
         first.is_new = false;
+        let profile = std::fs::read_to_string(first.disk.directory().join("admin.toml"))?;
+        let profile: Profile = toml::from_str(&profile).map_err(Error::other)?;
+        self.access = profile.access().map_err(Error::other)?;
         Ok(())
+    }
+
+    /// The settings of a client.
+    pub(super) fn client_config(&self) -> ClientConfig {
+        ClientConfig {
+            access: self.access.clone(),
+            ..ClientConfig::new(self.masters())
+        }
+    }
+
+    /// How clients log in.
+    pub(super) fn profile(&self) -> Profile {
+        Profile::new(self.masters(), self.access.as_ref())
     }
 
     /// Where masters are reached.
@@ -143,6 +195,8 @@ impl Cluster {
     pub(super) async fn start(&mut self, place: usize) -> Result<()> {
         let masters = self.masters();
         let program = self.plan.program.clone();
+        let tokens = self.tokens.clone();
+        let (of_masters, of_data_nodes) = tokens.unwrap_or_default();
         let node = self.node(place)?;
         node.power_on().await?;
         let (directory, address) = (node.disk.directory(), node.address());
@@ -156,19 +210,18 @@ impl Cluster {
             format!("--listen={address}"),
             format!("--reserve-mib={RESERVE_MIB}"),
         ];
-        let others = masters.iter().filter(|master| **master != address);
-        let others: Vec<_> = others.cloned().collect();
         match node.role {
             Role::Master => {
                 arguments.push(format!("--dead-after={}s", DEAD_AFTER.as_secs()));
                 arguments.push(format!("--log-entries={LOG_ENTRIES}"));
                 if node.is_new || node.says_join {
-                    arguments.push(format!("--join={}", others.join(",")));
+                    arguments.push(format!("--join={of_masters}"));
                 }
             }
             Role::Data => {
                 arguments.push(format!("--masters={}", masters.join(",")));
                 if node.is_new {
+                    arguments.push(format!("--join={of_data_nodes}"));
                     arguments.push("--new".to_owned());
                 }
             }
@@ -216,7 +269,7 @@ impl Cluster {
 
     /// Writes and reads a file of several blocks, as new clients do.
     pub(super) async fn write_something_new(&mut self) -> Result<()> {
-        let config = ClientConfig::new(self.masters());
+        let config = self.client_config();
         let bytes = vec![7; SOMETHING_LEN];
         let written = async {
             let client = Client::connect(config, Env::real()).await?;
@@ -237,7 +290,7 @@ impl Cluster {
         if let Some(client) = &self.client {
             return Ok(client.clone());
         }
-        let mut config = ClientConfig::new(self.masters());
+        let mut config = self.client_config();
         config.deadlines.operation = LOOK;
         let client = Client::connect(config, Env::real()).await;
         Ok(self.client.insert(client.map_err(Error::other)?).clone())

@@ -1,7 +1,7 @@
 //! What is told to the masters about replicas: all of them in parts, or what changed.
 
-use super::Shared;
-use super::store::{Changes, ReplicaSummary, StoreError};
+use crate::datanode::Shared;
+use crate::datanode::store::{Changes, ReplicaSummary, StoreError};
 use crate::proto::cluster::{self, ChunkReport, ReportKind};
 use crate::types::limits::ENTRIES_PER_REPLY_MAX;
 use crate::types::{ChunkId, NodeEpoch, NodeId};

@@ -64,7 +64,7 @@ impl IntoLocation for InodeId {
 }
 
 /// The directory that `at` is in; none for the root and for a bare inode.
-pub(super) fn parent_of(at: &Location) -> Option<Location> {
+pub(in crate::client) fn parent_of(at: &Location) -> Option<Location> {
     Some(Location {
         base: at.base,
         path: at.path.parent()?,

@@ -13,9 +13,9 @@ use crate::proto::transport::messages;
 use crate::types::ClusterId;
 
 /// How long a master may take to answer a heartbeat: one that leads has the answer at hand.
-pub(super) const HEARTBEAT_TIMEOUT: Duration = Duration::from_millis(500);
+pub(in crate::datanode) const HEARTBEAT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a master may take to answer anything else.
-pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+pub(in crate::datanode) const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// In this many rounds of tries one that did not answer is passed over: it may hang, and others
 /// need a moment to notice.
 const ROUNDS_WITHOUT_SILENT: u32 = 3;
@@ -156,10 +156,7 @@ impl Link {
         address: String,
         deadline: Duration,
     ) -> io::Result<Link> {
-        let hello = Hello {
-            service: Service::Cluster,
-            cluster: None,
-        };
+        let hello = Hello::new(Service::Cluster, None);
         let (stream, cluster) = hello::call(&*env.network, &address, hello, deadline).await?;
         let client = ClusterRpcClient::new(tarpc::client::Config::default(), messages(stream));
         Ok(Link {

@@ -1,6 +1,6 @@
 //! Names and attributes: one method, one change or one question.
 
-use super::{Client, IntoLocation, changed_attr, mismatch};
+use crate::client::{Client, IntoLocation, changed_attr, mismatch};
 use crate::error::{ErrorKind, Result};
 use crate::types::attr::SetTime;
 use crate::types::change::{NewAttr, Removal};

@@ -12,21 +12,24 @@
 //! one, and when they are not answered another master is looked for. Nothing here touches the
 //! serving of chunks: without a leader the node goes on as it is.
 
+pub(in crate::datanode) mod masters;
+mod report;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
-use super::error::DataNodeError;
-use super::masters::{CALL_TIMEOUT, CallError, HEARTBEAT_TIMEOUT, Link, Masters};
-use super::report::{self, Incarnation};
-use super::tasks::Tasks;
-use super::{Identity, Shared};
+use crate::datanode::error::DataNodeError;
+use crate::datanode::tasks::Tasks;
+use crate::datanode::{Identity, Shared};
 use crate::planted::{self, Bug};
 use crate::proto::cluster::{Heartbeat, HeartbeatReply, Registered, Registration};
 use crate::proto::error::RpcError;
 use crate::types::ChunkId;
+use masters::{CALL_TIMEOUT, CallError, HEARTBEAT_TIMEOUT, Link, Masters};
+use report::Incarnation;
 
 /// Least time between two reports of changes: what happens in between goes into one.
 const DELTA_INTERVAL: Duration = Duration::from_millis(50);
@@ -38,7 +41,7 @@ const HEARTBEAT_INTERVAL_MAX: Duration = Duration::from_secs(30);
 pub(super) async fn run(shared: Arc<Shared>) {
     let tasks = Tasks::new(Arc::clone(&shared));
     let mut line = Line {
-        masters: Masters::new(shared.config.masters.clone()),
+        masters: Masters::new(shared.config.seeds()),
         registered: None,
         term: None,
         full_from: Some(ChunkId(0)),
@@ -203,6 +206,8 @@ impl Line {
         let attached = self.adopt(&registered).await.map_err(Lost::Refused)?;
         let Incarnation { node, epoch } = attached.incarnation;
         info!(%node, %epoch, master = link.address, "registered");
+        self.shared.signing.learn(registered.signing.clone());
+        self.shared.learn_masters(&registered.masters);
         self.masters.learn(registered.masters);
         self.registered = Some(attached);
         self.full_from = Some(ChunkId(0));
@@ -282,8 +287,10 @@ impl Line {
             self.term = Some(reply.term);
             self.full_from = Some(ChunkId(0));
         }
+        self.shared.signing.learn(reply.signing);
+        self.shared.learn_masters(&reply.masters);
         self.masters.learn(reply.masters);
-        self.tasks.offer(reply.tasks);
+        self.tasks.offer(reply.tasks, reply.permits);
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use futures::Stream;
 use futures::future::BoxFuture;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Client, IntoLocation, mismatch};
+use crate::client::{Client, IntoLocation, mismatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::query::{Entry, TrashItem};
 use crate::types::{Answer, Query};

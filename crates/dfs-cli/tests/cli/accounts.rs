@@ -1,0 +1,108 @@
+//! Users of their own, who log in from elsewhere.
+
+use crate::machine::{Machine, Up};
+
+/// A cluster of one machine, and another machine with its authority at hand.
+struct World {
+    admin: Machine,
+    elsewhere: Machine,
+    up: Up,
+    authority: String,
+}
+
+impl World {
+    fn new() -> World {
+        let admin = Machine::new();
+        let up = admin.up(&["--masters", "1", "--data-nodes", "3"]);
+        let who = admin.ok(&["whoami", "--json"]);
+        let who: serde_json::Value = serde_json::from_str(&who).unwrap();
+        let authority = who["authority"].as_str().unwrap().to_owned();
+        World {
+            admin,
+            elsewhere: Machine::new(),
+            up,
+            authority,
+        }
+    }
+
+    /// Adds a user and logs in as that from elsewhere, with a key.
+    fn log_in(&self, user: &str) {
+        let key = self.admin.ok(&["user", "add", user, "--with-key"]);
+        let run = self.log_in_with(user, &key, "--key-stdin");
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+    }
+
+    fn log_in_with(&self, user: &str, input: &str, how: &str) -> crate::machine::Run {
+        let login = ["login", user, "--masters", &self.up.masters];
+        let args = [&login[..], &["--authority", &self.authority, how]].concat();
+        self.elsewhere.dfs_with_input(&args, input.as_bytes())
+    }
+}
+
+#[test]
+fn a_user_logs_in_from_elsewhere_and_has_its_own_files_and_no_others() {
+    let world = World::new();
+    let (admin, user) = (&world.admin, &world.elsewhere);
+    admin.ok(&["mkdir", "/home"]);
+    admin.ok(&["chmod", "1777", "/home"]);
+    admin.write("secret", "of the administrator\n");
+    admin.ok(&["put", "secret", "/home/secret"]);
+    admin.ok(&["chmod", "600", "/home/secret"]);
+
+    world.log_in("alice");
+    assert!(user.ok(&["whoami"]).contains("alice"));
+    user.write("a", vec![7; 300_000]);
+    user.ok(&["put", "a", "/home/a"]);
+    assert_eq!(user.ok(&["cat", "/home/a"]).len(), 300_000);
+    for denied in [
+        &["cat", "/home/secret"][..],
+        &["rm", "/home/secret"],
+        &["mkdir", "/mine"],
+        &["chown", "1", "/home/a"],
+        &["user", "add", "mallory"],
+        &["token", "create", "--role", "data"],
+        &["master", "rm", "m1"],
+    ] {
+        let run = user.dfs(denied);
+        assert_eq!(run.code, Some(1), "{denied:?}: {}", run.stderr);
+    }
+
+    admin.ok(&["setfacl", "-m", "u:alice:r", "/home/secret"]);
+    assert_eq!(user.ok(&["cat", "/home/secret"]), "of the administrator\n");
+    // What is taken away is gone at once, and so is who is shut out.
+    admin.ok(&["setfacl", "-b", "/home/secret"]);
+    assert_eq!(user.dfs(&["cat", "/home/secret"]).code, Some(1));
+    admin.ok(&["user", "disable", "alice"]);
+    let run = user.dfs(&["ls", "/home"]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+}
+
+#[test]
+fn a_password_lets_in_whoever_knows_it_until_it_is_another() {
+    let world = World::new();
+    let (admin, user) = (&world.admin, &world.elsewhere);
+    admin.ok(&["user", "add", "bob"]);
+    let set = ["user", "passwd", "bob", "--password-stdin"];
+    assert_eq!(admin.dfs_with_input(&set, b"correct horse\n").code, Some(0));
+
+    let guessed = world.log_in_with("bob", "correct horsf\n", "--password-stdin");
+    assert_eq!(guessed.code, Some(1), "{}", guessed.stderr);
+    let nobody = world.log_in_with("nobody", "correct horse\n", "--password-stdin");
+    assert_eq!(nobody.code, Some(1), "{}", nobody.stderr);
+    // Neither tells whether there is such a user.
+    let said = |stderr: &str| stderr.replace("nobody", "bob");
+    assert_eq!(said(&guessed.stderr), said(&nobody.stderr));
+
+    let run = world.log_in_with("bob", "correct horse\n", "--password-stdin");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(user.ok(&["whoami"]).contains("bob"));
+    let profile = user.home().join("profile.toml");
+    let kept = std::fs::read_to_string(&profile).unwrap();
+    assert!(!kept.contains("horse"), "{kept}");
+
+    assert_eq!(admin.dfs_with_input(&set, b"another horse\n").code, Some(0));
+    let run = user.dfs(&["whoami"]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    user.ok(&["logout"]);
+    assert!(!profile.exists());
+}

@@ -1,0 +1,84 @@
+//! Who may be a node of the cluster: join tokens. It is for administrators.
+
+use std::time::Duration;
+
+use crate::client::{Client, mismatch};
+use crate::error::{Error, ErrorKind, Result};
+use crate::security::JoinToken;
+use crate::types::node::{MemberChange, TokenId, TokenInfo};
+use crate::types::{Answer, Change, NodeKey, NodeRole, Query};
+
+/// What a join token is to be good for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRequest {
+    /// What one becomes with it.
+    pub role: NodeRole,
+    /// The node that gets new papers with it; none for nodes that are new.
+    pub node: Option<NodeKey>,
+    /// How often it can be used.
+    pub uses: u32,
+    /// How long.
+    pub ttl: Duration,
+    /// What it is for.
+    pub label: String,
+}
+
+impl Client {
+    /// Makes a join token. The cluster keeps a hash of it; whoever has it becomes a node.
+    ///
+    /// # Errors
+    /// `Denied` for whoever is no administrator; `Invalid` without security, where no token is
+    /// needed, and for what a token cannot be.
+    pub async fn create_token(&self, request: TokenRequest) -> Result<(TokenId, JoinToken)> {
+        let access = self.config().access.as_ref();
+        let access = access.ok_or_else(|| {
+            Error::invalid("this cluster has no security: whoever reaches it joins it")
+        })?;
+        let status = self.status().await?;
+        let masters = status.masters.into_iter().map(|master| master.address);
+        let random = &*self.inner.env.random;
+        let token = JoinToken::generate(masters.collect(), access.authority(), random);
+        let changed = self.change(Change::Member(MemberChange::CreateToken {
+            hash: token.hash(),
+            role: request.role,
+            node: request.node,
+            uses: request.uses,
+            ttl: request.ttl,
+            label: request.label,
+        }));
+        let id = changed.await?.token.ok_or_else(|| {
+            let what = "a master made a token and did not say which";
+            Error::new(ErrorKind::Internal, what)
+        })?;
+        Ok((id, token))
+    }
+
+    /// The join tokens that are good.
+    ///
+    /// # Errors
+    /// `Denied` for whoever is no administrator.
+    pub async fn tokens(&self) -> Result<Vec<TokenInfo>> {
+        match self.ask(Query::JoinTokens).await? {
+            Answer::JoinTokens(tokens) => Ok(tokens),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// Makes a join token void. Who has joined with it stays a node.
+    ///
+    /// # Errors
+    /// `NotFound`; `Denied` for whoever is no administrator.
+    pub async fn revoke_token(&self, token: TokenId) -> Result<()> {
+        let change = MemberChange::RevokeToken { token };
+        self.change(Change::Member(change)).await.map(|_| ())
+    }
+
+    /// Makes a node one no more, for good: it is cut off and its papers are refused.
+    ///
+    /// # Errors
+    /// `NotFound`; `Denied` for whoever is no administrator.
+    pub async fn revoke_node(&self, node: NodeKey) -> Result<()> {
+        let change = MemberChange::RevokeNode { node };
+        self.change(Change::Member(change)).await.map(|_| ())
+    }
+}

@@ -1,0 +1,314 @@
+//! Strangers at every door of a secured cluster, over real sockets.
+#![allow(clippy::unwrap_used, reason = "a test that is surprised fails")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::{Cluster, Part};
+use crate::client::{Access, Client, ClientConfig, TokenRequest};
+use crate::env::{BoxStream, Env};
+use crate::error::ErrorKind;
+use crate::node::{JoinError, Papers};
+use crate::proto::chunk_stream::{ChunkPool, PoolConfig, StreamErrorKind};
+use crate::proto::cluster::{ClusterRpcClient, Registration};
+use crate::proto::error::RpcError;
+use crate::proto::hello::{self, Hello, Service};
+use crate::proto::metadata::NodeAddress;
+use crate::proto::transport::messages;
+use crate::security::{ApiKey, Credentials, KeyPair, TlsNetwork, Trust};
+use crate::types::query::LayoutSource;
+use crate::types::{ByteRange, ChunkId, NodeKey, NodeRole, Permit, RefusalKind, Space, Topology};
+
+const SECOND: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct World {
+    cluster: Cluster,
+    admin: Client,
+    _directory: TempDir,
+}
+
+impl World {
+    async fn new() -> World {
+        let directory = tempfile::tempdir().unwrap();
+        let builder = Cluster::builder().masters(1).data_nodes(1);
+        let cluster = builder.start(&directory).await.unwrap();
+        let admin = cluster.client().await.unwrap();
+        World {
+            cluster,
+            admin,
+            _directory: directory,
+        }
+    }
+
+    fn access(&self) -> Access {
+        self.cluster.client_config().access.unwrap()
+    }
+
+    /// The world of somebody who has a key, and believes the cluster's authority.
+    fn stranger(&self) -> Env {
+        let env = Env::real();
+        let key = KeyPair::generate(&*env.random).unwrap();
+        self.with_key(&key)
+    }
+
+    fn with_key(&self, key: &KeyPair) -> Env {
+        let env = Env::real();
+        let shown = Arc::new(Credentials::of_key(key, &env).unwrap());
+        let trust = Trust::Fingerprint(self.access().authority());
+        let network = TlsNetwork::new(&env, &shown, &trust).unwrap();
+        Env {
+            network: Arc::new(network),
+            ..env
+        }
+    }
+
+    /// The papers of a new node of a role, which does not run.
+    async fn papers(&self, node: u128, role: NodeRole) -> (Papers, TempDir) {
+        let request = TokenRequest {
+            role,
+            node: None,
+            uses: 1,
+            ttl: Duration::from_secs(60),
+            label: String::new(),
+        };
+        let (_, token) = self.admin.create_token(request).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let who = (Some(NodeKey(node)), role);
+        let joined = Papers::join(&Env::real(), directory.path(), who, &token, &[]).await;
+        (joined.unwrap(), directory)
+    }
+
+    async fn call(&self, env: &Env, service: Service) -> std::io::Result<BoxStream> {
+        let address = &self.cluster.addresses()[0];
+        let hello = Hello::new(service, None);
+        let called = hello::call(&*env.network, address, hello, SECOND).await;
+        called.map(|(stream, _)| stream)
+    }
+
+    /// The first chunk of a file, where it is, and what lets the administrator read it.
+    async fn chunk_of(&self, path: &str) -> (ChunkId, u64, NodeAddress, Permit) {
+        let all = ByteRange::new(0, u64::MAX);
+        let layout = self.admin.layout(path, all).await.unwrap();
+        let Some(LayoutSource::Chunk {
+            chunk,
+            length,
+            replicas,
+            ..
+        }) = layout.extents.first().map(|extent| &extent.source)
+        else {
+            panic!("{path} has no chunk");
+        };
+        let nodes = self.admin.nodes().await.unwrap();
+        let node = nodes.iter().find(|info| info.node == replicas[0]).unwrap();
+        let target = NodeAddress {
+            node: node.node,
+            address: node.address.clone(),
+        };
+        (*chunk, *length, target, layout.permit)
+    }
+}
+
+#[tokio::test]
+async fn who_cannot_log_in_gets_nothing() {
+    let world = World::new().await;
+    let masters = world.cluster.addresses();
+    let connect = |access| {
+        let mut config = ClientConfig {
+            access,
+            ..ClientConfig::new(masters.clone())
+        };
+        config.deadlines.operation = SECOND;
+        async move { Client::connect(config, Env::real()).await.unwrap_err() }
+    };
+    let plain = connect(None).await;
+    assert!(
+        matches!(plain.kind(), ErrorKind::Unavailable { .. }),
+        "{plain}"
+    );
+    let access = world.access();
+    let key = ApiKey::generate(&*Env::real().random);
+    let wrong = Access::with_key(access.authority(), access.user().clone(), key.clone());
+    assert_eq!(connect(Some(wrong)).await.kind(), ErrorKind::Denied);
+    let other = crate::security::Fingerprint([7; 32]);
+    let other = Access::with_key(other, access.user().clone(), key);
+    let stranger = connect(Some(other)).await;
+    assert!(
+        matches!(stranger.kind(), ErrorKind::Unavailable { .. }),
+        "{stranger}"
+    );
+    world.cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn each_service_is_for_those_it_is_meant_for() {
+    let world = World::new().await;
+    let (data_node, _kept) = world.papers(9, NodeRole::DataNode).await;
+    let (master, _kept) = world.papers(10, NodeRole::Master).await;
+    let stranger = world.stranger();
+    let data_node = data_node.env(&Env::real()).unwrap();
+    let master = master.env(&Env::real()).unwrap();
+    for (env, service, is_welcome) in [
+        (&stranger, Service::Raft, false),
+        (&stranger, Service::Cluster, false),
+        (&stranger, Service::Metadata, false),
+        (&stranger, Service::ChunkStream, false),
+        (&stranger, Service::Enrol, true),
+        (&stranger, Service::Login, true),
+        (&data_node, Service::Raft, false),
+        (&data_node, Service::Cluster, true),
+        (&data_node, Service::Metadata, false),
+        (&master, Service::Raft, true),
+        (&master, Service::Cluster, false),
+        (&master, Service::Metadata, false),
+    ] {
+        let called = world.call(env, service).await;
+        assert_eq!(
+            called.is_ok(),
+            is_welcome,
+            "{service:?}: {:?}",
+            called.err()
+        );
+    }
+    world.cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_data_node_speaks_for_itself_alone() {
+    let world = World::new().await;
+    let (papers, _kept) = world.papers(9, NodeRole::DataNode).await;
+    let env = papers.env(&Env::real()).unwrap();
+    let stream = world.call(&env, Service::Cluster).await.unwrap();
+    let client = ClusterRpcClient::new(Default::default(), messages(stream)).spawn();
+    let register = |key| {
+        let registration = Registration {
+            key: NodeKey(key),
+            node: None,
+            address: "127.0.0.1:1".to_owned(),
+            topology: Topology::default(),
+            space: Space {
+                total: 1 << 40,
+                used: 0,
+                available: 1 << 40,
+            },
+        };
+        client.register(tarpc::context::current(), registration)
+    };
+    let refused = register(8).await.unwrap().unwrap_err();
+    let RpcError::Refused { refusal, .. } = refused else {
+        panic!("{refused}");
+    };
+    assert_eq!(refusal.kind, RefusalKind::AccessDenied);
+    assert!(register(9).await.unwrap().is_ok());
+    // Nor does it say anything in the name of the one that runs.
+    let other = world.admin.nodes().await.unwrap()[0].clone();
+    let said = client.finished(
+        tarpc::context::current(),
+        other.node,
+        other.epoch,
+        Vec::new(),
+    );
+    assert!(matches!(said.await.unwrap(), Err(RpcError::Refused { .. })));
+    world.cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_permit_is_of_no_use_to_others_elsewhere_or_for_anything_else() {
+    let world = World::new().await;
+    world.admin.write("/a", vec![7; 100_000]).await.unwrap();
+    world.admin.write("/b", vec![8; 100_000]).await.unwrap();
+    let (chunk, length, target, permit) = world.chunk_of("/a").await;
+    let (other, _, _, permit_of_other) = world.chunk_of("/b").await;
+    let all = ByteRange::new(0, length);
+    let cluster = world.admin.cluster();
+    let own = world.admin.pool();
+    let thief = ChunkPool::new(world.stranger(), cluster, PoolConfig::default());
+    let mut forged = permit.0.to_vec();
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    let forged = Permit(forged.into());
+    let none = Permit::default();
+    for (pool, chunk, permit) in [
+        (&thief, chunk, &permit),
+        (own, other, &permit),
+        (own, chunk, &permit_of_other),
+        (own, chunk, &forged),
+        (own, chunk, &none),
+        (&thief, chunk, &none),
+    ] {
+        let refused = pool.read(&target, (chunk, permit), all).await;
+        let kind = refused.err().map(|error| error.kind);
+        assert_eq!(kind, Some(StreamErrorKind::Denied), "{chunk} {permit:?}");
+    }
+    // A permit to read is none to write.
+    let mut writer = own
+        .write(&[target.clone()], (chunk, &permit), 10)
+        .await
+        .unwrap();
+    let sent = writer.send("bytes".into()).await;
+    let ended = match sent {
+        Ok(()) => writer.finish().await.map(|_| ()),
+        Err(error) => Err(error),
+    };
+    assert_eq!(ended.err().map(|e| e.kind), Some(StreamErrorKind::Denied));
+    let mut reader = own.read(&target, (chunk, &permit), all).await.unwrap();
+    assert!(reader.next().await.unwrap().is_some());
+    world.cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_is_revoked_is_cut_off_and_does_not_come_back() {
+    let world = World::new().await;
+    let node = world.admin.nodes().await.unwrap()[0].clone();
+    world.admin.revoke_node(node.key).await.unwrap();
+    let gone = async {
+        loop {
+            let nodes = world.admin.nodes().await.unwrap();
+            if nodes[0].liveness != crate::client::Liveness::Live {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+    let down = world.cluster.faults().crash(Part::DataNode(0)).await;
+    down.restart().await.unwrap();
+    tokio::time::sleep(SECOND).await;
+    let nodes = world.admin.nodes().await.unwrap();
+    assert!(
+        nodes[0].liveness != crate::client::Liveness::Live,
+        "{nodes:?}"
+    );
+    world
+        .cluster
+        .faults()
+        .crash(Part::DataNode(0))
+        .await
+        .forget();
+    world.cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_of_another_cluster_joins_nothing() {
+    let (ours, theirs) = (World::new().await, World::new().await);
+    let request = TokenRequest {
+        role: NodeRole::DataNode,
+        node: None,
+        uses: 1,
+        ttl: Duration::from_secs(60),
+        label: String::new(),
+    };
+    let (_, mut token) = ours.admin.create_token(request).await.unwrap();
+    token.addresses = theirs.cluster.addresses();
+    let directory = tempfile::tempdir().unwrap();
+    let who = (None, NodeRole::DataNode);
+    let joined = Papers::join(&Env::real(), directory.path(), who, &token, &[]).await;
+    assert!(
+        matches!(joined, Err(JoinError::Unavailable(_))),
+        "{joined:?}"
+    );
+    ours.cluster.shutdown().await.unwrap();
+    theirs.cluster.shutdown().await.unwrap();
+}

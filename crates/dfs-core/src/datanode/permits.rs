@@ -1,0 +1,107 @@
+//! Whether a caller may do what it asks for: by a permit that the masters have signed, verified
+//! without asking them.
+//!
+//! The keys come with registrations and heartbeats, and so does the time by which a permit is
+//! good: clocks of machines differ, and jump.
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio::time::Instant;
+
+use super::Shared;
+use crate::env::Timestamp;
+use crate::proto::chunk_stream::{Request, StreamError, StreamErrorKind};
+use crate::proto::cluster::Signing;
+use crate::security::capability::{Capability, Demand, Gate, Operation};
+use crate::security::{Peer, SigningKeys};
+use crate::types::Permit;
+
+/// What the masters said last of their keys and their time.
+#[derive(Debug, Default)]
+pub(super) struct Masters {
+    heard: Mutex<Option<(SigningKeys, Timestamp, Instant)>>,
+}
+
+impl Masters {
+    /// Notes what a master says.
+    pub(super) fn learn(&self, signing: Signing) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        *heard = Some((signing.keys, signing.now, Instant::now()));
+    }
+
+    /// The keys, and the time as the masters have it now.
+    fn now(&self) -> Option<(SigningKeys, Timestamp)> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let (keys, then, since) = heard.as_ref()?;
+        Some((keys.clone(), then.saturating_add(since.elapsed())))
+    }
+}
+
+/// Whoever is at the other end of a connection.
+pub(super) struct Guest {
+    /// None in a cluster without security.
+    peer: Option<Peer>,
+    /// The permit that was verified last: the next request often carries the same.
+    verified: Option<(Permit, Capability)>,
+}
+
+impl Guest {
+    /// By what the network says of it.
+    pub(super) fn new(identity: Option<&str>) -> Guest {
+        Guest {
+            peer: identity.and_then(|text| text.parse().ok()),
+            verified: None,
+        }
+    }
+
+    /// Whether it has shown a key.
+    pub(super) fn is_known(&self) -> bool {
+        self.peer.is_some()
+    }
+
+    /// Why a request is not permitted; none if it is.
+    pub(super) fn refuse(&mut self, shared: &Shared, request: &Request) -> Option<StreamError> {
+        if shared.config.security.is_insecure() {
+            return None;
+        }
+        let (operation, chunk, permit) = match request {
+            Request::Read(read) => (Operation::Read, read.chunk, &read.permit),
+            Request::Write(write) => (Operation::Write, write.chunk, &write.permit),
+        };
+        let node = shared.node_or_zero();
+        let denied = || StreamError::new(node, StreamErrorKind::Denied, "the permit is not good");
+        let (Some(peer), Some(identity)) = (self.peer, shared.identity()) else {
+            return Some(denied());
+        };
+        let Some((keys, now)) = shared.signing.now() else {
+            let what = "no master has been heard since the start";
+            return Some(StreamError::new(node, StreamErrorKind::Busy, what));
+        };
+        let gate = Gate {
+            cluster: identity.cluster,
+            node: identity.node,
+            now,
+        };
+        let demand = Demand {
+            operation,
+            chunk,
+            peer,
+        };
+        match self.capability(permit, &keys) {
+            Some(capability) if capability.permits(&demand, &gate) => None,
+            _ => Some(denied()),
+        }
+    }
+
+    fn capability(&mut self, permit: &Permit, keys: &SigningKeys) -> Option<&Capability> {
+        if self
+            .verified
+            .as_ref()
+            .is_none_or(|(known, _)| known != permit)
+        {
+            let opened = Capability::open(&permit.0, keys).ok()?;
+            self.verified = Some((permit.clone(), opened));
+        }
+        self.verified.as_ref().map(|(_, capability)| capability)
+    }
+}

@@ -1,0 +1,210 @@
+//! Who is let in, and as whom. A connection is judged by what it shows before anything is served
+//! on it, and each of its requests by the rule of its method.
+
+use std::io;
+use std::time::Duration;
+
+use dfs_raft::Consistency;
+use dfs_raft::state::View;
+use tarpc::ServerError;
+
+use crate::env::Timestamp;
+use crate::master::shared::Shared;
+use crate::meta::query;
+use crate::proto::error::RpcError;
+use crate::proto::hello::{Hello, HelloReply, Service};
+use crate::proto::rules::{DENIED, LOGIN_REQUIRED, Rule, rule};
+use crate::security::{NodeIdentity, Peer, PublicKey, Ticket};
+use crate::types::{Caller, NodeKey, NodeRole};
+
+/// How often it is looked whether a node that is connected was revoked.
+const REVOKED_POLL: Duration = Duration::from_secs(2);
+
+/// Whoever is at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Guest {
+    /// Anybody, in a cluster without security: all is permitted.
+    Anybody,
+    /// A node of the cluster.
+    Node(NodeIdentity),
+    /// A user that has a ticket.
+    User {
+        /// As whom it acts.
+        caller: Caller,
+        /// The key of its client.
+        key: PublicKey,
+        /// Until when the ticket is good.
+        expires: Timestamp,
+    },
+    /// Somebody with a key.
+    Key(Peer),
+}
+
+impl Guest {
+    /// As whom it changes and reads metadata; none if it may not.
+    pub(crate) fn caller(self) -> Option<Caller> {
+        match self {
+            Guest::Anybody => Some(Caller::System),
+            Guest::User { caller, .. } => Some(caller),
+            Guest::Node(_) | Guest::Key(_) => None,
+        }
+    }
+
+    /// The key of its client, if it is one.
+    pub(crate) fn key(self) -> Option<PublicKey> {
+        match self {
+            Guest::User { key, .. } => Some(key),
+            Guest::Anybody | Guest::Node(_) | Guest::Key(_) => None,
+        }
+    }
+
+    /// Whether it may act as this data node.
+    pub(crate) fn is_data_node(self, node: NodeKey) -> bool {
+        match self {
+            Guest::Anybody => true,
+            Guest::Node(identity) => identity.role == NodeRole::DataNode && identity.node == node,
+            Guest::User { .. } | Guest::Key(_) => false,
+        }
+    }
+}
+
+/// Says who a caller is, by what it shows and what the network says of it, or that it is not let
+/// in.
+pub(in crate::master) async fn admit(
+    shared: &Shared,
+    hello: &Hello,
+    identity: Option<&str>,
+) -> Result<Guest, HelloReply> {
+    if hello.service == Service::ChunkStream {
+        return Err(refused("this is a master, it has no chunks"));
+    }
+    let ours = shared.cluster();
+    if let (Some(theirs), Some(ours)) = (hello.cluster, ours)
+        && theirs != ours
+    {
+        return Err(refused(format!("this master belongs to cluster {ours}")));
+    }
+    if shared.config.security.is_insecure() {
+        return match hello.service {
+            Service::Enrol | Service::Login => {
+                Err(refused("this cluster has neither papers nor logins"))
+            }
+            _ => Ok(Guest::Anybody),
+        };
+    }
+    let peer = identity.and_then(|text| text.parse::<Peer>().ok());
+    let peer = peer.ok_or_else(|| refused("whoever connects shows a key"))?;
+    match hello.service {
+        Service::Raft => node(shared, peer, NodeRole::Master).await,
+        Service::Cluster => node(shared, peer, NodeRole::DataNode).await,
+        Service::Metadata => user(shared, hello, peer).await,
+        Service::Enrol | Service::Login => Ok(Guest::Key(peer)),
+        Service::ChunkStream => Err(refused("this is a master, it has no chunks")),
+    }
+}
+
+fn refused(why: impl Into<String>) -> HelloReply {
+    HelloReply::Refused(why.into())
+}
+
+async fn node(shared: &Shared, peer: Peer, role: NodeRole) -> Result<Guest, HelloReply> {
+    let identity = peer.node.filter(|node| node.role == role);
+    let Some(identity) = identity else {
+        return Err(refused(format!("this is for nodes of role `{role}`")));
+    };
+    if shared
+        .cluster()
+        .is_some_and(|ours| ours != identity.cluster)
+    {
+        return Err(refused("a node of another cluster"));
+    }
+    match is_revoked(shared, identity).await {
+        // What this master does not know yet, others do; the certificate is good.
+        Ok(false) | Err(_) => Ok(Guest::Node(identity)),
+        Ok(true) => Err(refused("this node was revoked")),
+    }
+}
+
+async fn is_revoked(shared: &Shared, node: NodeIdentity) -> Result<bool, RpcError> {
+    let reading = shared.read(Consistency::Stale).await?;
+    let look = move |view: &View| query::is_revoked(view, node.node);
+    shared.look(reading, look).await
+}
+
+/// Returns when this master hears that a node was revoked.
+pub(in crate::master) async fn revoked(shared: &Shared, guest: Guest) {
+    let Guest::Node(node) = guest else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::time::sleep(REVOKED_POLL).await;
+        if matches!(is_revoked(shared, node).await, Ok(true)) {
+            return;
+        }
+    }
+}
+
+async fn user(shared: &Shared, hello: &Hello, peer: Peer) -> Result<Guest, HelloReply> {
+    let cluster = shared.cluster();
+    let cluster = cluster.ok_or_else(|| refused("this master is of no cluster yet"))?;
+    let Some(ticket) = &hello.ticket else {
+        return Err(HelloReply::LoginRequired);
+    };
+    let keys = shared.keys.verifying(shared).await;
+    let keys = keys.map_err(|e| refused(e.to_string()))?;
+    let now = shared.now();
+    let opened = Ticket::open(ticket, &keys, (cluster, peer.key, now));
+    let (caller, expires) = opened.map_err(|_| HelloReply::LoginRequired)?;
+    Ok(Guest::User {
+        caller,
+        key: peer.key,
+        expires,
+    })
+}
+
+/// Whether a guest may call a method.
+pub(in crate::master) enum Judged {
+    /// It may.
+    Permitted,
+    /// It may if it is an [`administrator`].
+    IfAdministrator(Caller),
+    /// It may not, for this reason.
+    Refused(ServerError),
+}
+
+/// Judges one request by the rule of its method. A ticket that expired meanwhile lets nobody in.
+pub(in crate::master) fn judge(shared: &Shared, guest: Guest, method: &str) -> Judged {
+    let Some(rule) = rule(method) else {
+        return Judged::Refused(denied(format!("{method} is for nobody")));
+    };
+    match (guest, rule) {
+        (Guest::Anybody, _) => Judged::Permitted,
+        (Guest::User { expires, .. }, _) if shared.now() >= expires => {
+            let late = format!("{LOGIN_REQUIRED}the ticket has expired");
+            Judged::Refused(ServerError::new(io::ErrorKind::PermissionDenied, late))
+        }
+        (Guest::User { .. }, Rule::User) | (Guest::Key(_), Rule::Key) => Judged::Permitted,
+        (Guest::Node(node), Rule::DataNode) if node.role == NodeRole::DataNode => Judged::Permitted,
+        (Guest::User { caller, .. }, Rule::Administrator) => Judged::IfAdministrator(caller),
+        _ => Judged::Refused(denied(format!("{method} is not for this caller"))),
+    }
+}
+
+fn denied(why: String) -> ServerError {
+    ServerError::new(io::ErrorKind::PermissionDenied, format!("{DENIED}{why}"))
+}
+
+/// Refuses a caller that is no administrator.
+pub(in crate::master) async fn administrator(
+    shared: &Shared,
+    caller: Caller,
+) -> Result<(), ServerError> {
+    let unavailable = |e: RpcError| ServerError::new(io::ErrorKind::Other, e.to_string());
+    let reading = shared.read(Consistency::Linearizable).await;
+    let look = move |view: &View| query::is_administrator(view, caller);
+    let is_one = shared.look(reading.map_err(unavailable)?, look).await;
+    match is_one.map_err(unavailable)? {
+        true => Ok(()),
+        false => Err(denied("only administrators may do this".to_owned())),
+    }
+}

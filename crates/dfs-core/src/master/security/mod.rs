@@ -1,0 +1,15 @@
+//! Who is let in at this master, with what others are let in elsewhere, and how it began.
+//!
+//! ```text
+//! hello ─▶ admission ─▶ guest ─▶ rule of each method        who may ask
+//! login ─▶ throttle ─▶ keys ─▶ ticket                       whom clients are
+//! grant, layout, task ─▶ permits ─▶ keys                    what data nodes let through
+//! enrol, renew ─▶ papers                                    which nodes there are
+//! ```
+
+pub(in crate::master) mod admission;
+pub(in crate::master) mod founding;
+pub(in crate::master) mod keys;
+pub(in crate::master) mod papers;
+pub(in crate::master) mod permits;
+pub(in crate::master) mod throttle;

@@ -1,0 +1,112 @@
+//! Tickets for users.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dfs_raft::Consistency;
+use dfs_raft::state::View;
+use tarpc::context::Context;
+use tokio::time::Instant;
+
+use crate::master::security::throttle::Who;
+use crate::master::shared::Shared;
+use crate::meta::query::{self, Credentials};
+use crate::proto::error::RpcError;
+use crate::proto::login::{LoggedIn, LoginRpc, Proof};
+use crate::security::{Fingerprint, Password, Peer, Ticket};
+use crate::types::account::AccountName;
+use crate::types::{ClusterId, Refusal, RefusalKind};
+
+/// How long a ticket is good for.
+pub(crate) const TICKET_TTL: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// Serves [`LoginRpc`] on one connection.
+#[derive(Clone)]
+pub(crate) struct LoginService {
+    shared: Arc<Shared>,
+    /// Who is at the other end.
+    peer: Peer,
+    /// Where that is.
+    source: Who,
+}
+
+impl LoginService {
+    /// `address` is `host:port`; all ports of a host are one source.
+    pub(crate) fn new(shared: Arc<Shared>, peer: Peer, address: &str) -> LoginService {
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        LoginService {
+            shared,
+            peer,
+            source: Who::Source(host.to_owned()),
+        }
+    }
+
+    /// Whether it is that user. One that does not exist takes as long as one that does.
+    async fn is_proven(&self, known: Option<&Credentials>, proof: Proof) -> Result<bool, RpcError> {
+        match proof {
+            Proof::Key(key) => {
+                let hash = Fingerprint::of(&key).0;
+                let has = |known: &Credentials| known.keys.iter().any(|key| key.0 == hash);
+                Ok(known.is_some_and(has))
+            }
+            Proof::Password(password) => {
+                // Each takes memory and a core.
+                let Ok(_turn) = self.shared.verifying.acquire().await else {
+                    return Err(RpcError::Unavailable("stopping".to_owned()));
+                };
+                let kept = known.and_then(|known| known.password.clone());
+                let password = Password::new(password);
+                let verify = move || password.is(kept.as_ref());
+                Ok(self.shared.env.run_blocking(verify).await)
+            }
+        }
+    }
+
+    async fn ticket(&self, cluster: ClusterId, known: &Credentials) -> Result<LoggedIn, RpcError> {
+        let shared = &self.shared;
+        let (number, key) = shared.keys.signing(shared).await?;
+        let expires = shared.now().saturating_add(TICKET_TTL);
+        let who = (cluster, known.user, known.epoch);
+        let ticket = Ticket::new(who, self.peer.key, expires);
+        let ticket = ticket.sign((number, &key));
+        Ok(LoggedIn {
+            user: known.user,
+            ticket: ticket.map_err(|e| RpcError::Internal(e.to_string()))?,
+            expires,
+        })
+    }
+}
+
+impl LoginRpc for LoginService {
+    async fn login(
+        self,
+        _: Context,
+        user: AccountName,
+        proof: Proof,
+    ) -> Result<LoggedIn, RpcError> {
+        let shared = &self.shared;
+        shared.leading(|_| ())?;
+        let cluster = shared.cluster().ok_or_else(|| shared.not_leading())?;
+        let name = Who::User(user.to_string());
+        let who = [self.source.clone(), name.clone()];
+        if let Some(wait) = shared.throttle().wait(&who, Instant::now()) {
+            let seconds = wait.as_secs() + 1;
+            let what = format!("too many failed logins; try again in {seconds} s");
+            return Err(Refusal::new(RefusalKind::AccessDenied, what).into());
+        }
+        let reading = shared.read(Consistency::Linearizable).await?;
+        let look = move |view: &View| query::credentials(view, &user);
+        let known = shared.look(reading, look).await?;
+        match (self.is_proven(known.as_ref(), proof).await?, known) {
+            (true, Some(known)) => {
+                shared.throttle().succeeded(&name);
+                self.ticket(cluster, &known).await
+            }
+            _ => {
+                shared.throttle().failed(&who, Instant::now());
+                let what = "no such user, or not its password or key";
+                Err(Refusal::new(RefusalKind::AccessDenied, what).into())
+            }
+        }
+    }
+}

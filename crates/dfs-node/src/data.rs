@@ -1,0 +1,96 @@
+//! Running a data node.
+
+use dfs_core::datanode::store::StoreError;
+use dfs_core::datanode::{DataNode, DataNodeConfig, DataNodeError};
+use dfs_core::env::{Env, raise_handle_limit};
+use dfs_core::types::Topology;
+
+use crate::failure::{Failure, USAGE};
+use crate::limits::affordable;
+use crate::master::{PAUSE_MAX, PAUSE_MIN};
+use crate::run::{directory, say, stop_signal};
+use crate::security::Wanted;
+use crate::settings::DataSettings;
+
+/// Starts a data node. One that has to join waits until masters answer: they may be starting.
+async fn start(config: DataNodeConfig) -> Result<DataNode, DataNodeError> {
+    let mut pause = PAUSE_MIN;
+    loop {
+        match DataNode::start(config.clone(), Env::real()).await {
+            Err(error @ DataNodeError::Unavailable(_)) => {
+                tracing::warn!(%error, "no master lets this one join yet; it will ask again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+            started => return started,
+        }
+    }
+}
+
+/// Runs a data node until it is told to stop.
+pub(crate) async fn data(settings: DataSettings, new: bool) -> Result<(), Failure> {
+    let masters = settings.masters.unwrap_or_default();
+    let mut config = DataNodeConfig::new(directory(settings.directory)?, masters);
+    let wanted = Wanted {
+        join: settings.join.as_slice(),
+        insecure: settings.insecure.unwrap_or_default(),
+        listen: settings.listen.as_deref().unwrap_or_default(),
+    };
+    let (security, named) = wanted.security()?;
+    config.security = security;
+    if config.masters.is_empty() && named.is_empty() {
+        return Err(Failure::new(USAGE, "no master is set").hint(
+            "pass `--join TOKEN`, or `--masters HOST:PORT,…`, or set DFS_MASTERS or `masters` in \
+             the file",
+        ));
+    }
+    config.store.initialize = new;
+    if let Some(listen) = settings.listen {
+        config.listen = listen;
+    }
+    config.advertise = settings.advertise;
+    if let Some(mib) = settings.reserve_mib {
+        config.store.reserve.bytes = u64::from(mib) << 20;
+    }
+    config.topology = Topology {
+        zone: settings.zone.unwrap_or_default(),
+        rack: settings.rack.unwrap_or_default(),
+        host: settings.host.unwrap_or_default(),
+    };
+    // A connection may need a file, and a connection to the next data node.
+    config.limits.connections = affordable(config.limits.connections, 3, raise_handle_limit());
+    let mut stop = std::pin::pin!(stop_signal()?);
+    let started = tokio::select! {
+        started = start(config) => started,
+        () = &mut stop => return Ok(()),
+    };
+    let node = started.map_err(|error| match error {
+        DataNodeError::Store(StoreError::Empty(_)) => {
+            Failure::from(error).hint("if this is to be a new data node, pass `--new`, this once")
+        }
+        DataNodeError::Papers { .. } => Failure::from(error).hint(
+            "join with `--join` and a token of an administrator (`dfs token create --role data`)",
+        ),
+        error => Failure::from(error),
+    })?;
+    let mut failed = node.failed();
+    let run = async {
+        let id = node.joined().await?;
+        say(&format!("ready: data node {id} at {}", node.address()))?;
+        match failed
+            .wait_for(Option::is_some)
+            .await
+            .map(|reason| reason.clone())
+        {
+            Ok(Some(reason)) => Err(Failure::from(reason)),
+            _ => Ok(()),
+        }
+    };
+    let result = tokio::select! {
+        () = stop => Ok(()),
+        result = run => result,
+    };
+    tracing::info!("stopping");
+    node.shutdown().await?;
+    result
+}

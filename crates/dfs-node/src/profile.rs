@@ -1,0 +1,40 @@
+//! The profile of the first administrator: a file for the command line.
+
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use dfs_core::client::Profile;
+
+use crate::failure::{Failure, REFUSED};
+
+const NAME: &str = "admin.toml";
+
+/// Writes it into a directory, for its owner alone; says where it is.
+pub(crate) fn write(directory: &Path, profile: &Profile) -> Result<PathBuf, Failure> {
+    let path = directory.join(NAME);
+    let text = toml::to_string(profile).map_err(io::Error::other);
+    let written = text.and_then(|text| write_private(&path, &text));
+    match written {
+        Ok(()) => Ok(path),
+        Err(e) => {
+            let what = format!("cannot write {}: {e}", path.display());
+            Err(Failure::new(REFUSED, what))
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the operator's file")]
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    match path.parent() {
+        Some(directory) => std::fs::File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}
