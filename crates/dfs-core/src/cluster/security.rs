@@ -244,7 +244,7 @@ async fn a_permit_is_of_no_use_to_others_elsewhere_or_for_anything_else() {
     }
     // A permit to read is none to write.
     let mut writer = own
-        .write(&[target.clone()], (chunk, &permit), 10)
+        .write(std::slice::from_ref(&target), (chunk, &permit), 10)
         .await
         .unwrap();
     let sent = writer.send("bytes".into()).await;
