@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::{Cluster, Part};
-use crate::client::{Access, Client, ClientConfig, TokenRequest};
+use crate::client::{Access, Client, ClientConfig, NewUser, TokenRequest};
 use crate::env::{BoxStream, Env};
 use crate::error::ErrorKind;
 use crate::node::{JoinError, Papers};
@@ -18,8 +18,13 @@ use crate::proto::hello::{self, Hello, Service};
 use crate::proto::metadata::NodeAddress;
 use crate::proto::transport::messages;
 use crate::security::{ApiKey, Credentials, KeyPair, TlsNetwork, Trust};
+use crate::types::account::AccountName;
+use crate::types::change::{Commit, CommitTarget, NewAttr, Piece, WriteOffset};
 use crate::types::query::LayoutSource;
-use crate::types::{ByteRange, ChunkId, NodeKey, NodeRole, Permit, RefusalKind, Space, Topology};
+use crate::types::{
+    ByteRange, Change, ChunkId, DfsPath, InodeId, Mode, NewChunk, NodeKey, NodeRole, Permit,
+    RefusalKind, Space, Topology,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -63,6 +68,23 @@ impl World {
             network: Arc::new(network),
             ..env
         }
+    }
+
+    /// A client of a new user.
+    async fn user(&self, name: &str) -> Client {
+        let name: AccountName = name.parse().unwrap();
+        let user = self
+            .admin
+            .add_user(NewUser::named(name.clone()))
+            .await
+            .unwrap();
+        let (_, key) = self.admin.add_key(user, "of a test").await.unwrap();
+        let access = Access::with_key(self.access().authority(), name, key);
+        let config = ClientConfig {
+            access: Some(access),
+            ..ClientConfig::new(self.cluster.addresses())
+        };
+        Client::connect(config, Env::real()).await.unwrap()
     }
 
     /// The papers of a new node of a role, which does not run.
@@ -255,6 +277,69 @@ async fn a_permit_is_of_no_use_to_others_elsewhere_or_for_anything_else() {
     assert_eq!(ended.err().map(|e| e.kind), Some(StreamErrorKind::Denied));
     let mut reader = own.read(&target, (chunk, &permit), all).await.unwrap();
     assert!(reader.next().await.unwrap().is_some());
+    world.cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_number_of_an_inode_opens_nothing() {
+    let world = World::new().await;
+    let admin = &world.admin;
+    admin.write("/a", "of the administrator").await.unwrap();
+    let attr = admin.metadata("/a").await.unwrap();
+    assert_eq!(admin.read(&attr).await.unwrap(), "of the administrator");
+    // Not to the administrator either, unless it was led there.
+    let by_number = admin.read(attr.inode).await.unwrap_err();
+    assert_eq!(by_number.kind(), ErrorKind::NotFound);
+    let missing = admin.read(InodeId(u64::MAX)).await.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    // A handle is of one inode,
+    let mut other = admin.create_file("/b", true).await.unwrap();
+    other.handle = attr.handle;
+    let wrong = admin.read(&other).await.unwrap_err();
+    assert_eq!(wrong.kind(), ErrorKind::NotFound);
+    // and of one user.
+    let alice = world.user("alice").await;
+    let stolen = alice.read(&attr).await.unwrap_err();
+    assert_eq!(stolen.kind(), ErrorKind::NotFound);
+    let led = alice.metadata("/a").await.unwrap();
+    assert!(led.handle != attr.handle);
+    world.cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_chunk_is_committed_by_whom_it_was_granted_to() {
+    let world = World::new().await;
+    world.admin.write("/a", vec![7; 100_000]).await.unwrap();
+    let (chunk, length, target, permit) = world.chunk_of("/a").await;
+    let commit = |permit: Permit| {
+        Change::Commit(Commit {
+            target: CommitTarget::New {
+                at: "/stolen".parse::<DfsPath>().unwrap().into(),
+                attr: NewAttr::of_mode(Mode::FILE),
+                replace: false,
+            },
+            offset: WriteOffset::At(0),
+            pieces: vec![Piece::Chunk {
+                chunk,
+                offset: 0,
+                length,
+            }],
+            chunks: vec![NewChunk {
+                chunk,
+                length,
+                checksum: 0,
+                replicas: vec![target.node],
+                permit,
+            }],
+            revision: None,
+        })
+    };
+    // Without a permit, and with one to read.
+    for permit in [Permit::default(), permit] {
+        let refused = world.admin.submit(commit(permit)).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
+        assert!(refused.to_string().contains("not granted"), "{refused}");
+    }
     world.cluster.shutdown().await.unwrap();
 }
 

@@ -19,7 +19,7 @@ use crate::node::Security;
 use crate::proto::cluster::{ClusterRpcClient, Heartbeat, Registration};
 use crate::proto::error::RpcError;
 use crate::proto::hello::{self, Hello, Service};
-use crate::proto::metadata::{GrantRequest, MetadataRpcClient, Stamped};
+use crate::proto::metadata::{GrantRequest, MetadataRpcClient, Proofs, Stamped};
 use crate::proto::transport::messages;
 use crate::testing::MemoryDisk;
 use crate::types::change::{NewAttr, Removal};
@@ -171,8 +171,9 @@ impl Caller {
             sequence,
             answered_below: 1,
         };
-        let changed = self.rpc.change(context::current(), id, change).await;
-        changed.unwrap()
+        let none = Proofs::default();
+        let changed = self.rpc.change(context::current(), id, change, none).await;
+        changed.unwrap().map(|answered| answered.stamped)
     }
 }
 

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::error::RpcError;
 use crate::types::topology::{AdminState, Space, Topology};
 use crate::types::{
-    Answer, Change, Changed, ChunkId, ClientId, ClusterId, NodeEpoch, NodeId, NodeKey, Permit,
-    Query, ReplicationTarget, RequestId,
+    Answer, Change, Changed, ChunkId, ClientId, ClusterId, Handle, InodeId, NodeEpoch, NodeId,
+    NodeKey, Permit, Query, ReplicationTarget, RequestId,
 };
 
 /// Metadata for clients. Any master answers; all but `leader` need the leader.
@@ -21,11 +21,18 @@ pub trait MetadataRpc {
     async fn open_session() -> Result<Stamped<ClientId>, RpcError>;
 
     /// Makes one change. Repeated with the same request id it answers the same.
-    async fn change(request: RequestId, change: Change) -> Result<Stamped<Changed>, RpcError>;
+    async fn change(
+        request: RequestId,
+        change: Change,
+        proofs: Proofs,
+    ) -> Result<Answered<Changed>, RpcError>;
 
     /// Answers one question.
-    async fn query(query: Query, consistency: ReadConsistency)
-    -> Result<Stamped<Answer>, RpcError>;
+    async fn query(
+        query: Query,
+        consistency: ReadConsistency,
+        proofs: Proofs,
+    ) -> Result<Answered<Answer>, RpcError>;
 
     /// Chunk ids and data nodes to write to.
     async fn grant(request: GrantRequest) -> Result<WriteGrant, RpcError>;
@@ -51,6 +58,24 @@ pub struct Stamped<T> {
     pub rev: Rev,
     /// The value.
     pub value: T,
+}
+
+/// What a client shows beside a request. None of it is a part of what is done, or in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Proofs {
+    /// That it was led to the inodes that the request starts at.
+    pub handles: Vec<(InodeId, Handle)>,
+    /// That the chunks of a commit were granted to it.
+    pub permits: Vec<Permit>,
+}
+
+/// A value, and what vouches for the inode that it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered<T> {
+    /// The value.
+    pub stamped: Stamped<T>,
+    /// None without security, or if it is about none.
+    pub handle: Option<Handle>,
 }
 
 /// How fresh an answer must be.

@@ -19,8 +19,9 @@ use crate::types::account::Account;
 use crate::types::query::*;
 use crate::types::{
     AdminState, Attr, ByteRange, Change, Changed, ChunkId, ClientId, ClusterId, DfsPath, FileKind,
-    GroupId, InodeId, Location, Mode, Name, NodeEpoch, NodeId, NodeKey, Permit, Policy, Refusal,
-    RefusalKind, ReplicationTarget, RequestId, Rev, Space, Timestamp, Topology, TrashId, UserId,
+    GroupId, Handle, InodeId, Location, Mode, Name, NodeEpoch, NodeId, NodeKey, Permit, Policy,
+    Refusal, RefusalKind, ReplicationTarget, RequestId, Rev, Space, Timestamp, Topology, TrashId,
+    UserId,
 };
 
 /// What differs from its bytes.
@@ -86,6 +87,7 @@ fn address(node: u32) -> NodeAddress {
 
 fn attr() -> Attr {
     Attr {
+        handle: None,
         inode: InodeId(5),
         kind: FileKind::File,
         mode: Mode::FILE,
@@ -111,6 +113,20 @@ fn attr() -> Attr {
 
 fn stamped<T>(value: T) -> Stamped<T> {
     Stamped { rev: REV, value }
+}
+
+fn answered<T>(value: T) -> Answered<T> {
+    Answered {
+        stamped: stamped(value),
+        handle: Some(Handle([9; 32])),
+    }
+}
+
+fn proofs() -> Proofs {
+    Proofs {
+        handles: vec![(InodeId(5), Handle([9; 32]))],
+        permits: vec![permit()],
+    }
 }
 
 fn permit() -> Permit {
@@ -166,7 +182,15 @@ fn what_clients_ask_keeps_its_bytes() {
     for (ask, golden) in [
         (Ask::Leader {}, "00"),
         (Ask::OpenSession {}, "01"),
-        (Ask::Change { request, change }, "0203ac02ab020e"),
+        (
+            Ask::Change {
+                request,
+                change,
+                proofs: proofs(),
+            },
+            "0203ac02ab020e01050909090909090909090909090909090909090909\
+             09090909090909090909090901020708",
+        ),
         (Ask::Grant { request: grant }, "0403808040030201ac02"),
         (Ask::ReportCorrupt { chunk, node }, "05ac0202"),
         (Ask::Nodes {}, "06"),
@@ -179,7 +203,7 @@ fn what_clients_ask_keeps_its_bytes() {
     let (a, trash) = (Some(name("a")), Some(TrashId(300)));
     let f = || at("/f");
     for (query, golden) in [
-        (Query::Stat { at: f(), follow }, "030001022f660101"),
+        (Query::Stat { at: f(), follow }, "030001022f6601010000"),
         (
             Query::List {
                 at: f(),
@@ -187,21 +211,26 @@ fn what_clients_ask_keeps_its_bytes() {
                 limit,
                 attrs,
             },
-            "030101022f66010161ac020101",
+            "030101022f66010161ac0201010000",
         ),
-        (Query::Layout { at: f(), range }, "030201022f6605ac0201"),
-        (Query::ReadLink { at: f() }, "030301022f6601"),
-        (Query::StatFs, "030401"),
+        (Query::Layout { at: f(), range }, "030201022f6605ac02010000"),
+        (Query::ReadLink { at: f() }, "030301022f66010000"),
+        (Query::StatFs, "0304010000"),
         (
             Query::ListTrash {
                 after: trash,
                 limit,
             },
-            "030501ac02ac0201",
+            "030501ac02ac02010000",
         ),
     ] {
         let consistency = ReadConsistency::Stale;
-        found.compare(Ask::Query { query, consistency }, golden);
+        let ask = Ask::Query {
+            query,
+            consistency,
+            proofs: Proofs::default(),
+        };
+        found.compare(ask, golden);
     }
     found.none();
 }
@@ -235,8 +264,10 @@ fn what_masters_answer_clients_keeps_its_bytes() {
         (Reply::Leader(leader), "0001ac0201036d3a3101036d3a31"),
         (Reply::OpenSession(Ok(stamped(ClientId(3)))), "010002ac0203"),
         (
-            Reply::Change(Ok(stamped(changed))),
-            "020002ac02010500a4030708ac020201020304030280804080203c05090601ac0201020101ac0200",
+            Reply::Change(Ok(answered(changed))),
+            "020002ac02010500a4030708ac020201020304030280804080203c05090601ac0201020101ac0200\
+             01\
+             0909090909090909090909090909090909090909090909090909090909090909",
         ),
         (
             Reply::Grant(Ok(grant)),
@@ -354,22 +385,37 @@ fn answers_to_queries_keep_their_bytes() {
     for (answer, golden) in [
         (
             Answer::Attr(attr()),
-            "030002ac02000500a4030708ac020201020304030280804080203c050906",
+            "030002ac02000500a4030708ac020201020304030280804080203c05090601\
+             0909090909090909090909090909090909090909090909090909090909090909",
         ),
         (
             Answer::Entries(entries),
-            "030002ac0201010161ac0201010500a4030708ac020201020304030280804080203c05090601",
+            "030002ac0201010161ac0201010500a4030708ac020201020304030280804080203c0509060101\
+             0909090909090909090909090909090909090909090909090909090909090909",
         ),
         (
             Answer::Layout(layout),
             "030002ac02020500a4030708ac020201020304030280804080203c05090602000200ac0201020201\
-             0200020102686900020708",
+             020002010268690002070801\
+             0909090909090909090909090909090909090909090909090909090909090909",
         ),
-        (Answer::Target("/a".to_owned()), "030002ac0203022f61"),
-        (Answer::StatFs(totals), "030002ac0204ac020201ac020201"),
-        (Answer::Trash(trash), "030002ac020501ac020502022f6c010200"),
+        (
+            Answer::Target("/a".to_owned()),
+            "030002ac0203022f6101\
+             0909090909090909090909090909090909090909090909090909090909090909",
+        ),
+        (
+            Answer::StatFs(totals),
+            "030002ac0204ac020201ac02020101\
+             0909090909090909090909090909090909090909090909090909090909090909",
+        ),
+        (
+            Answer::Trash(trash),
+            "030002ac020501ac020502022f6c01020001\
+             0909090909090909090909090909090909090909090909090909090909090909",
+        ),
     ] {
-        let reply = MetadataRpcResponse::Query(Ok(stamped(answer)));
+        let reply = MetadataRpcResponse::Query(Ok(answered(answer)));
         found.compare(reply, golden);
     }
     found.none();

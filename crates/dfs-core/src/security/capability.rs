@@ -101,7 +101,8 @@ impl Capability {
             && self.is_held_by(&demand.peer)
     }
 
-    fn covers(&self, chunk: ChunkId) -> bool {
+    /// Whether it names a chunk.
+    pub fn covers(&self, chunk: ChunkId) -> bool {
         let within =
             |(first, count): &(ChunkId, u64)| chunk >= *first && chunk.0 - first.0 < *count;
         self.chunks.iter().any(within)

@@ -17,6 +17,7 @@
 mod authority;
 pub mod capability;
 mod file;
+mod handle;
 mod identity;
 mod join;
 pub(crate) mod kept;
@@ -29,6 +30,7 @@ mod tls;
 pub use authority::{Authority, Certificate, NODE_CERTIFICATE_TTL};
 pub use capability::Capability;
 pub use file::NodeFile;
+pub use handle::HandleKey;
 pub use identity::{NodeIdentity, Peer};
 pub use join::JoinToken;
 pub use key::{Fingerprint, KeyPair, PublicKey};

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::handle::Handle;
 use super::id::{GroupId, InodeId, UserId};
 use super::policy::Policy;
 use dfs_raft::env::Timestamp;
@@ -119,6 +120,9 @@ pub struct Attr {
     pub revision: u64,
     /// Bytes kept in the extent map, not in chunks.
     pub inline_bytes: u32,
+    /// What vouches for the inode. It travels beside.
+    #[serde(skip)]
+    pub handle: Option<Handle>,
 }
 
 /// Which attributes to set, and to what.

@@ -12,6 +12,7 @@ use super::attr::{Attr, AttrChange, Mode};
 use super::id::{ChunkId, GroupId, InodeId, NodeId, TrashId, UserId};
 use super::node::{MemberChange, TokenId};
 use super::path::Location;
+use super::permit::Permit;
 use super::policy::PolicyChange;
 
 /// One change of the namespace, seen whole or not at all.
@@ -135,6 +136,42 @@ pub enum Change {
     Account(AccountChange),
     /// Changes who may be a node of it.
     Member(MemberChange),
+}
+
+impl Change {
+    /// Where it is to happen: all places that it names.
+    pub fn locations(&self) -> impl Iterator<Item = &Location> {
+        let [first, second] = match self {
+            Change::MakeDirectory { at, .. }
+            | Change::Create { at, .. }
+            | Change::Symlink { at, .. }
+            | Change::Remove { at, .. }
+            | Change::SetAttr { at, .. }
+            | Change::Truncate { at, .. }
+            | Change::SetPolicy { at, .. }
+            | Change::BeginUpload { at, .. }
+            | Change::SetAcl { at, .. } => [Some(at), None],
+            Change::Link { from, at } => [Some(from), Some(at)],
+            Change::Rename { from, to, .. } => [Some(from), Some(to)],
+            Change::Restore { to, .. } => [to.as_ref(), None],
+            Change::Commit(commit) => match &commit.target {
+                CommitTarget::File(at)
+                | CommitTarget::Publish { at, .. }
+                | CommitTarget::New { at, .. } => [Some(at), None],
+                CommitTarget::Upload(_) => [None, None],
+            },
+            Change::Account(AccountChange::AddUser { root, .. }) => [root.as_ref(), None],
+            Change::Account(AccountChange::SetUser { change, .. }) => {
+                [change.root.as_ref().and_then(Option::as_ref), None]
+            }
+            Change::DropTrash { .. }
+            | Change::AbandonUpload { .. }
+            | Change::CloseSession
+            | Change::Account(_)
+            | Change::Member(_) => [None, None],
+        };
+        first.into_iter().chain(second)
+    }
 }
 
 /// The attributes of something new.
@@ -262,6 +299,9 @@ pub struct NewChunk {
     pub checksum: u32,
     /// The data nodes that have it on stable storage.
     pub replicas: Vec<NodeId>,
+    /// What let the writer write it. It travels beside.
+    #[serde(skip)]
+    pub permit: Permit,
 }
 
 /// What a change gave.

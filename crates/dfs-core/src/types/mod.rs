@@ -8,6 +8,7 @@ pub mod acl;
 pub mod attr;
 pub mod change;
 pub mod checksum;
+pub mod handle;
 pub mod id;
 pub mod limits;
 pub mod node;
@@ -24,6 +25,7 @@ pub use attr::{Attr, AttrChange, FileKind, Mode};
 pub use change::{Change, Changed, Commit, NewAttr, NewChunk, Outcome, Refusal, RefusalKind};
 pub use dfs_raft::Rev;
 pub use dfs_raft::env::Timestamp;
+pub use handle::Handle;
 pub use id::{
     ChunkId, ClientId, ClusterId, GroupId, InodeId, NodeEpoch, NodeId, NodeKey, RequestId, TrashId,
     UserId,

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::attr::Attr;
+use super::handle::Handle;
 use super::id::InodeId;
 use super::limits::{NAME_LEN_MAX, PATH_DEPTH_MAX, PATH_LEN_MAX};
 
@@ -206,6 +208,9 @@ pub struct Location {
     pub base: InodeId,
     /// The names to follow from there; none is the inode itself.
     pub path: DfsPath,
+    /// What vouches for the inode that it starts at. It travels beside.
+    #[serde(skip)]
+    pub handle: Option<Handle>,
 }
 
 impl From<DfsPath> for Location {
@@ -213,6 +218,7 @@ impl From<DfsPath> for Location {
         Location {
             base: InodeId::ROOT,
             path,
+            handle: None,
         }
     }
 }
@@ -222,6 +228,16 @@ impl From<InodeId> for Location {
         Location {
             base,
             path: DfsPath::root(),
+            handle: None,
+        }
+    }
+}
+
+impl From<&Attr> for Location {
+    fn from(attr: &Attr) -> Location {
+        Location {
+            handle: attr.handle,
+            ..Location::from(attr.inode)
         }
     }
 }

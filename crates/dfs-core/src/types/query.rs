@@ -87,6 +87,38 @@ pub enum Query {
     JoinTokens,
 }
 
+impl Query {
+    /// The place that it names.
+    pub fn location(&self) -> Option<&Location> {
+        match self {
+            Query::Stat { at, .. }
+            | Query::List { at, .. }
+            | Query::Layout { at, .. }
+            | Query::ReadLink { at }
+            | Query::Acl { at, .. } => Some(at),
+            Query::StatFs
+            | Query::ListTrash { .. }
+            | Query::Whoami
+            | Query::User(_)
+            | Query::Group(_)
+            | Query::Users { .. }
+            | Query::Groups { .. }
+            | Query::JoinTokens => None,
+        }
+    }
+}
+
+impl Answer {
+    /// The attributes of the one inode that it is about.
+    pub fn attr_mut(&mut self) -> Option<&mut Attr> {
+        match self {
+            Answer::Attr(attr) => Some(attr),
+            Answer::Layout(layout) => Some(&mut layout.attr),
+            _ => None,
+        }
+    }
+}
+
 /// One answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {

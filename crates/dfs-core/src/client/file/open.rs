@@ -108,7 +108,7 @@ impl Client {
                 }
             }
         };
-        let at = Location::from(known.attr.inode);
+        let at = Location::from(&known.attr);
         require_file(&known.attr, &at)?;
         if options.truncate && known.attr.size > 0 {
             let change = Change::Truncate {
@@ -176,7 +176,7 @@ impl Client {
     /// `NotFound`; `Invalid` if it is no file.
     pub async fn appender(&self, path: impl IntoLocation) -> Result<FileWriter> {
         let attr = self.metadata(path).await?;
-        let at = Location::from(attr.inode);
+        let at = Location::from(&attr);
         require_file(&attr, &at)?;
         let target = Target::Existing {
             at,

@@ -36,9 +36,13 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::proto::error::RpcError;
 use crate::proto::metadata::{
-    ClusterStatus, GrantRequest, MetadataRpcClient, NodeInfo, ReadConsistency, Stamped, WriteGrant,
+    Answered, ClusterStatus, GrantRequest, MetadataRpcClient, NodeInfo, Proofs, ReadConsistency,
+    Stamped, WriteGrant,
 };
-use crate::types::{Answer, Change, Changed, ChunkId, ClusterId, NodeId, Query, RefusalKind};
+use crate::types::{
+    Answer, Change, Changed, ChunkId, ClusterId, Handle, InodeId, Location, NodeId, Permit, Query,
+    RefusalKind,
+};
 use call::{Reply, failure, failure_unremembered};
 use connection::Connections;
 use masters::Masters;
@@ -139,21 +143,45 @@ impl Metadata {
         debug_assert!(Arc::ptr_eq(ticket.session(), session));
         let send = |rpc: MetadataRpcClient, context| {
             let (id, change) = (ticket.id(), change.clone());
-            async move { rpc.change(context, id, change).await }
+            let proofs = proofs_of(&change);
+            async move { rpc.change(context, id, change, proofs).await }
         };
-        Ok(self.call(attempts, send).await)
+        let answered = self.call(attempts, send).await;
+        Ok(answered.map(
+            |Answered {
+                 mut stamped,
+                 handle,
+             }| {
+                if let Some(attr) = &mut stamped.value.attr {
+                    attr.handle = handle;
+                }
+                stamped
+            },
+        ))
     }
 
     /// Answers one question.
     pub(super) async fn query(self: &Arc<Self>, query: Query) -> Result<Stamped<Answer>> {
-        self.ask(|rpc, context| {
+        let asked = self.ask(|rpc, context| {
             let query = query.clone();
+            let handles = handles_of(query.location());
+            let proofs = Proofs {
+                handles,
+                permits: Vec::new(),
+            };
             async move {
-                rpc.query(context, query, ReadConsistency::Linearizable)
+                rpc.query(context, query, ReadConsistency::Linearizable, proofs)
                     .await
             }
-        })
-        .await
+        });
+        let Answered {
+            mut stamped,
+            handle,
+        } = asked.await?;
+        if let Some(attr) = stamped.value.attr_mut() {
+            attr.handle = handle;
+        }
+        Ok(stamped)
     }
 
     /// Gets chunk ids and data nodes to write to, in `within`.
@@ -270,6 +298,28 @@ impl Metadata {
 
     fn masters(&self) -> MutexGuard<'_, Masters> {
         self.masters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What vouches for where a request starts.
+fn handles_of<'a>(locations: impl IntoIterator<Item = &'a Location>) -> Vec<(InodeId, Handle)> {
+    let handle = |at: &Location| Some((at.base, at.handle?));
+    locations.into_iter().filter_map(handle).collect()
+}
+
+/// What is to be shown with a change.
+fn proofs_of(change: &Change) -> Proofs {
+    let mut permits: Vec<Permit> = Vec::new();
+    if let Change::Commit(commit) = change {
+        for chunk in &commit.chunks {
+            if !chunk.permit.is_empty() && !permits.contains(&chunk.permit) {
+                permits.push(chunk.permit.clone());
+            }
+        }
+    }
+    Proofs {
+        handles: handles_of(change.locations()),
+        permits,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the operations of a client accept as a path.
 
 use crate::error::{Error, Result};
-use crate::types::{DfsPath, InodeId, Location};
+use crate::types::{Attr, DfsPath, InodeId, Location};
 
 /// Anything that names a place in the tree: a path as text or checked, or an inode with names
 /// to follow from there.
@@ -57,6 +57,14 @@ impl IntoLocation for &Location {
     }
 }
 
+/// What attributes are of, whatever name it has by now.
+impl IntoLocation for &Attr {
+    fn into_location(self) -> Result<Location> {
+        Ok(Location::from(self))
+    }
+}
+
+/// In a cluster with security no number of an inode opens it: [`Attr`] does.
 impl IntoLocation for InodeId {
     fn into_location(self) -> Result<Location> {
         Ok(Location::from(self))
@@ -66,7 +74,7 @@ impl IntoLocation for InodeId {
 /// The directory that `at` is in; none for the root and for a bare inode.
 pub(in crate::client) fn parent_of(at: &Location) -> Option<Location> {
     Some(Location {
-        base: at.base,
         path: at.path.parent()?,
+        ..at.clone()
     })
 }

@@ -101,7 +101,7 @@ impl RangeReader {
             None => Arc::new(client.window(&at, range).await?),
         };
         // The name may get another file; what was begun is read to its end.
-        let at = Location::from(window.attr.inode);
+        let at = Location::from(&window.attr);
         let end = range.end().min(window.attr.size);
         Ok(RangeReader {
             client,

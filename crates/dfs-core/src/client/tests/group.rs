@@ -140,6 +140,7 @@ impl Group {
     fn new_file(&mut self) -> InodeId {
         let inode = InodeId(self.id());
         let attr = Attr {
+            handle: None,
             inode,
             policy: self.policy,
             ..attr()
@@ -273,6 +274,7 @@ impl Group {
         match query {
             Query::Stat { at, .. } if at.path.names().is_empty() && at.base == InodeId::ROOT => {
                 Ok(Answer::Attr(Attr {
+                    handle: None,
                     inode: InodeId::ROOT,
                     kind: FileKind::Directory,
                     policy: self.policy,

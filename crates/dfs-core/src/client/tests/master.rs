@@ -17,8 +17,8 @@ use crate::env::{BoxStream, Network};
 use crate::proto::error::RpcError;
 use crate::proto::hello::{self, HelloReply};
 use crate::proto::metadata::{
-    ClusterStatus, GrantRequest, LeaderInfo, Liveness, MetadataRpc, NodeInfo, ReadConsistency,
-    Stamped, WriteGrant,
+    Answered, ClusterStatus, GrantRequest, LeaderInfo, Liveness, MetadataRpc, NodeInfo, Proofs,
+    ReadConsistency, Stamped, WriteGrant,
 };
 use crate::proto::transport;
 use crate::types::{
@@ -151,6 +151,13 @@ impl Server {
     }
 }
 
+fn answered<T>(value: T) -> Answered<T> {
+    Answered {
+        stamped: stamped(value),
+        handle: None,
+    }
+}
+
 fn stamped<T>(value: T) -> Stamped<T> {
     let rev = Rev { term: 1, index: 1 };
     Stamped { rev, value }
@@ -175,9 +182,10 @@ impl MetadataRpc for Server {
         _: Context,
         request: RequestId,
         change: Change,
-    ) -> Result<Stamped<Changed>, RpcError> {
+        _: Proofs,
+    ) -> Result<Answered<Changed>, RpcError> {
         let made = self.change_with_faults(|group| Ok(group.change(request, change)?));
-        made.await.map(stamped)
+        made.await.map(answered)
     }
 
     async fn query(
@@ -185,9 +193,10 @@ impl MetadataRpc for Server {
         _: Context,
         query: Query,
         _: ReadConsistency,
-    ) -> Result<Stamped<Answer>, RpcError> {
+        _: Proofs,
+    ) -> Result<Answered<Answer>, RpcError> {
         let answer = self.lead(|group| Ok(group.query(query)?)).await;
-        answer.map(stamped)
+        answer.map(answered)
     }
 
     async fn grant(self, _: Context, request: GrantRequest) -> Result<WriteGrant, RpcError> {

@@ -29,6 +29,7 @@ use node::{DataNode, Mood, Nodes};
 /// Attributes of an empty file.
 pub(in crate::client) fn attr() -> Attr {
     Attr {
+        handle: None,
         inode: InodeId(2),
         kind: FileKind::File,
         mode: Mode::FILE,

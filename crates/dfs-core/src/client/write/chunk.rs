@@ -252,6 +252,7 @@ impl Store {
                 length: stored.length,
                 checksum: stored.checksum,
                 replicas,
+                permit: to.permit.clone(),
             },
         })
     }

@@ -12,7 +12,7 @@ use crate::master::{Master, change_error, rpc_error};
 use crate::meta::command::{Founding, SecretBytes};
 use crate::meta::{Command, Reply};
 use crate::node::NewCluster;
-use crate::proto::metadata::MetadataRpc;
+use crate::proto::metadata::{MetadataRpc, Proofs};
 use crate::security::{ApiKey, JoinToken, PublicKey};
 use crate::types::account::AccountChange;
 use crate::types::node::MemberChange;
@@ -162,10 +162,13 @@ impl Master {
             sequence,
             answered_below: sequence,
         };
-        let changed = service.clone().change(context, request(1), change).await;
+        let changed = service
+            .clone()
+            .change(context, request(1), change, Proofs::default())
+            .await;
         changed.map_err(rpc_error)?;
         let closed = service
-            .change(context, request(2), Change::CloseSession)
+            .change(context, request(2), Change::CloseSession, Proofs::default())
             .await;
         closed.map(|_| ()).map_err(rpc_error)
     }

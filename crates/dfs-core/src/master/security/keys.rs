@@ -1,6 +1,6 @@
 //! The keys that the masters sign with, as this master knows them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use dfs_raft::Consistency;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::master::shared::Shared;
 use crate::meta::query::{self, SigningKeyId};
 use crate::proto::error::RpcError;
-use crate::security::{KeyNumber, KeyPair, SigningKeys};
+use crate::security::{HandleKey, KeyNumber, KeyPair, SigningKeys};
 
 /// A key that signs, with its number.
 pub(crate) type Signer = (KeyNumber, Arc<KeyPair>);
@@ -21,6 +21,8 @@ pub(crate) struct Keys {
     made: Mutex<Vec<Signer>>,
     /// The one that signs, and when it was looked up.
     newest: Mutex<Option<(Signer, Instant)>>,
+    /// It never changes.
+    handles: OnceLock<HandleKey>,
 }
 
 /// How long the key that signs is not looked up again: those before it verify for much longer.
@@ -56,6 +58,25 @@ impl Keys {
             }
         };
         Ok(made)
+    }
+
+    /// The key that vouches for inodes.
+    ///
+    /// # Errors
+    /// There is none yet, or the state cannot be read.
+    pub(crate) async fn handles(&self, shared: &Shared) -> Result<&HandleKey, RpcError> {
+        if let Some(key) = self.handles.get() {
+            return Ok(key);
+        }
+        let reading = shared.read(Consistency::Stale).await?;
+        let secret = shared
+            .look(reading, |view: &View| query::handles(view))
+            .await?;
+        let secret = secret
+            .ok_or_else(|| RpcError::Unavailable("there is no key for handles yet".to_owned()))?;
+        Ok(self
+            .handles
+            .get_or_init(|| HandleKey::new(&secret.secret.0)))
     }
 
     /// Those that still count.

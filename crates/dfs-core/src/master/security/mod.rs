@@ -4,6 +4,7 @@
 //! hello ─▶ admission ─▶ guest ─▶ rule of each method        who may ask
 //! login ─▶ throttle ─▶ keys ─▶ ticket                       whom clients are
 //! grant, layout, task ─▶ permits ─▶ keys                    what data nodes let through
+//! change, query ─▶ proofs                                where clients were led, what they were granted
 //! enrol, renew ─▶ papers                                    which nodes there are
 //! ```
 
@@ -12,4 +13,5 @@ pub(in crate::master) mod founding;
 pub(in crate::master) mod keys;
 pub(in crate::master) mod papers;
 pub(in crate::master) mod permits;
+pub(in crate::master) mod proofs;
 pub(in crate::master) mod throttle;

@@ -8,21 +8,22 @@ use tarpc::context::Context;
 use crate::master::grants;
 use crate::master::leader::{group, room};
 use crate::master::security::permits;
+use crate::master::security::proofs::Shows;
 use crate::master::shared::{Shared, unexpected};
 use crate::master::view::NodeView;
 use crate::meta::command::{validate, validate_request};
 use crate::meta::{Command, Reply, query};
 use crate::proto::error::RpcError;
 use crate::proto::metadata::{
-    ChunkHealth, ClusterStatus, GrantRequest, LeaderInfo, MasterInfo, MetadataRpc, NodeInfo,
-    ReadConsistency, Stamped, WriteGrant,
+    Answered, ChunkHealth, ClusterStatus, GrantRequest, LeaderInfo, MasterInfo, MetadataRpc,
+    NodeInfo, Proofs, ReadConsistency, Stamped, WriteGrant,
 };
 use crate::security::PublicKey;
 use crate::security::capability::{Holder, Operation};
 use crate::types::query::LayoutSource;
 use crate::types::{
-    Answer, Caller, Change, Changed, ChunkId, ClientId, NodeId, Policy, Query, Refusal,
-    RefusalKind, RequestId, Rev,
+    Answer, Attr, Caller, Change, Changed, ChunkId, ClientId, Handle, NodeId, Policy, Query,
+    Refusal, RefusalKind, RequestId, Rev,
 };
 
 /// Copies of a new chunk below which the leader has a look at once.
@@ -35,18 +36,21 @@ const BUSY_ATTEMPTS_MAX: usize = 64;
 pub(crate) struct MetadataService {
     shared: Arc<Shared>,
     caller: Caller,
-    /// The key of the client; none in a cluster without security.
-    holder: Option<Holder>,
+    /// What proofs it shows are of; none in a cluster without security.
+    shows: Option<Shows>,
 }
 
 impl MetadataService {
     /// For whoever is at the other end.
     pub(crate) fn new(shared: Arc<Shared>, caller: Caller, key: Option<PublicKey>) -> Self {
-        let holder = key.map(|key| Holder::Client(key.0));
+        let shows = key.map(|key| Shows {
+            user: caller.user(),
+            holder: Holder::Client(key.0),
+        });
         MetadataService {
             shared,
             caller,
-            holder,
+            shows,
         }
     }
 
@@ -57,6 +61,13 @@ impl MetadataService {
                 leading.hint(*chunk);
             }
         });
+    }
+
+    async fn vouch(&self, attr: Option<&Attr>) -> Result<Option<Handle>, RpcError> {
+        match self.shows {
+            Some(shows) => shows.vouch(&self.shared, attr).await,
+            None => Ok(None),
+        }
     }
 
     fn node_infos(&self) -> Result<Vec<NodeInfo>, RpcError> {
@@ -167,9 +178,18 @@ impl MetadataRpc for MetadataService {
         _: Context,
         request: RequestId,
         change: Change,
-    ) -> Result<Stamped<Changed>, RpcError> {
+        proofs: Proofs,
+    ) -> Result<Answered<Changed>, RpcError> {
         validate_request(&request)?;
         validate(&change)?;
+        if let Some(shows) = self.shows {
+            shows
+                .require_led(&self.shared, change.locations(), &proofs)
+                .await?;
+            shows
+                .require_granted(&self.shared, &change, &proofs)
+                .await?;
+        }
         room::admit(&self.shared, request, &change).await?;
         let few = with_few_copies(&change);
         let mut attempts = 0;
@@ -187,7 +207,9 @@ impl MetadataRpc for MetadataService {
             match outcome {
                 Ok(value) => {
                     self.hint(&few);
-                    return Ok(Stamped { rev, value });
+                    let handle = self.vouch(value.attr.as_ref()).await?;
+                    let stamped = Stamped { rev, value };
+                    return Ok(Answered { stamped, handle });
                 }
                 Err(refusal)
                     if refusal.kind == RefusalKind::Busy && attempts < BUSY_ATTEMPTS_MAX =>
@@ -205,7 +227,13 @@ impl MetadataRpc for MetadataService {
         _: Context,
         query: Query,
         consistency: ReadConsistency,
-    ) -> Result<Stamped<Answer>, RpcError> {
+        proofs: Proofs,
+    ) -> Result<Answered<Answer>, RpcError> {
+        if let Some(shows) = self.shows {
+            shows
+                .require_led(&self.shared, query.location(), &proofs)
+                .await?;
+        }
         let consistency = match consistency {
             ReadConsistency::Linearizable => Consistency::Linearizable,
             ReadConsistency::Stale => Consistency::Stale,
@@ -221,16 +249,18 @@ impl MetadataRpc for MetadataService {
             .look(reading, move |view| query::answer(view, caller, &query));
         let mut value = look.await?.map_err(refused_at(rev))?;
         self.complete(&mut value);
-        if let (Answer::Layout(layout), Some(holder)) = (&mut value, self.holder) {
-            permits::permit_layout(&self.shared, holder, layout).await?;
+        if let (Answer::Layout(layout), Some(shows)) = (&mut value, self.shows) {
+            permits::permit_layout(&self.shared, shows.holder, layout).await?;
         }
-        Ok(Stamped { rev, value })
+        let handle = self.vouch(value.attr_mut().map(|attr| &*attr)).await?;
+        let stamped = Stamped { rev, value };
+        Ok(Answered { stamped, handle })
     }
 
     async fn grant(self, _: Context, request: GrantRequest) -> Result<WriteGrant, RpcError> {
         let mut grant = grants::grant(&self.shared, &request).await?;
-        if let Some(holder) = self.holder {
-            let what = (holder, Operation::Write);
+        if let Some(shows) = self.shows {
+            let what = (shows.holder, Operation::Write);
             let chunks = grant.chunks.iter();
             let nodes = chunks.clone().flat_map(|granted| &granted.pipeline);
             let nodes = nodes.chain(&grant.spares).map(|node| node.node);

@@ -24,7 +24,7 @@ use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::node::{TokenHash, TokenId};
 use crate::types::{
     Change, ChunkId, ClientId, FileKind, GroupId, InodeId, Name, NewChunk, NodeId, NodeKey,
-    NodeRole, Timestamp, TrashId, UserId,
+    NodeRole, Permit, Timestamp, TrashId, UserId,
 };
 
 const DIR: InodeId = InodeId(2);
@@ -47,6 +47,7 @@ fn sound() -> Machine {
             length: 100,
         };
         let chunks = vec![NewChunk {
+            permit: Permit::default(),
             chunk,
             length: 100,
             checksum: 0,

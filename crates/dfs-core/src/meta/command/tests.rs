@@ -18,8 +18,8 @@ use crate::types::acl::{AclKind, Named};
 use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::node::{MemberChange, TokenId};
 use crate::types::{
-    Acl, AttrChange, DfsPath, GroupId, InodeId, Location, Mode, NewAttr, NewChunk, PolicyChange,
-    RefusalKind, ReplicationTarget, Rights, Role, TrashId, UserId,
+    Acl, AttrChange, DfsPath, GroupId, InodeId, Location, Mode, NewAttr, NewChunk, Permit,
+    PolicyChange, RefusalKind, ReplicationTarget, Rights, Role, TrashId, UserId,
 };
 
 type Golden = Vec<(Command, &'static str)>;
@@ -50,6 +50,7 @@ fn client(change: Change) -> Command {
 
 fn commit() -> Commit {
     let new = NewChunk {
+        permit: Permit::default(),
         chunk: ChunkId(9),
         length: 1 << 20,
         checksum: 0xdead_beef,

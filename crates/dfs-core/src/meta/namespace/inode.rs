@@ -135,6 +135,7 @@ impl Inode {
             policy: self.policy,
             revision: self.revision,
             inline_bytes,
+            handle: None,
         }
     }
 

@@ -15,7 +15,7 @@ use crate::meta::command::ReplicaDrop;
 use crate::meta::{Chunk, Command, Reply, query};
 use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::limits::RECLAIM_GRACE;
-use crate::types::{Change, ChunkId, NewChunk, NodeId};
+use crate::types::{Change, ChunkId, NewChunk, NodeId, Permit};
 
 const NODES: u32 = 5;
 
@@ -95,6 +95,7 @@ impl World {
         let replicas: Vec<_> = replicas.into_iter().collect();
         self.good.extend(replicas.iter().map(|node| (chunk, *node)));
         NewChunk {
+            permit: Permit::default(),
             chunk,
             length: 10,
             checksum: 0,

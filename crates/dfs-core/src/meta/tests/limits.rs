@@ -8,7 +8,7 @@ use crate::meta::{Command, Reply, counters, query};
 use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::limits::{LINKS_MAX, PATH_DEPTH_MAX, REPLICAS_PER_COMMAND_MAX};
 use crate::types::{
-    AttrChange, Caller, Change, ChunkId, ClientId, InodeId, Location, NewChunk, Outcome,
+    AttrChange, Caller, Change, ChunkId, ClientId, InodeId, Location, NewChunk, Outcome, Permit,
     RefusalKind,
 };
 
@@ -64,6 +64,7 @@ fn a_directory_below_the_deepest_is_refused_wherever_the_path_starts() {
     let mut serial = Serial::new();
     let deepest = deepest(&mut serial);
     let below = Location {
+        handle: None,
         base: deepest,
         path: "/x".parse().unwrap(),
     };
@@ -78,6 +79,7 @@ fn what_a_rename_made_too_deep_can_still_be_removed() {
     let deepest = deepest(&mut serial);
     serial.make_directory(at("tree/leaf/file")).unwrap();
     let above = Location {
+        handle: None,
         base: InodeId(deepest.0 - 1),
         path: "/tree".parse().unwrap(),
     };
@@ -90,11 +92,13 @@ fn what_a_rename_made_too_deep_can_still_be_removed() {
         .unwrap();
     let leaf = InodeId(deepest.0 + 2);
     let file = Location {
+        handle: None,
         base: leaf,
         path: "/file".parse().unwrap(),
     };
 
     let more = Location {
+        handle: None,
         base: leaf,
         path: "/more".parse().unwrap(),
     };
@@ -211,6 +215,7 @@ fn a_chunk_that_as_many_extents_name_as_can_be_counted_is_named_no_more() {
     };
     let replicas = vec![node];
     let row = NewChunk {
+        permit: Permit::default(),
         chunk,
         length,
         checksum: 0,

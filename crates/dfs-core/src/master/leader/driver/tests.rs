@@ -18,7 +18,7 @@ use crate::meta::tests::fixture::{ATTR, Machine, at, serial};
 use crate::proto::cluster::TaskResult;
 use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::limits::RECLAIM_GRACE;
-use crate::types::{Change, NewChunk};
+use crate::types::{Change, NewChunk, Permit};
 
 const C: ChunkId = ChunkId(1);
 
@@ -179,6 +179,7 @@ fn put(machine: &mut Machine, chunk: ChunkId) {
             length: 10,
         }],
         chunks: vec![NewChunk {
+            permit: Permit::default(),
             chunk,
             length: 10,
             checksum: 7,

@@ -9,7 +9,9 @@ use super::{Driver, Expected};
 use crate::meta::tests::fixture::ATTR;
 use crate::meta::{Command, Reply};
 use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
-use crate::types::{Change, ChunkId, DfsPath, InodeId, Location, Name, NewChunk, NodeId, TrashId};
+use crate::types::{
+    Change, ChunkId, DfsPath, InodeId, Location, Name, NewChunk, NodeId, Permit, TrashId,
+};
 
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const TARGETS: [&str; 9] = [
@@ -72,6 +74,7 @@ impl Driver {
             .map(|index| NodeId(1 + (first + index) % 3))
             .collect();
         NewChunk {
+            permit: Permit::default(),
             chunk: ChunkId(self.chunk - 1),
             length,
             checksum: 7,
@@ -349,6 +352,7 @@ pub(super) fn location(place: &Where) -> Location {
         .map(|name| Name::new(name.clone()).unwrap())
         .collect();
     Location {
+        handle: None,
         base: InodeId(place.base),
         path: DfsPath::from_names(names).unwrap(),
     }

@@ -14,8 +14,8 @@ use crate::types::attr::SetTime;
 use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::{
     AdminState, AttrChange, ByteRange, Caller, Change, ChunkId, GroupId, InodeId, Location, Mode,
-    Name, NewAttr, NewChunk, NodeId, NodeKey, PolicyChange, Query, ReplicationTarget, Space,
-    Timestamp, Topology, TrashId, UserId,
+    Name, NewAttr, NewChunk, NodeId, NodeKey, Permit, PolicyChange, Query, ReplicationTarget,
+    Space, Timestamp, Topology, TrashId, UserId,
 };
 
 pub(super) type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -59,6 +59,7 @@ pub(super) fn location(text: &str) -> Result<Location> {
         && let Ok(base) = id('i', base)
     {
         return Ok(Location {
+            handle: None,
             base: InodeId(base),
             path: format!("/{path}").parse()?,
         });
@@ -80,6 +81,7 @@ fn nodes(args: &mut Args<'_>, key: &str, otherwise: &str) -> Result<Vec<NodeId>>
 
 pub(super) fn new_chunk(chunk: ChunkId, length: u64, replicas: Vec<NodeId>) -> NewChunk {
     NewChunk {
+        permit: Permit::default(),
         chunk,
         length,
         checksum: 0xc5,
