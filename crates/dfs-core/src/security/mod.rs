@@ -15,7 +15,6 @@
 //! keys, without asking them.
 
 mod authority;
-pub mod capability;
 mod file;
 mod handle;
 mod identity;
@@ -24,19 +23,18 @@ pub(crate) mod kept;
 mod key;
 mod password;
 mod signed;
-mod ticket;
 mod tls;
 
 pub use authority::{Authority, Certificate, NODE_CERTIFICATE_TTL};
-pub use capability::Capability;
 pub use file::NodeFile;
 pub use handle::HandleKey;
 pub use identity::{NodeIdentity, Peer};
 pub use join::JoinToken;
 pub use key::{Fingerprint, KeyPair, PublicKey};
 pub use password::{ApiKey, PASSWORD_LEN_MAX, PASSWORD_LEN_MIN, Password};
+pub use signed::capability::{self, Capability};
+pub use signed::ticket::Ticket;
 pub use signed::{KeyNumber, NotSigned, SigningKeys};
-pub use ticket::Ticket;
 pub use tls::{Credentials, TlsNetwork, Trust};
 
 /// Why something is not what it should be: a key, a certificate, an identity.

@@ -4,7 +4,7 @@
 //! hello ─▶ admission ─▶ guest ─▶ rule of each method        who may ask
 //! login ─▶ throttle ─▶ keys ─▶ ticket                       whom clients are
 //! grant, layout, task ─▶ permits ─▶ keys                    what data nodes let through
-//! change, query ─▶ proofs                                where clients were led, what they were granted
+//! change, query ─▶ proofs                                where clients were led, what is theirs
 //! enrol, renew ─▶ papers                                    which nodes there are
 //! ```
 

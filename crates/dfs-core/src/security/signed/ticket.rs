@@ -2,10 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KeyPair;
-use super::PublicKey;
-use super::signed::{KeyNumber, NotSigned, Signable, SigningKeys, sign};
+use super::{KeyNumber, NotSigned, Signable, SigningKeys, sign};
 use crate::env::Timestamp;
+use crate::security::{KeyPair, PublicKey};
 use crate::types::account::CredentialEpoch;
 use crate::types::{Caller, ClusterId, UserId};
 

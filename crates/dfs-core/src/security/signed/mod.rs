@@ -8,6 +8,9 @@
 //! The version is 1; numbers are little-endian. There is one algorithm and nothing to choose, and
 //! a kind is never taken for another. A body is decoded after its signature was verified.
 
+pub mod capability;
+pub(super) mod ticket;
+
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;

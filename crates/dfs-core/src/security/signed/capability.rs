@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::signed::{KeyNumber, NotSigned, Signable, SigningKeys, sign};
-use super::{KeyPair, Peer};
+use super::{KeyNumber, NotSigned, Signable, SigningKeys, sign};
 use crate::env::Timestamp;
+use crate::security::{KeyPair, Peer};
 use crate::types::{ChunkId, ClusterId, NodeId, NodeKey, NodeRole};
 
 /// How far clocks may differ before a capability is void too early.
