@@ -57,8 +57,8 @@ pub(crate) struct Server {
     pub(crate) rotten: bool,
     /// Its disk failed, or was full, until then: it may have stopped for that.
     pub(crate) harmed_until: Duration,
-    /// It cannot open files, and may say so.
-    pub(crate) starved: bool,
+    /// Faults by which it lacks what it takes to start, room or file handles: it may say so.
+    pub(crate) starved: u32,
     /// It founds the cluster.
     founds: bool,
     address: String,
@@ -104,7 +104,7 @@ impl Cluster {
                 new: true,
                 rotten: false,
                 harmed_until: Duration::ZERO,
-                starved: false,
+                starved: 0,
                 founds: index == 0,
                 address: format!("{name}:7400"),
                 start_at: Duration::ZERO,
@@ -122,7 +122,7 @@ impl Cluster {
                 new: true,
                 rotten: false,
                 harmed_until: Duration::ZERO,
-                starved: false,
+                starved: 0,
                 founds: false,
                 address: format!("{name}:7400"),
                 start_at: Duration::ZERO,
@@ -223,7 +223,7 @@ impl Cluster {
     /// be empty again soon; what is damaged is replaced.
     fn refused(&mut self, index: usize, why: String) {
         let server = &mut self.servers[index];
-        server.refusals += u32::from(!server.starved);
+        server.refusals += u32::from(server.starved == 0);
         if server.refusals < 5 {
             return;
         }

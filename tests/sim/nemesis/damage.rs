@@ -137,13 +137,14 @@ pub(super) fn trouble(kind: FaultKind, pick: &Pick, cluster: &mut Cluster) -> Op
         }
         FaultKind::HandleLimit => {
             disk.be_short_of_handles(true);
-            cluster.servers[index].starved = true;
+            cluster.servers[index].starved += 1;
             Some(Heal::Handles(index))
         }
         _ => {
             let left = [0, 64 << 10, 4 << 20][pick.below(3)];
             disk.set_capacity(disk.used() + left);
-            Some(Heal::Room(host))
+            cluster.servers[index].starved += 1;
+            Some(Heal::Room(index, host))
         }
     }
 }

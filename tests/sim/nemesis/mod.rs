@@ -39,7 +39,7 @@ enum Heal {
     /// Syncs succeed, and whoever stopped writing starts again.
     Sync(usize),
     /// A disk has room.
-    Room(HostId),
+    Room(usize, HostId),
     /// Files can be opened.
     Handles(usize),
     /// A clock is right.
@@ -286,13 +286,15 @@ impl Nemesis {
             }
             Heal::Handles(index) => {
                 let server = &mut cluster.servers[index];
-                server.starved = false;
+                server.starved = server.starved.saturating_sub(1);
                 let host = server.host;
                 cluster.world.disk(host).be_short_of_handles(false);
                 cluster.healed(host);
             }
             Heal::Quorum(mut case) => case.end(cluster),
-            Heal::Room(host) => {
+            Heal::Room(index, host) => {
+                let server = &mut cluster.servers[index];
+                server.starved = server.starved.saturating_sub(1);
                 cluster.world.disk(host).set_capacity(damage::CAPACITY);
                 cluster.healed(host);
             }

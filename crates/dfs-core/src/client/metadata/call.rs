@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind};
 use crate::proto::error::RpcError;
 use crate::proto::metadata::{LeaderInfo, MetadataRpcClient};
 use crate::proto::rules::{DENIED, LOGIN_REQUIRED};
-use crate::types::{Refusal, RefusalKind};
+use crate::types::{Refusal, RefusalKind, Rev};
 
 /// How long tarpc gives a request where nobody says otherwise.
 const TARPC_DEADLINE: Duration = Duration::from_secs(10);
@@ -251,12 +251,18 @@ pub(super) fn failure_unremembered(last: Attempt, uncertain: bool) -> Error {
     }
 }
 
+/// Whether a refusal is the answer to a request, however often it is sent. Otherwise an attempt
+/// that was lost may still be done: a master was busy, or did not let the client in any more.
+fn is_remembered(refusal: &Refusal, rev: Option<Rev>) -> bool {
+    let passes = matches!(refusal.kind, RefusalKind::Busy | RefusalKind::LoginRequired);
+    rev.is_some() && !passes
+}
+
 /// The error of an operation whose last attempt ended so.
 pub(super) fn failure(last: Attempt, uncertain: bool) -> Error {
     let last = match last {
-        // `Busy` is no answer that is remembered: an attempt that was lost may still be done.
         Attempt::Answered(RpcError::Refused { refusal, rev })
-            if !uncertain || refusal.kind != RefusalKind::Busy =>
+            if !uncertain || is_remembered(&refusal, rev) =>
         {
             return Error::refused(refusal, rev);
         }
@@ -285,9 +291,30 @@ mod tests {
 
     #[test]
     fn a_change_that_was_lost_and_then_met_a_busy_master_may_still_be_made() {
-        let refused = |kind| Attempt::Answered(Refusal::new(kind, "/a").into());
+        let refused = |kind| {
+            Attempt::Answered(RpcError::Refused {
+                refusal: Refusal::new(kind, "/a"),
+                rev: Some(Rev { term: 1, index: 1 }),
+            })
+        };
         assert!(failure(refused(RefusalKind::Busy), true).is_outcome_unknown());
         assert!(!failure(refused(RefusalKind::Busy), false).is_outcome_unknown());
         assert!(!failure(refused(RefusalKind::NotFound), true).is_outcome_unknown());
+    }
+
+    #[test]
+    fn a_change_that_was_lost_by_whoever_is_then_shut_out_may_still_be_made() {
+        for (kind, rev) in [
+            (RefusalKind::LoginRequired, Some(Rev { term: 1, index: 1 })),
+            (RefusalKind::AccessDenied, None),
+        ] {
+            let refusal = Refusal::new(kind, "alice");
+            let last = || {
+                let refusal = refusal.clone();
+                Attempt::Answered(RpcError::Refused { refusal, rev })
+            };
+            assert!(failure(last(), true).is_outcome_unknown(), "{kind:?}");
+            assert!(!failure(last(), false).is_outcome_unknown(), "{kind:?}");
+        }
     }
 }

@@ -21,17 +21,14 @@ pub(in crate::master) struct Shows {
 }
 
 impl Shows {
-    /// Vouches for the inode that an answer is about.
-    pub(in crate::master) async fn vouch(
+    /// Gets ready to vouch for what an answer will be about: once something is done it is too late
+    /// to fail.
+    pub(in crate::master) async fn vouching(
         self,
         shared: &Shared,
-        attr: Option<&Attr>,
-    ) -> Result<Option<Handle>, RpcError> {
-        let Some(attr) = attr else {
-            return Ok(None);
-        };
+    ) -> Result<impl Fn(&Attr) -> Handle, RpcError> {
         let key = shared.keys.handles(shared).await?;
-        Ok(Some(key.vouch(self.user, attr.inode)))
+        Ok(move |attr: &Attr| key.vouch(self.user, attr.inode))
     }
 
     /// Refuses places that start where the client was not led to, as if they were not there.

@@ -63,11 +63,13 @@ impl MetadataService {
         });
     }
 
-    async fn vouch(&self, attr: Option<&Attr>) -> Result<Option<Handle>, RpcError> {
-        match self.shows {
-            Some(shows) => shows.vouch(&self.shared, attr).await,
-            None => Ok(None),
-        }
+    /// Gets ready to vouch for what an answer will be about; for nothing without security.
+    async fn vouching(&self) -> Result<impl Fn(Option<&Attr>) -> Option<Handle>, RpcError> {
+        let vouch = match self.shows {
+            Some(shows) => Some(shows.vouching(&self.shared).await?),
+            None => None,
+        };
+        Ok(move |attr: Option<&Attr>| Some(vouch.as_ref()?(attr?)))
     }
 
     fn node_infos(&self) -> Result<Vec<NodeInfo>, RpcError> {
@@ -190,6 +192,7 @@ impl MetadataRpc for MetadataService {
                 .require_granted(&self.shared, &change, &proofs)
                 .await?;
         }
+        let vouch = self.vouching().await?;
         room::admit(&self.shared, request, &change).await?;
         let few = with_few_copies(&change);
         let mut attempts = 0;
@@ -207,7 +210,7 @@ impl MetadataRpc for MetadataService {
             match outcome {
                 Ok(value) => {
                     self.hint(&few);
-                    let handle = self.vouch(value.attr.as_ref()).await?;
+                    let handle = vouch(value.attr.as_ref());
                     let stamped = Stamped { rev, value };
                     return Ok(Answered { stamped, handle });
                 }
@@ -234,6 +237,7 @@ impl MetadataRpc for MetadataService {
                 .require_led(&self.shared, query.location(), &proofs)
                 .await?;
         }
+        let vouch = self.vouching().await?;
         let consistency = match consistency {
             ReadConsistency::Linearizable => Consistency::Linearizable,
             ReadConsistency::Stale => Consistency::Stale,
@@ -252,7 +256,7 @@ impl MetadataRpc for MetadataService {
         if let (Answer::Layout(layout), Some(shows)) = (&mut value, self.shows) {
             permits::permit_layout(&self.shared, shows.holder, layout).await?;
         }
-        let handle = self.vouch(value.attr_mut().map(|attr| &*attr)).await?;
+        let handle = vouch(value.attr_mut().map(|attr| &*attr));
         let stamped = Stamped { rev, value };
         Ok(Answered { stamped, handle })
     }
