@@ -52,5 +52,5 @@ pub use machine::{ApplyContext, Rev, StateMachine};
 pub use network::Dial;
 pub use replica::leadership::Leadership;
 pub use replica::status::{Member, ReplicaStatus, Role};
-pub use replica::{Applied, Consistency, Reading, Replica};
+pub use replica::{Applied, Consistency, Reading, Replica, cluster_in};
 pub use types::{ClusterId, MemberId};

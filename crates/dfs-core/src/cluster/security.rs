@@ -17,8 +17,8 @@ use crate::proto::error::RpcError;
 use crate::proto::hello::{self, Hello, Service};
 use crate::proto::metadata::NodeAddress;
 use crate::proto::transport::messages;
-use crate::security::{ApiKey, Credentials, KeyPair, TlsNetwork, Trust};
-use crate::types::account::AccountName;
+use crate::security::{ApiKey, Credentials, JoinToken, KeyPair, TlsNetwork, Trust};
+use crate::types::account::{AccountName, UserChange};
 use crate::types::change::{Commit, CommitTarget, NewAttr, Piece, WriteOffset};
 use crate::types::query::LayoutSource;
 use crate::types::{
@@ -87,19 +87,27 @@ impl World {
         Client::connect(config, Env::real()).await.unwrap()
     }
 
-    /// The papers of a new node of a role, which does not run.
-    async fn papers(&self, node: u128, role: NodeRole) -> (Papers, TempDir) {
-        let request = TokenRequest {
+    fn request(&self, role: NodeRole) -> TokenRequest {
+        TokenRequest {
             role,
             node: None,
             uses: 1,
             ttl: Duration::from_secs(60),
             label: String::new(),
-        };
-        let (_, token) = self.admin.create_token(request).await.unwrap();
+        }
+    }
+
+    async fn token(&self, role: NodeRole) -> JoinToken {
+        let created = self.admin.create_token(self.request(role)).await;
+        created.unwrap().1
+    }
+
+    /// The papers of a new node of a role, which does not run.
+    async fn papers(&self, node: u128, role: NodeRole) -> (Papers, TempDir) {
+        let token = self.token(role).await;
         let directory = tempfile::tempdir().unwrap();
         let who = (Some(NodeKey(node)), role);
-        let joined = Papers::join(&Env::real(), directory.path(), who, &token, &[]).await;
+        let joined = Papers::join(&Env::real(), directory.path(), who, &token, (&[], None)).await;
         (joined.unwrap(), directory)
     }
 
@@ -307,6 +315,92 @@ async fn the_number_of_an_inode_opens_nothing() {
 }
 
 #[tokio::test]
+async fn who_is_shut_out_or_may_only_read_gets_no_grant() {
+    let world = World::new().await;
+    let (alice, bob) = (world.user("alice").await, world.user("bob").await);
+    let bytes = vec![7; 100_000];
+    world.admin.create_dir_all("/all").await.unwrap();
+    let all = Mode::new(0o777);
+    world.admin.set_permissions("/all", all).await.unwrap();
+    alice.write("/all/a", bytes.clone()).await.unwrap();
+    let id = |client: &Client| {
+        let client = client.clone();
+        async move { client.whoami().await.unwrap().id }
+    };
+    let read_only = UserChange {
+        read_only: Some(true),
+        ..UserChange::default()
+    };
+    world
+        .admin
+        .set_user(id(&alice).await, read_only)
+        .await
+        .unwrap();
+    let refused = alice.write("/all/b", bytes.clone()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
+    assert_eq!(alice.read("/all/a").await.unwrap(), bytes);
+    let disabled = UserChange {
+        enabled: Some(false),
+        ..UserChange::default()
+    };
+    world
+        .admin
+        .set_user(id(&bob).await, disabled)
+        .await
+        .unwrap();
+    for refused in [
+        bob.status().await.map(|_| ()),
+        bob.nodes().await.map(|_| ()),
+        bob.write("/all/c", bytes).await.map(|_| ()),
+    ] {
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
+    }
+    world.cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_was_killed_before_it_kept_its_papers_joins_with_another_token() {
+    let world = World::new().await;
+    let directory = tempfile::tempdir().unwrap();
+    let who = (Some(NodeKey(9)), NodeRole::DataNode);
+    let join = async |token: JoinToken| {
+        let (env, path) = (Env::real(), directory.path());
+        Papers::join(&env, path, who, &token, (&[], None))
+            .await
+            .unwrap()
+    };
+    let first = join(world.token(NodeRole::DataNode).await).await;
+    // As if it had been killed before: what it joined with is there, and the papers are not.
+    let disk = Env::real().disk;
+    disk.remove_file(&directory.path().join("papers")).unwrap();
+    first.forget(&Env::real(), directory.path()).await.unwrap();
+    let second = join(world.token(NodeRole::DataNode).await).await;
+    assert_eq!(second.key(), first.key());
+    world.cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn papers_that_were_replaced_let_nobody_in() {
+    let world = World::new().await;
+    let (former, _kept) = world.papers(9, NodeRole::DataNode).await;
+    let former = former.env(&Env::real()).unwrap();
+    assert!(world.call(&former, Service::Cluster).await.is_ok());
+    let request = TokenRequest {
+        node: Some(NodeKey(9)),
+        ..world.request(NodeRole::DataNode)
+    };
+    let (_, token) = world.admin.create_token(request).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let who = (Some(NodeKey(9)), NodeRole::DataNode);
+    let joined = Papers::join(&Env::real(), directory.path(), who, &token, (&[], None)).await;
+    let present = joined.unwrap().env(&Env::real()).unwrap();
+    assert!(world.call(&former, Service::Cluster).await.is_err());
+    assert!(world.call(&present, Service::Cluster).await.is_ok());
+    world.cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_chunk_is_committed_by_whom_it_was_granted_to() {
     let world = World::new().await;
     world.admin.write("/a", vec![7; 100_000]).await.unwrap();
@@ -389,7 +483,7 @@ async fn a_token_of_another_cluster_joins_nothing() {
     token.addresses = theirs.cluster.addresses();
     let directory = tempfile::tempdir().unwrap();
     let who = (None, NodeRole::DataNode);
-    let joined = Papers::join(&Env::real(), directory.path(), who, &token, &[]).await;
+    let joined = Papers::join(&Env::real(), directory.path(), who, &token, (&[], None)).await;
     assert!(
         matches!(joined, Err(JoinError::Unavailable(_))),
         "{joined:?}"

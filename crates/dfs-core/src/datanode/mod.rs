@@ -231,8 +231,8 @@ async fn prepare(
         directory: directory.display().to_string(),
         reason,
     };
-    let (security, masters) = (&config.security, &config.masters);
-    let papers = node::prepare(world, directory, own, security, masters).await;
+    let known = (&*config.masters, store.stamp().cluster);
+    let papers = node::prepare(world, directory, own, &config.security, known).await;
     let papers = papers.map_err(|error| match error {
         JoinError::Unavailable(why) => DataNodeError::Unavailable(why),
         error => failed(error.to_string()),

@@ -17,7 +17,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::security::admission::{Guest, Judged, administrator, admit, judge, revoked};
+use super::security::admission::{Guest, Judged, admit, judge, revoked, stands};
+use super::security::lobby::{Lobby, Visitor};
 use super::services::cluster::ClusterService;
 use super::services::enrol::EnrolService;
 use super::services::login::LoginService;
@@ -29,15 +30,24 @@ use crate::proto::enrol::EnrolRpc;
 use crate::proto::hello::{self, HelloReply, Service};
 use crate::proto::login::LoginRpc;
 use crate::proto::metadata::MetadataRpc;
-use crate::proto::transport::messages;
+use crate::proto::transport::{STRANGER_MESSAGE_LEN_MAX, messages_of};
+use crate::types::limits::MESSAGE_LEN_MAX;
 
 /// The pause after a connection could not be accepted: files may be short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// One in so many connections is not for clients.
 const LEFT_FOR_OTHERS: usize = 4;
-/// Connections of whoever is nobody yet.
+/// Connections of whoever has only a key, in all and of one source, and how long each may last:
+/// it asks for a ticket or for papers.
 const STRANGERS_MAX: usize = 64;
+const STRANGERS_OF_SOURCE_MAX: usize = 16;
+const STRANGER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Requests of such a connection at a time.
+const STRANGER_REQUESTS_MAX: usize = 2;
+/// One in so many connections may not have said yet what it wants, and so many of one source.
+const UNGREETED: usize = 4;
+const UNGREETED_OF_SOURCE_MAX: usize = 128;
 
 /// Accepts and serves connections, for ever. Dropping the future cuts them all off.
 pub(super) async fn run(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
@@ -71,7 +81,13 @@ pub(super) async fn run(shared: Arc<Shared>, mut listener: Box<dyn Listener>) {
 }
 
 async fn serve(shared: Arc<Shared>, room: &Room, mut stream: BoxStream, peer: &str) {
-    let hello = match hello::hear(&mut stream).await {
+    let visitor = room.ungreeted.enter(peer);
+    let heard = tokio::select! {
+        heard = hello::hear(&mut stream) => heard,
+        () = visitor.gives_way() => return,
+    };
+    drop(visitor);
+    let hello = match heard {
         Ok(hello) => hello,
         Err(error) => {
             tracing::debug!(peer, %error, "a caller did not say hello");
@@ -79,9 +95,9 @@ async fn serve(shared: Arc<Shared>, room: &Room, mut stream: BoxStream, peer: &s
         }
     };
     let identity = stream.identity();
-    let (judged, _permit) = match room.place(hello.service) {
-        Ok(permit) => (admit(&shared, &hello, identity.as_deref()).await, permit),
-        Err(full) => (Err(HelloReply::Refused(full.to_owned())), None),
+    let (judged, place) = match room.place(hello.service, peer) {
+        Ok(place) => (admit(&shared, &hello, identity.as_deref()).await, place),
+        Err(full) => (Err(HelloReply::Refused(full.to_owned())), Place::Any),
     };
     let (reply, guest) = match judged {
         Ok(guest) => {
@@ -101,6 +117,7 @@ async fn serve(shared: Arc<Shared>, room: &Room, mut stream: BoxStream, peer: &s
     tokio::select! {
         () = serve_guest(&shared, guest, hello.service, (stream, peer)) => {}
         () = revoked(&shared, guest) => tracing::warn!(peer, "a revoked node is cut off"),
+        () = place.ends() => {}
     }
 }
 
@@ -153,11 +170,14 @@ async fn answer<Req, Resp>(
     Req: DeserializeOwned + RequestName + Send + 'static,
     Resp: Serialize + Send + 'static,
 {
-    let limit = shared.config.requests_per_connection_max;
+    let (limit, longest) = match guest {
+        Guest::Key(_) => (STRANGER_REQUESTS_MAX, STRANGER_MESSAGE_LEN_MAX),
+        _ => (shared.config.requests_per_connection_max, MESSAGE_LEN_MAX),
+    };
     let config = Config {
         pending_response_buffer: limit,
     };
-    let channel = BaseChannel::<Req, Resp, _>::new(config, messages(stream));
+    let channel = BaseChannel::<Req, Resp, _>::new(config, messages_of(stream, longest));
     let requests = channel.max_concurrent_requests(limit).requests();
     let mut requests = std::pin::pin!(requests);
     let mut running = JoinSet::new();
@@ -171,10 +191,10 @@ async fn answer<Req, Resp>(
                 match judge(shared, guest, request.get().message.name()) {
                     Judged::Permitted => running.spawn(execute(request)),
                     Judged::Refused(error) => running.spawn(refuse(request, error)),
-                    Judged::IfAdministrator(caller) => {
+                    Judged::If(caller, rule) => {
                         let (shared, execute) = (Arc::clone(shared), execute.clone());
                         running.spawn(async move {
-                            match administrator(&shared, caller).await {
+                            match stands(&shared, caller, rule).await {
                                 Ok(()) => execute(request).await,
                                 Err(error) => refuse(request, error).await,
                             }
@@ -203,26 +223,56 @@ where
 
 /// Places for connections that are not everybody's.
 struct Room {
+    ungreeted: Lobby,
     clients: Semaphore,
-    strangers: Semaphore,
+    strangers: Lobby,
+}
+
+/// A place that a connection has.
+enum Place<'a> {
+    /// One of those that all have.
+    Any,
+    /// A client's.
+    Client { _held: SemaphorePermit<'a> },
+    /// That of somebody with only a key.
+    Stranger(Visitor<'a>),
+}
+
+impl Place<'_> {
+    /// Returns when whoever has it must go.
+    async fn ends(&self) {
+        match self {
+            Place::Any | Place::Client { .. } => std::future::pending().await,
+            Place::Stranger(visitor) => {
+                // It is gone either way.
+                let _ = timeout(STRANGER_TIMEOUT, visitor.gives_way()).await;
+            }
+        }
+    }
 }
 
 impl Room {
     fn new(connections: usize) -> Room {
         Room {
+            ungreeted: Lobby::new(connections / UNGREETED, UNGREETED_OF_SOURCE_MAX),
             clients: Semaphore::new(connections - connections / LEFT_FOR_OTHERS),
-            strangers: Semaphore::new(STRANGERS_MAX.min(connections)),
+            strangers: Lobby::new(
+                STRANGERS_MAX.min(connections / LEFT_FOR_OTHERS),
+                STRANGERS_OF_SOURCE_MAX,
+            ),
         }
     }
 
-    /// A place for a caller; none if it needs none of its own.
-    fn place(&self, service: Service) -> Result<Option<SemaphorePermit<'_>>, &'static str> {
-        let places = match service {
-            Service::Metadata => &self.clients,
-            Service::Enrol | Service::Login => &self.strangers,
-            Service::Raft | Service::Cluster | Service::ChunkStream => return Ok(None),
-        };
-        let full = |_| "this master has too many clients";
-        places.try_acquire().map(Some).map_err(full)
+    /// A place for a caller.
+    fn place(&self, service: Service, peer: &str) -> Result<Place<'_>, &'static str> {
+        match service {
+            Service::Metadata => {
+                let place = self.clients.try_acquire();
+                let place = place.map_err(|_| "this master has too many clients");
+                place.map(|held| Place::Client { _held: held })
+            }
+            Service::Enrol | Service::Login => Ok(Place::Stranger(self.strangers.enter(peer))),
+            Service::Raft | Service::Cluster | Service::ChunkStream => Ok(Place::Any),
+        }
     }
 }

@@ -16,7 +16,9 @@
 //! - **Bounded.** Differences, queues, tasks and commands a tick have limits; what is beyond is
 //!   found again.
 //!
-//! Not done here: balancing, draining beyond repair's, erasure coding, capabilities.
+//! - **Nobody is believed for nothing.** Who connects is judged before it is served, in `security`.
+//!
+//! Not done here: balancing, draining beyond repair's, erasure coding.
 
 mod config;
 mod grants;
@@ -79,7 +81,10 @@ impl Master {
         let world = env;
         let directory = config.replica.directory.clone();
         let own = (None, NodeRole::Master);
-        let papers = node::prepare(&world, &directory, own, &config.security, &[]).await;
+        let belongs_to = dfs_raft::cluster_in(&world, &directory).await;
+        let belongs_to = belongs_to.map_err(|e| start_error(&directory, e))?;
+        let known = (&[][..], belongs_to.map(|raft| ClusterId(raft.0)));
+        let papers = node::prepare(&world, &directory, own, &config.security, known).await;
         let mut papers = papers.map_err(|e| papers_error(&directory, e))?;
         let env = match &papers {
             Some(papers) => papers.env(&world),

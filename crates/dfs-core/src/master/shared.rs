@@ -44,7 +44,7 @@ pub(crate) struct Shared {
     /// What it signs with.
     pub(crate) keys: Keys,
     /// Passwords are verified so many at a time.
-    pub(crate) verifying: Semaphore,
+    pub(crate) verifying: Arc<Semaphore>,
     throttle: Mutex<Throttle>,
 }
 
@@ -70,7 +70,7 @@ impl Shared {
             results: Notify::new(),
             log_time: AtomicU64::new(0),
             keys: Keys::default(),
-            verifying: Semaphore::new(VERIFYING_MAX),
+            verifying: Arc::new(Semaphore::new(VERIFYING_MAX)),
             throttle: Mutex::default(),
         }
     }

@@ -34,7 +34,7 @@ use crate::types::{
 pub use super::accounts::user::{Credentials, credentials};
 pub use super::chunks::grant::{RangeState, range_state};
 pub use super::housekeeping::is_due as housekeeping_due;
-pub use super::members::enrolled::{is_enrolled, is_revoked};
+pub use super::members::enrolled::{is_enrolled, is_out};
 pub use super::members::secrets::{
     Secret, SigningKeyId, authority, handles, signing_key_ids, signing_keys,
 };
@@ -59,14 +59,26 @@ pub fn answer(
     }
 }
 
-/// Whether a caller is an administrator.
+/// What a user that is let in may do beyond files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it is an administrator.
+    pub is_administrator: bool,
+    /// Whether it may change nothing.
+    pub read_only: bool,
+}
+
+/// How a caller stands; none if it is let in no more.
 ///
 /// # Errors
 /// The state cannot be read.
-pub fn is_administrator(state: &impl ReadState, caller: Caller) -> Result<bool, Fatal> {
+pub fn standing(state: &impl ReadState, caller: Caller) -> Result<Option<Standing>, Fatal> {
     match Subject::of(state, caller) {
-        Ok(subject) => Ok(subject.is_administrator() && !subject.read_only),
-        Err(Stop::Refused(_)) => Ok(false),
+        Ok(subject) => Ok(Some(Standing {
+            is_administrator: subject.is_administrator(),
+            read_only: subject.read_only,
+        })),
+        Err(Stop::Refused(_)) => Ok(None),
         Err(Stop::Fatal(fatal)) => Err(fatal),
     }
 }

@@ -18,7 +18,7 @@ use crate::security::{
     Certificate, Credentials, JoinToken, KeyPair, NodeFile, NodeIdentity, SecurityError,
     TlsNetwork, Trust,
 };
-use crate::types::{NodeKey, NodeRole};
+use crate::types::{ClusterId, NodeKey, NodeRole};
 
 /// How long one master may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,7 +47,8 @@ pub enum JoinError {
 
 impl Papers {
     /// Shows a join token to the masters that it names, and to others that are known, and keeps
-    /// the papers they give. A node that has no key of its own yet draws one.
+    /// the papers they give. A node that has no key of its own yet draws one. A directory that
+    /// belongs to a cluster already gets no papers of another.
     ///
     /// # Errors
     /// They refuse, or none answers within some seconds.
@@ -56,7 +57,7 @@ impl Papers {
         directory: &Path,
         (node, role): (Option<NodeKey>, NodeRole),
         token: &JoinToken,
-        others: &[String],
+        (others, belongs_to): (&[String], Option<ClusterId>),
     ) -> Result<Papers, JoinError> {
         Papers::require_none(env, directory).await?;
         let (node, key) = Joining::begin(env, directory, node).await?;
@@ -75,6 +76,12 @@ impl Papers {
             client.enrol(context, node, role, secret).await
         };
         let issued = masters.ask(ROUNDS, ask).await?;
+        if belongs_to.is_some_and(|ours| ours != issued.cluster) {
+            let (path, theirs) = (directory.display(), issued.cluster);
+            let what =
+                format!("{path} belongs to another cluster than the token, which is of {theirs}");
+            return Err(SecurityError::new(what).into());
+        }
         let identity = NodeIdentity {
             cluster: issued.cluster,
             role,
@@ -91,6 +98,19 @@ impl Papers {
         let papers = Papers::keep(env, directory, file).await?;
         kept::remove::<Joining>(env, directory).await?;
         Ok(papers)
+    }
+}
+
+#[cfg(test)]
+impl Papers {
+    /// Leaves a directory as it was before these were kept.
+    pub(crate) async fn forget(&self, env: &Env, directory: &Path) -> Result<(), SecurityError> {
+        let secret = self.key_pair().secret().try_into();
+        let joining = Joining {
+            node: self.identity().node.0,
+            secret: secret.map_err(SecurityError::new)?,
+        };
+        kept::write(env, directory, &joining).await
     }
 }
 

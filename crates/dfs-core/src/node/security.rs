@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{JoinError, NewCluster, Papers};
 use crate::env::Env;
 use crate::security::{JoinToken, SecurityError};
-use crate::types::{NodeKey, NodeRole};
+use crate::types::{ClusterId, NodeKey, NodeRole};
 
 /// How a node proves who it is, and makes sure who others are.
 #[derive(Debug, Clone)]
@@ -43,21 +43,31 @@ impl Security {
 }
 
 /// Opens a node's papers, or gets them as the settings say; none if it needs none. `masters` are
-/// known besides those that a token names.
+/// known besides those that a token names; `belongs_to` is the cluster of the directory, if it is
+/// of one.
 pub(crate) async fn prepare(
     env: &Env,
     directory: &Path,
     (node, role): (Option<NodeKey>, NodeRole),
     security: &Security,
-    masters: &[String],
+    (masters, belongs_to): (&[String], Option<ClusterId>),
 ) -> Result<Option<Papers>, JoinError> {
     let path = directory.display();
     let Some(papers) = Papers::open(env, directory).await? else {
         return match security {
             Security::Insecure => Ok(None),
+            // Of a data node the key is in its stamp; a master without papers is nobody.
+            _ if role == NodeRole::Master && belongs_to.is_some() => {
+                let what = format!(
+                    "{path} belongs to a cluster and has no papers: it was founded without \
+                     security, or lost them"
+                );
+                Err(SecurityError::new(what).into())
+            }
             Security::Papers => Err(JoinError::NoPapers(path.to_string())),
             Security::Join(token) => {
-                let joined = Papers::join(env, directory, (node, role), token, masters).await?;
+                let known = (masters, belongs_to);
+                let joined = Papers::join(env, directory, (node, role), token, known).await?;
                 Ok(Some(joined))
             }
             Security::Found => {
@@ -100,13 +110,23 @@ mod tests {
         let (env, directory) = (Env::real(), tempfile::tempdir().unwrap());
         let prepare = |node, role, security| {
             let (env, directory) = (&env, directory.path());
-            async move { prepare(env, directory, (node, role), &security, &[]).await }
+            async move { prepare(env, directory, (node, role), &security, (&[], None)).await }
         };
         let master = NodeRole::Master;
         let none = prepare(None, master, Security::Papers).await.unwrap_err();
         assert!(matches!(none, JoinError::NoPapers(_)), "{none}");
         let open = prepare(None, master, Security::Insecure).await.unwrap();
         assert!(open.is_none());
+        for security in [Security::Papers, Security::Found] {
+            let of_one = super::prepare(
+                &env,
+                directory.path(),
+                (None, master),
+                &security,
+                (&[], Some(ClusterId(1))),
+            );
+            assert!(matches!(of_one.await, Err(JoinError::Papers(_))));
+        }
 
         let found = prepare(None, master, Security::Found).await;
         let identity = found.unwrap().unwrap().identity();

@@ -17,14 +17,26 @@ use crate::types::limits::MESSAGE_LEN_MAX;
 /// A transport of messages `In` and `Out` over a stream.
 pub type Messages<In, Out> = Transport<BoxStream, In, Out, Postcard<In, Out>>;
 
+/// Longest message of whoever is nobody yet: a name and what proves it.
+pub const STRANGER_MESSAGE_LEN_MAX: usize = 4 << 10;
+
 /// Messages over `stream`, none longer than [`MESSAGE_LEN_MAX`].
 pub fn messages<In, Out>(stream: BoxStream) -> Messages<In, Out>
 where
     In: DeserializeOwned,
     Out: Serialize,
 {
+    messages_of(stream, MESSAGE_LEN_MAX)
+}
+
+/// Messages over `stream`, none longer than `most` bytes.
+pub fn messages_of<In, Out>(stream: BoxStream, most: usize) -> Messages<In, Out>
+where
+    In: DeserializeOwned,
+    Out: Serialize,
+{
     let framed = LengthDelimitedCodec::builder()
-        .max_frame_length(MESSAGE_LEN_MAX)
+        .max_frame_length(most)
         .new_framed(stream);
     serde_transport::new(framed, Postcard(PhantomData))
 }

@@ -2,7 +2,7 @@
 
 use ring::hmac;
 
-use crate::types::{Handle, InodeId, UserId};
+use crate::types::{Caller, Handle, InodeId};
 
 /// Nothing else is authenticated with this key.
 const DOMAIN: &[u8] = b"dfs handle";
@@ -16,9 +16,10 @@ impl HandleKey {
         HandleKey(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
 
-    /// Vouches for an inode that a user was led to.
-    pub fn vouch(&self, user: UserId, inode: InodeId) -> Handle {
-        let tag = hmac::sign(&self.0, &message(user, inode));
+    /// Vouches for an inode that somebody was led to. With other credentials, as after it was
+    /// confined, it must be led there again.
+    pub fn vouch(&self, who: Caller, inode: InodeId) -> Handle {
+        let tag = hmac::sign(&self.0, &message(who, inode));
         let mut handle = Handle([0; 32]);
         for (to, from) in handle.0.iter_mut().zip(tag.as_ref()) {
             *to = *from;
@@ -26,9 +27,9 @@ impl HandleKey {
         handle
     }
 
-    /// Whether a handle is of that inode and user.
-    pub fn is_good(&self, user: UserId, inode: InodeId, handle: &Handle) -> bool {
-        hmac::verify(&self.0, &message(user, inode), &handle.0).is_ok()
+    /// Whether a handle is of that inode and caller.
+    pub fn is_good(&self, who: Caller, inode: InodeId, handle: &Handle) -> bool {
+        hmac::verify(&self.0, &message(who, inode), &handle.0).is_ok()
     }
 }
 
@@ -38,21 +39,33 @@ impl std::fmt::Debug for HandleKey {
     }
 }
 
-fn message(user: UserId, inode: InodeId) -> Vec<u8> {
-    [DOMAIN, &user.0.to_le_bytes(), &inode.0.to_le_bytes()].concat()
+fn message(who: Caller, inode: InodeId) -> Vec<u8> {
+    let epoch = match who {
+        Caller::System => 0,
+        Caller::User { epoch, .. } => epoch.0,
+    };
+    let (user, inode) = (who.user().0.to_le_bytes(), inode.0.to_le_bytes());
+    [DOMAIN, &user, &epoch.to_le_bytes(), &inode].concat()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::UserId;
+    use crate::types::account::CredentialEpoch;
 
     #[test]
-    fn a_handle_is_of_one_inode_one_user_and_one_cluster() {
+    fn a_handle_is_of_one_inode_one_user_its_credentials_and_one_cluster() {
         let (key, other) = (HandleKey::new(&[1; 32]), HandleKey::new(&[2; 32]));
-        let (user, inode) = (UserId(7), InodeId(9));
+        let caller = |user, epoch| Caller::User {
+            user: UserId(user),
+            epoch: CredentialEpoch(epoch),
+        };
+        let (user, inode) = (caller(7, 1), InodeId(9));
         let handle = key.vouch(user, inode);
         assert!(key.is_good(user, inode, &handle));
-        assert!(!key.is_good(UserId(8), inode, &handle));
+        assert!(!key.is_good(caller(8, 1), inode, &handle));
+        assert!(!key.is_good(caller(7, 2), inode, &handle));
         assert!(!key.is_good(user, InodeId(8), &handle));
         assert!(!other.is_good(user, inode, &handle));
         for byte in 0..32 {

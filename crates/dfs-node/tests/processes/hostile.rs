@@ -91,7 +91,9 @@ async fn strangers_on_secured_ports_cost_their_connections_and_nothing_else() ->
         for _ in 0..SILENT {
             silent.push(Env::real().network.connect(address).await?);
         }
-        assert_eq!(client.read("/before").await?, vec![7; 1 << 20]);
+        let newcomer = cluster.client().await?;
+        assert_eq!(newcomer.read("/before").await?, vec![7; 1 << 20]);
+        newcomer.close().await;
     }
     for (place, (before, after)) in memory.iter().zip(memory_of_all(&cluster)?).enumerate() {
         let grown = after.saturating_sub(*before);

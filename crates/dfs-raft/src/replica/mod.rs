@@ -18,6 +18,7 @@ mod upkeep;
 mod verify;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ use crate::network::connections::Connections;
 use crate::network::{Dial, service};
 use crate::state::{Value, View};
 use crate::storage::directory::{Directory, disk_failed};
-use crate::types::{Answer, MemberId, Proposal};
+use crate::types::{Answer, ClusterId, MemberId, Proposal};
 use failure::Failure;
 use leadership::Leadership;
 use node::Node;
@@ -157,6 +158,21 @@ impl<M: StateMachine> Inner<M> {
         self.stopping.cancel();
         drop(std::mem::replace(&mut *self.phase(), Phase::Stopped));
     }
+}
+
+/// The cluster that the replica in a directory belongs to; none if there is no replica. The
+/// directory is locked meanwhile, and made if it is not there.
+///
+/// # Errors
+/// The directory is in use, or cannot be read.
+pub async fn cluster_in(env: &Env, directory: &Path) -> Result<Option<ClusterId>, StartError> {
+    let (disk, path) = (env.disk.clone(), directory.to_owned());
+    let look = move || {
+        let directory = Directory::open(disk, &path).map_err(StartError::Directory)?;
+        let identity = directory.identity().map_err(StartError::Fatal)?;
+        Ok(identity.map(|identity| identity.cluster))
+    };
+    env.run_blocking(look).await
 }
 
 impl<M: StateMachine> Replica<M> {

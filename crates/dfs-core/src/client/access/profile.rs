@@ -73,7 +73,11 @@ impl Profile {
     pub fn access(&self) -> Result<Option<Access>> {
         let wrong = |what: &str| Error::invalid(format!("the profile's {what}"));
         let Some(authority) = &self.authority else {
-            return Ok(None);
+            let is_open = self.user.is_none() && self.key.is_none() && self.ticket.is_none();
+            return match is_open {
+                true => Ok(None),
+                false => Err(wrong("`authority` is missing")),
+            };
         };
         let authority = authority.parse();
         let authority = authority.map_err(|_| wrong("`authority` is no fingerprint"))?;
@@ -181,6 +185,7 @@ mod tests {
             profile.config().unwrap_err().to_string()
         };
         assert!(changed(&|p| p.authority = Some("x".to_owned())).contains("authority"));
+        assert!(changed(&|p| p.authority = None).contains("authority"));
         assert!(changed(&|p| p.user = None).contains("user"));
         assert!(changed(&|p| p.key = None).contains("ticket"));
         assert!(changed(&|p| p.key = Some("dfskey1-00".to_owned())).contains("key"));

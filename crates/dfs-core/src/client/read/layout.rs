@@ -9,7 +9,7 @@ use super::fetch::Piece;
 use crate::types::query::{Layout, LayoutExtent, LayoutSource};
 use crate::types::{Attr, ByteRange, Permit};
 
-/// A layout whose permit is older is asked for anew.
+/// A layout whose permit is older is asked for anew, if a master answers.
 const PERMIT_AGE_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// What comes at a position of a file.
@@ -74,10 +74,14 @@ impl Window {
         })
     }
 
+    /// Whether its permit ends soon, and another should be asked for.
+    pub(super) fn is_old(&self) -> bool {
+        !self.permit.is_empty() && self.since.elapsed() >= PERMIT_AGE_MAX
+    }
+
     /// What comes at `position`: at most `length` bytes of it.
     pub(super) fn part_at(&self, position: u64, length: u64) -> Part {
-        let is_old = !self.permit.is_empty() && self.since.elapsed() >= PERMIT_AGE_MAX;
-        if is_old || position < self.covers.offset || position >= self.covers.end() {
+        if position < self.covers.offset || position >= self.covers.end() {
             return Part::Unknown;
         }
         let length = length.min(self.covers.end() - position);

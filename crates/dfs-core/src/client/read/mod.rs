@@ -174,6 +174,13 @@ impl RangeReader {
 
     /// Begins to fetch what comes next, as much as may be under way.
     async fn look_ahead(&mut self) -> Result<()> {
+        if self.parts.is_empty() && self.scheduled < self.end && self.window.is_old() {
+            match self.load().await {
+                Err(conflict) if conflict.kind() == ErrorKind::Conflict => return Err(conflict),
+                // Without a master what is known must do.
+                Ok(()) | Err(_) => {}
+            }
+        }
         while self.parts.len() < AHEAD_MAX && self.scheduled < self.end {
             let length = self.part_len.min(self.end - self.scheduled);
             let what = match self.window.part_at(self.scheduled, length) {

@@ -25,8 +25,8 @@ const REVOKED_POLL: Duration = Duration::from_secs(2);
 pub(crate) enum Guest {
     /// Anybody, in a cluster without security: all is permitted.
     Anybody,
-    /// A node of the cluster.
-    Node(NodeIdentity),
+    /// A node of the cluster, and the key of its papers.
+    Node(NodeIdentity, PublicKey),
     /// A user that has a ticket.
     User {
         /// As whom it acts.
@@ -46,7 +46,7 @@ impl Guest {
         match self {
             Guest::Anybody => Some(Caller::System),
             Guest::User { caller, .. } => Some(caller),
-            Guest::Node(_) | Guest::Key(_) => None,
+            Guest::Node(..) | Guest::Key(_) => None,
         }
     }
 
@@ -54,7 +54,7 @@ impl Guest {
     pub(crate) fn key(self) -> Option<PublicKey> {
         match self {
             Guest::User { key, .. } => Some(key),
-            Guest::Anybody | Guest::Node(_) | Guest::Key(_) => None,
+            Guest::Anybody | Guest::Node(..) | Guest::Key(_) => None,
         }
     }
 
@@ -62,7 +62,9 @@ impl Guest {
     pub(crate) fn is_data_node(self, node: NodeKey) -> bool {
         match self {
             Guest::Anybody => true,
-            Guest::Node(identity) => identity.role == NodeRole::DataNode && identity.node == node,
+            Guest::Node(identity, _) => {
+                identity.role == NodeRole::DataNode && identity.node == node
+            }
             Guest::User { .. } | Guest::Key(_) => false,
         }
     }
@@ -118,27 +120,27 @@ async fn node(shared: &Shared, peer: Peer, role: NodeRole) -> Result<Guest, Hell
     {
         return Err(refused("a node of another cluster"));
     }
-    match is_revoked(shared, identity).await {
+    match is_out(shared, identity, peer.key).await {
         // What this master does not know yet, others do; the certificate is good.
-        Ok(false) | Err(_) => Ok(Guest::Node(identity)),
-        Ok(true) => Err(refused("this node was revoked")),
+        Ok(false) | Err(_) => Ok(Guest::Node(identity, peer.key)),
+        Ok(true) => Err(refused("this node was revoked, or has other papers by now")),
     }
 }
 
-async fn is_revoked(shared: &Shared, node: NodeIdentity) -> Result<bool, RpcError> {
+async fn is_out(shared: &Shared, node: NodeIdentity, key: PublicKey) -> Result<bool, RpcError> {
     let reading = shared.read(Consistency::Stale).await?;
-    let look = move |view: &View| query::is_revoked(view, node.node);
+    let look = move |view: &View| query::is_out(view, node.node, key.0);
     shared.look(reading, look).await
 }
 
-/// Returns when this master hears that a node was revoked.
+/// Returns when this master hears that a node was revoked, or got papers for another key.
 pub(in crate::master) async fn revoked(shared: &Shared, guest: Guest) {
-    let Guest::Node(node) = guest else {
+    let Guest::Node(node, key) = guest else {
         return std::future::pending().await;
     };
     loop {
         tokio::time::sleep(REVOKED_POLL).await;
-        if matches!(is_revoked(shared, node).await, Ok(true)) {
+        if matches!(is_out(shared, node, key).await, Ok(true)) {
             return;
         }
     }
@@ -152,6 +154,9 @@ async fn user(shared: &Shared, hello: &Hello, peer: Peer) -> Result<Guest, Hello
     };
     let keys = shared.keys.verifying(shared).await;
     let keys = keys.map_err(|e| refused(e.to_string()))?;
+    if keys.is_empty() {
+        return Err(refused("this master does not know yet who logs in"));
+    }
     let now = shared.now();
     let opened = Ticket::open(ticket, &keys, (cluster, peer.key, now));
     let (caller, expires) = opened.map_err(|_| HelloReply::LoginRequired)?;
@@ -166,8 +171,8 @@ async fn user(shared: &Shared, hello: &Hello, peer: Peer) -> Result<Guest, Hello
 pub(in crate::master) enum Judged {
     /// It may.
     Permitted,
-    /// It may if it is an [`administrator`].
-    IfAdministrator(Caller),
+    /// It may if this user [stands](stands) so in the cluster.
+    If(Caller, Rule),
     /// It may not, for this reason.
     Refused(ServerError),
 }
@@ -184,8 +189,12 @@ pub(in crate::master) fn judge(shared: &Shared, guest: Guest, method: &str) -> J
             Judged::Refused(ServerError::new(io::ErrorKind::PermissionDenied, late))
         }
         (Guest::User { .. }, Rule::User) | (Guest::Key(_), Rule::Key) => Judged::Permitted,
-        (Guest::Node(node), Rule::DataNode) if node.role == NodeRole::DataNode => Judged::Permitted,
-        (Guest::User { caller, .. }, Rule::Administrator) => Judged::IfAdministrator(caller),
+        (Guest::Node(node, _), Rule::DataNode) if node.role == NodeRole::DataNode => {
+            Judged::Permitted
+        }
+        (Guest::User { caller, .. }, Rule::Reader | Rule::Writer | Rule::Administrator) => {
+            Judged::If(caller, rule)
+        }
         _ => Judged::Refused(denied(format!("{method} is not for this caller"))),
     }
 }
@@ -194,17 +203,28 @@ fn denied(why: String) -> ServerError {
     ServerError::new(io::ErrorKind::PermissionDenied, format!("{DENIED}{why}"))
 }
 
-/// Refuses a caller that is no administrator.
-pub(in crate::master) async fn administrator(
+/// Refuses a caller that is not, or no longer, what a rule asks for.
+pub(in crate::master) async fn stands(
     shared: &Shared,
     caller: Caller,
+    rule: Rule,
 ) -> Result<(), ServerError> {
     let unavailable = |e: RpcError| ServerError::new(io::ErrorKind::Other, e.to_string());
-    let reading = shared.read(Consistency::Linearizable).await;
-    let look = move |view: &View| query::is_administrator(view, caller);
-    let is_one = shared.look(reading.map_err(unavailable)?, look).await;
-    match is_one.map_err(unavailable)? {
-        true => Ok(()),
-        false => Err(denied("only administrators may do this".to_owned())),
+    // As the leader this master knows all that was acknowledged.
+    let reading = shared.read(Consistency::Stale).await;
+    let look = move |view: &View| query::standing(view, caller);
+    let standing = shared.look(reading.map_err(unavailable)?, look).await;
+    let Some(standing) = standing.map_err(unavailable)? else {
+        let out = format!("{LOGIN_REQUIRED}this user is let in no more");
+        return Err(ServerError::new(io::ErrorKind::PermissionDenied, out));
+    };
+    match rule {
+        Rule::Administrator if !standing.is_administrator => {
+            Err(denied("only administrators may do this".to_owned()))
+        }
+        Rule::Administrator | Rule::Writer if standing.read_only => {
+            Err(denied("this user may only read".to_owned()))
+        }
+        _ => Ok(()),
     }
 }

@@ -8,15 +8,15 @@ use crate::security::Capability;
 use crate::security::capability::{Holder, Operation};
 use crate::types::change::Commit;
 use crate::types::limits::PIECES_PER_COMMIT_MAX;
-use crate::types::{Attr, Change, Handle, InodeId, Location, Refusal, RefusalKind, UserId};
+use crate::types::{Attr, Caller, Change, Handle, InodeId, Location, Refusal, RefusalKind};
 
 /// Handles that one request may show: it starts at two places at most.
 const HANDLES_MAX: usize = 4;
 
-/// Who shows something: a user, and the key of its client.
+/// Who shows something: a user as it was let in, and the key of its client.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::master) struct Shows {
-    pub(in crate::master) user: UserId,
+    pub(in crate::master) caller: Caller,
     pub(in crate::master) holder: Holder,
 }
 
@@ -28,7 +28,7 @@ impl Shows {
         shared: &Shared,
     ) -> Result<impl Fn(&Attr) -> Handle, RpcError> {
         let key = shared.keys.handles(shared).await?;
-        Ok(move |attr: &Attr| key.vouch(self.user, attr.inode))
+        Ok(move |attr: &Attr| key.vouch(self.caller, attr.inode))
     }
 
     /// Refuses places that start where the client was not led to, as if they were not there.
@@ -49,7 +49,7 @@ impl Shows {
             let key = shared.keys.handles(shared).await?;
             let mut shown = proofs.handles.iter();
             let vouches = |(inode, handle): &(InodeId, Handle)| {
-                *inode == at.base && key.is_good(self.user, at.base, handle)
+                *inode == at.base && key.is_good(self.caller, at.base, handle)
             };
             if !shown.any(vouches) {
                 return Err(Refusal::new(RefusalKind::NotFound, at).into());

@@ -39,14 +39,21 @@ struct Failures {
 pub(crate) struct Throttle(BTreeMap<Who, Failures>);
 
 impl Throttle {
-    /// How long each of these must wait yet, the longest of it; none if they may try.
-    pub(crate) fn wait(&self, who: &[Who], now: Instant) -> Option<Duration> {
+    /// Lets somebody try who is none of those that must wait; says how long it must otherwise.
+    /// What is tried counts as failed from now on, so that nobody tries much at once.
+    pub(crate) fn begin(&mut self, who: &[Who], now: Instant) -> Result<(), Duration> {
         let waits = who.iter().filter_map(|who| {
             let failures = self.0.get(who)?;
             let free = failures.last + delay(who, failures.count);
             Some(free.saturating_duration_since(now))
         });
-        waits.max().filter(|wait| !wait.is_zero())
+        match waits.max().filter(|wait| !wait.is_zero()) {
+            Some(wait) => Err(wait),
+            None => {
+                self.failed(who, now);
+                Ok(())
+            }
+        }
     }
 
     /// Notes that they failed.
@@ -67,9 +74,15 @@ impl Throttle {
         }
     }
 
-    /// Notes that a user is who it says. Its source may still be guessing others.
-    pub(crate) fn succeeded(&mut self, user: &Who) {
-        self.0.remove(user);
+    /// Notes that a try did not fail. A user counts anew; a source may still be guessing others.
+    pub(crate) fn succeeded(&mut self, who: &[Who]) {
+        for who in who {
+            if let (Who::Source(_), Some(failures)) = (who, self.0.get_mut(who)) {
+                failures.count = failures.count.saturating_sub(1);
+            } else {
+                self.0.remove(who);
+            }
+        }
     }
 
     fn forget_oldest(&mut self) {
@@ -100,32 +113,45 @@ mod tests {
         let (mut throttle, start) = (Throttle::default(), Instant::now());
         let source = [Who::Source("10.0.0.9".to_owned())];
         let mut waits = Vec::new();
+        let mut now = start;
         for _ in 0..16 {
-            throttle.failed(&source, start);
-            waits.push(throttle.wait(&source, start).unwrap_or_default());
+            if let Err(wait) = throttle.begin(&source, now) {
+                waits.push(wait);
+                now += wait;
+                assert_eq!(throttle.begin(&source, now), Ok(()));
+            }
         }
-        assert_eq!(waits[3], Duration::ZERO);
-        assert_eq!(waits[4..7], [FIRST, FIRST * 2, FIRST * 4]);
-        assert_eq!(waits[15], MOST_OF_SOURCE);
-        assert_eq!(throttle.wait(&source, start + MOST_OF_SOURCE), None);
-        let other = [Who::User("x".to_owned())];
-        throttle.failed(&other, start + FORGOTTEN);
-        assert_eq!(throttle.wait(&source, start), None);
+        assert_eq!(waits[..3], [FIRST, FIRST * 2, FIRST * 4]);
+        assert_eq!(waits.last(), Some(&MOST_OF_SOURCE));
+        let later = now + FORGOTTEN;
+        throttle.failed(&[Who::User("x".to_owned())], later);
+        assert_eq!(throttle.begin(&source, later), Ok(()));
     }
 
     #[test]
     fn a_user_is_never_kept_out_for_long_and_counts_anew_once_it_is_in() {
         let (mut throttle, now) = (Throttle::default(), Instant::now());
         let user = Who::User("alice".to_owned());
+        let who = [user];
         for _ in 0..100 {
-            throttle.failed(std::slice::from_ref(&user), now);
+            throttle.failed(&who, now);
         }
-        assert_eq!(
-            throttle.wait(std::slice::from_ref(&user), now),
-            Some(MOST_OF_USER)
-        );
-        throttle.succeeded(&user);
-        assert_eq!(throttle.wait(std::slice::from_ref(&user), now), None);
+        assert_eq!(throttle.begin(&who, now), Err(MOST_OF_USER));
+        throttle.succeeded(&who);
+        assert_eq!(throttle.begin(&who, now), Ok(()));
+    }
+
+    #[test]
+    fn what_is_under_way_counts_until_it_succeeds() {
+        let (mut throttle, now) = (Throttle::default(), Instant::now());
+        let source = [Who::Source("10.0.0.9".to_owned())];
+        let begun = (0..100).filter(|_| throttle.begin(&source, now).is_ok());
+        let begun = u32::try_from(begun.count()).unwrap_or(u32::MAX);
+        assert_eq!(begun, FREE + 1);
+        for _ in 0..begun {
+            throttle.succeeded(&source);
+        }
+        assert_eq!(throttle.begin(&source, now), Ok(()));
     }
 
     #[test]

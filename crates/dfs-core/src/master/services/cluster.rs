@@ -66,7 +66,7 @@ impl ClusterService {
         node: NodeId,
         tasks: &[Task],
     ) -> Result<Vec<(ChunkId, Permit)>, RpcError> {
-        let Guest::Node(identity) = self.guest else {
+        let Guest::Node(identity, _) = self.guest else {
             return Ok(Vec::new());
         };
         let what = (Holder::Node(identity.node), Operation::Read);

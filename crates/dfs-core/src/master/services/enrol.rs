@@ -205,7 +205,7 @@ mod tests {
         ) -> Result<(Papers, TempDir), JoinError> {
             let directory = tempfile::tempdir().unwrap();
             let who = (Some(NodeKey(node)), role);
-            let papers = Papers::join(&self.env, directory.path(), who, token, &[]).await?;
+            let papers = Papers::join(&self.env, directory.path(), who, token, (&[], None)).await?;
             Ok((papers, directory))
         }
 

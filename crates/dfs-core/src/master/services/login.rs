@@ -8,6 +8,7 @@ use dfs_raft::state::View;
 use tarpc::context::Context;
 use tokio::time::Instant;
 
+use crate::master::security::lobby::source_of;
 use crate::master::security::throttle::Who;
 use crate::master::shared::Shared;
 use crate::meta::query::{self, Credentials};
@@ -33,11 +34,10 @@ pub(crate) struct LoginService {
 impl LoginService {
     /// `address` is `host:port`; all ports of a host are one source.
     pub(crate) fn new(shared: Arc<Shared>, peer: Peer, address: &str) -> LoginService {
-        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         LoginService {
             shared,
             peer,
-            source: Who::Source(host.to_owned()),
+            source: Who::Source(source_of(address).to_owned()),
         }
     }
 
@@ -50,13 +50,18 @@ impl LoginService {
                 Ok(known.is_some_and(has))
             }
             Proof::Password(password) => {
-                // Each takes memory and a core.
-                let Ok(_turn) = self.shared.verifying.acquire().await else {
+                // Each takes memory and a core, also when nobody waits for it any more.
+                let turn = Arc::clone(&self.shared.verifying).acquire_owned().await;
+                let Ok(turn) = turn else {
                     return Err(RpcError::Unavailable("stopping".to_owned()));
                 };
                 let kept = known.and_then(|known| known.password.clone());
                 let password = Password::new(password);
-                let verify = move || password.is(kept.as_ref());
+                let verify = move || {
+                    let is_it = password.is(kept.as_ref());
+                    drop(turn);
+                    is_it
+                };
                 Ok(self.shared.env.run_blocking(verify).await)
             }
         }
@@ -87,23 +92,35 @@ impl LoginRpc for LoginService {
         let shared = &self.shared;
         shared.leading(|_| ())?;
         let cluster = shared.cluster().ok_or_else(|| shared.not_leading())?;
-        let name = Who::User(user.to_string());
-        let who = [self.source.clone(), name.clone()];
-        if let Some(wait) = shared.throttle().wait(&who, Instant::now()) {
+        // A key cannot be guessed, so nobody is made to wait by others who try in its name.
+        let who = match &proof {
+            Proof::Password(_) => vec![self.source.clone(), Who::User(user.to_string())],
+            Proof::Key(_) => vec![self.source.clone()],
+        };
+        let begun = match &proof {
+            Proof::Password(_) => shared.throttle().begin(&who, Instant::now()),
+            Proof::Key(_) => Ok(()),
+        };
+        if let Err(wait) = begun {
             let seconds = wait.as_secs() + 1;
             let what = format!("too many failed logins; try again in {seconds} s");
-            return Err(Refusal::new(RefusalKind::AccessDenied, what).into());
+            return Err(RpcError::Unavailable(what));
         }
+        let is_password = matches!(&proof, Proof::Password(_));
         let reading = shared.read(Consistency::Linearizable).await?;
         let look = move |view: &View| query::credentials(view, &user);
         let known = shared.look(reading, look).await?;
         match (self.is_proven(known.as_ref(), proof).await?, known) {
             (true, Some(known)) => {
-                shared.throttle().succeeded(&name);
+                if is_password {
+                    shared.throttle().succeeded(&who);
+                }
                 self.ticket(cluster, &known).await
             }
             _ => {
-                shared.throttle().failed(&who, Instant::now());
+                if !is_password {
+                    shared.throttle().failed(&who, Instant::now());
+                }
                 let what = "no such user, or not its password or key";
                 Err(Refusal::new(RefusalKind::AccessDenied, what).into())
             }

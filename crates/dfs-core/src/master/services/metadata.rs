@@ -44,7 +44,7 @@ impl MetadataService {
     /// For whoever is at the other end.
     pub(crate) fn new(shared: Arc<Shared>, caller: Caller, key: Option<PublicKey>) -> Self {
         let shows = key.map(|key| Shows {
-            user: caller.user(),
+            caller,
             holder: Holder::Client(key.0),
         });
         MetadataService {
@@ -236,6 +236,11 @@ impl MetadataRpc for MetadataService {
             shows
                 .require_led(&self.shared, query.location(), &proofs)
                 .await?;
+            if consistency == ReadConsistency::Stale {
+                // It would show what was taken from this user meanwhile.
+                let what = "users read what is so now";
+                return Err(Refusal::new(RefusalKind::Invalid, what).into());
+            }
         }
         let vouch = self.vouching().await?;
         let consistency = match consistency {

@@ -17,8 +17,8 @@ use crate::types::account::{
 use crate::types::limits::{GROUPS_PER_USER_MAX, KEYS_PER_USER_MAX, LABEL_LEN_MAX};
 use crate::types::{FileKind, GroupId, InodeId, Location, RefusalKind, Role, Timestamp, UserId};
 
-/// What every kept password begins with.
-const ARGON2ID: &str = "$argon2id$";
+/// What every kept password begins with: whoever brings it does not choose what it costs to verify.
+const ARGON2ID: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
 /// Longest text that is kept of a password.
 const HASH_LEN_MAX: usize = 256;
 

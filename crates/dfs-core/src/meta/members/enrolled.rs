@@ -29,8 +29,8 @@ pub(crate) struct Enrolled {
 dfs_raft::postcard_values!(1: Enrolled);
 
 /// Makes a node of whoever shows a token. Repeated by the same key, because its answer was lost,
-/// it takes no more of the token. A node that is there already gets papers for another key only
-/// with a token that names it.
+/// it takes no more of the token, and needs none: the key says who it is. A node that is there
+/// already gets papers for another key only with a token that names it.
 pub(crate) fn enrol(
     state: &mut StateTxn<'_>,
     now: Timestamp,
@@ -42,9 +42,6 @@ pub(crate) fn enrol(
         && before.role == role
         && before.key == key
         && !before.revoked
-        && before
-            .token
-            .is_some_and(|(hash, until)| hash == shown && now < until)
     {
         return Ok(());
     }
@@ -110,11 +107,11 @@ pub fn is_enrolled(
     Ok(row.is_some_and(|row| row.role == role && row.key == key && !row.revoked))
 }
 
-/// Whether a node was one and is one no more.
+/// Whether a node was one and is one no more, or has papers for another key by now.
 ///
 /// # Errors
 /// The state cannot be read.
-pub fn is_revoked(state: &impl ReadState, node: NodeKey) -> Result<bool, Fatal> {
+pub fn is_out(state: &impl ReadState, node: NodeKey, key: [u8; 32]) -> Result<bool, Fatal> {
     let row = state.get(ENROLLED, &node)?;
-    Ok(row.is_some_and(|row| row.revoked))
+    Ok(row.is_some_and(|row| row.revoked || row.key != key))
 }

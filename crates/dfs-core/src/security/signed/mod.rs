@@ -46,6 +46,11 @@ impl SigningKeys {
         SigningKeys(keys.into_iter().map(|(n, key)| (n, key.0)).collect())
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// What was signed, if one of these keys has signed it.
     ///
     /// # Errors
