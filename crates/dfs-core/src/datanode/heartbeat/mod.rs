@@ -15,6 +15,7 @@
 pub(in crate::datanode) mod masters;
 mod report;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         masters: Masters::new(shared.config.seeds()),
         registered: None,
         term: None,
+        unwelcome: None,
         full_from: Some(ChunkId(0)),
         tasks,
         shared: Arc::clone(&shared),
@@ -66,6 +68,8 @@ enum Lost {
     NotLeader(Option<String>),
     /// It does not know this incarnation.
     Fenced(String),
+    /// It does not let this node in.
+    Unwelcome(String),
     /// It belongs to another cluster.
     Stranger(String),
     /// The node is not wanted.
@@ -93,6 +97,8 @@ struct Line {
     registered: Option<Attached>,
     /// The latest term of a leader that heard a heartbeat.
     term: Option<u64>,
+    /// Why a master did not let it in, the last time that one did not.
+    unwelcome: Option<String>,
     /// Where the next part of a full report begins, if one is due.
     full_from: Option<ChunkId>,
 }
@@ -122,6 +128,14 @@ impl Line {
                     Duration::ZERO
                 }
                 Lost::NotLeader(leader) => self.masters.failed(leader, &self.shared.env),
+                Lost::Unwelcome(why) => {
+                    // Once, and not with every attempt.
+                    if self.unwelcome.as_ref() != Some(&why) {
+                        warn!(master = address, why, "a master does not let this node in");
+                        self.unwelcome = Some(why);
+                    }
+                    self.masters.unanswered(address, &self.shared.env)
+                }
                 Lost::Unavailable(why) => {
                     debug!(master = address, why, "a master does not answer");
                     self.masters.unanswered(address, &self.shared.env)
@@ -141,7 +155,13 @@ impl Line {
         let deadline = self.shared.config.deadlines.connect;
         let link = Link::connect(&self.shared.env, address, deadline)
             .await
-            .map_err(|e| Lost::Unavailable(e.to_string()))?;
+            .map_err(|error| match error.kind() {
+                // What the master said, and not that nobody listens.
+                io::ErrorKind::ConnectionRefused if error.raw_os_error().is_none() => {
+                    Lost::Unwelcome(error.to_string())
+                }
+                _ => Lost::Unavailable(error.to_string()),
+            })?;
         if let (Some(ours), Some(theirs)) = (self.shared.identity(), link.cluster)
             && ours.cluster != theirs
         {
@@ -161,6 +181,7 @@ impl Line {
             if next_heartbeat <= now {
                 self.heartbeat(&link, attached).await?;
                 self.masters.succeeded(&link.address);
+                self.unwelcome = None;
                 next_heartbeat = now + attached.interval;
             } else if let Some(from) = self.full_from {
                 self.report_part(&link, attached, from).await?;

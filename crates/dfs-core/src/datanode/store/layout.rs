@@ -12,6 +12,7 @@
 //!   segments/<number>.seg       small chunks, packed
 //!   quarantine/<name>           what recovery or a reader found wrong, never deleted by us
 //!   quarantine/<name>.reason    why it is there, for people
+//!   papers, joining             not the store's: who the node is, or is about to be
 //! ```
 //! `<chunk>` and `<number>` are 16 hexadecimal digits. Integers are little-endian.
 //!
@@ -49,6 +50,9 @@ use std::path::{Path, PathBuf};
 
 use crate::types::ChunkId;
 use crate::types::checksum::{block_count, combine_blocks, crc32c};
+
+/// Files of the node beside its store.
+pub(super) const NEIGHBOURS: &[&str] = &["papers", "papers.new", "joining", "joining.new"];
 
 /// The version of all formats here.
 pub(super) const VERSION: u16 = 1;

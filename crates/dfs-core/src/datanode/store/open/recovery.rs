@@ -14,7 +14,8 @@ use crate::datanode::store::commit::Removed;
 use crate::datanode::store::error::{StoreError, is_shortage};
 use crate::datanode::store::index::{Entry, Intent, Place, Scanned};
 use crate::datanode::store::layout::{
-    FAN_OUT, HEADER_LEN, PAGE_LEN, RecordState, ReplicaHeader, file_name, is_part_name, parse_name,
+    FAN_OUT, HEADER_LEN, NEIGHBOURS, PAGE_LEN, RecordState, ReplicaHeader, file_name, is_part_name,
+    parse_name,
 };
 use crate::datanode::store::quarantine;
 use crate::datanode::store::replica::{Opened, read_header};
@@ -88,7 +89,10 @@ impl<'a> Recovery<'a> {
         let is_ours = |entry: &Listed| match entry.is_directory {
             true => ["incoming", "chunks", "segments", "quarantine", "lost+found"]
                 .contains(&entry.name.as_str()),
-            false => ["LOCK", "stamp", "stamp.new", "index.redb"].contains(&entry.name.as_str()),
+            false => ["LOCK", "stamp", "stamp.new", "index.redb"]
+                .iter()
+                .chain(NEIGHBOURS)
+                .any(|own| *own == entry.name),
         };
         let mut found = Vec::new();
         for entry in self.list(&paths.root)?.iter().filter(|e| !is_ours(e)) {

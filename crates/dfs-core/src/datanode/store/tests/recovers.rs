@@ -331,6 +331,8 @@ async fn even_a_clean_start_reports_what_is_foreign_and_what_is_in_quarantine() 
     store.close().await.unwrap();
     disk.put("/disk/thesis.txt", b"the only copy");
     disk.put("/disk/chunks/notes.txt", b"hello");
+    // What is the node's own is nothing to report.
+    disk.put("/disk/papers", b"of this node");
     let (_, report) = open(&disk).await;
     assert!(report.clean);
     assert_eq!(report.noticed, 2);
