@@ -107,6 +107,8 @@ impl Cluster {
                 cluster.make_tokens().await?;
             }
         }
+        // The first named the first master alone, which may lose its disk.
+        cluster.make_tokens().await?;
         Ok(cluster)
     }
 
