@@ -97,6 +97,11 @@ impl LoginRpc for LoginService {
             Proof::Password(_) => vec![self.source.clone(), Who::User(user.to_string())],
             Proof::Key(_) => vec![self.source.clone()],
         };
+        let reading = shared.read(Consistency::Linearizable).await?;
+        let look = move |view: &View| query::credentials(view, &user);
+        let known = shared.look(reading, look).await?;
+        // From here on it counts as failed until it is proven: a reader that lost its leader
+        // has not tried.
         let begun = match &proof {
             Proof::Password(_) => shared.throttle().begin(&who, Instant::now()),
             Proof::Key(_) => Ok(()),
@@ -107,9 +112,6 @@ impl LoginRpc for LoginService {
             return Err(RpcError::Unavailable(what));
         }
         let is_password = matches!(&proof, Proof::Password(_));
-        let reading = shared.read(Consistency::Linearizable).await?;
-        let look = move |view: &View| query::credentials(view, &user);
-        let known = shared.look(reading, look).await?;
         match (self.is_proven(known.as_ref(), proof).await?, known) {
             (true, Some(known)) => {
                 if is_password {
