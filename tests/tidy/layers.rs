@@ -11,18 +11,19 @@ const CORE: &[(&str, &[&str])] = &[
     ("error", &["types"]),
     ("proto", &["env", "security", "types"]),
     ("security", &["env", "types"]),
+    ("audit", &["env", "planted", "types"]),
     ("meta", &["env", "planted", "types"]),
     ("node", &["env", "proto", "security", "types"]),
     (
         "master",
         &[
-            "env", "error", "meta", "node", "planted", "proto", "security", "types",
+            "audit", "env", "error", "meta", "node", "planted", "proto", "security", "types",
         ],
     ),
     (
         "datanode",
         &[
-            "env", "error", "node", "planted", "proto", "security", "types",
+            "audit", "env", "error", "node", "planted", "proto", "security", "types",
         ],
     ),
     (
@@ -79,6 +80,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
         "tokio",
         &[
             "crates/dfs-raft/",
+            "crates/dfs-core/src/audit/",
             "crates/dfs-core/src/proto/",
             "crates/dfs-core/src/security/",
             "crates/dfs-core/src/node/",

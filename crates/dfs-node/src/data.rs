@@ -49,6 +49,9 @@ pub(crate) async fn data(settings: DataSettings, new: bool) -> Result<(), Failur
         config.listen = listen;
     }
     config.advertise = settings.advertise;
+    if let Some(mib) = settings.audit_mib {
+        config.audit_bytes = u64::from(mib) << 20;
+    }
     if let Some(mib) = settings.reserve_mib {
         config.store.reserve.bytes = u64::from(mib) << 20;
     }

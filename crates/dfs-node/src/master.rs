@@ -50,6 +50,9 @@ fn master_config(settings: &MasterSettings) -> Result<(MasterConfig, Vec<String>
     if let Some(period) = settings.dead_after {
         config.liveness.dead_after = period.0;
     }
+    if let Some(mib) = settings.audit_mib {
+        config.audit_bytes = u64::from(mib) << 20;
+    }
     if let Some(mib) = settings.reserve_mib {
         config.reserve = u64::from(mib) << 20;
     }

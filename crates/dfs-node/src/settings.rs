@@ -88,6 +88,9 @@ settings! {
         /// Kept free on the disk for the log and removals, in MiB; with less nothing new is made
         #[arg(long, env = "DFS_RESERVE_MIB", value_name = "MIB")]
         reserve_mib: u32 = Some(512);
+        /// Room for the audit log, in MiB; when it is full the oldest lines go
+        #[arg(long, env = "DFS_AUDIT_MIB", value_name = "MIB")]
+        audit_mib: u32 = Some(1024);
         /// A data node silent for this long is dead, and its chunks are repaired
         #[arg(long, env = "DFS_DEAD_AFTER", value_name = "DURATION")]
         dead_after: Period = Some(Period(Duration::from_secs(120)));
@@ -129,6 +132,9 @@ settings! {
         /// Kept free on the disk for repair and deletion, in MiB; never less than 2 % of it
         #[arg(long, env = "DFS_RESERVE_MIB", value_name = "MIB")]
         reserve_mib: u32 = Some(1024);
+        /// Room for the audit log, in MiB; when it is full the oldest lines go
+        #[arg(long, env = "DFS_AUDIT_MIB", value_name = "MIB")]
+        audit_mib: u32 = Some(64);
         /// The zone it is in
         #[arg(long, env = "DFS_ZONE")]
         zone: String = Some(String::new());

@@ -24,6 +24,8 @@
 //! ```
 
 mod access;
+#[cfg(test)]
+mod audited;
 mod builder;
 mod check;
 mod faults;

@@ -29,14 +29,14 @@ use crate::types::{
 const SECOND: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(20);
 
-struct World {
-    cluster: Cluster,
-    admin: Client,
+pub(super) struct World {
+    pub(super) cluster: Cluster,
+    pub(super) admin: Client,
     _directory: TempDir,
 }
 
 impl World {
-    async fn new() -> World {
+    pub(super) async fn new() -> World {
         let directory = tempfile::tempdir().unwrap();
         let builder = Cluster::builder().masters(1).data_nodes(1);
         let cluster = builder.start(&directory).await.unwrap();
@@ -48,18 +48,18 @@ impl World {
         }
     }
 
-    fn access(&self) -> Access {
+    pub(super) fn access(&self) -> Access {
         self.cluster.client_config().access.unwrap()
     }
 
     /// The world of somebody who has a key, and believes the cluster's authority.
-    fn stranger(&self) -> Env {
+    pub(super) fn stranger(&self) -> Env {
         let env = Env::real();
         let key = KeyPair::generate(&*env.random).unwrap();
         self.with_key(&key)
     }
 
-    fn with_key(&self, key: &KeyPair) -> Env {
+    pub(super) fn with_key(&self, key: &KeyPair) -> Env {
         let env = Env::real();
         let shown = Arc::new(Credentials::of_key(key, &env).unwrap());
         let trust = Trust::Fingerprint(self.access().authority());
@@ -71,7 +71,7 @@ impl World {
     }
 
     /// A client of a new user.
-    async fn user(&self, name: &str) -> Client {
+    pub(super) async fn user(&self, name: &str) -> Client {
         let name: AccountName = name.parse().unwrap();
         let user = self
             .admin
@@ -97,13 +97,13 @@ impl World {
         }
     }
 
-    async fn token(&self, role: NodeRole) -> JoinToken {
+    pub(super) async fn token(&self, role: NodeRole) -> JoinToken {
         let created = self.admin.create_token(self.request(role)).await;
         created.unwrap().1
     }
 
     /// The papers of a new node of a role, which does not run.
-    async fn papers(&self, node: u128, role: NodeRole) -> (Papers, TempDir) {
+    pub(super) async fn papers(&self, node: u128, role: NodeRole) -> (Papers, TempDir) {
         let token = self.token(role).await;
         let directory = tempfile::tempdir().unwrap();
         let who = (Some(NodeKey(node)), role);
@@ -111,7 +111,7 @@ impl World {
         (joined.unwrap(), directory)
     }
 
-    async fn call(&self, env: &Env, service: Service) -> std::io::Result<BoxStream> {
+    pub(super) async fn call(&self, env: &Env, service: Service) -> std::io::Result<BoxStream> {
         let address = &self.cluster.addresses()[0];
         let hello = Hello::new(service, None);
         let called = hello::call(&*env.network, address, hello, SECOND).await;
@@ -119,7 +119,7 @@ impl World {
     }
 
     /// The first chunk of a file, where it is, and what lets the administrator read it.
-    async fn chunk_of(&self, path: &str) -> (ChunkId, u64, NodeAddress, Permit) {
+    pub(super) async fn chunk_of(&self, path: &str) -> (ChunkId, u64, NodeAddress, Permit) {
         let all = ByteRange::new(0, u64::MAX);
         let layout = self.admin.layout(path, all).await.unwrap();
         let Some(LayoutSource::Chunk {

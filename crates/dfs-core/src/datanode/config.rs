@@ -24,6 +24,8 @@ pub struct DataNodeConfig {
     pub masters: Vec<String>,
     /// Its failure domains.
     pub topology: Topology,
+    /// Bytes that the audit log may take in `store.directory`; the oldest lines go.
+    pub audit_bytes: u64,
     /// How much it takes on.
     pub limits: DataNodeLimits,
     /// How long it waits for others.
@@ -84,6 +86,7 @@ impl DataNodeConfig {
             advertise: None,
             masters,
             topology: Topology::default(),
+            audit_bytes: 64 << 20,
             limits: DataNodeLimits::default(),
             deadlines: Deadlines::default(),
         }
@@ -106,6 +109,9 @@ impl DataNodeConfig {
         self.deadlines
             .validate()
             .map_err(|e| format!("deadlines: {e}"))?;
+        if self.audit_bytes == 0 {
+            return Err("audit_bytes is zero".to_owned());
+        }
         if self.seeds().is_empty() {
             return Err("masters is empty".to_owned());
         }

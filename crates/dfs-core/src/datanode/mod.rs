@@ -43,6 +43,7 @@ use tracing::{info, warn};
 pub use config::{DataNodeConfig, DataNodeLimits};
 pub use error::DataNodeError;
 
+use crate::audit::Audit;
 use crate::env::Env;
 use crate::node::{self, JoinError, Papers};
 use crate::proto::chunk_stream::{ChunkPool, PoolConfig};
@@ -66,6 +67,8 @@ struct Shared {
     address: String,
     admission: Admission,
     corrupt: CorruptReplicas,
+    /// Where it is written down who was not let in.
+    audit: Audit,
     /// What permits are verified with.
     signing: permits::Masters,
     /// Where masters are, as far as it knows.
@@ -107,6 +110,7 @@ impl DataNode {
                 return Err(error);
             }
         };
+        let (audit, writing) = Audit::new(&env, &config.store.directory, config.audit_bytes);
         let listener = match env.network.listen(&config.listen).await {
             Ok(listener) => listener,
             Err(e) => {
@@ -121,6 +125,7 @@ impl DataNode {
             .unwrap_or_else(|| listener.local_address());
         let shared = Arc::new(Shared {
             admission: Admission::new(&config.limits),
+            audit,
             masters: Mutex::new(config.seeds()),
             signing: permits::Masters::default(),
             env,
@@ -142,6 +147,7 @@ impl DataNode {
             shared.set_identity(Identity { cluster, node });
         }
         let background = &shared.background;
+        background.spawn(write_audit(Arc::clone(&shared), writing));
         background.spawn(service::accept(Arc::clone(&shared), listener));
         background.spawn(heartbeat::run(Arc::clone(&shared)));
         if let Some(papers) = papers {
@@ -242,6 +248,15 @@ async fn prepare(
         None => world.clone(),
     };
     Ok((papers, env))
+}
+
+/// Writes the audit log until it stops.
+async fn write_audit(shared: Arc<Shared>, writing: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        () = shared.kill.cancelled() => {}
+        () = writing => {}
+    }
 }
 
 /// Renews its papers until it stops.

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
 
 use super::Shared;
+use crate::audit::Actor;
 use crate::env::Timestamp;
 use crate::proto::chunk_stream::{Request, StreamError, StreamErrorKind};
 use crate::proto::cluster::Signing;
@@ -51,6 +52,14 @@ impl Guest {
         Guest {
             peer: identity.and_then(|text| text.parse().ok()),
             verified: None,
+        }
+    }
+
+    /// Who it is, for the audit log.
+    pub(super) fn actor(&self, source: &str) -> Actor {
+        match self.peer {
+            Some(peer) => Actor::new(peer, source),
+            None => Actor::new("somebody", source),
         }
     }
 

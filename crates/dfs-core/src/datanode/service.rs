@@ -23,6 +23,7 @@ use super::error::to_stream_error;
 use super::permits::Guest;
 use super::pipeline;
 use super::store::{BlockRun, ReplicaReader, StoreError};
+use crate::audit::{Actor, Deed};
 use crate::env::{BoxStream, Connection, Listener};
 use crate::planted::{self, Bug};
 use crate::proto::chunk_stream::frame::{
@@ -82,13 +83,25 @@ pub(super) async fn accept(shared: Arc<Shared>, mut listener: Box<dyn Listener>)
 
 async fn serve(shared: &Arc<Shared>, connection: Connection) {
     let Connection { mut stream, peer } = connection;
-    if let Err(error) = serve_requests(shared, &mut stream).await {
+    if let Err(error) = serve_requests(shared, &mut stream, &peer).await {
         debug!(peer, %error, "a connection ended");
     }
 }
 
-async fn serve_requests(shared: &Arc<Shared>, stream: &mut BoxStream) -> io::Result<()> {
-    let Some(mut guest) = greet(shared, stream).await? else {
+/// Writes down that somebody is not let in, or not to what it asks for. It is not, also if that
+/// fails.
+async fn not_let_in(shared: &Shared, actor: &Actor, deed: Deed, why: &str) {
+    if let Err(error) = shared.audit.not_let_in(actor, deed, why).await {
+        warn!(?actor, why, %error, "somebody was not let in");
+    }
+}
+
+async fn serve_requests(
+    shared: &Arc<Shared>,
+    stream: &mut BoxStream,
+    peer: &str,
+) -> io::Result<()> {
+    let Some(mut guest) = greet(shared, stream, peer).await? else {
         return Ok(());
     };
     while let Some(frame) = next_request(shared, stream).await? {
@@ -96,6 +109,10 @@ async fn serve_requests(shared: &Arc<Shared>, stream: &mut BoxStream) -> io::Res
         let refused = refuse(shared, &request).or_else(|| guest.refuse(shared, &request));
         let next = match refused {
             Some(error) => {
+                if error.kind == StreamErrorKind::Denied {
+                    let (actor, deed) = (guest.actor(peer), deed_of(&request));
+                    not_let_in(shared, &actor, deed, &error.message).await;
+                }
                 answer(stream, Reply::Failed(error), &shared.config.deadlines).await?;
                 next_after_refusal(&request)
             }
@@ -110,13 +127,23 @@ async fn serve_requests(shared: &Arc<Shared>, stream: &mut BoxStream) -> io::Res
 }
 
 /// Hears the hello, and says who it is if it is welcome.
-async fn greet(shared: &Shared, stream: &mut BoxStream) -> io::Result<Option<Guest>> {
+async fn greet(shared: &Shared, stream: &mut BoxStream, peer: &str) -> io::Result<Option<Guest>> {
     let idle = shared.admission.idle();
     let hello = tokio::select! {
         biased;
         () = shared.stop.cancelled() => return Ok(None),
         () = idle.closed.cancelled() => return Ok(None),
-        hello = hello::hear(stream) => hello?,
+        hello = hello::hear(stream) => hello,
+    };
+    let hello = match hello {
+        Ok(hello) => hello,
+        Err(error) => {
+            if error.kind() == io::ErrorKind::InvalidData {
+                let somebody = Actor::new("somebody", peer);
+                not_let_in(shared, &somebody, Deed::new("connect"), &error.to_string()).await;
+            }
+            return Err(error);
+        }
     };
     let identity = stream.identity();
     let guest = Guest::new(identity.as_deref());
@@ -129,6 +156,10 @@ async fn greet(shared: &Shared, stream: &mut BoxStream) -> io::Result<Option<Gue
         (Service::ChunkStream, None) => Some("not in a cluster yet".to_owned()),
         (other, _) => Some(format!("a data node does not serve {other:?}")),
     };
+    if let Some(why) = &refusal {
+        let deed = Deed::new(hello.service.name());
+        not_let_in(shared, &guest.actor(peer), deed, why).await;
+    }
     let welcome = refusal.is_none();
     let reply = match refusal {
         Some(reason) => HelloReply::Refused(reason),
@@ -190,6 +221,14 @@ fn refuse(shared: &Shared, request: &Request) -> Option<StreamError> {
     }
     let why = request.validate().err()?;
     Some(StreamError::new(us, StreamErrorKind::Invalid, why))
+}
+
+/// What it asks for, for the audit log.
+fn deed_of(request: &Request) -> Deed {
+    match request {
+        Request::Read(read) => Deed::new("read").about(read.chunk),
+        Request::Write(write) => Deed::new("write").about(write.chunk),
+    }
 }
 
 /// After a write was refused its bytes may be on their way.

@@ -27,6 +27,8 @@ pub struct MasterConfig {
     /// makes the metadata grow. It is for the log, which is as large as `replica.log_bytes_kept`
     /// and what is on its way, and for removals and repair.
     pub reserve: u64,
+    /// Bytes that the audit log may take in `replica.directory`; the oldest lines go.
+    pub audit_bytes: u64,
     /// When a silent data node is given up.
     pub liveness: LivenessConfig,
     /// How much repair may cost at a time.
@@ -59,6 +61,7 @@ impl MasterConfig {
             advertise: None,
             group_size: 3,
             reserve: 512 << 20,
+            audit_bytes: 1 << 30,
             liveness: LivenessConfig::DEFAULT,
             repair: RepairBudget::DEFAULT,
             tick: Duration::from_millis(250),
@@ -91,6 +94,7 @@ impl MasterConfig {
                 self.requests_per_connection_max == 0,
                 "requests_per_connection_max",
             ),
+            (self.audit_bytes == 0, "audit_bytes"),
             (self.repair.copies == 0, "repair.copies"),
             (self.repair.copies_per_node == 0, "repair.copies_per_node"),
             (self.repair.lookups_per_tick == 0, "repair.lookups_per_tick"),

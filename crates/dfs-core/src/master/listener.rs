@@ -4,6 +4,8 @@
 //! masters, without whom the cluster fails. A client that finds no room is refused and turns to
 //! another master, or comes again.
 
+use std::borrow::Cow;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,11 +21,13 @@ use tokio::time::timeout;
 
 use super::security::admission::{Guest, Judged, admit, judge, revoked, stands};
 use super::security::lobby::{Lobby, Visitor};
+use super::security::trail;
 use super::services::cluster::ClusterService;
 use super::services::enrol::EnrolService;
 use super::services::login::LoginService;
 use super::services::metadata::MetadataService;
 use super::shared::Shared;
+use crate::audit::{Actor, Deed};
 use crate::env::{BoxStream, Listener};
 use crate::proto::cluster::ClusterRpc;
 use crate::proto::enrol::EnrolRpc;
@@ -91,6 +95,9 @@ async fn serve(shared: Arc<Shared>, room: &Room, mut stream: BoxStream, peer: &s
         Ok(hello) => hello,
         Err(error) => {
             tracing::debug!(peer, %error, "a caller did not say hello");
+            if error.kind() == io::ErrorKind::InvalidData {
+                not_let_in(&shared, &Actor::new("somebody", peer), "connect", &error).await;
+            }
             return;
         }
     };
@@ -106,6 +113,10 @@ async fn serve(shared: Arc<Shared>, room: &Room, mut stream: BoxStream, peer: &s
         }
         Err(refused) => (refused, None),
     };
+    if guest.is_none() {
+        let actor = Actor::new(identity.as_deref().unwrap_or("somebody"), peer);
+        not_let_in(&shared, &actor, hello.service.name(), reason(&reply)).await;
+    }
     if let Err(error) = hello::answer(&mut stream, &reply).await {
         tracing::debug!(peer, %error, "a caller went away");
         return;
@@ -114,45 +125,74 @@ async fn serve(shared: Arc<Shared>, room: &Room, mut stream: BoxStream, peer: &s
         tracing::debug!(peer, ?reply, "a caller was not let in");
         return;
     };
+    let actor = Arc::new(trail::actor(&shared, guest, peer).await);
     tokio::select! {
-        () = serve_guest(&shared, guest, hello.service, (stream, peer)) => {}
-        () = revoked(&shared, guest) => tracing::warn!(peer, "a revoked node is cut off"),
+        () = serve_guest(&shared, (guest, &actor), hello.service, (stream, peer)) => {}
+        () = revoked(&shared, guest) => {
+            let why = "it was revoked, or has other papers by now";
+            not_let_in(&shared, &actor, "stay", why).await;
+        }
         () = place.ends() => {}
+    }
+}
+
+/// Writes down that somebody is not let in, or no longer. It is not, also if that fails.
+async fn not_let_in(
+    shared: &Shared,
+    actor: &Actor,
+    what: impl Into<Cow<'static, str>>,
+    why: impl ToString,
+) {
+    let noted = shared.audit.not_let_in(actor, Deed::new(what), why).await;
+    if let Err(error) = noted {
+        tracing::warn!(?actor, %error, "somebody was not let in");
+    }
+}
+
+/// Why somebody is not let in, in words.
+fn reason(reply: &HelloReply) -> String {
+    match reply {
+        HelloReply::Refused(why) => why.clone(),
+        HelloReply::LoginRequired => "it has no ticket that is good".to_owned(),
+        HelloReply::Welcome { .. } => String::new(),
     }
 }
 
 /// Serves one service on a connection.
 macro_rules! serve_with {
-    ($shared:expr, $guest:expr, $stream:expr, $service:expr) => {{
+    ($shared:expr, $whom:expr, $stream:expr, $service:expr) => {{
         let service = $service.serve();
         let execute = move |request: InFlightRequest<_, _>| {
             Box::pin(request.execute(service.clone())) as BoxFuture<'static, ()>
         };
-        answer($shared, $guest, $stream, execute).await
+        answer($shared, $whom, $stream, execute).await
     }};
 }
 
 async fn serve_guest(
     shared: &Arc<Shared>,
-    guest: Guest,
+    (guest, actor): (Guest, &Arc<Actor>),
     service: Service,
     (stream, peer): (BoxStream, &str),
 ) {
-    let own = Arc::clone(shared);
+    let (own, whom, actor) = (Arc::clone(shared), (guest, actor), Arc::clone(actor));
     match (service, guest, guest.caller()) {
         (Service::Raft, _, _) => shared.replica.serve(stream).await,
         (Service::Metadata, _, Some(caller)) => {
-            let service = MetadataService::new(own, caller, guest.key());
-            serve_with!(shared, guest, stream, service);
+            let service = MetadataService::new(own, actor, (caller, guest.key()));
+            serve_with!(shared, whom, stream, service);
         }
         (Service::Cluster, _, _) => {
-            serve_with!(shared, guest, stream, ClusterService::new(own, guest));
+            let service = ClusterService::new(own, actor, guest);
+            serve_with!(shared, whom, stream, service);
         }
         (Service::Enrol, Guest::Key(key), _) => {
-            serve_with!(shared, guest, stream, EnrolService::new(own, key));
+            let service = EnrolService::new(own, actor, key);
+            serve_with!(shared, whom, stream, service);
         }
         (Service::Login, Guest::Key(key), _) => {
-            serve_with!(shared, guest, stream, LoginService::new(own, key, peer));
+            let service = LoginService::new(own, actor, (key, peer));
+            serve_with!(shared, whom, stream, service);
         }
         // Nobody was let in to these.
         (Service::Metadata | Service::Enrol | Service::Login | Service::ChunkStream, _, _) => {}
@@ -163,7 +203,7 @@ async fn serve_guest(
 /// silent for long.
 async fn answer<Req, Resp>(
     shared: &Arc<Shared>,
-    guest: Guest,
+    (guest, actor): (Guest, &Arc<Actor>),
     stream: BoxStream,
     execute: impl Fn(InFlightRequest<Req, Resp>) -> BoxFuture<'static, ()> + Clone + Send + 'static,
 ) where
@@ -188,15 +228,16 @@ async fn answer<Req, Resp>(
         };
         match next {
             Ok(Some(Ok(request))) => {
+                let us = (Arc::clone(shared), Arc::clone(actor));
                 match judge(shared, guest, request.get().message.name()) {
                     Judged::Permitted => running.spawn(execute(request)),
-                    Judged::Refused(error) => running.spawn(refuse(request, error)),
+                    Judged::Refused(error) => running.spawn(refuse(us, request, error)),
                     Judged::If(caller, rule) => {
-                        let (shared, execute) = (Arc::clone(shared), execute.clone());
+                        let execute = execute.clone();
                         running.spawn(async move {
-                            match stands(&shared, caller, rule).await {
+                            match stands(&us.0, caller, rule).await {
                                 Ok(()) => execute(request).await,
-                                Err(error) => refuse(request, error).await,
+                                Err(error) => refuse(us, request, error).await,
                             }
                         })
                     }
@@ -213,10 +254,15 @@ async fn answer<Req, Resp>(
     }
 }
 
-async fn refuse<Req, Resp>(request: InFlightRequest<Req, Resp>, error: ServerError)
-where
+async fn refuse<Req, Resp>(
+    (shared, actor): (Arc<Shared>, Arc<Actor>),
+    request: InFlightRequest<Req, Resp>,
+    error: ServerError,
+) where
     Req: RequestName,
 {
+    let method = request.get().message.name().to_owned();
+    not_let_in(&shared, &actor, method, &error.detail).await;
     let refused = move |_, _| std::future::ready(Err(error));
     request.execute(answering(refused)).await;
 }

@@ -46,6 +46,7 @@ use tokio::task::JoinSet;
 
 pub use config::MasterConfig;
 
+use crate::audit::Audit;
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::meta::{MetaMachine, Violation};
@@ -107,6 +108,8 @@ impl Master {
         let replica = config.replica.clone();
         let replica = Replica::start(replica, env.clone(), Arc::new(dialer), MetaMachine);
         let replica = replica.await.map_err(|e| start_error(&directory, e))?;
+        let (audit, writing) = Audit::new(&env, &directory, config.audit_bytes);
+        let replica = (replica, audit);
         let shared = Arc::new(Shared::new(config, env, replica, address, cluster));
         // Known to the dialer from the first connection on.
         shared.cluster();
@@ -120,6 +123,7 @@ impl Master {
             }
             tasks.spawn(papers::keep_good(Arc::clone(&shared), papers, world));
         }
+        tasks.spawn(shared::vital(Arc::clone(&shared), writing));
         let serving = listener::run(Arc::clone(&shared), listener);
         tasks.spawn(shared::vital(Arc::clone(&shared), serving));
         let leading = driver::run(Arc::clone(&shared));

@@ -16,6 +16,7 @@ use super::MasterConfig;
 use super::leader::Leading;
 use super::security::keys::Keys;
 use super::security::throttle::Throttle;
+use crate::audit::Audit;
 use crate::env::{BoxStream, Env, Network};
 use crate::meta::{Command, MetaMachine, Reply};
 use crate::planted::{self, Bug};
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) results: Notify,
     /// The log time of the last command that this master proposed.
     log_time: AtomicU64,
+    /// Where it is written down who asked for what.
+    pub(crate) audit: Audit,
     /// What it signs with.
     pub(crate) keys: Keys,
     /// Passwords are verified so many at a time.
@@ -55,7 +58,7 @@ impl Shared {
     pub(crate) fn new(
         config: MasterConfig,
         env: Env,
-        replica: Replica,
+        (replica, audit): (Replica, Audit),
         address: String,
         cluster: Arc<OnceLock<ClusterId>>,
     ) -> Shared {
@@ -69,6 +72,7 @@ impl Shared {
             reserving: tokio::sync::Mutex::new(()),
             results: Notify::new(),
             log_time: AtomicU64::new(0),
+            audit,
             keys: Keys::default(),
             verifying: Arc::new(Semaphore::new(VERIFYING_MAX)),
             throttle: Mutex::default(),

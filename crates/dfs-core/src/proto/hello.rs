@@ -46,6 +46,18 @@ pub enum Service {
 }
 
 impl Service {
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Raft => "raft",
+            Service::Metadata => "metadata",
+            Service::Cluster => "cluster",
+            Service::ChunkStream => "chunk-stream",
+            Service::Enrol => "enrol",
+            Service::Login => "login",
+        }
+    }
+
     /// Who serves it.
     fn server(self) -> NodeRole {
         match self {

@@ -109,6 +109,15 @@ impl Query {
 }
 
 impl Answer {
+    /// The same, to look at.
+    pub fn attr(&self) -> Option<&Attr> {
+        match self {
+            Answer::Attr(attr) => Some(attr),
+            Answer::Layout(layout) => Some(&layout.attr),
+            _ => None,
+        }
+    }
+
     /// The attributes of the one inode that it is about.
     pub fn attr_mut(&mut self) -> Option<&mut Attr> {
         match self {

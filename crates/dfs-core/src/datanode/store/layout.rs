@@ -13,6 +13,7 @@
 //!   quarantine/<name>           what recovery or a reader found wrong, never deleted by us
 //!   quarantine/<name>.reason    why it is there, for people
 //!   papers, joining             not the store's: who the node is, or is about to be
+//!   audit/                      neither: who was not let in
 //! ```
 //! `<chunk>` and `<number>` are 16 hexadecimal digits. Integers are little-endian.
 //!
@@ -51,6 +52,8 @@ use std::path::{Path, PathBuf};
 use crate::types::ChunkId;
 use crate::types::checksum::{block_count, combine_blocks, crc32c};
 
+/// Directories of the node beside its store.
+pub(super) const NEIGHBOUR_DIRECTORIES: &[&str] = &[crate::audit::DIRECTORY];
 /// Files of the node beside its store.
 pub(super) const NEIGHBOURS: &[&str] = &["papers", "papers.new", "joining", "joining.new"];
 

@@ -1,10 +1,12 @@
 //! How a cluster begins: its first master, its secrets, its first administrator, and the tokens
 //! for those that join.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::audit::Actor;
 use crate::error::{Error, Result};
 use crate::master::services::metadata::MetadataService;
 use crate::master::shared::unexpected;
@@ -153,7 +155,9 @@ impl Master {
 
     /// Makes one change as the system itself.
     async fn change(&self, change: Change) -> Result<()> {
-        let service = MetadataService::new(self.shared.clone(), Caller::System, None);
+        let actor = Arc::new(Actor::new("this master", ""));
+        let system = (Caller::System, None);
+        let service = MetadataService::new(self.shared.clone(), actor, system);
         let context = tarpc::context::current();
         let opened = service.clone().open_session(context).await;
         let client = opened.map_err(rpc_error)?.value;

@@ -6,6 +6,7 @@
 //! grant, layout, task ─▶ permits ─▶ keys                    what data nodes let through
 //! change, query ─▶ proofs                                where clients were led, what is theirs
 //! enrol, renew ─▶ papers                                    which nodes there are
+//! all of them ─▶ trail ─▶ audit log                         who did what
 //! ```
 
 pub(in crate::master) mod admission;
@@ -16,3 +17,4 @@ pub(in crate::master) mod papers;
 pub(in crate::master) mod permits;
 pub(in crate::master) mod proofs;
 pub(in crate::master) mod throttle;
+pub(in crate::master) mod trail;

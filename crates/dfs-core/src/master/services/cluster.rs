@@ -7,6 +7,7 @@ use dfs_raft::Consistency;
 use dfs_raft::state::View;
 use tarpc::context::Context;
 
+use crate::audit::{Actor, Deed};
 use crate::master::leader::{Leading, map};
 use crate::master::planners::Intended;
 use crate::master::planners::report::{self, Finding};
@@ -31,22 +32,29 @@ pub(crate) struct ClusterService {
     shared: Arc<Shared>,
     /// Who is at the other end.
     guest: Guest,
+    /// The same, for the audit log.
+    actor: Arc<Actor>,
 }
 
 impl ClusterService {
-    pub(crate) fn new(shared: Arc<Shared>, guest: Guest) -> ClusterService {
-        ClusterService { shared, guest }
+    pub(crate) fn new(shared: Arc<Shared>, actor: Arc<Actor>, guest: Guest) -> ClusterService {
+        ClusterService {
+            shared,
+            guest,
+            actor,
+        }
     }
 
     /// Refuses whoever speaks for another data node than itself.
-    fn require_own_key(&self, key: NodeKey) -> Result<(), RpcError> {
-        match self.guest.is_data_node(key) {
-            true => Ok(()),
-            false => {
-                let what = "a data node speaks for itself alone";
-                Err(Refusal::new(RefusalKind::AccessDenied, what).into())
-            }
+    async fn require_own_key(&self, key: NodeKey) -> Result<(), RpcError> {
+        if self.guest.is_data_node(key) {
+            return Ok(());
         }
+        let what = "a data node speaks for itself alone";
+        let deed = Deed::new("speak-for").about(key);
+        let noted = self.shared.audit.not_let_in(&self.actor, deed, what).await;
+        noted.map_err(|e| RpcError::Unavailable(e.to_string()))?;
+        Err(Refusal::new(RefusalKind::AccessDenied, what).into())
     }
 
     /// What data nodes verify permits with.
@@ -82,10 +90,10 @@ impl ClusterService {
     }
 
     /// The same, by id. One that is not known is for others to refuse.
-    fn require_own(&self, node: NodeId) -> Result<(), RpcError> {
+    async fn require_own(&self, node: NodeId) -> Result<(), RpcError> {
         let known = |leading: &mut Leading| leading.view.node(node).map(|node| node.row.key);
         match self.shared.leading(known)? {
-            Some(key) => self.require_own_key(key),
+            Some(key) => self.require_own_key(key).await,
             None => Ok(()),
         }
     }
@@ -124,7 +132,7 @@ impl ClusterRpc for ClusterService {
             topology,
             space,
         } = registration;
-        self.require_own_key(key)?;
+        self.require_own_key(key).await?;
         let command = Command::RegisterNode {
             key,
             node,
@@ -171,7 +179,7 @@ impl ClusterRpc for ClusterService {
     async fn heartbeat(self, _: Context, heartbeat: Heartbeat) -> Result<HeartbeatReply, RpcError> {
         let masters = self.shared.masters();
         let (node, epoch) = (heartbeat.node, heartbeat.epoch);
-        self.require_own(node)?;
+        self.require_own(node).await?;
         let signing = self.signing().await?;
         let reply = self.shared.leading(|leading| {
             if !leading.heartbeat(&heartbeat) {
@@ -194,7 +202,7 @@ impl ClusterRpc for ClusterService {
 
     async fn report(self, _: Context, report: ChunkReport) -> Result<ReportReply, RpcError> {
         let caller = (report.node, report.epoch);
-        self.require_own(report.node)?;
+        self.require_own(report.node).await?;
         let term = for_current(&self.shared, caller, |leading| leading.term)?;
         let lists = [report.absent.len(), report.corrupt.len()];
         let longest = lists.into_iter().fold(report.present.len(), usize::max);
@@ -213,7 +221,7 @@ impl ClusterRpc for ClusterService {
         tasks: Vec<TaskResult>,
     ) -> Result<(), RpcError> {
         let caller = (node, epoch);
-        self.require_own(node)?;
+        self.require_own(node).await?;
         for_current(&self.shared, caller, |_| ())?;
         let subjects = tasks.iter().filter_map(|ended| subject(&ended.task));
         let chunks = chunks_of(&self.shared, subjects.collect()).await?;

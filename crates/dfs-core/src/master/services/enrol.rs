@@ -6,7 +6,8 @@ use dfs_raft::Consistency;
 use dfs_raft::state::View;
 use tarpc::context::Context;
 
-use crate::master::security::papers;
+use crate::audit::{Actor, Deed, Ending};
+use crate::master::security::{papers, trail};
 use crate::master::shared::{Shared, unexpected};
 use crate::meta::query;
 use crate::meta::{Command, Reply};
@@ -22,11 +23,17 @@ pub(crate) struct EnrolService {
     shared: Arc<Shared>,
     /// Who is at the other end.
     peer: Peer,
+    /// The same, for the audit log.
+    actor: Arc<Actor>,
 }
 
 impl EnrolService {
-    pub(crate) fn new(shared: Arc<Shared>, peer: Peer) -> EnrolService {
-        EnrolService { shared, peer }
+    pub(crate) fn new(shared: Arc<Shared>, actor: Arc<Actor>, peer: Peer) -> EnrolService {
+        EnrolService {
+            shared,
+            peer,
+            actor,
+        }
     }
 
     /// Refuses what is no token, so that nobody makes the log longer with guesses. One that was
@@ -57,12 +64,9 @@ impl EnrolService {
         let whom = (node, role, self.peer.key);
         papers::issue(&self.shared, whom, Consistency::Linearizable).await
     }
-}
 
-impl EnrolRpc for EnrolService {
-    async fn enrol(
-        self,
-        _: Context,
+    async fn admit(
+        &self,
         node: NodeKey,
         role: NodeRole,
         secret: JoinSecret,
@@ -84,6 +88,36 @@ impl EnrolRpc for EnrolService {
         self.issue(node, role).await
     }
 
+    /// Writes down how it ended, before it is answered.
+    async fn told(
+        &self,
+        deed: Deed,
+        ended: Result<IssuedPapers, RpcError>,
+    ) -> Result<IssuedPapers, RpcError> {
+        let audit = &self.shared.audit;
+        if let Err(refused @ RpcError::Refused { .. }) = &ended {
+            let noted = audit.not_let_in(&self.actor, deed, refused).await;
+            noted.map_err(|e| RpcError::Unavailable(e.to_string()))?;
+            return ended;
+        }
+        let asked = audit.ask(&self.actor, deed);
+        trail::told(asked, ended, |_| Ending::done()).await
+    }
+}
+
+impl EnrolRpc for EnrolService {
+    async fn enrol(
+        self,
+        _: Context,
+        node: NodeKey,
+        role: NodeRole,
+        secret: JoinSecret,
+    ) -> Result<IssuedPapers, RpcError> {
+        let deed = Deed::new("enrol").about(node).with(format!("role={role}"));
+        let ended = self.admit(node, role, secret).await;
+        self.told(deed, ended).await
+    }
+
     async fn renew(
         self,
         _: Context,
@@ -91,7 +125,9 @@ impl EnrolRpc for EnrolService {
         role: NodeRole,
     ) -> Result<IssuedPapers, RpcError> {
         self.shared.leading(|_| ())?;
-        self.issue(node, role).await
+        let deed = Deed::new("renew").about(node).with(format!("role={role}"));
+        let ended = self.issue(node, role).await;
+        self.told(deed, ended).await
     }
 }
 
@@ -311,7 +347,8 @@ mod tests {
             key: key.public(),
             node: None,
         };
-        let service = EnrolService::new(Arc::clone(&world.master.shared), peer);
+        let actor = Arc::new(Actor::new(peer, ""));
+        let service = EnrolService::new(Arc::clone(&world.master.shared), actor, peer);
         let context = tarpc::context::current();
         let renewed = service.renew(context, NodeKey(9), NodeRole::DataNode);
         let renewed = renewed.await.unwrap_err();

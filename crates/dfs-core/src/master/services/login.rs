@@ -8,6 +8,7 @@ use dfs_raft::state::View;
 use tarpc::context::Context;
 use tokio::time::Instant;
 
+use crate::audit::{Actor, Deed, Ending};
 use crate::master::security::lobby::source_of;
 use crate::master::security::throttle::Who;
 use crate::master::shared::Shared;
@@ -29,14 +30,21 @@ pub(crate) struct LoginService {
     peer: Peer,
     /// Where that is.
     source: Who,
+    /// The same, for the audit log.
+    actor: Arc<Actor>,
 }
 
 impl LoginService {
     /// `address` is `host:port`; all ports of a host are one source.
-    pub(crate) fn new(shared: Arc<Shared>, peer: Peer, address: &str) -> LoginService {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        actor: Arc<Actor>,
+        (peer, address): (Peer, &str),
+    ) -> LoginService {
         LoginService {
             shared,
             peer,
+            actor,
             source: Who::Source(source_of(address).to_owned()),
         }
     }
@@ -80,15 +88,9 @@ impl LoginService {
             expires,
         })
     }
-}
 
-impl LoginRpc for LoginService {
-    async fn login(
-        self,
-        _: Context,
-        user: AccountName,
-        proof: Proof,
-    ) -> Result<LoggedIn, RpcError> {
+    /// Whether that user is at the other end: it has failed until it is proven.
+    async fn let_in(&self, user: AccountName, proof: Proof) -> Result<LoggedIn, NotIn> {
         let shared = &self.shared;
         shared.leading(|_| ())?;
         let cluster = shared.cluster().ok_or_else(|| shared.not_leading())?;
@@ -109,7 +111,7 @@ impl LoginRpc for LoginService {
         if let Err(wait) = begun {
             let seconds = wait.as_secs() + 1;
             let what = format!("too many failed logins; try again in {seconds} s");
-            return Err(RpcError::Unavailable(what));
+            return Err(NotIn::Denied(RpcError::Unavailable(what)));
         }
         let is_password = matches!(&proof, Proof::Password(_));
         match (self.is_proven(known.as_ref(), proof).await?, known) {
@@ -117,15 +119,58 @@ impl LoginRpc for LoginService {
                 if is_password {
                     shared.throttle().succeeded(&who);
                 }
-                self.ticket(cluster, &known).await
+                Ok(self.ticket(cluster, &known).await?)
             }
             _ => {
                 if !is_password {
                     shared.throttle().failed(&who, Instant::now());
                 }
                 let what = "no such user, or not its password or key";
-                Err(Refusal::new(RefusalKind::AccessDenied, what).into())
+                let refusal = Refusal::new(RefusalKind::AccessDenied, what);
+                Err(NotIn::Denied(refusal.into()))
             }
         }
+    }
+}
+
+/// Why somebody is not let in.
+enum NotIn {
+    /// It may try again.
+    Failed(RpcError),
+    /// It has not proven who it is, or tries too often.
+    Denied(RpcError),
+}
+
+impl From<RpcError> for NotIn {
+    fn from(error: RpcError) -> NotIn {
+        NotIn::Failed(error)
+    }
+}
+
+impl LoginRpc for LoginService {
+    async fn login(
+        self,
+        _: Context,
+        user: AccountName,
+        proof: Proof,
+    ) -> Result<LoggedIn, RpcError> {
+        let with = match &proof {
+            Proof::Password(_) => "with a password",
+            Proof::Key(_) => "with a key",
+        };
+        let deed = Deed::new("login").about(&user).with(with);
+        let audit = &self.shared.audit;
+        let written = match self.let_in(user, proof).await {
+            Ok(logged_in) => {
+                let asked = audit.ask(&self.actor, deed);
+                asked.ended(Ending::done()).await.map(|()| Ok(logged_in))
+            }
+            Err(NotIn::Denied(error)) => {
+                let noted = audit.not_let_in(&self.actor, deed, &error).await;
+                noted.map(|()| Err(error))
+            }
+            Err(NotIn::Failed(error)) => Ok(Err(error)),
+        };
+        written.unwrap_or_else(|e| Err(RpcError::Unavailable(e.to_string())))
     }
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use dfs_raft::{Consistency, MemberId, Role};
 use tarpc::context::Context;
 
+use crate::audit::{Actor, Deed, Ending};
 use crate::master::grants;
 use crate::master::leader::{group, room};
 use crate::master::security::permits;
 use crate::master::security::proofs::Shows;
+use crate::master::security::trail;
 use crate::master::shared::{Shared, unexpected};
 use crate::master::view::NodeView;
 use crate::meta::command::{validate, validate_request};
@@ -35,6 +37,8 @@ const BUSY_ATTEMPTS_MAX: usize = 64;
 #[derive(Clone)]
 pub(crate) struct MetadataService {
     shared: Arc<Shared>,
+    /// Who that is, for the audit log.
+    actor: Arc<Actor>,
     caller: Caller,
     /// What proofs it shows are of; none in a cluster without security.
     shows: Option<Shows>,
@@ -42,13 +46,18 @@ pub(crate) struct MetadataService {
 
 impl MetadataService {
     /// For whoever is at the other end.
-    pub(crate) fn new(shared: Arc<Shared>, caller: Caller, key: Option<PublicKey>) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        actor: Arc<Actor>,
+        (caller, key): (Caller, Option<PublicKey>),
+    ) -> Self {
         let shows = key.map(|key| Shows {
             caller,
             holder: Holder::Client(key.0),
         });
         MetadataService {
             shared,
+            actor,
             caller,
             shows,
         }
@@ -70,6 +79,95 @@ impl MetadataService {
             None => None,
         };
         Ok(move |attr: Option<&Attr>| Some(vouch.as_ref()?(attr?)))
+    }
+
+    async fn carry_out(
+        &self,
+        request: RequestId,
+        change: Change,
+        proofs: Proofs,
+    ) -> Result<Answered<Changed>, RpcError> {
+        validate_request(&request)?;
+        validate(&change)?;
+        if let Some(shows) = self.shows {
+            shows
+                .require_led(&self.shared, change.locations(), &proofs)
+                .await?;
+            shows
+                .require_granted(&self.shared, &change, &proofs)
+                .await?;
+        }
+        let vouch = self.vouching().await?;
+        room::admit(&self.shared, request, &change).await?;
+        let few = with_few_copies(&change);
+        let mut attempts = 0;
+        loop {
+            let change = change.clone();
+            let command = Command::Client {
+                caller: self.caller,
+                request,
+                change,
+            };
+            let (rev, outcome) = match self.shared.propose(command).await?.value {
+                Reply::Client { rev, outcome } => (rev, outcome),
+                other => return Err(unexpected(&other)),
+            };
+            match outcome {
+                Ok(value) => {
+                    self.hint(&few);
+                    let handle = vouch(value.attr.as_ref());
+                    let stamped = Stamped { rev, value };
+                    return Ok(Answered { stamped, handle });
+                }
+                Err(refusal)
+                    if refusal.kind == RefusalKind::Busy && attempts < BUSY_ATTEMPTS_MAX =>
+                {
+                    attempts += 1;
+                    self.shared.propose(Command::Housekeeping).await?;
+                }
+                Err(refusal) => return Err(refused_at(rev)(refusal)),
+            }
+        }
+    }
+
+    async fn look_up(
+        &self,
+        query: &Query,
+        consistency: ReadConsistency,
+        proofs: Proofs,
+    ) -> Result<Answered<Answer>, RpcError> {
+        if let Some(shows) = self.shows {
+            shows
+                .require_led(&self.shared, query.location(), &proofs)
+                .await?;
+            if consistency == ReadConsistency::Stale {
+                // It would show what was taken from this user meanwhile.
+                let what = "users read what is so now";
+                return Err(Refusal::new(RefusalKind::Invalid, what).into());
+            }
+        }
+        let vouch = self.vouching().await?;
+        let consistency = match consistency {
+            ReadConsistency::Linearizable => Consistency::Linearizable,
+            ReadConsistency::Stale => Consistency::Stale,
+        };
+        if matches!(query, Query::StatFs) && consistency == Consistency::Linearizable {
+            // Room is known to the leader alone.
+            self.shared.leading(|_| ())?;
+        }
+        let reading = self.shared.read(consistency).await?;
+        let (rev, caller, asked) = (reading.applied, self.caller, query.clone());
+        let look = self
+            .shared
+            .look(reading, move |view| query::answer(view, caller, &asked));
+        let mut value = look.await?.map_err(refused_at(rev))?;
+        self.complete(&mut value);
+        if let (Answer::Layout(layout), Some(shows)) = (&mut value, self.shows) {
+            permits::permit_layout(&self.shared, shows.holder, layout).await?;
+        }
+        let handle = vouch(value.attr());
+        let stamped = Stamped { rev, value };
+        Ok(Answered { stamped, handle })
     }
 
     fn node_infos(&self) -> Result<Vec<NodeInfo>, RpcError> {
@@ -182,47 +280,17 @@ impl MetadataRpc for MetadataService {
         change: Change,
         proofs: Proofs,
     ) -> Result<Answered<Changed>, RpcError> {
-        validate_request(&request)?;
-        validate(&change)?;
-        if let Some(shows) = self.shows {
-            shows
-                .require_led(&self.shared, change.locations(), &proofs)
-                .await?;
-            shows
-                .require_granted(&self.shared, &change, &proofs)
-                .await?;
-        }
-        let vouch = self.vouching().await?;
-        room::admit(&self.shared, request, &change).await?;
-        let few = with_few_copies(&change);
-        let mut attempts = 0;
-        loop {
-            let change = change.clone();
-            let command = Command::Client {
-                caller: self.caller,
-                request,
-                change,
-            };
-            let (rev, outcome) = match self.shared.propose(command).await?.value {
-                Reply::Client { rev, outcome } => (rev, outcome),
-                other => return Err(unexpected(&other)),
-            };
-            match outcome {
-                Ok(value) => {
-                    self.hint(&few);
-                    let handle = vouch(value.attr.as_ref());
-                    let stamped = Stamped { rev, value };
-                    return Ok(Answered { stamped, handle });
-                }
-                Err(refusal)
-                    if refusal.kind == RefusalKind::Busy && attempts < BUSY_ATTEMPTS_MAX =>
-                {
-                    attempts += 1;
-                    self.shared.propose(Command::Housekeeping).await?;
-                }
-                Err(refusal) => return Err(refused_at(rev)(refusal)),
-            }
-        }
+        let Some(deed) = Deed::of_change(request, &change) else {
+            return self.carry_out(request, change, proofs).await;
+        };
+        let asked = self.shared.audit.ask(&self.actor, deed);
+        let changed = self.carry_out(request, change, proofs).await;
+        trail::told(asked, changed, |changed| {
+            let attr = changed.stamped.value.attr.as_ref();
+            let done = Ending::done().at(Some(changed.stamped.rev));
+            done.of_inode(attr.map(|attr| attr.inode))
+        })
+        .await
     }
 
     async fn query(
@@ -232,38 +300,17 @@ impl MetadataRpc for MetadataService {
         consistency: ReadConsistency,
         proofs: Proofs,
     ) -> Result<Answered<Answer>, RpcError> {
-        if let Some(shows) = self.shows {
-            shows
-                .require_led(&self.shared, query.location(), &proofs)
-                .await?;
-            if consistency == ReadConsistency::Stale {
-                // It would show what was taken from this user meanwhile.
-                let what = "users read what is so now";
-                return Err(Refusal::new(RefusalKind::Invalid, what).into());
-            }
+        let looked = self.look_up(&query, consistency, proofs).await;
+        if !trail::is_worth_a_line(&query, &looked) {
+            return looked;
         }
-        let vouch = self.vouching().await?;
-        let consistency = match consistency {
-            ReadConsistency::Linearizable => Consistency::Linearizable,
-            ReadConsistency::Stale => Consistency::Stale,
-        };
-        if matches!(query, Query::StatFs) && consistency == Consistency::Linearizable {
-            // Room is known to the leader alone.
-            self.shared.leading(|_| ())?;
-        }
-        let reading = self.shared.read(consistency).await?;
-        let (rev, caller) = (reading.applied, self.caller);
-        let look = self
-            .shared
-            .look(reading, move |view| query::answer(view, caller, &query));
-        let mut value = look.await?.map_err(refused_at(rev))?;
-        self.complete(&mut value);
-        if let (Answer::Layout(layout), Some(shows)) = (&mut value, self.shows) {
-            permits::permit_layout(&self.shared, shows.holder, layout).await?;
-        }
-        let handle = vouch(value.attr_mut().map(|attr| &*attr));
-        let stamped = Stamped { rev, value };
-        Ok(Answered { stamped, handle })
+        let asked = self.shared.audit.ask(&self.actor, Deed::of_query(&query));
+        trail::told(asked, looked, |answered| {
+            let attr = answered.stamped.value.attr();
+            let done = Ending::done().at(Some(answered.stamped.rev));
+            done.of_inode(attr.map(|attr| attr.inode))
+        })
+        .await
     }
 
     async fn grant(self, _: Context, request: GrantRequest) -> Result<WriteGrant, RpcError> {
@@ -303,7 +350,10 @@ impl MetadataRpc for MetadataService {
 
     async fn remove_master(self, _: Context, member: u64) -> Result<(), RpcError> {
         self.shared.leading(|_| ())?;
-        group::remove(&self.shared, MemberId(member)).await
+        let deed = Deed::new("remove-master").about(format!("m{member}"));
+        let asked = self.shared.audit.ask(&self.actor, deed);
+        let removed = group::remove(&self.shared, MemberId(member)).await;
+        trail::told(asked, removed, |()| Ending::done()).await
     }
 
     async fn status(self, _: Context) -> Result<ClusterStatus, RpcError> {

@@ -161,6 +161,14 @@ pub fn credentials(
     }))
 }
 
+/// What a user is called.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn name_of(state: &impl ReadState, user: UserId) -> Result<Option<AccountName>, Fatal> {
+    Ok(get(state, user)?.map(|user| user.name))
+}
+
 pub(super) fn require(state: &impl ReadState, user: UserId) -> Result<User, Stop> {
     match get(state, user)? {
         Some(user) => Ok(user),

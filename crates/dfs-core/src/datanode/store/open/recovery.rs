@@ -14,8 +14,8 @@ use crate::datanode::store::commit::Removed;
 use crate::datanode::store::error::{StoreError, is_shortage};
 use crate::datanode::store::index::{Entry, Intent, Place, Scanned};
 use crate::datanode::store::layout::{
-    FAN_OUT, HEADER_LEN, NEIGHBOURS, PAGE_LEN, RecordState, ReplicaHeader, file_name, is_part_name,
-    parse_name,
+    FAN_OUT, HEADER_LEN, NEIGHBOUR_DIRECTORIES, NEIGHBOURS, PAGE_LEN, RecordState, ReplicaHeader,
+    file_name, is_part_name, parse_name,
 };
 use crate::datanode::store::quarantine;
 use crate::datanode::store::replica::{Opened, read_header};
@@ -88,7 +88,9 @@ impl<'a> Recovery<'a> {
         let mut missing: BTreeSet<String> = (0..FAN_OUT).map(|f| format!("{f:02x}")).collect();
         let is_ours = |entry: &Listed| match entry.is_directory {
             true => ["incoming", "chunks", "segments", "quarantine", "lost+found"]
-                .contains(&entry.name.as_str()),
+                .iter()
+                .chain(NEIGHBOUR_DIRECTORIES)
+                .any(|own| *own == entry.name),
             false => ["LOCK", "stamp", "stamp.new", "index.redb"]
                 .iter()
                 .chain(NEIGHBOURS)

@@ -1,0 +1,257 @@
+//! What is asked for, in words.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use crate::types::account::{AccountChange, UserChange};
+use crate::types::acl::AclKind;
+use crate::types::attr::AttrChange;
+use crate::types::change::{Commit, CommitTarget, Removal};
+use crate::types::node::MemberChange;
+use crate::types::{Change, Query, RequestId};
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Deed {
+    operation: Cow<'static, str>,
+    /// Where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    /// Where to, for what has two ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
+    /// Whom or what it is about, if that is no place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    /// What else there is to say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    /// The id that repeats of it have too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<String>,
+}
+
+impl Deed {
+    /// Of this name.
+    pub fn new(operation: impl Into<Cow<'static, str>>) -> Deed {
+        Deed {
+            operation: operation.into(),
+            path: None,
+            to: None,
+            subject: None,
+            detail: None,
+            request: None,
+        }
+    }
+
+    /// At this place.
+    #[must_use]
+    pub fn at(self, path: impl ToString) -> Deed {
+        let path = Some(path.to_string());
+        Deed { path, ..self }
+    }
+
+    /// To this place.
+    #[must_use]
+    pub fn to(self, to: impl ToString) -> Deed {
+        let to = Some(to.to_string());
+        Deed { to, ..self }
+    }
+
+    /// About this.
+    #[must_use]
+    pub fn about(self, subject: impl ToString) -> Deed {
+        let subject = Some(subject.to_string());
+        Deed { subject, ..self }
+    }
+
+    /// With this to say of it.
+    #[must_use]
+    pub fn with(self, detail: impl ToString) -> Deed {
+        let detail = Some(detail.to_string());
+        Deed { detail, ..self }
+    }
+
+    /// One change; none for the end of a session, which changes nothing for anybody.
+    pub fn of_change(request: RequestId, change: &Change) -> Option<Deed> {
+        let deed = match change {
+            Change::MakeDirectory { at, .. } => Deed::new("mkdir").at(at),
+            Change::Create { at, .. } => Deed::new("create").at(at),
+            Change::Symlink { at, target, .. } => Deed::new("symlink").at(at).to(target),
+            Change::Link { from, at } => Deed::new("link").at(from).to(at),
+            Change::Rename { from, to, .. } => Deed::new("rename").at(from).to(to),
+            Change::Remove {
+                at,
+                what,
+                skip_trash,
+            } => {
+                let deed = Deed::new(of_removal(*what)).at(at);
+                match skip_trash {
+                    true => deed.with("for good"),
+                    false => deed,
+                }
+            }
+            Change::SetAttr { at, change, .. } => {
+                Deed::new("set-attr").at(at).with(of_attr(change))
+            }
+            Change::Truncate { at, size } => Deed::new("truncate")
+                .at(at)
+                .with(format!("to {size} bytes")),
+            Change::SetPolicy { at, .. } => Deed::new("set-policy").at(at),
+            Change::Restore { trash, to } => {
+                let deed = Deed::new("restore").about(trash);
+                match to {
+                    Some(to) => deed.to(to),
+                    None => deed,
+                }
+            }
+            Change::DropTrash { trash } => Deed::new("drop-trash").about(trash),
+            Change::BeginUpload { at, .. } => Deed::new("begin-upload").at(at),
+            Change::AbandonUpload { upload } => Deed::new("abandon-upload").about(upload),
+            Change::Commit(commit) => of_commit(commit),
+            Change::CloseSession => return None,
+            Change::SetAcl { at, which, .. } => {
+                let which = match which {
+                    AclKind::Access => "the access list",
+                    AclKind::Default => "the default list",
+                };
+                Deed::new("set-acl").at(at).with(which)
+            }
+            Change::Account(change) => of_account(change),
+            Change::Member(change) => of_member(change),
+        };
+        let request = Some(request.to_string());
+        Some(Deed { request, ..deed })
+    }
+
+    /// One question.
+    pub fn of_query(query: &Query) -> Deed {
+        let operation = match query {
+            Query::Stat { .. } => "stat",
+            Query::List { .. } => "list",
+            Query::Layout { .. } => "read",
+            Query::ReadLink { .. } => "read-link",
+            Query::StatFs => "stat-fs",
+            Query::ListTrash { .. } => "list-trash",
+            Query::Acl { .. } => "get-acl",
+            Query::Whoami => "whoami",
+            Query::User(_) | Query::Users { .. } => "list-users",
+            Query::Group(_) | Query::Groups { .. } => "list-groups",
+            Query::JoinTokens => "list-tokens",
+        };
+        match query.location() {
+            Some(at) => Deed::new(operation).at(at),
+            None => Deed::new(operation),
+        }
+    }
+}
+
+fn of_removal(what: Removal) -> &'static str {
+    match what {
+        Removal::File => "unlink",
+        Removal::EmptyDirectory => "rmdir",
+        Removal::Tree => "remove-tree",
+    }
+}
+
+fn of_commit(commit: &Commit) -> Deed {
+    let deed = Deed::new("write");
+    let bytes: u64 = commit.pieces.iter().map(|piece| piece.length()).sum();
+    let deed = match &commit.target {
+        CommitTarget::File(at)
+        | CommitTarget::Publish { at, .. }
+        | CommitTarget::New { at, .. } => deed.at(at),
+        CommitTarget::Upload(upload) => deed.about(upload),
+    };
+    deed.with(format!("{bytes} bytes"))
+}
+
+/// Says what is set, one word after the other.
+#[derive(Default)]
+struct Words(Vec<String>);
+
+impl Words {
+    fn add(mut self, name: &str, value: Option<impl ToString>) -> Words {
+        let word = value.map(|value| format!("{name}={}", value.to_string()));
+        self.0.extend(word);
+        self
+    }
+
+    fn join(&self) -> String {
+        self.0.join(" ")
+    }
+}
+
+fn of_attr(change: &AttrChange) -> String {
+    let times = change.accessed.is_some() || change.modified.is_some();
+    Words::default()
+        .add("mode", change.mode)
+        .add("owner", change.owner)
+        .add("group", change.group)
+        .add("times", times.then_some("set"))
+        .join()
+}
+
+fn of_user(change: &UserChange) -> String {
+    let root = change.root.as_ref();
+    let root = root.map(|root| root.as_ref().map_or("/".to_owned(), ToString::to_string));
+    let role = change.role.map(|role| format!("{role:?}").to_lowercase());
+    Words::default()
+        .add("role", role)
+        .add("enabled", change.enabled)
+        .add("group", change.group)
+        .add("root", root)
+        .add("read-only", change.read_only)
+        .join()
+}
+
+fn of_account(change: &AccountChange) -> Deed {
+    match change {
+        AccountChange::AddUser { name, role, .. } => {
+            let role = format!("role={}", format!("{role:?}").to_lowercase());
+            Deed::new("user-add").about(name).with(role)
+        }
+        AccountChange::RenameUser { user, name } => Deed::new("user-rename").about(user).to(name),
+        AccountChange::SetUser { user, change } => {
+            Deed::new("user-set").about(user).with(of_user(change))
+        }
+        AccountChange::RemoveUser { user } => Deed::new("user-remove").about(user),
+        AccountChange::SetPassword { user, hash } => {
+            let deed = Deed::new("user-password").about(user);
+            match hash {
+                Some(_) => deed.with("set"),
+                None => deed.with("taken away"),
+            }
+        }
+        AccountChange::AddKey { user, label, .. } => {
+            Deed::new("user-key-add").about(user).with(label)
+        }
+        AccountChange::RemoveKey { user, key } => {
+            Deed::new("user-key-remove").about(user).with(key)
+        }
+        AccountChange::AddGroup { name, .. } => Deed::new("group-add").about(name),
+        AccountChange::RenameGroup { group, name } => {
+            Deed::new("group-rename").about(group).to(name)
+        }
+        AccountChange::RemoveGroup { group } => Deed::new("group-remove").about(group),
+        AccountChange::AddMember { group, user } => {
+            Deed::new("group-member-add").about(group).with(user)
+        }
+        AccountChange::RemoveMember { group, user } => {
+            Deed::new("group-member-remove").about(group).with(user)
+        }
+    }
+}
+
+fn of_member(change: &MemberChange) -> Deed {
+    match change {
+        MemberChange::CreateToken {
+            role, uses, label, ..
+        } => Deed::new("token-create")
+            .about(label)
+            .with(format!("role={role} uses={uses}")),
+        MemberChange::RevokeToken { token } => Deed::new("token-revoke").about(token),
+        MemberChange::RevokeNode { node } => Deed::new("node-revoke").about(node),
+    }
+}

@@ -1,0 +1,41 @@
+//! How many lines are written of those who are not let in.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Lines in a [`WINDOW`].
+const LINES_MAX: u32 = 200;
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Counts their lines.
+#[derive(Debug, Default)]
+pub(super) struct Strangers {
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    since: Option<Instant>,
+    lines: u32,
+    /// Not written since the last one that was.
+    unwritten: u64,
+}
+
+impl Strangers {
+    /// Whether one more may be written, and how many before it were not.
+    pub(super) fn may_write(&self) -> Option<u64> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.since.is_none_or(|since| since.elapsed() >= WINDOW) {
+            seen.since = Some(Instant::now());
+            seen.lines = 0;
+        }
+        if seen.lines >= LINES_MAX {
+            seen.unwritten += 1;
+            return None;
+        }
+        seen.lines += 1;
+        Some(std::mem::take(&mut seen.unwritten))
+    }
+}

@@ -1,0 +1,245 @@
+#![allow(clippy::unwrap_used, reason = "a test that is surprised fails")]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::testing::{MemoryDisk, test_env};
+use crate::types::account::{AccountChange, KeyHash, PasswordHash};
+use crate::types::{Change, ClientId, DfsPath, RequestId, Rev, UserId};
+
+const NODE: &str = "/node";
+const PLENTY: u64 = 1 << 20;
+
+/// The audit log of a node, on a disk in memory.
+struct World {
+    disk: MemoryDisk,
+    audit: Audit,
+    writer: JoinHandle<()>,
+}
+
+impl World {
+    async fn new(bytes: u64) -> World {
+        World::on(MemoryDisk::new(1), bytes).await
+    }
+
+    async fn on(disk: MemoryDisk, bytes: u64) -> World {
+        let env = test_env(1, &disk);
+        let (audit, writing) = Audit::new(&env, Path::new(NODE), bytes);
+        World {
+            disk,
+            audit,
+            writer: tokio::spawn(writing),
+        }
+    }
+
+    fn ask(&self, deed: Deed) -> Asked {
+        self.audit.ask(&alice(), deed)
+    }
+
+    async fn done(&self, operation: &'static str) -> Result<(), NotWritten> {
+        self.ask(Deed::new(operation)).ended(Ending::done()).await
+    }
+
+    /// Until all that is written is on stable storage.
+    async fn synced(&self) {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.disk.files(Path::new(NODE).join(DIRECTORY))
+    }
+
+    fn text(&self) -> String {
+        let files = self.files().into_iter();
+        let bytes: Vec<u8> = files.flat_map(|file| self.disk.get(file)).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// What was asked for and how it ended, line by line.
+    fn lines(&self) -> Vec<String> {
+        let lines = self.text();
+        let parsed = lines.lines().map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            format!("{} {}", line["operation"], line["outcome"]).replace('"', "")
+        });
+        parsed.collect()
+    }
+}
+
+fn alice() -> Actor {
+    Actor::new("u1 alice", "10.0.0.9:1234")
+}
+
+fn request() -> RequestId {
+    RequestId {
+        client: ClientId(7),
+        sequence: 3,
+        answered_below: 3,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_says_who_did_what_when_from_where_and_how_it_ended() {
+    let world = World::new(PLENTY).await;
+    let to: DfsPath = "/b \"c\"\n".parse().unwrap();
+    let change = Change::Rename {
+        from: "/a".parse::<DfsPath>().unwrap().into(),
+        to: to.into(),
+        replace: true,
+    };
+    let asked = world.ask(Deed::of_change(request(), &change).unwrap());
+    let rev = Rev { term: 2, index: 9 };
+    asked.ended(Ending::done().at(Some(rev))).await.unwrap();
+    let line = concat!(
+        r#"{"time":"2023-11-14T22:13:20.000000Z","who":"u1 alice","source":"10.0.0.9:1234","#,
+        r#""operation":"rename","path":"/a","to":"/b \"c\"\n","request":"s7/3","#,
+        r#""outcome":"done","rev":"2.9"}"#,
+        "\n"
+    );
+    assert_eq!(world.text(), line);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_answered_is_in_the_log_when_the_process_is_killed() {
+    let world = World::new(PLENTY).await;
+    world.done("mkdir").await.unwrap();
+    world.writer.abort();
+    world.disk.kill_process();
+    let world = World::on(world.disk.clone(), PLENTY).await;
+    world.done("create").await.unwrap();
+    assert_eq!(world.lines(), ["mkdir done", "create done"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_a_few_seconds_old_outlives_the_loss_of_power() {
+    let world = World::new(PLENTY).await;
+    world.done("mkdir").await.unwrap();
+    world.synced().await;
+    world.done("create").await.unwrap();
+    world.writer.abort();
+    world.disk.cut_power();
+    let world = World::on(world.disk.clone(), PLENTY).await;
+    assert_eq!(world.lines()[0], "mkdir done");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_away_before_the_answer_leaves_a_line() {
+    let world = World::new(PLENTY).await;
+    drop(world.ask(Deed::new("unlink")));
+    world.ask(Deed::new("stat")).forget();
+    world.done("mkdir").await.unwrap();
+    assert_eq!(world.lines(), ["unlink unknown", "mkdir done"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_written_is_not_answered_until_it_can() {
+    let world = World::new(PLENTY).await;
+    world.disk.fail_writes(1);
+    assert_eq!(world.done("mkdir").await, Err(NotWritten));
+    world.done("mkdir").await.unwrap();
+    world.writer.abort();
+    assert!(world.writer.await.unwrap_err().is_cancelled());
+    let stopped = world.audit.ask(&alice(), Deed::new("create"));
+    assert_eq!(stopped.ended(Ending::done()).await, Err(NotWritten));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_failed_a_sync_is_left_and_its_lines_are_written_again() {
+    let world = World::new(PLENTY).await;
+    world.disk.fail_syncs(1);
+    world.done("mkdir").await.unwrap();
+    world.synced().await;
+    world.done("create").await.unwrap();
+    world.synced().await;
+    world.writer.abort();
+    world.disk.cut_power();
+    let second = world.files().pop().unwrap();
+    let text = String::from_utf8(world.disk.get(second)).unwrap();
+    let operations: Vec<_> = ["mkdir", "create"].map(|what| text.contains(what)).into();
+    assert_eq!((world.files().len(), operations), (2, vec![true, true]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_was_cut_short_does_not_spoil_the_next() {
+    let world = World::new(PLENTY).await;
+    world.done("mkdir").await.unwrap();
+    world.writer.abort();
+    let file = world.files().pop().unwrap();
+    world.disk.damage(&file, |bytes| bytes.truncate(20));
+    let world = World::on(world.disk.clone(), PLENTY).await;
+    world.done("create").await.unwrap();
+    let text = world.text();
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with('{') && last.contains("create"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_lines_make_room_for_new_ones() {
+    const BYTES: u64 = 16 << 10;
+    let world = World::new(BYTES).await;
+    for _ in 0..1000 {
+        world.done("mkdir").await.unwrap();
+    }
+    world.done("the last").await.unwrap();
+    let text = world.text();
+    let (least, most) = (BYTES as usize * 3 / 4, BYTES as usize * 9 / 8);
+    assert!((least..most).contains(&text.len()), "{}", text.len());
+    assert!(text.contains("the last"));
+    // Those before a restart count too.
+    let world = World::on(world.disk.clone(), BYTES / 4).await;
+    for _ in 0..100 {
+        world.done("mkdir").await.unwrap();
+    }
+    assert!(world.text().len() < most / 3, "{}", world.text().len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_fill_no_disk_and_their_number_is_known() {
+    let world = World::new(PLENTY).await;
+    let stranger = Actor::new("somebody", "10.0.0.66:1");
+    let refuse = || {
+        world
+            .audit
+            .not_let_in(&stranger, Deed::new("connect"), "no key")
+    };
+    for _ in 0..1000 {
+        refuse().await.unwrap();
+    }
+    assert_eq!(world.lines().len(), 200);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    refuse().await.unwrap();
+    let text = world.text();
+    assert!(
+        text.lines().last().unwrap().contains(r#""unwritten":800"#),
+        "{text}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_secret_is_written() {
+    let world = World::new(PLENTY).await;
+    let secrets = [
+        AccountChange::SetPassword {
+            user: UserId(5),
+            hash: Some(PasswordHash("$argon2id$secret".to_owned())),
+        },
+        AccountChange::AddKey {
+            user: UserId(5),
+            label: "backup".to_owned(),
+            hash: KeyHash([0x5a; 32]),
+        },
+    ];
+    for change in secrets {
+        let change = Change::Account(change);
+        let asked = world.ask(Deed::of_change(request(), &change).unwrap());
+        asked.ended(Ending::done()).await.unwrap();
+    }
+    let text = world.text();
+    for secret in ["argon2id", "90, 90", "5a5a", "WlpaW"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    assert!(text.contains("backup"), "{text}");
+}

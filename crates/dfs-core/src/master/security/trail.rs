@@ -1,0 +1,79 @@
+//! What the audit log is told of requests: what was changed, who was let in as what, what was read,
+//! and all that was refused for want of a right. Other questions and their answers are not in it.
+
+use crate::audit::{Actor, Asked, Ending};
+use crate::master::security::admission::Guest;
+use crate::master::shared::Shared;
+use crate::meta::query;
+use crate::proto::error::RpcError;
+use crate::types::{Caller, Query, RefusalKind};
+use dfs_raft::Consistency;
+use dfs_raft::state::View;
+
+/// Who a guest is, in words.
+pub(in crate::master) async fn actor(shared: &Shared, guest: Guest, source: &str) -> Actor {
+    match guest {
+        Guest::Anybody => Actor::new("anybody", source),
+        Guest::Node(node, _) => Actor::new(node, source),
+        Guest::Key(peer) => Actor::new(peer, source),
+        Guest::User { caller, .. } => Actor::new(user(shared, caller).await, source),
+    }
+}
+
+/// The id of a user, which never is another's, and its name now.
+async fn user(shared: &Shared, caller: Caller) -> String {
+    let id = caller.user();
+    let look = move |view: &View| query::user_name(view, id);
+    let named = match shared.read(Consistency::Stale).await {
+        Ok(reading) => shared.look(reading, look).await,
+        Err(error) => Err(error),
+    };
+    match named {
+        Ok(Some(name)) => format!("{id} {name}"),
+        Ok(None) | Err(_) => id.to_string(),
+    }
+}
+
+/// How something ended; none if nothing was done, and it can be asked for again.
+fn ending<T>(ended: &Result<T, RpcError>, done: impl FnOnce(&T) -> Ending) -> Option<Ending> {
+    match ended {
+        Ok(value) => Some(done(value)),
+        Err(RpcError::Refused { refusal, rev }) => Some(Ending::refused(refusal).at(*rev)),
+        Err(RpcError::Unknown(why) | RpcError::Internal(why)) => Some(Ending::unknown(why)),
+        Err(
+            RpcError::NotLeader { .. }
+            | RpcError::Unavailable(_)
+            | RpcError::OutOfSpace(_)
+            | RpcError::Fenced(_),
+        ) => None,
+    }
+}
+
+/// Writes down how something ended, before it is answered. What cannot be written is not
+/// answered: whoever asks again finds it done.
+pub(in crate::master) async fn told<T>(
+    asked: Asked,
+    ended: Result<T, RpcError>,
+    done: impl FnOnce(&T) -> Ending,
+) -> Result<T, RpcError> {
+    let Some(ending) = ending(&ended, done) else {
+        asked.forget();
+        return ended;
+    };
+    let written = asked.ended(ending).await;
+    written.map_err(|e| RpcError::Unknown(e.to_string()))?;
+    ended
+}
+
+/// Whether the end of a question is worth a line: somebody is shown where the bytes of a file are,
+/// or has no right to what it asks.
+pub(in crate::master) fn is_worth_a_line<T>(query: &Query, ended: &Result<T, RpcError>) -> bool {
+    match ended {
+        Ok(_) => matches!(query, Query::Layout { .. }),
+        Err(RpcError::Refused { refusal, .. }) => matches!(
+            refusal.kind,
+            RefusalKind::AccessDenied | RefusalKind::LoginRequired | RefusalKind::NotPermitted
+        ),
+        Err(_) => false,
+    }
+}
