@@ -3,6 +3,7 @@
 //! A complaint is a sentence that begins with the promise's id. *Unknown* is a complaint like any
 //! other: what was not found right is not good.
 
+pub mod audit;
 pub mod bank;
 pub mod certificate;
 pub mod contents;

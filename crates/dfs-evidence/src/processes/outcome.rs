@@ -35,7 +35,7 @@ const OPERATIONS_PER_SECOND_MIN: u64 = 10;
 /// Nor does one in which a workload has fewer.
 const OPERATIONS_OF_WORKLOAD_PER_MINUTE_MIN: u64 = 30;
 /// What is judged in every run, whatever clients do.
-const PROMISES: [&str; 7] = ["D4", "D6", "M1", "M4", "M5", "M6", "P1"];
+const PROMISES: [&str; 8] = ["A2", "D4", "D6", "M1", "M4", "M5", "M6", "P1"];
 
 impl Outcome {
     /// Why the run proves nothing, if it does not: a sentence each.

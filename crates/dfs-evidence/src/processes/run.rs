@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::clients::{Clients, Work, now};
-use super::cluster::{Cluster, Plan, panics};
+use super::cluster::{Cluster, Plan, audit_logs, panics};
 use super::nemesis::{Done, Nemesis};
 use super::outcome::Outcome;
 use super::world;
@@ -219,6 +219,9 @@ async fn judge(config: &Config, done: Done, recorder: Recorder, wrong: Vec<Strin
         violations.extend(workload.check(&history));
     }
     violations.extend(checkers::of_all(&history));
+    let compared = audit_logs::compare(&config.directory, &history, &done.deeds);
+    let compared = known(compared, &mut violations);
+    violations.extend(compared);
     Outcome {
         seed: config.seed,
         workloads: config.workloads.clone(),

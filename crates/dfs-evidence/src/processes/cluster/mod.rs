@@ -1,5 +1,6 @@
 //! Masters and data nodes.
 
+pub(super) mod audit_logs;
 mod node;
 pub(super) mod panics;
 mod replicas;

@@ -1,12 +1,15 @@
 //! One node: its host, its disk, and the daemon that runs there, or does not.
 
 use std::collections::BTreeSet;
-use std::io::{Error, Result};
+use std::fs::File;
+use std::io::{Error, Result, Write};
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
+use dfs_core::audit;
 use rustix::process::Signal;
 
+use super::audit_logs::EXTENSION;
 use crate::processes::disk::Disk;
 use crate::processes::network::Host;
 use crate::processes::process::{Circumstances, Process};
@@ -164,9 +167,29 @@ impl Node {
     pub(in crate::processes) async fn wipe(&mut self) -> Result<()> {
         self.kill().await?;
         self.power_on().await?;
+        self.keep_audit_log()?;
         self.disk.wipe()?;
         (self.is_new, self.is_rotten) = (true, false);
         (self.takes_part, self.is_removed, self.says_join) = (false, false, false);
+        Ok(())
+    }
+
+    /// Adds what its audit log has to that of its former disks, if it is a master.
+    pub(super) fn keep_audit_log(&self) -> Result<()> {
+        let directory = self.disk.directory().join(audit::DIRECTORY);
+        if self.role == Role::Data || !directory.exists() {
+            return Ok(());
+        }
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(directory)? {
+            paths.push(entry?.path());
+        }
+        paths.sort();
+        let path = self.log.with_extension(EXTENSION);
+        let mut kept = File::options().create(true).append(true).open(path)?;
+        for path in paths {
+            kept.write_all(&std::fs::read(path)?)?;
+        }
         Ok(())
     }
 

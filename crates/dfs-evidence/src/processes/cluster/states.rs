@@ -25,6 +25,9 @@ impl Cluster {
             if let Err(error) = node.stop().await {
                 wrong.push(format!("P1: {error}"));
             }
+            if let Err(error) = node.keep_audit_log() {
+                wrong.push(format!("A2: unknown: {error}"));
+            }
         }
         let (masters, unopened) = self.open_masters().await;
         wrong.extend(unopened);

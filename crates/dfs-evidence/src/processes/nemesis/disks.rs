@@ -3,6 +3,7 @@
 use std::io::{Error, Result};
 use std::path::Path;
 
+use dfs_core::audit;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -74,12 +75,18 @@ impl Nemesis {
             false => {
                 node.down.insert(fault.id);
                 node.kill().await?;
-                node.disk.rot(pick, |_| true)?
+                node.disk.rot(pick, |path| !is_audit_log(path))?
             }
         };
         node.is_rotten = true;
         Ok(Some(file))
     }
+}
+
+/// No second copy of it is anywhere.
+fn is_audit_log(path: &Path) -> bool {
+    path.parent()
+        .is_some_and(|above| above.ends_with(audit::DIRECTORY))
 }
 
 fn is_replica(path: &Path) -> bool {
