@@ -31,7 +31,7 @@ use crate::types::{
     Query, Refusal, RefusalKind, RequestId, Rights, Space, Timestamp, TrashId,
 };
 
-pub use super::accounts::user::{Credentials, credentials};
+pub use super::accounts::user::{Credentials, credentials, user};
 pub use super::chunks::grant::{RangeState, range_state};
 pub use super::housekeeping::is_due as housekeeping_due;
 pub use super::members::enrolled::{is_enrolled, is_out};

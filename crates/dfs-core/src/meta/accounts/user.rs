@@ -161,6 +161,22 @@ pub fn credentials(
     }))
 }
 
+/// A user by its name, whether it may log in or not, and its credentials; without a name the
+/// first administrator.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn user(
+    state: &impl ReadState,
+    name: Option<&AccountName>,
+) -> Result<Option<(UserId, AccountName, CredentialEpoch)>, Fatal> {
+    let found = match name {
+        Some(name) => named(state, name)?,
+        None => get(state, UserId::ROOT)?.map(|user| (UserId::ROOT, user)),
+    };
+    Ok(found.map(|(id, user)| (id, user.name, user.epoch)))
+}
+
 pub(super) fn require(state: &impl ReadState, user: UserId) -> Result<User, Stop> {
     match get(state, user)? {
         Some(user) => Ok(user),
