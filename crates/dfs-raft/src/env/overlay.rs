@@ -242,7 +242,9 @@ impl DiskFile for OverlaidFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut changed = self.changed();
         self.write(&mut changed, bytes, offset)?;
-        changed.length = changed.length.max(offset.saturating_add(bytes.len() as u64));
+        changed.length = changed
+            .length
+            .max(offset.saturating_add(bytes.len() as u64));
         Ok(())
     }
 
@@ -281,7 +283,10 @@ impl DiskFile for OverlaidFile {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "the test looks at the disk below")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the test looks at the disk below"
+)]
 mod tests {
     use super::*;
     use crate::env::{Random, RealDisk, SeededRandom};

@@ -179,7 +179,11 @@ fn known(view: &View, name: Option<&AccountName>) -> Result<Known> {
 }
 
 fn unusable(error: SecurityError) -> Error {
-    Error::with_source(ErrorKind::Invalid, "the papers or keys of this master", error)
+    Error::with_source(
+        ErrorKind::Invalid,
+        "the papers or keys of this master",
+        error,
+    )
 }
 
 fn not_opened(directory: &Path, error: StartError) -> Error {

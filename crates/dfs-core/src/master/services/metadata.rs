@@ -7,8 +7,8 @@ use tarpc::context::Context;
 
 use crate::master::grants;
 use crate::master::leader::{group, room};
-use crate::master::security::permits;
 use crate::master::security::proofs::Shows;
+use crate::master::security::{keys, permits};
 use crate::master::shared::{Shared, unexpected};
 use crate::master::view::NodeView;
 use crate::meta::command::{validate, validate_request};
@@ -304,6 +304,11 @@ impl MetadataRpc for MetadataService {
     async fn remove_master(self, _: Context, member: u64) -> Result<(), RpcError> {
         self.shared.leading(|_| ())?;
         group::remove(&self.shared, MemberId(member)).await
+    }
+
+    async fn exchange_signing_key(self, _: Context, void_former: bool) -> Result<(), RpcError> {
+        self.shared.leading(|_| ())?;
+        keys::exchange(&self.shared, self.caller, void_former).await
     }
 
     async fn status(self, _: Context) -> Result<ClusterStatus, RpcError> {
