@@ -191,8 +191,77 @@ impl Keys {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
-    use crate::env::SeededRandom;
+    use crate::env::{Clock, Env, SeededRandom};
+    use crate::master::tests::{elected, start_in};
+    use crate::node::Security;
+    use crate::types::limits::{SIGNING_KEY_AGE_MAX, SIGNING_KEY_LINGERS};
+
+    /// The clock of this machine, and some hours.
+    #[derive(Default)]
+    struct Moved(AtomicU64);
+
+    impl Moved {
+        fn by(&self, more: Duration) {
+            let more = u64::try_from(more.as_micros()).unwrap();
+            self.0.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+
+    impl Clock for Moved {
+        fn now(&self) -> Timestamp {
+            let ahead = Duration::from_micros(self.0.load(Ordering::Relaxed));
+            Env::real().clock.now().saturating_add(ahead)
+        }
+    }
+
+    /// Waits until a master has these keys.
+    async fn has(shared: &Shared, expected: &[KeyNumber]) {
+        let wait = async {
+            loop {
+                let all = shared.keys.all(shared).await.unwrap();
+                let numbers: Vec<_> = all.iter().map(|key| key.signer.0).collect();
+                if numbers == expected {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(60), wait).await;
+        assert!(waited.is_ok(), "never had the keys {expected:?}");
+    }
+
+    #[tokio::test]
+    async fn a_leader_exchanges_its_key_every_week_and_drops_the_former_when_it_can() {
+        let clock = Arc::new(Moved::default());
+        let env = Env {
+            clock: clock.clone(),
+            ..Env::real()
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let master = start_in(&directory, env, Security::Found).await;
+        master.found().await.unwrap();
+        elected(&master).await;
+        let shared = &master.shared;
+        let signs = || async {
+            shared.keys.look_again();
+            shared.keys.signing(shared).await.unwrap().0
+        };
+        has(shared, &[1]).await;
+        assert_eq!(signs().await, 1);
+        clock.by(SIGNING_KEY_AGE_MAX);
+        has(shared, &[1, 2]).await;
+        assert_eq!(signs().await, 1, "data nodes have not heard of it");
+        clock.by(SIGNING_KEY_REST);
+        assert_eq!(signs().await, 2);
+        clock.by(SIGNING_KEY_LINGERS);
+        has(shared, &[2]).await;
+        master.shutdown().await;
+    }
 
     #[test]
     fn a_new_key_signs_when_data_nodes_have_heard_of_it_or_there_is_no_other() {
