@@ -38,6 +38,15 @@ pub(crate) enum Command {
     Master(MasterArgs),
     /// Run a data node
     Data(DataArgs),
+    /// Let an administrator in again whose every key and password is lost
+    ///
+    /// Run it where a master was stopped, then start the master. It writes a profile that is good
+    /// for an hour and changes nothing else:
+    ///
+    ///   dfs-node recover --directory /var/lib/dfs/master
+    ///   dfs --profile /var/lib/dfs/master/recovered.toml user passwd admin
+    #[command(verbatim_doc_comment)]
+    Recover(RecoverArgs),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -60,6 +69,22 @@ pub(crate) struct DataArgs {
     pub(crate) settings: DataSettings,
     #[command(flatten)]
     pub(crate) general: General,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RecoverArgs {
+    /// The directory of a master that does not run
+    ///
+    /// Of a master that ran to the last and was stopped in order: what others did while it was
+    /// away, or in the last moment before it was killed, it may not know.
+    #[arg(long, env = "DFS_DIRECTORY", value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+    /// An administrator that may log in; else the one the cluster was founded with
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// A new file for the profile; else `recovered.toml` in the master's directory
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -6,6 +6,7 @@ mod failure;
 mod limits;
 mod master;
 mod profile;
+mod recover;
 mod run;
 mod security;
 mod settings;

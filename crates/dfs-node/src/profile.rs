@@ -1,4 +1,4 @@
-//! The profile of the first administrator: a file for the command line.
+//! The profile of an administrator: a file for the command line.
 
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -22,6 +22,33 @@ pub(crate) fn write(directory: &Path, profile: &Profile) -> Result<PathBuf, Fail
             Err(Failure::new(REFUSED, what))
         }
     }
+}
+
+/// Writes it into a new file, for its owner alone.
+pub(crate) fn write_new(path: &Path, profile: &Profile) -> Result<(), Failure> {
+    let text = toml::to_string(profile).map_err(io::Error::other);
+    match text.and_then(|text| create_private(path, &text)) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            let what = format!("{} is there already", path.display());
+            Err(Failure::new(REFUSED, what).hint("remove it, or name another with `--out FILE`"))
+        }
+        Err(e) => {
+            let what = format!("cannot write {}: {e}", path.display());
+            Err(Failure::new(REFUSED, what))
+        }
+    }
+}
+
+fn create_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 #[allow(clippy::disallowed_methods, reason = "the operator's file")]

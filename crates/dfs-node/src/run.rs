@@ -11,6 +11,7 @@ use crate::args::{Args, Command, General};
 use crate::data::data;
 use crate::failure::{Failure, REFUSED, USAGE};
 use crate::master::{init, master};
+use crate::recover::recover;
 use crate::settings::{File, LogFormat, LogSettings, MasterSettings};
 
 /// Does what the arguments say.
@@ -45,6 +46,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             start_log(&log)?;
             block_on(data(settings, args.new))
         }
+        Command::Recover(args) => block_on(recover(args)),
     }
 }
 

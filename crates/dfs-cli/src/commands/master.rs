@@ -7,7 +7,7 @@ use super::status::{MasterDocument, master_table};
 use crate::context::{ClusterArgs, Context};
 use crate::error::{Doing, Failure, Result};
 
-/// See the masters, and take one out of the group.
+/// See the masters, take one out of the group, and exchange their keys.
 #[derive(Debug, Args)]
 pub(crate) struct MasterArgs {
     #[command(subcommand)]
@@ -18,6 +18,7 @@ pub(crate) struct MasterArgs {
 enum MasterCommand {
     Ls(LsArgs),
     Rm(RmArgs),
+    RotateKeys(RotateKeysArgs),
 }
 
 const LS_EXAMPLES: &str = "\
@@ -56,11 +57,34 @@ struct RmArgs {
     cluster: ClusterArgs,
 }
 
+const ROTATE_KEYS_EXAMPLES: &str = "\
+Examples:
+  dfs master rotate-keys                 a week early
+  dfs master rotate-keys --void-former   somebody may have read a master's disk or memory";
+
+/// Exchange the key that masters sign tickets and permits with.
+///
+/// They do so by themselves every week, and go on to verify what the former keys have signed.
+#[derive(Debug, Args)]
+#[command(after_help = ROTATE_KEYS_EXAMPLES)]
+struct RotateKeysArgs {
+    /// Make void at once what the former keys have signed.
+    ///
+    /// Everybody must log in again; programs with a key do so by themselves. What is being written
+    /// meanwhile may fail.
+    #[arg(long)]
+    void_former: bool,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
 /// Runs it.
 pub(crate) async fn run(args: MasterArgs, context: &Context) -> Result<()> {
     match args.command {
         MasterCommand::Ls(args) => ls(args, context).await,
         MasterCommand::Rm(args) => rm(args, context).await,
+        MasterCommand::RotateKeys(args) => rotate_keys(args, context).await,
     }
 }
 
@@ -90,4 +114,10 @@ async fn rm(args: RmArgs, context: &Context) -> Result<()> {
     };
     let removed = client.remove_master(master.member).await;
     removed.doing("remove master", &args.master)
+}
+
+async fn rotate_keys(args: RotateKeysArgs, context: &Context) -> Result<()> {
+    let client = context.client(&args.cluster).await?;
+    let exchanged = client.exchange_signing_key(args.void_former).await;
+    exchanged.doing("exchange", "the signing key")
 }

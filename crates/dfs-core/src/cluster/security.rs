@@ -1,6 +1,8 @@
 //! Strangers at every door of a secured cluster, over real sockets.
 #![allow(clippy::unwrap_used, reason = "a test that is surprised fails")]
 
+mod rotation;
+
 use std::sync::Arc;
 use std::time::Duration;
 

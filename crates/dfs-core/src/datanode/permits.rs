@@ -42,8 +42,9 @@ impl Masters {
 pub(super) struct Guest {
     /// None in a cluster without security.
     peer: Option<Peer>,
-    /// The permit that was verified last: the next request often carries the same.
-    verified: Option<(Permit, Capability)>,
+    /// The permit that was verified last, and with which keys: the next request often carries the
+    /// same.
+    verified: Option<(Permit, SigningKeys, Capability)>,
 }
 
 impl Guest {
@@ -103,14 +104,12 @@ impl Guest {
     }
 
     fn capability(&mut self, permit: &Permit, keys: &SigningKeys) -> Option<&Capability> {
-        if self
-            .verified
-            .as_ref()
-            .is_none_or(|(known, _)| known != permit)
-        {
+        let is_verified =
+            |(known, by, _): &(Permit, SigningKeys, Capability)| known == permit && by == keys;
+        if !self.verified.as_ref().is_some_and(is_verified) {
             let opened = Capability::open(&permit.0, keys).ok()?;
-            self.verified = Some((permit.clone(), opened));
+            self.verified = Some((permit.clone(), keys.clone(), opened));
         }
-        self.verified.as_ref().map(|(_, capability)| capability)
+        self.verified.as_ref().map(|(_, _, capability)| capability)
     }
 }

@@ -57,6 +57,7 @@ use crate::types::{ChunkId, ClusterId, NodeId, NodeRole, Rev};
 pub use leader::map::ChunkMap;
 use leader::{driver, group, map};
 use security::papers;
+pub use security::recovery::{Recovered, recover};
 use shared::{RaftDialer, Replica, Shared};
 
 /// A running master. Dropping it stops it at once, as a crash would; [`Master::shutdown`] is

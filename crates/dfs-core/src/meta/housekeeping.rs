@@ -9,6 +9,7 @@ use dfs_raft::state::{ReadState, StateTxn};
 use super::accounts::sessions;
 use super::chunks::{extents, grant};
 use super::counters;
+use super::members::secrets;
 use super::namespace::purge::{self, Budget};
 use super::namespace::trash;
 use crate::types::Timestamp;
@@ -23,12 +24,14 @@ pub fn is_due(state: &impl ReadState, now: Timestamp) -> Result<bool, Fatal> {
         || sessions::is_due(state, now)?
         || trash::is_due(state, now)?
         || purge::is_due(state)?
-        || grant::is_due(state, now)?)
+        || grant::is_due(state, now)?
+        || secrets::is_due(state, now)?)
 }
 
 /// Does a bounded part of it.
 pub(crate) fn step(state: &mut StateTxn<'_>, now: Timestamp) -> Result<(), Fatal> {
     let mut budget = Budget::housekeeping();
+    secrets::drop_former(state, now)?;
     extents::trim(state, now, &mut budget)?;
     sessions::expire(state, now, &mut budget)?;
     trash::expire(state, now, &mut budget)?;

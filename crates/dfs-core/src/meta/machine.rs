@@ -74,6 +74,16 @@ impl StateMachine for MetaMachine {
                 let added = secrets::add_signing_key(state, now, &secret);
                 Reply::SigningKey(settle(state, added)?)
             }
+            Command::ExchangeSigningKey {
+                caller,
+                secret,
+                void_former,
+            } => {
+                let exchanged = Subject::of(state, caller).and_then(|by| {
+                    secrets::exchange_signing_key(state, now, &by, (&secret, void_former))
+                });
+                Reply::SigningKey(settle(state, exchanged)?)
+            }
             Command::Enrol {
                 node,
                 role,

@@ -31,12 +31,12 @@ use crate::types::{
     Query, Refusal, RefusalKind, RequestId, Rights, Space, Timestamp, TrashId,
 };
 
-pub use super::accounts::user::{Credentials, credentials, name_of as user_name};
+pub use super::accounts::user::{Credentials, credentials, name_of as user_name, user};
 pub use super::chunks::grant::{RangeState, range_state};
 pub use super::housekeeping::is_due as housekeeping_due;
 pub use super::members::enrolled::{is_enrolled, is_out};
 pub use super::members::secrets::{
-    Secret, SigningKeyId, authority, handles, signing_key_ids, signing_keys,
+    Secret, SigningKeyId, authority, handles, is_signing_key_old, signing_key_ids, signing_keys,
 };
 pub use super::members::tokens::is_known as is_token_known;
 

@@ -172,6 +172,8 @@ meta! {
     NextToken = "next_token";
     /// The next signing key's id.
     NextSigningKey = "next_signing_key";
+    /// How often all that users were let in with was made void at once.
+    LoginsVoided = "logins_voided";
     /// Rows in INODES.
     Inodes = "inodes";
     /// Rows in CHUNKS.

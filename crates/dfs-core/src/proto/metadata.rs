@@ -48,6 +48,10 @@ pub trait MetadataRpc {
 
     /// Takes a master out of the group. One that is not in it is no error.
     async fn remove_master(member: u64) -> Result<(), RpcError>;
+
+    /// Exchanges the key that the masters sign with; makes void all that was signed before, if
+    /// told so.
+    async fn exchange_signing_key(void_former: bool) -> Result<(), RpcError>;
 }
 
 /// A value with the point of history it belongs to: for a change the entry that made it, for a

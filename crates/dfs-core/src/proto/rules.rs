@@ -34,6 +34,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("EnrolRpc.renew", Rule::Key),
     ("LoginRpc.login", Rule::Key),
     ("MetadataRpc.change", Rule::User),
+    ("MetadataRpc.exchange_signing_key", Rule::Administrator),
     ("MetadataRpc.grant", Rule::Writer),
     ("MetadataRpc.leader", Rule::User),
     ("MetadataRpc.nodes", Rule::Reader),

@@ -70,6 +70,15 @@ pub const JOIN_TOKEN_TTL_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Most keys of one user.
 pub const KEYS_PER_USER_MAX: usize = 16;
 
+/// A signing key this old (in log time) is exchanged for a new one.
+pub const SIGNING_KEY_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// A new signing key is not signed with before every data node has heard of it.
+pub const SIGNING_KEY_REST: Duration = Duration::from_secs(60);
+/// How long after the next one was made a signing key still verifies: longer than all is good
+/// that it has signed.
+pub const SIGNING_KEY_LINGERS: Duration = Duration::from_secs(13 * 60 * 60);
+/// Most signing keys at a time.
+pub const SIGNING_KEYS_MAX: usize = 16;
 /// A session that was silent for this long (in log time) is forgotten.
 pub const SESSION_TTL: Duration = Duration::from_secs(60 * 60);
 /// A range of chunk ids expires this long (in log time) after it was reserved.

@@ -15,6 +15,7 @@ mod cluster;
 mod directories;
 mod group;
 mod hostile;
+mod recovery;
 mod reference;
 mod refusals;
 mod snapshots;

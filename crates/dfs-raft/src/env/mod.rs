@@ -13,6 +13,7 @@ mod database;
 mod disk;
 mod handles;
 mod network;
+mod overlay;
 mod random;
 mod real_disk;
 
@@ -25,6 +26,7 @@ pub use database::DatabaseFile;
 pub use disk::{Disk, DiskFile, DiskLock, Entry, OpenMode, Space};
 pub use handles::raise_handle_limit;
 pub use network::{BoxStream, Connection, Listener, Network, Stream, Tcp};
+pub use overlay::Overlay;
 pub use random::{OsRandom, Random, SeededRandom};
 pub use real_disk::RealDisk;
 

@@ -81,4 +81,18 @@ impl Client {
         let change = MemberChange::RevokeNode { node };
         self.change(Change::Member(change)).await.map(|_| ())
     }
+
+    /// Exchanges the key that the masters sign tickets and permits with, which they do by
+    /// themselves every week. If somebody else has it, `void_former` makes void at once all that
+    /// was signed so far, and everybody must log in again: clients that have keys do so by
+    /// themselves.
+    ///
+    /// # Errors
+    /// `Denied` for whoever is no administrator; `Invalid` without security, or if it was
+    /// exchanged too often of late; `Unavailable`, and then its outcome may be unknown. It is
+    /// safe to ask again.
+    pub async fn exchange_signing_key(&self, void_former: bool) -> Result<()> {
+        let metadata = &self.inner.metadata;
+        metadata.exchange_signing_key(void_former).await
+    }
 }

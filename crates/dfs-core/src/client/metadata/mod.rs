@@ -231,6 +231,16 @@ impl Metadata {
         removed.map_err(|failed| failure_unremembered(failed, attempts.is_uncertain()))
     }
 
+    /// Exchanges the key that the masters sign with.
+    pub(super) async fn exchange_signing_key(self: &Arc<Self>, void_former: bool) -> Result<()> {
+        let send = |rpc: MetadataRpcClient, context| async move {
+            rpc.exchange_signing_key(context, void_former).await
+        };
+        let mut attempts = self.attempts();
+        let exchanged = self.call(&mut attempts, send).await;
+        exchanged.map_err(|failed| failure_unremembered(failed, attempts.is_uncertain()))
+    }
+
     /// Ends the session, if there is one and a master can be reached soon.
     pub(super) async fn close(self: &Arc<Self>) {
         let Some(session) = self.session.lock().await.take() else {

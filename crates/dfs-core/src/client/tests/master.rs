@@ -236,6 +236,10 @@ impl MetadataRpc for Server {
         Err(RpcError::Unavailable("not part of the tests".to_owned()))
     }
 
+    async fn exchange_signing_key(self, _: Context, _: bool) -> Result<(), RpcError> {
+        Err(RpcError::Unavailable("not part of the tests".to_owned()))
+    }
+
     async fn remove_master(self, _: Context, member: u64) -> Result<(), RpcError> {
         self.change_with_faults(|group| {
             group.removed.insert(member);

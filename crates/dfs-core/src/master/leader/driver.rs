@@ -21,6 +21,7 @@ use crate::master::MasterConfig;
 use crate::master::planners::reclaim::{self, CHUNKS_PER_DELETE_MAX};
 use crate::master::planners::repair::{self, PlannedCopy};
 use crate::master::planners::surplus::{self, Verdict};
+use crate::master::security::keys;
 use crate::master::shared::{Pace, Shared};
 use crate::master::tasks::Purpose;
 use crate::master::view::NodeView;
@@ -100,8 +101,12 @@ async fn step(shared: &Shared, elapsed: Duration) -> Result<(), RpcError> {
     let look = move |view: &dfs_raft::state::View| map::look_up(view, now, question);
     let answers = shared.look(reading, look).await?;
     let housekeeping = answers.housekeeping;
+    let signing_key_is_old = answers.signing_key_is_old;
     shared.leading(|leading| decide(leading, &shared.config, answers, &*shared.env.random))?;
     recorder::record(shared).await?;
+    if signing_key_is_old {
+        keys::renew(shared).await?;
+    }
     if housekeeping {
         recorder::keep_house(shared).await?;
     }

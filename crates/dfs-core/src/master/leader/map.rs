@@ -133,6 +133,8 @@ pub(crate) struct Answers {
     pub(crate) copies: BTreeMap<(ChunkId, NodeId), bool>,
     /// Whether time or earlier commands have made work due.
     pub(crate) housekeeping: bool,
+    /// Whether there should be a new signing key.
+    pub(crate) signing_key_is_old: bool,
 }
 
 /// Looks up what a tick wants to know.
@@ -147,6 +149,7 @@ pub(crate) fn look_up(
     let mut answers = Answers {
         nodes: nodes(state)?,
         housekeeping: query::housekeeping_due(state, now)?,
+        signing_key_is_old: query::is_signing_key_old(state, now)?,
         ..Answers::default()
     };
     for id in question.chunks {

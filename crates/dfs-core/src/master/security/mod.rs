@@ -6,6 +6,7 @@
 //! grant, layout, task ─▶ permits ─▶ keys                    what data nodes let through
 //! change, query ─▶ proofs                                where clients were led, what is theirs
 //! enrol, renew ─▶ papers                                    which nodes there are
+//! disk of a stopped master ─▶ recovery                      an administrator who lost its keys
 //! all of them ─▶ trail ─▶ audit log                         who did what
 //! ```
 
@@ -16,5 +17,6 @@ pub(in crate::master) mod lobby;
 pub(in crate::master) mod papers;
 pub(in crate::master) mod permits;
 pub(in crate::master) mod proofs;
+pub(in crate::master) mod recovery;
 pub(in crate::master) mod throttle;
 pub(in crate::master) mod trail;

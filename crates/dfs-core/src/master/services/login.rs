@@ -17,10 +17,15 @@ use crate::proto::error::RpcError;
 use crate::proto::login::{LoggedIn, LoginRpc, Proof};
 use crate::security::{Fingerprint, Password, Peer, Ticket};
 use crate::types::account::AccountName;
+use crate::types::limits::{SIGNING_KEY_LINGERS, SIGNING_KEY_REST};
 use crate::types::{ClusterId, Refusal, RefusalKind};
 
 /// How long a ticket is good for.
 pub(crate) const TICKET_TTL: Duration = Duration::from_secs(12 * 60 * 60);
+const _: () = assert!(
+    TICKET_TTL.as_secs() + SIGNING_KEY_REST.as_secs() < SIGNING_KEY_LINGERS.as_secs(),
+    "a ticket outlives the key that signed it"
+);
 
 /// Serves [`LoginRpc`] on one connection.
 #[derive(Clone)]

@@ -8,9 +8,8 @@ use tarpc::context::Context;
 use crate::audit::{Actor, Deed, Ending};
 use crate::master::grants;
 use crate::master::leader::{group, room};
-use crate::master::security::permits;
 use crate::master::security::proofs::Shows;
-use crate::master::security::trail;
+use crate::master::security::{keys, permits, trail};
 use crate::master::shared::{Shared, unexpected};
 use crate::master::view::NodeView;
 use crate::meta::command::{validate, validate_request};
@@ -354,6 +353,18 @@ impl MetadataRpc for MetadataService {
         let asked = self.shared.audit.ask(&self.actor, deed);
         let removed = group::remove(&self.shared, MemberId(member)).await;
         trail::told(asked, removed, |()| Ending::done()).await
+    }
+
+    async fn exchange_signing_key(self, _: Context, void_former: bool) -> Result<(), RpcError> {
+        self.shared.leading(|_| ())?;
+        let deed = Deed::new("exchange-signing-key");
+        let deed = match void_former {
+            true => deed.with("the former are void"),
+            false => deed,
+        };
+        let asked = self.shared.audit.ask(&self.actor, deed);
+        let exchanged = keys::exchange(&self.shared, self.caller, void_former).await;
+        trail::told(asked, exchanged, |()| Ending::done()).await
     }
 
     async fn status(self, _: Context) -> Result<ClusterStatus, RpcError> {

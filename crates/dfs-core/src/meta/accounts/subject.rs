@@ -31,9 +31,9 @@ impl Subject {
         let Caller::User { user: id, epoch } = caller else {
             return Ok(Subject::system());
         };
-        let user = user::get(state, id)?;
-        match user.filter(|user| user.enabled && user.epoch == epoch) {
-            Some(user) => Ok(Subject {
+        let user = user::get(state, id)?.filter(|user| user.enabled);
+        match user {
+            Some(user) if user::epoch(state, &user)? == epoch => Ok(Subject {
                 user: id,
                 group: user.group,
                 groups: user.all_groups(),
@@ -41,7 +41,7 @@ impl Subject {
                 root: user.confinement.root.unwrap_or(InodeId::ROOT),
                 read_only: user.confinement.read_only,
             }),
-            None => refuse(RefusalKind::LoginRequired, id),
+            _ => refuse(RefusalKind::LoginRequired, id),
         }
     }
 

@@ -39,7 +39,7 @@ pub(crate) struct User {
     pub enabled: bool,
     /// Whether it is removed.
     pub removed: bool,
-    /// Its credentials.
+    /// How often its own became void.
     pub epoch: CredentialEpoch,
     /// Its password.
     pub password: Option<PasswordHash>,
@@ -153,9 +153,12 @@ pub fn credentials(
     name: &AccountName,
 ) -> Result<Option<Credentials>, Fatal> {
     let found = named(state, name)?.filter(|(_, user)| user.enabled);
-    Ok(found.map(|(id, user)| Credentials {
+    let Some((id, user)) = found else {
+        return Ok(None);
+    };
+    Ok(Some(Credentials {
         user: id,
-        epoch: user.epoch,
+        epoch: epoch(state, &user)?,
         password: user.password,
         keys: user.keys.iter().map(|key| key.hash).collect(),
     }))
@@ -167,6 +170,33 @@ pub fn credentials(
 /// The state cannot be read.
 pub fn name_of(state: &impl ReadState, user: UserId) -> Result<Option<AccountName>, Fatal> {
     Ok(get(state, user)?.map(|user| user.name))
+}
+
+/// Of which credentials a user is let in now: what was void for all counts for each.
+pub(crate) fn epoch(state: &impl ReadState, user: &User) -> Result<CredentialEpoch, Fatal> {
+    let voided = counters::number(state, Meta::LoginsVoided)?;
+    let voided = u32::try_from(voided).unwrap_or(u32::MAX);
+    Ok(CredentialEpoch(user.epoch.0.saturating_add(voided)))
+}
+
+/// A user by its name, whether it may log in or not, and its credentials; without a name the
+/// first administrator.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn user(
+    state: &impl ReadState,
+    name: Option<&AccountName>,
+) -> Result<Option<(UserId, AccountName, CredentialEpoch)>, Fatal> {
+    let found = match name {
+        Some(name) => named(state, name)?,
+        None => get(state, UserId::ROOT)?.map(|user| (UserId::ROOT, user)),
+    };
+    let Some((id, user)) = found else {
+        return Ok(None);
+    };
+    let epoch = epoch(state, &user)?;
+    Ok(Some((id, user.name, epoch)))
 }
 
 pub(super) fn require(state: &impl ReadState, user: UserId) -> Result<User, Stop> {

@@ -118,6 +118,15 @@ pub enum Command {
         /// What it shows.
         token: TokenHash,
     },
+    /// Takes in a new signing key because an administrator asks for it.
+    ExchangeSigningKey {
+        /// Who asks.
+        caller: Caller,
+        /// The key.
+        secret: SecretBytes,
+        /// Whether all before it are void at once, and whoever was let in by them.
+        void_former: bool,
+    },
 }
 
 dfs_raft::postcard_values!(2: Command);
@@ -168,7 +177,7 @@ pub enum Reply {
     Account(Result<Changed, Refusal>),
     /// To `Found`.
     Founded(Result<(), Refusal>),
-    /// To `AddSigningKey`.
+    /// To `AddSigningKey` and `ExchangeSigningKey`.
     SigningKey(Result<SigningKeyId, Refusal>),
     /// To `Enrol`.
     Enrolled(Result<(), Refusal>),

@@ -451,6 +451,17 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
     ));
     let epoch = CredentialEpoch(300);
     let caller = Caller::User { user, epoch };
+    all.push((
+        Command::ExchangeSigningKey {
+            caller,
+            secret: secret(1),
+            void_former: true,
+        },
+        concat!(
+            "020f01ac02ac0201010101010101010101010101010101010101010101010101",
+            "010101010101010101"
+        ),
+    ));
     all.push((Command::OpenSession { caller }, "020001ac02ac02"));
     all
 }

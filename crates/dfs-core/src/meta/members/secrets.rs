@@ -3,7 +3,13 @@
 //! ```text
 //! SECRETS   Authority    the key that certificates of nodes are signed with
 //!           Handles      the key that vouches for inodes that were looked up
-//!           Signing(n)   keys that tokens and capabilities are signed with, the newest last
+//!           Signing(n)   keys that tickets and permits are signed with, the newest last
+//! ```
+//!
+//! Signing keys are exchanged:
+//!
+//! ```text
+//! made ──60 s──▶ signs ──7 days──▶ next is made ──60 s──▶ verifies ──13 h──▶ dropped
 //! ```
 //!
 //! They are made by a leader and come here with a command. Whoever can read a master's directory
@@ -16,13 +22,12 @@ use dfs_raft::state::{Key, ReadState, StateTxn};
 use serde::{Deserialize, Serialize};
 
 use super::enrolled;
+use crate::meta::accounts::subject::Subject;
 use crate::meta::counters;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::{Meta, SECRETS};
+use crate::types::limits::{SIGNING_KEY_AGE_MAX, SIGNING_KEY_LINGERS, SIGNING_KEYS_MAX};
 use crate::types::{NodeKey, RefusalKind, Timestamp};
-
-/// Signing keys that are kept: the newest signs, the others still verify.
-const SIGNING_KEYS_KEPT: usize = 3;
 
 /// Which secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,12 +128,20 @@ pub(crate) fn found(
     Ok(enrolled::found(state, now, founding.node, founding.key)?)
 }
 
-/// Takes in a new signing key, and forgets the oldest.
+/// Takes in a new signing key. Those before it verify for a while.
 pub(crate) fn add_signing_key(
     state: &mut StateTxn<'_>,
     now: Timestamp,
     secret: &SecretBytes,
 ) -> Result<SigningKeyId, Stop> {
+    drop_former(state, now)?;
+    if signing_keys(state)?.len() >= SIGNING_KEYS_MAX {
+        let subject = format!(
+            "{SIGNING_KEYS_MAX} signing keys still count, each for {} hours after the next was made",
+            SIGNING_KEY_LINGERS.as_secs() / 3600
+        );
+        return refuse(RefusalKind::TooLarge, subject);
+    }
     let next = counters::take(state, Meta::NextSigningKey, 1)?;
     let Ok(id) = u32::try_from(next).map(SigningKeyId) else {
         return refuse(RefusalKind::TooLarge, "all ids of signing keys are used");
@@ -139,12 +152,60 @@ pub(crate) fn add_signing_key(
         since: now,
     };
     state.put(SECRETS, &SecretId::Signing(id), &row)?;
-    let kept = signing_keys(state)?;
-    let old = kept.len().saturating_sub(SIGNING_KEYS_KEPT);
-    for (id, _) in kept.into_iter().take(old) {
+    Ok(id)
+}
+
+/// Takes in a new signing key for an administrator. If those before it are void, because somebody
+/// else has them, so is all that they have signed: whoever was let in must log in again.
+pub(crate) fn exchange_signing_key(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    by: &Subject,
+    (secret, void_former): (&SecretBytes, bool),
+) -> Result<SigningKeyId, Stop> {
+    by.require_administrator()?;
+    if void_former {
+        for id in signing_key_ids(state)? {
+            state.remove(SECRETS, &SecretId::Signing(id))?;
+        }
+        counters::add(state, Meta::LoginsVoided, 1)?;
+    }
+    add_signing_key(state, now, secret)
+}
+
+/// The signing keys that are needed no more: what they have signed has expired.
+fn former(state: &impl ReadState, now: Timestamp) -> Result<Vec<SigningKeyId>, Fatal> {
+    let keys = signing_keys(state)?;
+    let pairs = keys.iter().zip(keys.iter().skip(1));
+    let former = pairs.filter(|(_, (_, next))| {
+        let until = next.since.saturating_add(SIGNING_KEY_LINGERS);
+        until <= now
+    });
+    Ok(former.map(|((id, _), _)| *id).collect())
+}
+
+/// Whether there are such keys.
+pub(crate) fn is_due(state: &impl ReadState, now: Timestamp) -> Result<bool, Fatal> {
+    Ok(!former(state, now)?.is_empty())
+}
+
+/// Drops them.
+pub(crate) fn drop_former(state: &mut StateTxn<'_>, now: Timestamp) -> Result<(), Fatal> {
+    for id in former(state, now)? {
         state.remove(SECRETS, &SecretId::Signing(id))?;
     }
-    Ok(id)
+    Ok(())
+}
+
+/// Whether the newest signing key is so old that there should be another.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn is_signing_key_old(state: &impl ReadState, now: Timestamp) -> Result<bool, Fatal> {
+    let newest = signing_keys(state)?.pop();
+    let old =
+        |(_, key): (SigningKeyId, Secret)| key.since.saturating_add(SIGNING_KEY_AGE_MAX) <= now;
+    Ok(newest.is_some_and(old))
 }
 
 /// All signing keys, the newest last.

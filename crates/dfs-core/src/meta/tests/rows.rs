@@ -128,6 +128,7 @@ fn names(rows: &mut Rows) {
         (Meta::NextGroup, "6e6578745f67726f7570"),
         (Meta::NextToken, "6e6578745f746f6b656e"),
         (Meta::NextSigningKey, "6e6578745f7369676e696e675f6b6579"),
+        (Meta::LoginsVoided, "6c6f67696e735f766f69646564"),
         (Meta::Inodes, "696e6f646573"),
         (Meta::Chunks, "6368756e6b73"),
         (Meta::ChunkBytes, "6368756e6b5f6279746573"),

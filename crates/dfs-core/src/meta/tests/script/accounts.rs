@@ -13,7 +13,7 @@ use crate::meta::command::{Founding, SecretBytes};
 use crate::types::account::{AccountChange, KeyHash, KeyId, PasswordHash, UserChange};
 use crate::types::acl::{AclKind, Named};
 use crate::types::node::{MemberChange, TokenHash, TokenId};
-use crate::types::{Acl, Change, GroupId, NodeKey, Rights, Role, UserId};
+use crate::types::{Acl, Caller, Change, GroupId, NodeKey, Rights, Role, UserId};
 
 pub(super) fn which(args: &mut Args<'_>) -> Result<AclKind> {
     Ok(match flag(args, "default", false)? {
@@ -99,7 +99,7 @@ fn member(name: &str, args: &mut Args<'_>) -> Result<Option<Change>> {
     Ok(Some(Change::Member(change)))
 }
 
-pub(super) fn command(name: &str, args: &mut Args<'_>) -> Result<Option<Command>> {
+pub(super) fn command(name: &str, caller: Caller, args: &mut Args<'_>) -> Result<Option<Command>> {
     let secret = |byte| SecretBytes([byte; 32]);
     Ok(Some(match name {
         "enrol" => Command::Enrol {
@@ -117,6 +117,11 @@ pub(super) fn command(name: &str, args: &mut Args<'_>) -> Result<Option<Command>
             signing: secret(3),
         }),
         "signing-key" => Command::AddSigningKey(secret(text(args)?.parse()?)),
+        "exchange-key" => Command::ExchangeSigningKey {
+            caller,
+            void_former: flag(args, "void", false)?,
+            secret: secret(text(args)?.parse()?),
+        },
         _ => return Ok(None),
     }))
 }

@@ -308,8 +308,8 @@ fn set(name: &str, args: &mut Args<'_>) -> Result<Change> {
     Ok(Change::SetAttr { at, change, follow })
 }
 
-pub(super) fn command(name: &str, args: &mut Args<'_>) -> Result<Option<Command>> {
-    if let Some(command) = accounts::command(name, args)? {
+pub(super) fn command(name: &str, caller: Caller, args: &mut Args<'_>) -> Result<Option<Command>> {
+    if let Some(command) = accounts::command(name, caller, args)? {
         return Ok(Some(command));
     }
     Ok(Some(match name {

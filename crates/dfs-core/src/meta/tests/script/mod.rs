@@ -19,6 +19,7 @@ use self::answers::{refused, show_answer, show_changed, show_reply};
 use self::language::{Args, Result, change, chunk, command, id, location, new_chunk, node, text};
 use super::fixture::{ATTR, Machine, serial};
 use super::show::{Picture, difference, list, picture, seconds};
+use crate::meta::accounts::user::epoch;
 use crate::meta::query::{self, RangeState};
 use crate::meta::tables::USERS;
 use crate::meta::{Command, Reply, check};
@@ -84,7 +85,7 @@ impl Runner {
         if let Some(change) = change(name, caller, args)? {
             return self.change(caller, change, args);
         }
-        if let Some(command) = command(name, args)? {
+        if let Some(command) = command(name, caller, args)? {
             return show_reply(self.machine.apply(command));
         }
         if let Some(query) = self::language::query(name, args)? {
@@ -103,8 +104,12 @@ impl Runner {
             return Ok(Caller::System);
         };
         let user = UserId(text.parse()?);
-        let row = self.machine.view().get(USERS, &user)?;
-        let present = row.map_or(CredentialEpoch::default(), |user| user.epoch);
+        let view = self.machine.view();
+        let row = view.get(USERS, &user)?;
+        let present = row
+            .map(|row| epoch(&view, &row))
+            .transpose()?
+            .unwrap_or_default();
         let then = args.take_key("epoch").map(str::parse).transpose()?;
         let epoch = then.map_or(present, CredentialEpoch);
         Ok(Caller::User { user, epoch })
