@@ -129,7 +129,8 @@ impl MetadataService {
             | Answer::Group(_)
             | Answer::Users(_)
             | Answer::Groups(_)
-            | Answer::JoinTokens(_) => {}
+            | Answer::JoinTokens(_)
+            | Answer::EnrolledNodes(_) => {}
         });
     }
 }
