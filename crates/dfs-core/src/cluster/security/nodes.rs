@@ -25,3 +25,18 @@ async fn who_got_papers_and_never_came_is_seen_by_administrators_alone() {
     assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
     world.cluster.shutdown().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_master_of_the_group_is_not_revoked() {
+    let world = World::new().await;
+    let nodes = world.admin.enrolled_nodes().await.unwrap();
+    let master = nodes.iter().find(|node| node.role == NodeRole::Master);
+    let master = master.unwrap().key;
+    let refused = world.admin.revoke_node(master).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
+    assert!(refused.to_string().contains("of the group"), "{refused}");
+    let alice = world.user("alice").await;
+    let refused = alice.revoke_node(master).await.unwrap_err();
+    assert!(!refused.to_string().contains("of the group"), "{refused}");
+    world.cluster.shutdown().await.unwrap();
+}

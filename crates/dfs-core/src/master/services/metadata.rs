@@ -20,6 +20,7 @@ use crate::proto::metadata::{
 };
 use crate::security::PublicKey;
 use crate::security::capability::{Holder, Operation};
+use crate::types::node::MemberChange;
 use crate::types::query::LayoutSource;
 use crate::types::{
     Answer, Attr, Caller, Change, Changed, ChunkId, ClientId, Handle, NodeId, Policy, Query,
@@ -192,6 +193,9 @@ impl MetadataRpc for MetadataService {
             shows
                 .require_granted(&self.shared, &change, &proofs)
                 .await?;
+        }
+        if let Change::Member(MemberChange::RevokeNode { node }) = &change {
+            group::require_outside(&self.shared, self.caller, *node).await?;
         }
         let vouch = self.vouching().await?;
         room::admit(&self.shared, request, &change).await?;
