@@ -49,7 +49,7 @@ mod types;
 pub use config::{InvalidConfig, ReplicaConfig};
 pub use error::{ChangeError, Fatal, LeaderHint, ProposeError, ReadError, StartError};
 pub use machine::{ApplyContext, Rev, StateMachine};
-pub use network::Dial;
+pub use network::{Dial, Incoming};
 pub use replica::leadership::Leadership;
 pub use replica::status::{Member, ReplicaStatus, Role};
 pub use replica::{Applied, Consistency, Reading, Replica, cluster_in};

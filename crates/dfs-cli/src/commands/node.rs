@@ -1,11 +1,16 @@
 //! `dfs node`: the data nodes.
 
 use clap::{Args, Subcommand};
+use dfs_core::client::Client;
 use dfs_core::types::NodeKey;
+use dfs_core::types::node::EnrolledNode;
+use serde::Serialize;
 
 use super::status::{NodeDocument, node_table};
 use crate::context::{ClusterArgs, Context};
 use crate::error::{Doing, Failure, Result};
+use crate::text::table::{Align, Table};
+use crate::text::when::{date, exact};
 
 /// See the data nodes, and cut a node off.
 #[derive(Debug, Args)]
@@ -23,12 +28,19 @@ enum NodeCommand {
 const LS_EXAMPLES: &str = "\
 Examples:
   dfs node ls
+  dfs node ls --all
   dfs node ls --json | jq '.entries[] | select(.liveness != \"live\")'";
 
-/// List the data nodes: who is alive, and how much room there is.
+/// List the data nodes: who is alive, and how much room there is. With `--all`, everybody who has
+/// papers of the cluster.
 #[derive(Debug, Args)]
 #[command(after_help = LS_EXAMPLES)]
 struct LsArgs {
+    /// All that ever got papers instead, for administrators: masters, nodes that never registered
+    /// and those that were revoked, with the join token that each has shown while that is good.
+    #[arg(long)]
+    all: bool,
+
     /// A JSON document: `entries`.
     #[arg(long)]
     json: bool,
@@ -50,7 +62,7 @@ held is repaired from other replicas. Take a master out of the group first, with
 #[command(after_help = REVOKE_EXAMPLES)]
 struct RevokeArgs {
     /// Which, by its id or the key that its directory is stamped with, 32 hexadecimal digits;
-    /// `dfs node ls --json` shows both.
+    /// `dfs node ls --all` shows both.
     #[arg(value_name = "NODE")]
     node: String,
 
@@ -68,6 +80,9 @@ pub(crate) async fn run(args: NodeArgs, context: &Context) -> Result<()> {
 
 async fn ls(args: LsArgs, context: &Context) -> Result<()> {
     let client = context.client(&args.cluster).await?;
+    if args.all {
+        return ls_all(client, args.json, context).await;
+    }
     let nodes = client.nodes().await.doing("list", "the data nodes")?;
     match args.json {
         true => {
@@ -79,6 +94,60 @@ async fn ls(args: LsArgs, context: &Context) -> Result<()> {
     }
 }
 
+async fn ls_all(client: &Client, json: bool, context: &Context) -> Result<()> {
+    let nodes = client.enrolled_nodes().await;
+    let nodes = nodes.doing("list", "the nodes with papers")?;
+    if json {
+        let entries: Vec<_> = nodes.iter().map(EnrolledDocument::new).collect();
+        let document = serde_json::json!({ "entries": entries });
+        return context.output.json(&document);
+    }
+    let mut table = Table::with_head([
+        ("key", Align::Left),
+        ("role", Align::Left),
+        ("node", Align::Left),
+        ("since", Align::Left),
+        ("token", Align::Left),
+        ("state", Align::Left),
+    ]);
+    for node in &nodes {
+        let registered = node.registered.map(|id| id.to_string());
+        let token = node.token.map(|id| id.to_string());
+        table.row([
+            node.key.to_string(),
+            node.role.to_string(),
+            registered.unwrap_or_default(),
+            date(node.since),
+            token.unwrap_or_default(),
+            if node.revoked { "revoked" } else { "let in" }.to_owned(),
+        ]);
+    }
+    context.output.lines(table.lines())
+}
+
+#[derive(Serialize)]
+struct EnrolledDocument {
+    key: String,
+    role: String,
+    node: Option<u32>,
+    since: String,
+    token: Option<u32>,
+    revoked: bool,
+}
+
+impl EnrolledDocument {
+    fn new(node: &EnrolledNode) -> EnrolledDocument {
+        EnrolledDocument {
+            key: node.key.to_string(),
+            role: node.role.to_string(),
+            node: node.registered.map(|id| id.0),
+            since: exact(node.since),
+            token: node.token.map(|id| id.0),
+            revoked: node.revoked,
+        }
+    }
+}
+
 async fn revoke(args: RevokeArgs, context: &Context) -> Result<()> {
     let client = context.client(&args.cluster).await?;
     let nodes = client.nodes().await.doing("list", "the data nodes")?;
@@ -86,7 +155,7 @@ async fn revoke(args: RevokeArgs, context: &Context) -> Result<()> {
     let key = match named {
         Some(node) => node.key,
         None => parse_key(&args.node).map_err(|why| {
-            Failure::usage(why).hint("`dfs node ls --json` shows the keys of data nodes")
+            Failure::usage(why).hint("`dfs node ls --all` shows the keys of all nodes")
         })?,
     };
     let revoked = client.revoke_node(key).await;

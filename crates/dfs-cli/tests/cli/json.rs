@@ -14,7 +14,7 @@ fn every_verb_that_reads_prints_a_document_with_a_schema_number() {
     machine.ok(&["put", "a", "/d/removed"]);
     machine.ok(&["ln", "-s", "a", "/d/link"]);
     machine.ok(&["rm", "/d/removed"]);
-    let verbs: [&[&str]; 17] = [
+    let verbs: [&[&str]; 18] = [
         &["ls", "/d"],
         &["stat", "--layout", "/d/a"],
         &["du", "-s", "/"],
@@ -25,6 +25,7 @@ fn every_verb_that_reads_prints_a_document_with_a_schema_number() {
         &["trash", "ls"],
         &["status"],
         &["node", "ls"],
+        &["node", "ls", "--all"],
         &["master", "ls"],
         &["whoami"],
         &["user", "ls"],
@@ -51,7 +52,7 @@ fn every_verb_that_reads_prints_a_document_with_a_schema_number() {
     assert_eq!(documents[5]["entries"][2]["target"], "a");
     assert_eq!(paths(&documents[6]), ["/d"]);
     assert_eq!(paths(&documents[7]), ["/d/removed"]);
-    let rows = documents[16]["rows"].as_array().unwrap();
+    let rows = documents[17]["rows"].as_array().unwrap();
     let areas = ["floor", "bulk"].map(|area| rows.iter().filter(|r| r["area"] == area).count());
     assert_eq!(areas, [5, 8]);
     for row in rows.iter().filter(|row| row["area"] == "bulk") {

@@ -320,6 +320,7 @@ fn mismatch(answer: &Answer) -> Error {
         Answer::User(_) | Answer::Users(_) => "users",
         Answer::Group(_) | Answer::Groups(_) => "groups",
         Answer::JoinTokens(_) => "join tokens",
+        Answer::EnrolledNodes(_) => "nodes with papers",
     };
     let message = format!("a master answered another question, with {kind}");
     Error::new(ErrorKind::Internal, message)

@@ -28,6 +28,8 @@ use crate::types::{
     RefusalKind, Space, Topology,
 };
 
+mod nodes;
+
 const SECOND: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -9,12 +9,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use dfs_raft::Incoming;
 use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tarpc::server::{BaseChannel, Channel, Config, InFlightRequest, serve as answering};
-use tarpc::{RequestName, ServerError};
+use tarpc::{ClientMessage, RequestName, Response, ServerError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -217,7 +218,8 @@ async fn answer<Req, Resp>(
     let config = Config {
         pending_response_buffer: limit,
     };
-    let channel = BaseChannel::<Req, Resp, _>::new(config, messages_of(stream, longest));
+    let heard = messages_of::<Incoming<Req>, Response<Resp>>(stream, longest);
+    let channel = BaseChannel::new(config, heard.map_ok(ClientMessage::from));
     let requests = channel.max_concurrent_requests(limit).requests();
     let mut requests = std::pin::pin!(requests);
     let mut running = JoinSet::new();

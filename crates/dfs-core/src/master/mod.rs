@@ -37,7 +37,7 @@ mod tests;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use dfs_raft::{ChangeError, Consistency, Fatal, Leadership, ReplicaStatus, Role, StartError};
 use futures::future::BoxFuture;
@@ -56,9 +56,10 @@ use crate::security::{Fingerprint, PublicKey};
 use crate::types::{ChunkId, ClusterId, NodeId, NodeRole, Rev};
 pub use leader::map::ChunkMap;
 use leader::{driver, group, map};
+use security::dialer::RaftDialer;
 use security::papers;
 pub use security::recovery::{Recovered, recover};
-use shared::{RaftDialer, Replica, Shared};
+use shared::{Replica, Shared};
 
 /// A running master. Dropping it stops it at once, as a crash would; [`Master::shutdown`] is
 /// gentler.
@@ -101,19 +102,17 @@ impl Master {
             .advertise
             .clone()
             .unwrap_or_else(|| listener.local_address());
-        let cluster = Arc::new(OnceLock::new());
-        let dialer = RaftDialer {
-            network: Arc::clone(&env.network),
-            cluster: Arc::clone(&cluster),
-        };
-        let replica = config.replica.clone();
-        let replica = Replica::start(replica, env.clone(), Arc::new(dialer), MetaMachine);
+        let dialer = RaftDialer::new(Arc::clone(&env.network));
+        let (replica, dial) = (config.replica.clone(), Arc::new(dialer.clone()));
+        let replica = Replica::start(replica, env.clone(), dial, MetaMachine);
         let replica = replica.await.map_err(|e| start_error(&directory, e))?;
         let (audit, writing) = Audit::new(&env, &directory, config.audit_bytes);
         let replica = (replica, audit);
-        let shared = Arc::new(Shared::new(config, env, replica, address, cluster));
-        // Known to the dialer from the first connection on.
-        shared.cluster();
+        let shared = Arc::new(Shared::new(config, env, replica, address));
+        if let Some(papers) = &papers {
+            shared.met.at(&shared.address, papers.identity().node);
+        }
+        dialer.is_of(&shared);
         let mut tasks = JoinSet::new();
         let authority = papers.as_ref().map(|p| p.authority().fingerprint());
         let key = papers.as_ref().map(Papers::key);

@@ -4,24 +4,21 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use dfs_raft::{
-    Consistency, Dial, Fatal, LeaderHint, ProposeError, ReadError, Reading, ReplicaStatus,
-};
+use dfs_raft::{Consistency, Fatal, LeaderHint, ProposeError, ReadError, Reading, ReplicaStatus};
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::MasterConfig;
 use super::leader::Leading;
+use super::security::dialer::Met;
 use super::security::keys::Keys;
 use super::security::throttle::Throttle;
 use crate::audit::Audit;
-use crate::env::{BoxStream, Env, Network};
+use crate::env::Env;
 use crate::meta::{Command, MetaMachine, Reply};
 use crate::planted::{self, Bug};
 use crate::proto::error::RpcError;
-use crate::proto::hello::{self, HELLO_TIMEOUT, Hello, Service};
 use crate::proto::metadata::Stamped;
 use crate::types::{ClusterId, Refusal, RefusalKind, Timestamp};
 
@@ -34,7 +31,7 @@ pub(crate) struct Shared {
     pub(crate) replica: Replica,
     /// Where others reach it.
     pub(crate) address: String,
-    cluster: Arc<OnceLock<ClusterId>>,
+    cluster: OnceLock<ClusterId>,
     leading: Mutex<Option<Leading>>,
     /// One reservation of chunk ids at a time.
     pub(crate) reserving: tokio::sync::Mutex<()>,
@@ -49,6 +46,8 @@ pub(crate) struct Shared {
     /// Passwords are verified so many at a time.
     pub(crate) verifying: Arc<Semaphore>,
     throttle: Mutex<Throttle>,
+    /// The other masters, and itself.
+    pub(super) met: Met,
 }
 
 /// Passwords that are verified at a time: each takes 19 MiB.
@@ -60,14 +59,13 @@ impl Shared {
         env: Env,
         (replica, audit): (Replica, Audit),
         address: String,
-        cluster: Arc<OnceLock<ClusterId>>,
     ) -> Shared {
         Shared {
             config,
             env,
             replica,
             address,
-            cluster,
+            cluster: OnceLock::new(),
             leading: Mutex::new(None),
             reserving: tokio::sync::Mutex::new(()),
             results: Notify::new(),
@@ -76,6 +74,7 @@ impl Shared {
             keys: Keys::default(),
             verifying: Arc::new(Semaphore::new(VERIFYING_MAX)),
             throttle: Mutex::default(),
+            met: Met::default(),
         }
     }
 
@@ -220,24 +219,6 @@ pub(crate) fn unexpected(reply: &Reply) -> RpcError {
 pub(crate) fn not_leader(leader: Option<LeaderHint>) -> RpcError {
     RpcError::NotLeader {
         leader: leader.map(|hint| hint.address),
-    }
-}
-
-/// Connects masters with masters.
-pub(crate) struct RaftDialer {
-    pub(crate) network: Arc<dyn Network>,
-    pub(crate) cluster: Arc<OnceLock<ClusterId>>,
-}
-
-impl Dial for RaftDialer {
-    fn dial(&self, address: &str) -> BoxFuture<'static, std::io::Result<BoxStream>> {
-        let network = Arc::clone(&self.network);
-        let address = address.to_owned();
-        let hello = Hello::new(Service::Raft, self.cluster.get().copied());
-        Box::pin(async move {
-            let (stream, _) = hello::call(&*network, &address, hello, HELLO_TIMEOUT).await?;
-            Ok(stream)
-        })
     }
 }
 

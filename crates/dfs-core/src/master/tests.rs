@@ -226,6 +226,28 @@ async fn garbage_after_a_hello_ends_that_connection_alone() {
     );
 }
 
+/// The start of a request that its caller waits so long for, as postcard, and zeros.
+fn waited_for(seconds: u64) -> Vec<u8> {
+    let start = (0_u32, Duration::new(seconds, 0));
+    let mut message = postcard::to_stdvec(&start).unwrap();
+    message.resize(64, 0);
+    [&64_u32.to_be_bytes()[..], &message].concat()
+}
+
+#[tokio::test]
+async fn a_request_that_is_waited_for_without_end_is_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let master = leader(&directory).await;
+    // More than a clock can count, and more than a timer can.
+    for seconds in [u64::MAX, 100 * 365 * 24 * 60 * 60] {
+        let mut stream = call(&master, Service::Metadata, None).await.unwrap();
+        stream.write_all(&waited_for(seconds)).await.unwrap();
+        let mut length = [0; 4];
+        let answered = timeout(PATIENCE, stream.read_exact(&mut length)).await;
+        answered.unwrap().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_repeated_request_is_answered_with_the_entry_that_did_it() {
     let directory = tempfile::tempdir().unwrap();

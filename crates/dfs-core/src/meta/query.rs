@@ -34,7 +34,7 @@ use crate::types::{
 pub use super::accounts::user::{Credentials, credentials, name_of as user_name, user};
 pub use super::chunks::grant::{RangeState, range_state};
 pub use super::housekeeping::is_due as housekeeping_due;
-pub use super::members::enrolled::{is_enrolled, is_out};
+pub use super::members::enrolled::{is_enrolled, is_out, is_revoked};
 pub use super::members::secrets::{
     Secret, SigningKeyId, authority, handles, is_signing_key_old, signing_key_ids, signing_keys,
 };
@@ -109,6 +109,10 @@ fn answer_to(state: &impl ReadState, by: &Subject, query: &Query) -> Result<Answ
         | Query::Users { .. }
         | Query::Groups { .. } => accounts::answer(state, by, query, page_len)?,
         Query::JoinTokens => Answer::JoinTokens(members::join_tokens(state, by)?),
+        Query::EnrolledNodes { after, limit } => {
+            let page = page_len(*limit);
+            Answer::EnrolledNodes(members::enrolled_nodes(state, by, *after, page)?)
+        }
     })
 }
 

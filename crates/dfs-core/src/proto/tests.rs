@@ -16,12 +16,13 @@ use super::hello::{Hello, HelloReply, Service};
 use super::metadata::*;
 use crate::security::{PublicKey, SigningKeys};
 use crate::types::account::Account;
+use crate::types::node::{EnrolledNode, TokenId};
 use crate::types::query::*;
 use crate::types::{
     AdminState, Attr, ByteRange, Change, Changed, ChunkId, ClientId, ClusterId, DfsPath, FileKind,
-    GroupId, Handle, InodeId, Location, Mode, Name, NodeEpoch, NodeId, NodeKey, Permit, Policy,
-    Refusal, RefusalKind, ReplicationTarget, RequestId, Rev, Space, Timestamp, Topology, TrashId,
-    UserId,
+    GroupId, Handle, InodeId, Location, Mode, Name, NodeEpoch, NodeId, NodeKey, NodeRole, Permit,
+    Policy, Refusal, RefusalKind, ReplicationTarget, RequestId, Rev, Space, Timestamp, Topology,
+    TrashId, UserId,
 };
 
 /// What differs from its bytes.
@@ -223,6 +224,13 @@ fn what_clients_ask_keeps_its_bytes() {
             },
             "030501ac02ac02010000",
         ),
+        (
+            Query::EnrolledNodes {
+                after: Some(NodeKey(300)),
+                limit,
+            },
+            "030d01ac02ac02010000",
+        ),
     ] {
         let consistency = ReadConsistency::Stale;
         let ask = Ask::Query {
@@ -382,6 +390,14 @@ fn answers_to_queries_keep_their_bytes() {
         }],
         more: false,
     };
+    let enrolled = EnrolledNode {
+        key: NodeKey(300),
+        role: NodeRole::DataNode,
+        since: Timestamp(2),
+        token: Some(TokenId(3)),
+        registered: Some(NodeId(4)),
+        revoked: true,
+    };
     for (answer, golden) in [
         (
             Answer::Attr(attr()),
@@ -413,6 +429,11 @@ fn answers_to_queries_keep_their_bytes() {
             Answer::Trash(trash),
             "030002ac020501ac020502022f6c01020001\
              0909090909090909090909090909090909090909090909090909090909090909",
+        ),
+        (
+            Answer::EnrolledNodes(vec![enrolled]),
+            "030002ac020c01ac0201020103010401\
+             010909090909090909090909090909090909090909090909090909090909090909",
         ),
     ] {
         let reply = MetadataRpcResponse::Query(Ok(answered(answer)));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::id::{NodeKey, UserId};
+use super::id::{NodeId, NodeKey, UserId};
 use dfs_raft::env::Timestamp;
 
 /// What a node is.
@@ -71,6 +71,23 @@ pub struct TokenInfo {
     pub by: UserId,
     /// When it was made.
     pub created: Timestamp,
+}
+
+/// A node that got papers, whether it was ever heard of again or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolledNode {
+    /// What its directory is stamped with.
+    pub key: NodeKey,
+    /// What it is.
+    pub role: NodeRole,
+    /// When it got papers for the key that it has.
+    pub since: Timestamp,
+    /// The join token that it showed, while that is good.
+    pub token: Option<TokenId>,
+    /// The data node as which it has registered, if it has.
+    pub registered: Option<NodeId>,
+    /// Whether it is a node no more.
+    pub revoked: bool,
 }
 
 /// A change of who may be a node. It is for administrators.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::account::{AccountName, GroupInfo, UserInfo};
 use super::acl::{Acl, AclKind};
 use super::attr::{Attr, FileKind};
-use super::id::{ChunkId, GroupId, InodeId, NodeId, TrashId, UserId};
-use super::node::TokenInfo;
+use super::id::{ChunkId, GroupId, InodeId, NodeId, NodeKey, TrashId, UserId};
+use super::node::{EnrolledNode, TokenInfo};
 use super::path::{Location, Name};
 use super::permit::Permit;
 use super::range::ByteRange;
@@ -85,6 +85,13 @@ pub enum Query {
     },
     /// The join tokens that are good; for administrators.
     JoinTokens,
+    /// Who became a node, by key; for administrators.
+    EnrolledNodes {
+        /// Begin after this one.
+        after: Option<NodeKey>,
+        /// At most this many.
+        limit: u32,
+    },
 }
 
 impl Query {
@@ -103,7 +110,8 @@ impl Query {
             | Query::Group(_)
             | Query::Users { .. }
             | Query::Groups { .. }
-            | Query::JoinTokens => None,
+            | Query::JoinTokens
+            | Query::EnrolledNodes { .. } => None,
         }
     }
 }
@@ -155,6 +163,8 @@ pub enum Answer {
     Groups(Vec<GroupInfo>),
     /// To `JoinTokens`.
     JoinTokens(Vec<TokenInfo>),
+    /// To `EnrolledNodes`.
+    EnrolledNodes(Vec<EnrolledNode>),
 }
 
 /// Part of a listing.

@@ -164,6 +164,11 @@ fn garbage_after_hello() -> Vec<Vec<u8>> {
         vec![0, 0],
         [&1000_u32.to_be_bytes()[..], &[1; 10]].concat(),
     ];
+    // Requests that are waited for longer than a clock can count, and for two hundred years.
+    let longest = [[0xff; 9].as_slice(), &[1]].concat();
+    for seconds in [longest, vec![0x80, 0xf8, 0xc0, 0xbf, 0x17]] {
+        all.push(framed(&[&[0], &seconds[..], &[0; 64]].concat()));
+    }
     let random = SeededRandom::new(11);
     for length in 1..48 {
         let mut bytes: Vec<u8> = (0..length).map(|_| random.below(256) as u8).collect();

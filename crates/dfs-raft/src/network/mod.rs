@@ -10,6 +10,7 @@
 //! connections, and their security, is the work of whoever supplies a [`Dial`].
 
 pub(crate) mod connections;
+mod incoming;
 pub(crate) mod message;
 pub(crate) mod outgoing;
 pub(crate) mod peers;
@@ -23,6 +24,8 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 use crate::env::{BoxStream, Network};
+
+pub use incoming::Incoming;
 
 /// Makes connections to members, by address. Encryption and authentication are its business.
 pub trait Dial: Send + Sync {

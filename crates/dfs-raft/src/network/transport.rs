@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 
 use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tarpc::client::NewClient;
@@ -11,6 +12,7 @@ use tarpc::serde_transport::{self, Transport};
 use tokio::task::JoinHandle;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
+use super::incoming::Incoming;
 use super::message::{RaftRpcClient, RaftRpcRequest, RaftRpcResponse};
 use crate::env::BoxStream;
 
@@ -21,12 +23,8 @@ const FRAME_BYTES_MAX: usize = 4 << 20;
 /// Requests of ours that one connection carries at once.
 const REQUESTS_IN_FLIGHT: usize = 64;
 
-type Server = Transport<
-    BoxStream,
-    tarpc::ClientMessage<RaftRpcRequest>,
-    tarpc::Response<RaftRpcResponse>,
-    Postcard,
->;
+type Server =
+    Transport<BoxStream, Incoming<RaftRpcRequest>, tarpc::Response<RaftRpcResponse>, Postcard>;
 
 fn framed(stream: BoxStream) -> Framed<BoxStream, LengthDelimitedCodec> {
     let mut codec = LengthDelimitedCodec::new();
@@ -34,8 +32,15 @@ fn framed(stream: BoxStream) -> Framed<BoxStream, LengthDelimitedCodec> {
     Framed::new(stream, codec)
 }
 
-pub(crate) fn server(stream: BoxStream) -> Server {
-    serde_transport::new(framed(stream), Postcard)
+pub(crate) fn server(
+    stream: BoxStream,
+) -> impl tarpc::Transport<
+    tarpc::Response<RaftRpcResponse>,
+    tarpc::ClientMessage<RaftRpcRequest>,
+    TransportError = io::Error,
+> {
+    let heard: Server = serde_transport::new(framed(stream), Postcard);
+    heard.map_ok(tarpc::ClientMessage::from)
 }
 
 /// Our end of a connection.

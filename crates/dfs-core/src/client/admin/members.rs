@@ -1,12 +1,15 @@
-//! Who may be a node of the cluster: join tokens. It is for administrators.
+//! Who is, and who may be, a node of the cluster. It is for administrators.
 
 use std::time::Duration;
 
 use crate::client::{Client, mismatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::security::JoinToken;
-use crate::types::node::{MemberChange, TokenId, TokenInfo};
+use crate::types::node::{EnrolledNode, MemberChange, TokenId, TokenInfo};
 use crate::types::{Answer, Change, NodeKey, NodeRole, Query};
+
+/// How many nodes are asked for at a time.
+const PAGE_LEN: u32 = 256;
 
 /// What a join token is to be good for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +64,24 @@ impl Client {
         match self.ask(Query::JoinTokens).await? {
             Answer::JoinTokens(tokens) => Ok(tokens),
             other => Err(mismatch(&other)),
+        }
+    }
+
+    /// All that got papers, by key: masters, nodes that never registered, and those that were
+    /// revoked as well.
+    ///
+    /// # Errors
+    /// `Denied` for whoever is no administrator; `Unavailable`.
+    pub async fn enrolled_nodes(&self) -> Result<Vec<EnrolledNode>> {
+        let mut nodes: Vec<EnrolledNode> = Vec::new();
+        loop {
+            let after = nodes.last().map(|node| node.key);
+            let limit = PAGE_LEN;
+            match self.ask(Query::EnrolledNodes { after, limit }).await? {
+                Answer::EnrolledNodes(page) if page.is_empty() => return Ok(nodes),
+                Answer::EnrolledNodes(page) => nodes.extend(page),
+                other => return Err(mismatch(&other)),
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
 use super::Metadata;
+use super::connection::login_required;
 use super::retry::{Attempt, Attempts, Next};
 use crate::error::{Error, ErrorKind};
 use crate::proto::error::RpcError;
@@ -91,7 +92,8 @@ impl Metadata {
         F: Fn(MetadataRpcClient, Context) -> Fut,
         Fut: Future<Output = Reply<T>>,
     {
-        let connection = timeout(limit, self.connections.get(address)).await;
+        let masters = self.masters().count();
+        let connection = timeout(limit, self.connections.get(address, masters)).await;
         let connection = connection.unwrap_or_else(|_| {
             let what = format!("{address}: no connection within {limit:?}");
             Err(Attempt::Unreached(what))
@@ -108,12 +110,18 @@ impl Metadata {
                             false => Err(Attempt::Answered(error)),
                         }
                     }
-                    answer => answer.map_err(Attempt::Answered),
+                    answer => {
+                        self.connections.was_let_in(&connection);
+                        answer.map_err(Attempt::Answered)
+                    }
                 }
             }
             Ok(Err(CallError::Server(error))) if error.detail.starts_with(LOGIN_REQUIRED) => {
-                self.connections.let_in_again(address, &connection).await;
-                Err(Attempt::Unreached(format!("{address}: {error}")))
+                let asked = (address, masters);
+                match self.connections.let_in_elsewhere(asked, &connection).await {
+                    true => Err(Attempt::Unreached(format!("{address}: {error}"))),
+                    false => Err(login_required(address)),
+                }
             }
             Ok(Err(error)) => Err(unanswered(address, error)),
             Err(_) => {

@@ -20,12 +20,13 @@ use crate::proto::transport;
 use crate::types::{ClusterId, Refusal, RefusalKind};
 
 /// A connection to a master, with as many requests under way as there are.
-#[derive(Debug)]
 pub(super) struct Connection {
     pub(super) rpc: MetadataRpcClient,
     /// Answers so far: a request that times out on a connection with no answers since it was
     /// sent tells that the connection is dead.
     answers: AtomicU64,
+    /// The ticket that was shown on it.
+    ticket: Vec<u8>,
     dispatch: AbortOnDropHandle<()>,
 }
 
@@ -71,19 +72,23 @@ impl Connections {
         *self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection to `address`, made if there is none. Callers at the same time wait for one
-    /// attempt.
+    /// The connection to `address`, one of so many masters, made if there is none. Callers at the
+    /// same time wait for one attempt.
     ///
     /// # Errors
     /// Why there is none.
-    pub(super) async fn get(&self, address: &str) -> Result<Arc<Connection>, Attempt> {
+    pub(super) async fn get(
+        &self,
+        address: &str,
+        masters: usize,
+    ) -> Result<Arc<Connection>, Attempt> {
         let slot = self.slot(address);
         let mut slot = slot.lock().await;
         if let Some(connection) = slot.as_ref().filter(|c| !c.is_broken()) {
             return Ok(connection.clone());
         }
         *slot = None;
-        let connection = self.connect(address).await?;
+        let connection = self.connect(address, masters).await?;
         *slot = Some(connection.clone());
         Ok(connection)
     }
@@ -97,11 +102,27 @@ impl Connections {
         }
     }
 
-    /// Gives up a connection, and the ticket that was shown on it; says whether another ticket
-    /// can be got.
+    /// Gives up a connection, and the ticket that was shown on it, which the cluster has made
+    /// void; says whether another ticket can be got.
     pub(super) async fn let_in_again(&self, address: &str, connection: &Arc<Connection>) -> bool {
         self.discard(address, connection).await;
-        self.tickets.forget().await
+        self.tickets.forget(&connection.ticket)
+    }
+
+    /// A master has answered on this connection, and not that a login is required.
+    pub(super) fn was_let_in(&self, connection: &Connection) {
+        self.tickets.accepted(&connection.ticket);
+    }
+
+    /// Gives up a connection to one of so many masters, which does not take the ticket any more;
+    /// says whether it, or another, can still be shown.
+    pub(super) async fn let_in_elsewhere(
+        &self,
+        (address, masters): (&str, usize),
+        connection: &Arc<Connection>,
+    ) -> bool {
+        self.discard(address, connection).await;
+        self.tickets.refused(&connection.ticket, address, masters)
     }
 
     /// Forgets the connections to all but `addresses`.
@@ -118,9 +139,10 @@ impl Connections {
         }
     }
 
-    async fn connect(&self, address: &str) -> Result<Arc<Connection>, Attempt> {
+    async fn connect(&self, address: &str, masters: usize) -> Result<Arc<Connection>, Attempt> {
         let unreached = |why: String| Attempt::Unreached(format!("{address}: {why}"));
         let ticket = self.tickets.get(&self.env, address, self.deadline).await?;
+        let shown = ticket.clone().unwrap_or_default();
         let hello = Hello {
             ticket,
             ..Hello::new(Service::Metadata, self.cluster())
@@ -129,12 +151,9 @@ impl Connections {
         let (stream, theirs) = match called {
             Ok(connected) => connected,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return match self.tickets.forget().await {
+                return match self.tickets.refused(&shown, address, masters) {
                     true => Err(unreached(error.to_string())),
-                    false => {
-                        let refusal = Refusal::new(RefusalKind::LoginRequired, address);
-                        Err(Attempt::Answered(RpcError::from(refusal)))
-                    }
+                    false => Err(login_required(address)),
                 };
             }
             Err(error) => return Err(unreached(error.to_string())),
@@ -161,7 +180,14 @@ impl Connections {
         Ok(Arc::new(Connection {
             rpc: client.client,
             answers: AtomicU64::new(0),
+            ticket: shown,
             dispatch: AbortOnDropHandle::new(dispatch),
         }))
     }
+}
+
+/// A master does not let this client in.
+pub(super) fn login_required(address: &str) -> Attempt {
+    let refusal = Refusal::new(RefusalKind::LoginRequired, address);
+    Attempt::Answered(RpcError::from(refusal))
 }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use dfs_raft::{ChangeError, Member, MemberId, Role};
 
+use crate::master::security::admission::stands;
 use crate::master::shared::{Shared, internal, not_leader};
 use crate::proto::error::RpcError;
-use crate::types::{Refusal, RefusalKind};
+use crate::proto::rules::Rule;
+use crate::types::{Caller, NodeKey, Refusal, RefusalKind};
 
 /// What is to be changed next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,29 @@ pub(in crate::master) async fn remove(shared: &Shared, member: MemberId) -> Resu
     }
     let removed = shared.replica.remove(member).await;
     removed.map_err(|e| change_failed(e, member))
+}
+
+/// Refuses to revoke a master of the group: it would be talked to no more and still count, and a
+/// group that has too few left cannot even be changed.
+pub(in crate::master) async fn require_outside(
+    shared: &Shared,
+    caller: Caller,
+    node: NodeKey,
+) -> Result<(), RpcError> {
+    let members = shared.status()?.members.into_iter();
+    let mut here = members.filter(|member| shared.met.is_at(&member.address, node));
+    let Some(member) = here.next_back() else {
+        return Ok(());
+    };
+    // Who may not revoke is told that instead.
+    if stands(shared, caller, Rule::Administrator).await.is_err() {
+        return Ok(());
+    }
+    let what = format!(
+        "revoking node {node}: it is master {} of the group, and is taken out of it first",
+        member.id
+    );
+    Err(Refusal::new(RefusalKind::NotPermitted, what).into())
 }
 
 fn change_failed(error: ChangeError, member: MemberId) -> RpcError {

@@ -77,9 +77,6 @@ pub(in crate::master) async fn admit(
     hello: &Hello,
     identity: Option<&str>,
 ) -> Result<Guest, HelloReply> {
-    if hello.service == Service::ChunkStream {
-        return Err(refused("this is a master, it has no chunks"));
-    }
     let ours = shared.cluster();
     if let (Some(theirs), Some(ours)) = (hello.cluster, ours)
         && theirs != ours
@@ -91,7 +88,8 @@ pub(in crate::master) async fn admit(
             Service::Enrol | Service::Login => {
                 Err(refused("this cluster has neither papers nor logins"))
             }
-            _ => Ok(Guest::Anybody),
+            Service::ChunkStream => Err(no_chunks()),
+            Service::Raft | Service::Cluster | Service::Metadata => Ok(Guest::Anybody),
         };
     }
     let peer = identity.and_then(|text| text.parse::<Peer>().ok());
@@ -101,8 +99,12 @@ pub(in crate::master) async fn admit(
         Service::Cluster => node(shared, peer, NodeRole::DataNode).await,
         Service::Metadata => user(shared, hello, peer).await,
         Service::Enrol | Service::Login => Ok(Guest::Key(peer)),
-        Service::ChunkStream => Err(refused("this is a master, it has no chunks")),
+        Service::ChunkStream => Err(no_chunks()),
     }
+}
+
+fn no_chunks() -> HelloReply {
+    refused("this is a master, it has no chunks")
 }
 
 fn refused(why: impl Into<String>) -> HelloReply {
@@ -131,6 +133,17 @@ async fn is_out(shared: &Shared, node: NodeIdentity, key: PublicKey) -> Result<b
     let reading = shared.read(Consistency::Stale).await?;
     let look = move |view: &View| query::is_out(view, node.node, key.0);
     shared.look(reading, look).await
+}
+
+/// Whether a node was revoked, as far as this master knows. That it has other papers by now does
+/// not count: whoever does not know of them yet would keep it from a vote that is needed to hear
+/// of them.
+pub(in crate::master) async fn is_revoked(shared: &Shared, node: NodeKey) -> bool {
+    let Ok(reading) = shared.read(Consistency::Stale).await else {
+        return false;
+    };
+    let look = move |view: &View| query::is_revoked(view, node);
+    matches!(shared.look(reading, look).await, Ok(true))
 }
 
 /// Returns when this master hears that a node was revoked, or got papers for another key.

@@ -6,11 +6,13 @@
 //! grant, layout, task ─▶ permits ─▶ keys                    what data nodes let through
 //! change, query ─▶ proofs                                where clients were led, what is theirs
 //! enrol, renew ─▶ papers                                    which nodes there are
+//! dialer ─▶ hello                                           which masters are talked to
 //! disk of a stopped master ─▶ recovery                      an administrator who lost its keys
 //! all of them ─▶ trail ─▶ audit log                         who did what
 //! ```
 
 pub(in crate::master) mod admission;
+pub(in crate::master) mod dialer;
 pub(in crate::master) mod founding;
 pub(in crate::master) mod keys;
 pub(in crate::master) mod lobby;

@@ -1,6 +1,7 @@
 //! What lets clients and data nodes at replicas: signed here, verified by data nodes without
 //! asking.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::master::shared::Shared;
@@ -11,8 +12,9 @@ use crate::types::{ChunkId, NodeId, Permit};
 
 /// How long a permit is good for: for a stream to begin, however long it takes.
 pub(crate) const PERMIT_TTL: Duration = Duration::from_secs(15 * 60);
-/// Runs of chunks that one permit names: every request carries it.
+/// Runs of chunks, and data nodes, that the permit of a layout names: every request carries it.
 const RUNS_MAX: usize = 64;
+const NODES_MAX: usize = 256;
 
 /// Signs a permit; an empty one in a cluster without security.
 pub(crate) async fn permit(
@@ -42,13 +44,14 @@ pub(crate) async fn permit(
     Ok(Permit(signed.into()))
 }
 
-/// Adds to a layout the permit to read it. One that names too many chunks is cut before them.
+/// Adds to a layout the permit to read it. One of too many chunks or data nodes is cut before
+/// them.
 pub(crate) async fn permit_layout(
     shared: &Shared,
     holder: Holder,
     layout: &mut Layout,
 ) -> Result<(), RpcError> {
-    cut(layout, RUNS_MAX);
+    cut(layout);
     let (mut chunks, mut nodes) = (Vec::new(), Vec::new());
     for extent in &layout.extents {
         if let LayoutSource::Chunk {
@@ -66,15 +69,19 @@ pub(crate) async fn permit_layout(
     Ok(())
 }
 
-/// Leaves of a layout what is in so many runs of chunks.
-fn cut(layout: &mut Layout, runs_max: usize) {
-    let (mut runs, mut last) = (0, None);
+/// Leaves of a layout what one permit can name.
+fn cut(layout: &mut Layout) {
+    let (mut runs, mut last, mut nodes) = (0, None, BTreeSet::new());
     let mut fits = |source: &LayoutSource| {
-        if let LayoutSource::Chunk { chunk, .. } = source {
+        if let LayoutSource::Chunk {
+            chunk, replicas, ..
+        } = source
+        {
             runs += usize::from(!follows(last, *chunk));
             last = Some(*chunk);
+            nodes.extend(replicas.iter().copied());
         }
-        runs <= runs_max
+        runs <= RUNS_MAX && nodes.len() <= NODES_MAX
     };
     let beyond = layout
         .extents
@@ -110,6 +117,13 @@ fn runs(chunks: impl IntoIterator<Item = ChunkId>) -> Vec<(ChunkId, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::env::SeededRandom;
+    use crate::security::KeyPair;
+    use crate::types::limits::{CHUNKS_PER_GRANT_MAX, REPLICAS_MAX};
+    use crate::types::query::LayoutExtent;
+    use crate::types::{
+        Attr, ClusterId, FileKind, GroupId, InodeId, Mode, Policy, Timestamp, UserId,
+    };
 
     #[test]
     fn chunks_one_after_the_other_are_one_run() {
@@ -121,5 +135,83 @@ mod tests {
         assert_eq!(run(&[]), []);
         assert_eq!(run(&[5, 6, 7, 7, 9, 8]), [(5, 3), (9, 1), (8, 1)]);
         assert_eq!(run(&[u64::MAX, u64::MAX, 0]), [(u64::MAX, 1), (0, 1)]);
+    }
+
+    /// A file of chunks, each of a byte and on three data nodes.
+    fn layout(chunks: impl Iterator<Item = (u64, [u32; 3])>) -> Layout {
+        let extent = |(offset, (chunk, replicas)): (usize, (u64, [u32; 3]))| LayoutExtent {
+            offset: offset as u64,
+            length: 1,
+            source: LayoutSource::Chunk {
+                chunk: ChunkId(chunk),
+                offset: 0,
+                length: 1,
+                replicas: replicas.map(NodeId).to_vec(),
+            },
+        };
+        let none = Timestamp(0);
+        Layout {
+            attr: Attr {
+                handle: None,
+                inode: InodeId(2),
+                kind: FileKind::File,
+                mode: Mode::FILE,
+                owner: UserId::ROOT,
+                group: GroupId::ADMIN,
+                size: 4096,
+                links: 1,
+                accessed: none,
+                modified: none,
+                changed: none,
+                created: none,
+                policy: Policy::DEFAULT,
+                revision: 1,
+                inline_bytes: 0,
+            },
+            extents: chunks.enumerate().map(extent).collect(),
+            more: false,
+            permit: Permit::default(),
+        }
+    }
+
+    #[test]
+    fn a_layout_is_cut_before_the_chunk_that_a_permit_cannot_name() {
+        let cut = |mut layout: Layout| {
+            super::cut(&mut layout);
+            (layout.extents.len(), layout.more)
+        };
+        let (runs, nodes) = (RUNS_MAX as u64, NODES_MAX as u32);
+        // One run on few data nodes, however long.
+        assert_eq!(
+            cut(layout((0..4096).map(|n| (n, [1, 2, 3])))),
+            (4096, false)
+        );
+        let apart = |n: u64| (n * 2, [1, 2, 3]);
+        assert_eq!(cut(layout((0..runs).map(apart))), (RUNS_MAX, false));
+        assert_eq!(cut(layout((0..=runs).map(apart))), (RUNS_MAX, true));
+        let far = |n: u32| (u64::from(n), [1, 2, n]);
+        let most = (3..=nodes).map(far);
+        assert_eq!(cut(layout(most)), (NODES_MAX - 2, false));
+        let beyond = (3..=nodes + 9).map(far);
+        assert_eq!(cut(layout(beyond)), (NODES_MAX - 2, true));
+    }
+
+    #[test]
+    fn a_permit_for_the_largest_grant_or_layout_can_be_signed() {
+        let key = KeyPair::generate(&SeededRandom::new(1)).unwrap();
+        let of_grant = (CHUNKS_PER_GRANT_MAX + 1) * u32::from(REPLICAS_MAX);
+        let nodes = of_grant.max(NODES_MAX as u32);
+        let runs = (CHUNKS_PER_GRANT_MAX as usize).max(RUNS_MAX) as u64;
+        let capability = Capability {
+            cluster: ClusterId(u128::MAX),
+            holder: Holder::Client([0xff; 32]),
+            operation: Operation::Write,
+            chunks: (0..runs)
+                .map(|n| (ChunkId(u64::MAX - n), u64::MAX))
+                .collect(),
+            nodes: (0..nodes).map(|n| NodeId(u32::MAX - n)).collect(),
+            expires: Timestamp(u64::MAX),
+        };
+        assert!(capability.sign((u32::MAX, &key)).is_ok());
     }
 }

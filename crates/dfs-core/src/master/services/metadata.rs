@@ -21,6 +21,7 @@ use crate::proto::metadata::{
 };
 use crate::security::PublicKey;
 use crate::security::capability::{Holder, Operation};
+use crate::types::node::MemberChange;
 use crate::types::query::LayoutSource;
 use crate::types::{
     Answer, Attr, Caller, Change, Changed, ChunkId, ClientId, Handle, NodeId, Policy, Query,
@@ -95,6 +96,9 @@ impl MetadataService {
             shows
                 .require_granted(&self.shared, &change, &proofs)
                 .await?;
+        }
+        if let Change::Member(MemberChange::RevokeNode { node }) = &change {
+            group::require_outside(&self.shared, self.caller, *node).await?;
         }
         let vouch = self.vouching().await?;
         room::admit(&self.shared, request, &change).await?;
@@ -226,7 +230,8 @@ impl MetadataService {
             | Answer::Group(_)
             | Answer::Users(_)
             | Answer::Groups(_)
-            | Answer::JoinTokens(_) => {}
+            | Answer::JoinTokens(_)
+            | Answer::EnrolledNodes(_) => {}
         });
     }
 }

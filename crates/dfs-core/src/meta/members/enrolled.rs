@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::tokens;
 use crate::meta::machine::{Stop, refuse};
-use crate::meta::tables::ENROLLED;
-use crate::types::node::TokenHash;
+use crate::meta::tables::{ENROLLED, NODE_KEYS, TOKEN_HASHES};
+use crate::types::node::{EnrolledNode, TokenHash};
 use crate::types::{NodeKey, NodeRole, RefusalKind, Timestamp};
 
 /// A row of ENROLLED.
@@ -107,6 +107,15 @@ pub fn is_enrolled(
     Ok(row.is_some_and(|row| row.role == role && row.key == key && !row.revoked))
 }
 
+/// Whether a node was one and is one no more.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn is_revoked(state: &impl ReadState, node: NodeKey) -> Result<bool, Fatal> {
+    let row = state.get(ENROLLED, &node)?;
+    Ok(row.is_some_and(|row| row.revoked))
+}
+
 /// Whether a node was one and is one no more, or has papers for another key by now.
 ///
 /// # Errors
@@ -114,4 +123,34 @@ pub fn is_enrolled(
 pub fn is_out(state: &impl ReadState, node: NodeKey, key: [u8; 32]) -> Result<bool, Fatal> {
     let row = state.get(ENROLLED, &node)?;
     Ok(row.is_some_and(|row| row.revoked || row.key != key))
+}
+
+/// The next `limit` nodes after one, by key.
+pub(super) fn page(
+    state: &impl ReadState,
+    after: Option<NodeKey>,
+    limit: usize,
+) -> Result<Vec<EnrolledNode>, Fatal> {
+    let from = match after {
+        Some(NodeKey(u128::MAX)) => return Ok(Vec::new()),
+        Some(after) => NodeKey(after.0 + 1),
+        None => NodeKey(0),
+    };
+    let mut page = Vec::new();
+    for row in state.scan(ENROLLED, from..)?.take(limit) {
+        let (key, row) = row?;
+        let token = match row.token {
+            Some((shown, _)) => state.get(TOKEN_HASHES, &shown)?,
+            None => None,
+        };
+        page.push(EnrolledNode {
+            key,
+            role: row.role,
+            since: row.since,
+            token,
+            registered: state.get(NODE_KEYS, &key)?,
+            revoked: row.revoked,
+        });
+    }
+    Ok(page)
 }

@@ -11,8 +11,8 @@ use dfs_raft::state::{ReadState, StateTxn};
 use self::tokens::JoinToken;
 use super::accounts::subject::Subject;
 use super::machine::Stop;
-use crate::types::node::{MemberChange, TokenInfo};
-use crate::types::{Changed, Timestamp};
+use crate::types::node::{EnrolledNode, MemberChange, TokenInfo};
+use crate::types::{Changed, NodeKey, Timestamp};
 
 /// Changes who may be a node.
 pub(crate) fn change(
@@ -63,4 +63,15 @@ pub(crate) fn join_tokens(state: &impl ReadState, by: &Subject) -> Result<Vec<To
     by.require_administrator()?;
     let list: Result<_, Fatal> = tokens::list(state);
     Ok(list?)
+}
+
+/// The next nodes that got papers, by key.
+pub(crate) fn enrolled_nodes(
+    state: &impl ReadState,
+    by: &Subject,
+    after: Option<NodeKey>,
+    limit: usize,
+) -> Result<Vec<EnrolledNode>, Stop> {
+    by.require_administrator()?;
+    Ok(enrolled::page(state, after, limit)?)
 }

@@ -4,12 +4,15 @@ use std::io;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::io::duplex;
+use tarpc::{ClientMessage, Request};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::time::timeout;
 
 use super::*;
 use crate::config::ReplicaConfig;
 use crate::env::Env;
 use crate::machine::ApplyContext;
+use crate::network::message::RaftRpcRequest;
 use crate::network::peers::context;
 use crate::network::{Dial, client};
 use crate::replica::Replica;
@@ -96,5 +99,38 @@ async fn requests_for_another_protocol_cluster_or_member_are_refused() -> TestRe
     let protocol = PROTOCOL + 1;
     let joined = peer.join(soon(), Join { protocol }).await?;
     assert_eq!(joined, Err(Refusal::Protocol(PROTOCOL)));
+    Ok(())
+}
+
+/// A request as it crosses the network, that its caller waits so long for.
+fn waited_for(wait: Duration) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let join = Join { protocol: PROTOCOL };
+    let request = ClientMessage::Request(Request {
+        context: context(Duration::from_secs(20)),
+        id: 1,
+        message: RaftRpcRequest::Join { request: join },
+    });
+    let bytes = postcard::to_stdvec(&request)?;
+    let (_, rest) = postcard::take_from_bytes::<(u32, Duration)>(&bytes)?;
+    let message = [&postcard::to_stdvec(&(0_u32, wait))?[..], rest].concat();
+    let length = u32::try_from(message.len())?;
+    Ok([&length.to_be_bytes()[..], &message].concat())
+}
+
+#[tokio::test]
+async fn a_request_that_is_waited_for_without_end_is_answered() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let config = ReplicaConfig::new(directory.path());
+    let replica = Replica::start(config, Env::real(), Arc::new(Nobody), Nothing).await?;
+    replica.bootstrap("here").await?;
+    // More than a clock can count, and more than a timer can.
+    let century = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+    for wait in [Duration::MAX, century] {
+        let (mut near, far) = duplex(1 << 16);
+        tokio::spawn(replica.serve(Box::new(far)));
+        near.write_all(&waited_for(wait)?).await?;
+        let mut length = [0; 4];
+        timeout(Duration::from_secs(20), near.read_exact(&mut length)).await??;
+    }
     Ok(())
 }

@@ -6,7 +6,7 @@ use super::language::Result;
 use crate::meta::Reply;
 use crate::meta::tests::show::{list, seconds, show_acl, show_bytes};
 use crate::types::account::{Account, GroupInfo, UserInfo};
-use crate::types::node::TokenInfo;
+use crate::types::node::{EnrolledNode, TokenInfo};
 use crate::types::query::LayoutSource;
 use crate::types::{Answer, Attr, Changed, Refusal};
 
@@ -113,6 +113,7 @@ pub(super) fn show_answer(answer: Answer) -> String {
         Answer::Group(group) => show_group(&group),
         Answer::Groups(groups) => groups.iter().map(show_group).collect(),
         Answer::JoinTokens(tokens) => tokens.iter().map(show_token).collect(),
+        Answer::EnrolledNodes(nodes) => nodes.iter().map(show_enrolled).collect(),
     }
 }
 
@@ -146,6 +147,20 @@ fn show_token(token: &TokenInfo) -> String {
         ..
     } = token;
     format!("{id} {role} {uses} times until {until}s by {by} {label}\n")
+}
+
+fn show_enrolled(node: &EnrolledNode) -> String {
+    let EnrolledNode { key, role, .. } = node;
+    let since = seconds(node.since);
+    let token = node.token.map_or(String::new(), |id| format!(" with {id}"));
+    let registered = node
+        .registered
+        .map_or(String::new(), |id| format!(" is {id}"));
+    let revoked = if node.revoked { " revoked" } else { "" };
+    format!(
+        "{} {role} since {since}s{token}{registered}{revoked}\n",
+        key.0
+    )
 }
 
 fn show_group(group: &GroupInfo) -> String {

@@ -411,6 +411,10 @@ pub(super) fn query(name: &str, args: &mut Args<'_>) -> Result<Option<Query>> {
             at: place(args)?,
         },
         "tokens" => Query::JoinTokens,
+        "enrolled" => Query::EnrolledNodes {
+            after: number(args, "after")?.map(NodeKey),
+            limit: number(args, "limit")?.unwrap_or(100),
+        },
         "whoami" => Query::Whoami,
         "user" => Query::User(text(args)?.parse()?),
         "group" => Query::Group(text(args)?.parse()?),
