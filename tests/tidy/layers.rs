@@ -10,7 +10,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("types", &["env"]),
     ("error", &["types"]),
     ("proto", &["env", "security", "types"]),
-    ("security", &["env", "types"]),
+    ("security", &["env", "planted", "types"]),
     ("meta", &["env", "planted", "types"]),
     ("node", &["env", "proto", "security", "types"]),
     (

@@ -26,6 +26,8 @@
 mod access;
 mod builder;
 mod check;
+#[cfg(test)]
+mod elsewhere;
 mod faults;
 mod parts;
 mod roster;

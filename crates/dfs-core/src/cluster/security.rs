@@ -29,16 +29,20 @@ use crate::types::{
 const SECOND: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(20);
 
-struct World {
-    cluster: Cluster,
-    admin: Client,
+pub(super) struct World {
+    pub(super) cluster: Cluster,
+    pub(super) admin: Client,
     _directory: TempDir,
 }
 
 impl World {
     async fn new() -> World {
+        World::with_data_nodes(1).await
+    }
+
+    pub(super) async fn with_data_nodes(count: usize) -> World {
         let directory = tempfile::tempdir().unwrap();
-        let builder = Cluster::builder().masters(1).data_nodes(1);
+        let builder = Cluster::builder().masters(1).data_nodes(count);
         let cluster = builder.start(&directory).await.unwrap();
         let admin = cluster.client().await.unwrap();
         World {
@@ -119,7 +123,7 @@ impl World {
     }
 
     /// The first chunk of a file, where it is, and what lets the administrator read it.
-    async fn chunk_of(&self, path: &str) -> (ChunkId, u64, NodeAddress, Permit) {
+    pub(super) async fn chunk_of(&self, path: &str) -> (ChunkId, u64, NodeAddress, Permit) {
         let all = ByteRange::new(0, u64::MAX);
         let layout = self.admin.layout(path, all).await.unwrap();
         let Some(LayoutSource::Chunk {
