@@ -6,10 +6,9 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use dfs_evidence::checkers::coverage::Coverage;
 use dfs_evidence::faults::FaultKind;
 use dfs_evidence::processes::Outcome;
-use dfs_evidence::report::{Matrix, quantile};
+use dfs_evidence::report::{Coverage, Matrix, quantile};
 use serde::{Deserialize, Serialize};
 
 /// Of one run or several. All of it adds up: lists become longer, counts larger.

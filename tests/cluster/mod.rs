@@ -6,6 +6,7 @@ mod linearizable;
 mod once;
 mod reclaim;
 mod repair;
+mod rights;
 mod rot;
 mod too_few_nodes;
 mod whole;

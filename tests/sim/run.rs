@@ -190,6 +190,8 @@ fn choose_workloads(settings: &Settings) -> Vec<Arc<dyn Workload>> {
     let mut random = StdRng::seed_from_u64(settings.seed ^ 0x776f_726b);
     let mut all = workloads::all();
     let wanted = &settings.workloads;
+    // Whoever asks is the system itself here.
+    all.retain(|w| !w.needs_users());
     all.retain(|w| wanted.is_empty() || wanted.iter().any(|name| name == w.name()));
     all.shuffle(&mut random);
     all.truncate(WORKLOADS);

@@ -10,8 +10,8 @@ const CORE: &[(&str, &[&str])] = &[
     ("types", &["env"]),
     ("error", &["types"]),
     ("proto", &["env", "security", "types"]),
-    ("security", &["env", "types"]),
     ("audit", &["env", "planted", "types"]),
+    ("security", &["env", "planted", "types"]),
     ("meta", &["env", "planted", "types"]),
     ("node", &["env", "proto", "security", "types"]),
     (

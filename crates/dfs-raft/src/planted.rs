@@ -143,6 +143,20 @@ bugs! {
     UnknownFilesDeleted = "unknown-files-deleted";
     /// A directory without a stamp, as of a disk that is not mounted, becomes a new data node.
     UnmountedDiskTakenForNew = "unmounted-disk-taken-for-new";
+
+    // Rights.
+
+    /// A master lets a user ask again for seconds what it was permitted to ask, whatever was taken
+    /// from it meanwhile.
+    PermissionCachedAfterRevoke = "permission-cached-after-revoke";
+    /// A method that is in no table of rules is for everybody.
+    MethodWithoutRule = "method-without-rule";
+    /// A data node does not look whether a permit is for it.
+    CapabilityNotBoundToItsNode = "capability-not-bound-to-its-node";
+    /// Tickets and join tokens are good when their time is over.
+    ExpiredTokenAccepted = "expired-token-accepted";
+    /// The certificate of a node is believed, whoever has issued it.
+    CaCheckSkipped = "ca-check-skipped";
 }
 
 /// Whether a bug is planted in this process: never, without the feature.
@@ -235,6 +249,28 @@ pub(crate) fn leaves_out(table: &str, key: &[u8]) -> bool {
     let answer = active(Bug::DedupLostInSnapshot) && table == "REPLIES";
     let counter = active(Bug::IdCounterNotInSnapshot) && table == "META";
     answer || counter && key.starts_with(b"next_")
+}
+
+/// How long a permission is remembered that nobody should remember.
+const REMEMBERED: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// Whether a question, told with who asks it, is permitted now or was a moment ago.
+pub fn was_permitted(question: String, is_now: bool) -> bool {
+    use std::collections::BTreeMap;
+    use std::sync::{Mutex, PoisonError};
+
+    use tokio::time::Instant;
+    static UNTIL: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
+    let mut until = UNTIL.lock().unwrap_or_else(PoisonError::into_inner);
+    if is_now && !until.contains_key(&question) {
+        until.insert(question, Instant::now() + REMEMBERED);
+        return true;
+    }
+    match until.get(&question) {
+        Some(until) if Instant::now() < *until => return true,
+        _ => until.remove(&question),
+    };
+    is_now
 }
 
 /// Puts things into an order that is another one each time, as a hash map would; the same times

@@ -28,6 +28,8 @@ mod access;
 mod audited;
 mod builder;
 mod check;
+#[cfg(test)]
+mod elsewhere;
 mod faults;
 mod parts;
 mod roster;

@@ -41,8 +41,12 @@ pub(super) struct World {
 
 impl World {
     pub(super) async fn new() -> World {
+        World::with_data_nodes(1).await
+    }
+
+    pub(super) async fn with_data_nodes(count: usize) -> World {
         let directory = tempfile::tempdir().unwrap();
-        let builder = Cluster::builder().masters(1).data_nodes(1);
+        let builder = Cluster::builder().masters(1).data_nodes(count);
         let cluster = builder.start(&directory).await.unwrap();
         let admin = cluster.client().await.unwrap();
         World {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::Shared;
 use crate::audit::Actor;
 use crate::env::Timestamp;
+use crate::planted::{self, Bug};
 use crate::proto::chunk_stream::{Request, StreamError, StreamErrorKind};
 use crate::proto::cluster::Signing;
 use crate::security::capability::{Capability, Demand, Gate, Operation};
@@ -98,6 +99,14 @@ impl Guest {
             peer,
         };
         match self.capability(permit, &keys) {
+            Some(capability) if planted::active(Bug::CapabilityNotBoundToItsNode) => {
+                let elsewhere = capability.nodes.iter().map(|node| Gate {
+                    node: *node,
+                    ..gate
+                });
+                let mut elsewhere = elsewhere.filter(|gate| capability.permits(&demand, gate));
+                elsewhere.next().is_none().then(denied)
+            }
             Some(capability) if capability.permits(&demand, &gate) => None,
             _ => Some(denied()),
         }

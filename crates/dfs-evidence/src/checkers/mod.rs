@@ -7,15 +7,15 @@ pub mod audit;
 pub mod bank;
 pub mod certificate;
 pub mod contents;
-pub mod coverage;
 pub mod identity;
 pub mod judge;
 pub mod last_look;
 pub mod rehearsal;
 pub mod replicas;
+pub mod rights;
 pub mod set;
 #[cfg(test)]
-mod tale;
+pub(crate) mod tale;
 
 use crate::history::{Actor, Event, operations};
 use crate::model::Seen;
@@ -59,10 +59,10 @@ fn unexplained(history: &[Event]) -> Vec<String> {
         .iter()
         .filter_map(|event| Some((event, event.error.as_deref()?)));
     let of_clients = errors.filter(|(event, _)| event.actor != Actor::Nemesis);
-    let strange = of_clients.filter(|(_, error)| {
+    let strange = of_clients.filter(|(event, error)| {
         let name = error.split(':').next().unwrap_or_default();
         let is_of_fault = OF_FAULTS.contains(&name) || error.starts_with(MASTER_STOPS);
-        !is_of_fault && Seen::refusal(error).is_none()
+        !is_of_fault && Seen::refusal(error).is_none() && !rights::judges(&event.op, error)
     });
     let complaint = |(event, error): (&Event, &str)| {
         let (index, op) = (event.index, &event.op);

@@ -123,6 +123,64 @@ pub enum Op {
     Fault(Fault),
     /// Everything is healed.
     Heal,
+    /// Gives what somebody needs to do something, or takes it away.
+    SetRight { right: Right, on: bool },
+    /// Asks whether it is given.
+    SeeRight { right: Right },
+    /// Whoever is logged in as a user must log in again.
+    VoidTickets { user: String },
+    /// Does as a user what takes this right, and those that all takes which the user does.
+    UseRight {
+        user: String,
+        right: Right,
+        how: Use,
+        path: String,
+    },
+}
+
+/// Something that is given and taken away, and that somebody needs to do something.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Right {
+    /// This user is not disabled.
+    LogIn(String),
+    /// The key that this user logs in with is one of its.
+    Key(String),
+    /// This user may not only read.
+    Change(String),
+    /// The mode bits of this path are for everybody.
+    Mode(String),
+    /// The access list of this path names the one user that uses it.
+    Named(String),
+    /// That user is in the group of this path.
+    Member(String),
+}
+
+/// What is done as a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Use {
+    /// Asks for the names in a directory.
+    List,
+    /// Asks for the attributes of a file in it.
+    Stat,
+    /// Asks where the bytes of a file are.
+    Find,
+    /// Reads a file, all of it, from data nodes too.
+    Read,
+    /// Makes a file.
+    Make,
+    /// Removes it for good.
+    Remove,
+    /// Sets the length of a file.
+    Cut,
+}
+
+impl Use {
+    /// Whether it changes anything.
+    pub fn changes(self) -> bool {
+        matches!(self, Use::Make | Use::Remove | Use::Cut)
+    }
 }
 
 impl Op {
@@ -135,7 +193,11 @@ impl Op {
                 | Op::ListAll { .. }
                 | Op::Get { .. }
                 | Op::ReadBlocks { .. }
+                | Op::SeeRight { .. }
         );
+        if let Op::UseRight { how, .. } = self {
+            return how.changes();
+        }
         let is_of_run = matches!(self, Op::LastLook { .. } | Op::Fault(_) | Op::Heal);
         !looks && !is_of_run
     }
@@ -157,6 +219,8 @@ pub enum Output {
     Blocks(Vec<Block>),
     /// Where blocks went: the first of them.
     Offset(u64),
+    /// Whether something is so.
+    Is(bool),
 }
 
 /// Attributes that checkers look at.

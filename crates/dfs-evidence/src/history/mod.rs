@@ -16,7 +16,7 @@ mod recorder;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Actor, BLOCK_LEN, Block, Event, Kind, Node, Op, Output};
+pub use event::{Actor, BLOCK_LEN, Block, Event, Kind, Node, Op, Output, Right, Use};
 pub use lines::{Header, History, header_line, line, merge, read, write};
 pub use operation::{End, Operation, operations};
 pub use recorder::{Pending, Recorder};

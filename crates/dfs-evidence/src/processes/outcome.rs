@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::nemesis::Deed;
-use crate::checkers::coverage::Coverage;
 use crate::faults::FaultKind;
 use crate::history::{Actor, Event, Kind, Op};
-use crate::report::Matrix;
+use crate::report::{Coverage, Matrix};
 use crate::workloads::{is_of, named};
 
 /// Everything a report needs.

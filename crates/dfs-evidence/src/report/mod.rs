@@ -4,11 +4,13 @@
 //! fault as a bar below them, and what was found.
 
 mod chart;
+mod coverage;
 mod matrix;
 mod page;
 mod series;
 
 pub use chart::duration;
+pub use coverage::Coverage;
 pub use matrix::Matrix;
 pub use page::{Band, Page};
 pub use series::{Bucket, Series, quantile};

@@ -166,7 +166,7 @@ fn query(op: &Op) -> Result<Query> {
     }
 }
 
-fn at(path: &str) -> Result<Location> {
+pub(super) fn at(path: &str) -> Result<Location> {
     Ok(Location::from(path.parse::<DfsPath>()?))
 }
 

@@ -25,6 +25,10 @@ pub(super) fn is_in(root: &str, op: &Op) -> bool {
         Op::Restore { to: None, .. } => root == super::trash::ROOT,
         Op::Restore { to: Some(to), .. } => inside(to),
         Op::Set { .. } | Op::Get { .. } => root == super::registers::ROOT,
+        Op::SetRight { .. }
+        | Op::SeeRight { .. }
+        | Op::VoidTickets { .. }
+        | Op::UseRight { .. } => root == super::rights::ROOT,
         Op::LastLook { of } => of == root,
         Op::Mkdir { path }
         | Op::Create { path, .. }

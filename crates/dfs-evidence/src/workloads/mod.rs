@@ -10,6 +10,7 @@ mod contents;
 mod judged;
 mod names;
 mod registers;
+mod rights;
 mod set;
 mod trash;
 mod worker;
@@ -22,6 +23,7 @@ pub use bank::Bank;
 pub use contents::Contents;
 pub use names::Names;
 pub use registers::Registers;
+pub use rights::Rights;
 pub use set::Set;
 pub use trash::Trash;
 pub use worker::Worker;
@@ -38,6 +40,11 @@ pub trait Workload: Send + Sync {
     /// The ids of the promises that its history is judged for: those that its complaints begin
     /// with.
     fn promises(&self) -> &'static [&'static str];
+
+    /// Whether it needs a cluster that has users.
+    fn needs_users(&self) -> bool {
+        false
+    }
 
     /// Makes what its workers need, once, before any fault.
     ///
@@ -64,6 +71,7 @@ pub fn all() -> Vec<Box<dyn Workload>> {
         Box::new(Bank::default()),
         Box::new(Contents::default()),
         Box::new(Trash::default()),
+        Box::new(Rights::default()),
     ]
 }
 

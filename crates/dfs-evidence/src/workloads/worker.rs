@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use dfs_core::client::Client;
-use rand::RngExt;
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 use crate::history::{Actor, Op, Pending, Recorder};
 
@@ -88,6 +88,14 @@ impl Worker {
     pub fn slower(mut self, times: f64) -> Worker {
         self.slowness = times;
         self
+    }
+
+    /// Another worker, who works at the same time with a client of its own.
+    pub fn beside(&mut self, client: Client) -> Worker {
+        let random = StdRng::seed_from_u64(self.random.random());
+        let (recorder, actors) = (self.recorder.clone(), Arc::clone(&self.actors));
+        let stop = Arc::clone(&self.stop);
+        Worker::new(self.number, client, random, recorder, actors, stop).slower(self.slowness)
     }
 
     /// Waits: `mean` on average, twice that at most.

@@ -64,7 +64,8 @@ pub(crate) struct ChaosArgs {
     #[arg(long)]
     seed: Option<u64>,
 
-    /// What clients do; everything, unless named: registers, names, set, bank, contents, trash.
+    /// What clients do; everything, unless named: registers, names, set, bank, contents, trash,
+    /// rights.
     #[arg(long, value_delimiter = ',', value_name = "WORKLOAD")]
     workloads: Vec<String>,
 

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use dfs_evidence::checkers::coverage::Coverage;
 use dfs_evidence::faults::FaultKind;
 use dfs_evidence::processes::{Deed, Outcome};
-use dfs_evidence::report::{Band, Page, duration, quantile};
+use dfs_evidence::report::{Band, Coverage, Page, duration, quantile};
 
 /// What came of a run, to be told.
 pub(super) struct Report<'a> {

@@ -11,6 +11,7 @@ use tarpc::ServerError;
 use crate::env::Timestamp;
 use crate::master::shared::Shared;
 use crate::meta::query;
+use crate::planted::{self, Bug};
 use crate::proto::error::RpcError;
 use crate::proto::hello::{Hello, HelloReply, Service};
 use crate::proto::rules::{DENIED, LOGIN_REQUIRED, Rule, rule};
@@ -193,11 +194,16 @@ pub(in crate::master) enum Judged {
 /// Judges one request by the rule of its method. A ticket that expired meanwhile lets nobody in.
 pub(in crate::master) fn judge(shared: &Shared, guest: Guest, method: &str) -> Judged {
     let Some(rule) = rule(method) else {
+        if planted::active(Bug::MethodWithoutRule) {
+            return Judged::Permitted;
+        }
         return Judged::Refused(denied(format!("{method} is for nobody")));
     };
     match (guest, rule) {
         (Guest::Anybody, _) => Judged::Permitted,
-        (Guest::User { expires, .. }, _) if shared.now() >= expires => {
+        (Guest::User { expires, .. }, _)
+            if shared.now() >= expires && !planted::active(Bug::ExpiredTokenAccepted) =>
+        {
             let late = format!("{LOGIN_REQUIRED}the ticket has expired");
             Judged::Refused(ServerError::new(io::ErrorKind::PermissionDenied, late))
         }
@@ -239,5 +245,44 @@ pub(in crate::master) async fn stands(
             Err(denied("this user may only read".to_owned()))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that is surprised fails")]
+
+    use super::*;
+    use crate::env::Env;
+    use crate::master::tests::start_in;
+    use crate::node::Security;
+    use crate::security::KeyPair;
+    use crate::types::UserId;
+    use crate::types::account::CredentialEpoch;
+
+    #[tokio::test]
+    async fn a_method_without_a_rule_and_a_ticket_that_has_expired_let_nobody_in() {
+        let directory = tempfile::tempdir().unwrap();
+        let master = start_in(&directory, Env::real(), Security::Found).await;
+        let key = KeyPair::generate(&*Env::real().random).unwrap().public();
+        let user = |expires| Guest::User {
+            caller: Caller::User {
+                user: UserId::ROOT,
+                epoch: CredentialEpoch::default(),
+            },
+            key,
+            expires,
+        };
+        let stranger = Guest::Key(Peer { key, node: None });
+        let (late, good) = (user(Timestamp(1)), user(Timestamp(u64::MAX)));
+        let is_refused = |guest, method| {
+            let judged = judge(&master.shared, guest, method);
+            matches!(judged, Judged::Refused(_))
+        };
+        for guest in [stranger, good] {
+            assert!(is_refused(guest, "MetadataRpc.format_everything"));
+        }
+        assert!(is_refused(late, "MetadataRpc.query"));
+        assert!(!is_refused(good, "MetadataRpc.query"));
     }
 }

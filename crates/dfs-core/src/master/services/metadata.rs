@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use dfs_raft::{Consistency, MemberId, Role};
+use dfs_raft::state::View;
+use dfs_raft::{Consistency, Fatal, MemberId, Role};
 use tarpc::context::Context;
 
 use crate::audit::{Actor, Deed, Ending};
@@ -14,6 +15,7 @@ use crate::master::shared::{Shared, unexpected};
 use crate::master::view::NodeView;
 use crate::meta::command::{validate, validate_request};
 use crate::meta::{Command, Reply, query};
+use crate::planted::{self, Bug};
 use crate::proto::error::RpcError;
 use crate::proto::metadata::{
     Answered, ChunkHealth, ClusterStatus, GrantRequest, LeaderInfo, MasterInfo, MetadataRpc,
@@ -160,10 +162,9 @@ impl MetadataService {
         }
         let reading = self.shared.read(consistency).await?;
         let (rev, caller, asked) = (reading.applied, self.caller, query.clone());
-        let look = self
-            .shared
-            .look(reading, move |view| query::answer(view, caller, &asked));
-        let mut value = look.await?.map_err(refused_at(rev))?;
+        let look = move |view: &View| answer(view, caller, &asked);
+        let looked = self.shared.look(reading, look).await?;
+        let mut value = looked.map_err(refused_at(rev))?;
         self.complete(&mut value);
         if let (Answer::Layout(layout), Some(shows)) = (&mut value, self.shows) {
             permits::permit_layout(&self.shared, shows.holder, layout).await?;
@@ -234,6 +235,18 @@ impl MetadataService {
             | Answer::EnrolledNodes(_) => {}
         });
     }
+}
+
+/// Answers a question, as far as whoever asks it may.
+fn answer(view: &View, caller: Caller, asked: &Query) -> Result<Result<Answer, Refusal>, Fatal> {
+    let answer = query::answer(view, caller, asked)?;
+    if planted::active(Bug::PermissionCachedAfterRevoke) {
+        let question = format!("{caller:?} {asked:?}");
+        if planted::was_permitted(question, answer.is_ok()) && answer.is_err() {
+            return query::answer(view, Caller::System, asked);
+        }
+    }
+    Ok(answer)
 }
 
 /// A refusal that this point of history gave.
@@ -338,7 +351,7 @@ impl MetadataRpc for MetadataService {
     ) -> Result<(), RpcError> {
         self.shared.leading(|_| ())?;
         let reading = self.shared.read(Consistency::Stale).await?;
-        let look = move |view: &dfs_raft::state::View| query::chunk(view, chunk);
+        let look = move |view: &View| query::chunk(view, chunk);
         match self.shared.look(reading, look).await? {
             // A client is not trusted blindly: the node reads its replica through first.
             Some(row) if row.replicas.contains(&node) => {
@@ -377,7 +390,7 @@ impl MetadataRpc for MetadataService {
         let cluster = self.shared.cluster();
         let cluster = cluster.ok_or_else(|| self.shared.not_leading())?;
         let reading = self.shared.read(Consistency::Linearizable).await?;
-        let look = |view: &dfs_raft::state::View| query::counters(view);
+        let look = |view: &View| query::counters(view);
         let totals = self.shared.look(reading, look).await?;
         let chunks = self.shared.leading(|leading| {
             let missing = leading.endangered.missing() as u64;

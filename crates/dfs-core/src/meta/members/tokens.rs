@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::meta::counters;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::{JOIN_TOKENS, Meta, TOKEN_HASHES};
+use crate::planted::{self, Bug};
 use crate::types::limits::{JOIN_TOKEN_TTL_MAX, JOIN_TOKENS_MAX, LABEL_LEN_MAX};
 use crate::types::node::{TokenHash, TokenId, TokenInfo};
 use crate::types::{NodeKey, NodeRole, RefusalKind, Timestamp, UserId};
@@ -129,7 +130,9 @@ pub(super) fn spend(
         Some(id) => state.get(JOIN_TOKENS, &id)?.map(|token| (id, token)),
         None => None,
     };
-    let good = token.filter(|(_, token)| now < token.expires && token.role == role);
+    let is_late =
+        |token: &JoinToken| now >= token.expires && !planted::active(Bug::ExpiredTokenAccepted);
+    let good = token.filter(|(_, token)| !is_late(token) && token.role == role);
     let Some((id, token)) = good else {
         return not_good();
     };

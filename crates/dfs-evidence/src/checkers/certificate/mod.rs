@@ -129,6 +129,11 @@ pub fn contradictions(operations: &[Operation<'_>]) -> Vec<String> {
     found
 }
 
+/// For each operation the latest point that had been seen when it began.
+pub(super) fn floors(operations: &[Operation<'_>]) -> Vec<u64> {
+    order::check(operations, &mut Vec::new())
+}
+
 fn without_point(operation: &Operation<'_>) -> String {
     format!("{} has no point of history", tell(operation))
 }
