@@ -137,9 +137,8 @@ fn metadata_request(bytes: &[u8]) {
 }
 
 fn answer<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
-    if let Ok(answer) = transport::decode::<Response<T>>(bytes) {
-        comes_back(&answer);
-    }
+    let answer = transport::decode::<Response<T>>(bytes);
+    let _ = answer.map(|answer| answer.message.map(|message| comes_back(&message)));
 }
 
 /// The frames are in the bytes as they are, and in another form: the kind of the first, the
@@ -168,7 +167,9 @@ async fn frames(mut bytes: &[u8]) {
     while let Ok(Some(frame)) = read_frame(&mut bytes, patience).await {
         match frame.kind {
             FrameKind::Request => {
-                if let Ok(request) = chunk_stream::decode::<chunk_stream::Request>(&frame, frame.kind) {
+                if let Ok(request) =
+                    chunk_stream::decode::<chunk_stream::Request>(&frame, frame.kind)
+                {
                     comes_back(&request);
                     let _ = request.validate();
                 }
@@ -233,9 +234,8 @@ fn capability(bytes: &[u8]) {
 }
 
 fn certificate(bytes: &[u8]) {
-    static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
-        Authority::found(ClusterId(1), &SeededRandom::new(7), NOW).unwrap()
-    });
+    static AUTHORITY: LazyLock<Authority> =
+        LazyLock::new(|| Authority::found(ClusterId(1), &SeededRandom::new(7), NOW).unwrap());
     let shown = Certificate::from_der(bytes.to_vec());
     let _ = peer_of(&CertificateDer::from(bytes));
     let _ = verified(&shown, AUTHORITY.certificate(), NOW);

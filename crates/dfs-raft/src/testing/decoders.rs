@@ -21,9 +21,7 @@ use crate::state::{seal, unseal};
 use crate::storage::codec;
 use crate::storage::directory::Identity;
 use crate::storage::log::recovery::read_alone;
-use crate::storage::log::segment::{
-    FRAME_HEAD_LEN, Header, decode_frame, encode_frame, with_head,
-};
+use crate::storage::log::segment::{FRAME_HEAD_LEN, Header, decode_frame, encode_frame, with_head};
 use crate::storage::snapshot;
 
 /// A decoder by its name. It panics where it does not hold what it must.
@@ -122,9 +120,8 @@ fn raft_request(bytes: &[u8]) {
 }
 
 fn raft_answer(bytes: &[u8]) {
-    if let Ok(answer) = transport::decode::<Response<RaftRpcResponse>>(bytes) {
-        comes_back(&answer);
-    }
+    let answer = transport::decode::<Response<RaftRpcResponse>>(bytes);
+    let _ = answer.map(|answer| answer.message.map(|message| comes_back(&message)));
 }
 
 fn raft_snapshot(bytes: &[u8]) {

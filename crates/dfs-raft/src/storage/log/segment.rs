@@ -34,6 +34,9 @@ const CHANGE_HEAD_LEN: usize = 13;
 /// Room for kinds that are not made yet: a newer program's log is refused, not cut.
 const KIND_MAX: u8 = 31;
 
+/// No number in a log comes near this, so that sums of them are numbers too.
+const NUMBER_MAX: u64 = u64::MAX / 2;
+
 /// The kinds that codec.rs adds to checksums.
 const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";
@@ -110,7 +113,11 @@ impl Header {
                 salt,
             })
         })();
-        decoded.ok_or_else(|| Fatal::new("its header fails its checksum"))
+        let header = decoded.ok_or_else(|| Fatal::new("its header fails its checksum"))?;
+        match header.number.max(header.sequence) > NUMBER_MAX {
+            true => Err(Fatal::new("its header has numbers that no log has")),
+            false => Ok(header),
+        }
     }
 }
 
@@ -236,6 +243,11 @@ pub(crate) fn decode_frame(salt: u64, sequence: u64, bytes: &[u8]) -> Result<Opt
 }
 
 fn decode_change(kind: u8, number: u64, stored: &[u8]) -> Result<Change, Fatal> {
+    if number > NUMBER_MAX {
+        return Err(Fatal::new(format!(
+            "a change of entry {number}, which no log has"
+        )));
+    }
     Ok(match kind {
         1 => Change::Append {
             index: number,
@@ -245,8 +257,8 @@ fn decode_change(kind: u8, number: u64, stored: &[u8]) -> Result<Change, Fatal> 
         3 => Change::Committed(decode_rev(COMMITTED, stored)?),
         4 => Change::Truncate { from: number },
         5 => match decode_rev(PURGED, stored)? {
-            Some(rev) => Change::Purge(rev),
-            None => return Err(Fatal::new("a purge up to nothing")),
+            Some(rev) if rev.index <= NUMBER_MAX => Change::Purge(rev),
+            other => return Err(Fatal::new(format!("a purge up to {other:?}"))),
         },
         6 => Change::Stamp(decode_stamp(STAMP, stored)?),
         7 => Change::Begin { next: number },
@@ -265,9 +277,9 @@ pub(crate) fn has_later_frame(salt: u64, sequence: u64, bytes: &[u8]) -> bool {
         let mut head = Reader(frame);
         let _length_and_crc = head.u64();
         // The longest log that fits between two segments has fewer commits than that.
-        let found = head
-            .u64()
-            .filter(|found| (sequence + 1..=sequence + bytes.len() as u64).contains(found));
+        let later = 1..=bytes.len() as u64;
+        let is_later = |found: &u64| later.contains(&found.wrapping_sub(sequence));
+        let found = head.u64().filter(is_later);
         found.is_some_and(|found| checked_body(salt, found, frame).is_some())
     })
 }
