@@ -33,6 +33,10 @@ smoke:
 test-sim:
     cargo test --config 'build.rustflags=["--cfg","tokio_unstable"]' --profile sim -p dfs-tests simulated::
 
+# libFuzzer on one decoder or on all, for seconds each; see docs/internals/fuzzing.md.
+fuzz DECODER="all" SECONDS="60":
+    fuzz/run.sh {{DECODER}} {{SECONDS}}
+
 deny:
     cargo deny check licenses bans sources
 

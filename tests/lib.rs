@@ -1,5 +1,6 @@
 //! What the tests of this package share.
 #![recursion_limit = "256"]
+pub mod decoders;
 pub mod sim;
 
 /// The commit that is checked out here, if any is.

@@ -6,7 +6,12 @@ use super::source::{Source, all, report};
 const CORE: &[(&str, &[&str])] = &[
     ("env", &[]),
     ("planted", &[]),
-    ("testing", &["env"]),
+    (
+        "testing",
+        &[
+            "datanode", "env", "meta", "node", "proto", "security", "types",
+        ],
+    ),
     ("types", &["env"]),
     ("error", &["types"]),
     ("proto", &["env", "security", "types"]),
@@ -74,6 +79,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
             "crates/dfs-core/src/meta/",
             "crates/dfs-core/src/master/",
             "crates/dfs-core/src/cluster/",
+            "crates/dfs-core/src/testing/",
         ],
     ),
     (
@@ -88,6 +94,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
             "crates/dfs-core/src/datanode/",
             "crates/dfs-core/src/client/",
             "crates/dfs-core/src/cluster/",
+            "crates/dfs-core/src/testing/",
             "crates/dfs-core/examples/",
             "crates/dfs-evidence/",
             "crates/dfs-node/",

@@ -39,7 +39,7 @@ mod machine;
 pub(crate) mod members;
 pub mod namespace;
 pub mod query;
-mod tables;
+pub(crate) mod tables;
 
 pub use accounts::sessions;
 pub use check::{Violation, check};

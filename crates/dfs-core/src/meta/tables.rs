@@ -74,6 +74,10 @@ macro_rules! tables {
 
         /// The names of all tables, in their places.
         pub(crate) const TABLES: &[&str] = &[$(stringify!($name)),*];
+
+        /// What reads a key and a value of each table.
+        #[cfg(feature = "testing")]
+        pub(crate) const ROWS: &[fn(&[u8], &[u8])] = &[$(comes_back::<$key, $value>),*];
     };
 }
 
@@ -110,6 +114,18 @@ tables! {
     TOKEN_HASHES: TokenHash => TokenId;
     ENROLLED: NodeKey => Enrolled;
     SECRETS: SecretId => Secret;
+}
+
+/// Makes sure that a key and a value, if these bytes are some, come back as they are.
+#[cfg(feature = "testing")]
+fn comes_back<K: Key, V: dfs_raft::state::Value>(key: &[u8], value: &[u8]) {
+    if let Ok(decoded) = K::from_bytes(key) {
+        assert_eq!(decoded.to_bytes(), key, "a key comes back as another");
+    }
+    if let Ok(bytes) = V::from_bytes(value).and_then(|value| value.to_bytes()) {
+        let again = V::from_bytes(&bytes).and_then(|again| again.to_bytes());
+        assert_eq!(again.ok(), Some(bytes), "a value comes back as another");
+    }
 }
 
 /// A log time as part of a key, or as a value.

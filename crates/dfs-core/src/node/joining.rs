@@ -117,7 +117,7 @@ impl Papers {
 /// Who a node is that is about to join. It is kept before it is shown, so that a node whose
 /// answer was lost asks again as the same, with the same key.
 #[derive(Serialize, Deserialize)]
-struct Joining {
+pub(crate) struct Joining {
     node: u128,
     secret: [u8; 32],
 }

@@ -7,7 +7,7 @@
 //! ```
 
 mod founding;
-mod joining;
+pub(crate) mod joining;
 mod papers;
 mod renewal;
 mod security;

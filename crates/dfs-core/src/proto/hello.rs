@@ -193,7 +193,7 @@ async fn send<T: Serialize>(stream: &mut BoxStream, message: &T) -> io::Result<(
     stream.flush().await
 }
 
-async fn receive<T: DeserializeOwned>(stream: &mut BoxStream) -> io::Result<T> {
+pub(crate) async fn receive<T: DeserializeOwned>(stream: &mut BoxStream) -> io::Result<T> {
     let mut length = [0; 2];
     stream.read_exact(&mut length).await?;
     let length = usize::from(u16::from_le_bytes(length));

@@ -3,12 +3,14 @@
 use std::io;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::time::Duration;
 
 use crate::env::BoxStream;
 use bytes::{Bytes, BytesMut};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tarpc::serde_transport::{self, Transport};
+use tarpc::{ClientMessage, Response};
 use tokio_serde::{Deserializer, Serializer};
 use tokio_util::codec::LengthDelimitedCodec;
 
@@ -20,10 +22,13 @@ pub type Messages<In, Out> = Transport<BoxStream, In, Out, Postcard<In, Out>>;
 /// Longest message of whoever is nobody yet: a name and what proves it.
 pub const STRANGER_MESSAGE_LEN_MAX: usize = 4 << 10;
 
+/// Longest time that a request may ask for. tarpc adds it to a clock, and panics over one of years.
+const DEADLINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Messages over `stream`, none longer than [`MESSAGE_LEN_MAX`].
 pub fn messages<In, Out>(stream: BoxStream) -> Messages<In, Out>
 where
-    In: DeserializeOwned,
+    In: Received,
     Out: Serialize,
 {
     messages_of(stream, MESSAGE_LEN_MAX)
@@ -32,7 +37,7 @@ where
 /// Messages over `stream`, none longer than `most` bytes.
 pub fn messages_of<In, Out>(stream: BoxStream, most: usize) -> Messages<In, Out>
 where
-    In: DeserializeOwned,
+    In: Received,
     Out: Serialize,
 {
     let framed = LengthDelimitedCodec::builder()
@@ -45,13 +50,54 @@ where
 #[derive(Debug)]
 pub struct Postcard<In, Out>(PhantomData<fn(Out) -> In>);
 
-impl<In: DeserializeOwned, Out> Deserializer<In> for Postcard<In, Out> {
+impl<In: Received, Out> Deserializer<In> for Postcard<In, Out> {
     type Error = io::Error;
 
     fn deserialize(self: Pin<&mut Self>, bytes: &BytesMut) -> io::Result<In> {
-        postcard::from_bytes(bytes)
-            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))
+        decode(bytes)
     }
+}
+
+/// A message of tarpc as it arrives.
+pub trait Received: DeserializeOwned {
+    /// Refuses what tarpc does not survive.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidData`]: says what.
+    fn check(bytes: &[u8]) -> io::Result<()>;
+}
+
+impl<T: DeserializeOwned> Received for Response<T> {
+    fn check(_: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<T: DeserializeOwned> Received for ClientMessage<T> {
+    fn check(bytes: &[u8]) -> io::Result<()> {
+        /// How a [`ClientMessage`] begins.
+        #[derive(Deserialize)]
+        enum Begin {
+            Request { deadline: Duration },
+            Cancel,
+        }
+        match postcard::take_from_bytes(bytes).map_err(invalid)? {
+            (Begin::Request { deadline }, _) if deadline > DEADLINE_MAX => {
+                Err(invalid("a request asks for too much time"))
+            }
+            (Begin::Request { .. } | Begin::Cancel, _) => Ok(()),
+        }
+    }
+}
+
+/// The message that bytes are.
+pub(crate) fn decode<T: Received>(bytes: &[u8]) -> io::Result<T> {
+    T::check(bytes)?;
+    postcard::from_bytes(bytes).map_err(invalid)
+}
+
+fn invalid(e: impl ToString) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, e.to_string())
 }
 
 impl<In, Out: Serialize> Serializer<Out> for Postcard<In, Out> {
@@ -60,6 +106,6 @@ impl<In, Out: Serialize> Serializer<Out> for Postcard<In, Out> {
     fn serialize(self: Pin<&mut Self>, message: &Out) -> io::Result<Bytes> {
         postcard::to_stdvec(message)
             .map(Bytes::from)
-            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))
+            .map_err(invalid)
     }
 }

@@ -28,8 +28,9 @@ pub struct NodeFile {
     pub since: Timestamp,
 }
 
+/// The same as it is kept.
 #[derive(Serialize, Deserialize)]
-struct Stored {
+pub(crate) struct Stored {
     identity: String,
     secret: [u8; 32],
     certificate: Vec<u8>,
@@ -49,17 +50,19 @@ impl NodeFile {
     /// # Errors
     /// They cannot be read, or are damaged.
     pub async fn read(env: &Env, directory: &Path) -> Result<Option<NodeFile>, SecurityError> {
-        let Some(stored) = kept::read::<Stored>(env, directory).await? else {
-            return Ok(None);
-        };
+        let stored = kept::read::<Stored>(env, directory).await?;
+        stored.map(NodeFile::opened).transpose()
+    }
+
+    pub(crate) fn opened(stored: Stored) -> Result<NodeFile, SecurityError> {
         let secret = Zeroizing::new(stored.secret);
-        Ok(Some(NodeFile {
+        Ok(NodeFile {
             identity: stored.identity.parse()?,
             key: KeyPair::from_secret(&*secret)?,
             certificate: Certificate::from_der(stored.certificate),
             authority: Certificate::from_der(stored.authority),
             since: stored.since,
-        }))
+        })
     }
 
     /// Writes them, whole or not at all.

@@ -101,16 +101,25 @@ pub(crate) async fn remove<T: Kept>(env: &Env, directory: &Path) -> Result<(), S
 }
 
 fn encode<T: Kept>(kept: &T) -> Result<Zeroizing<Vec<u8>>, SecurityError> {
-    let mut bytes = Zeroizing::new(T::MAGIC.to_vec());
-    bytes.push(VERSION);
     let body = postcard::to_stdvec(kept).map_err(SecurityError::new)?;
-    bytes.extend_from_slice(&Zeroizing::new(body));
-    let crc = crc32c(&bytes);
-    bytes.extend_from_slice(&crc.to_le_bytes());
-    Ok(bytes)
+    Ok(sealed::<T>(&Zeroizing::new(body)))
 }
 
-fn decode<T: Kept>(bytes: &[u8]) -> Result<T, SecurityError> {
+/// The file of something that is encoded.
+pub(crate) fn sealed<T: Kept>(body: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(T::MAGIC.to_vec());
+    bytes.push(VERSION);
+    bytes.extend_from_slice(body);
+    let crc = crc32c(&bytes);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// What a file has.
+///
+/// # Errors
+/// It is damaged, or of another version.
+pub(crate) fn decode<T: Kept>(bytes: &[u8]) -> Result<T, SecurityError> {
     let damaged = || SecurityError(format!("damaged; {}", T::REMEDY));
     let at = bytes.len().checked_sub(CRC_LEN).ok_or_else(damaged)?;
     let (rest, crc) = bytes.split_at_checked(at).ok_or_else(damaged)?;

@@ -15,15 +15,15 @@
 //! keys, without asking them.
 
 mod authority;
-mod file;
+pub(crate) mod file;
 mod handle;
 mod identity;
 mod join;
 pub(crate) mod kept;
 mod key;
-mod password;
-mod signed;
-mod tls;
+pub(crate) mod password;
+pub(crate) mod signed;
+pub(crate) mod tls;
 
 pub use authority::{Authority, Certificate, NODE_CERTIFICATE_TTL};
 pub use file::NodeFile;

@@ -54,11 +54,7 @@ impl Password {
     /// Whether it is the one of which something was kept. Where nothing was, it takes as long,
     /// and it is not. It takes some 20 ms and 19 MiB.
     pub fn is(&self, kept: Option<&PasswordHash>) -> bool {
-        let kept = kept.and_then(|kept| Phc::new(&kept.0).ok());
-        let usual = kept.filter(|kept| {
-            let params = Params::try_from(kept);
-            params.is_ok_and(|p| p.m_cost() <= MEMORY_KIB_MAX && p.t_cost() <= PASSES_MAX)
-        });
+        let usual = kept.and_then(usual);
         let password = self.0.as_bytes();
         if password.len() > PASSWORD_LEN_MAX {
             return false;
@@ -74,6 +70,15 @@ impl Password {
             }
         }
     }
+}
+
+/// What is kept of a password, if it can be verified and costs no more than is usual.
+pub(crate) fn usual(kept: &PasswordHash) -> Option<Phc> {
+    let kept = Phc::new(&kept.0).ok();
+    kept.filter(|kept| {
+        let params = Params::try_from(kept);
+        params.is_ok_and(|p| p.m_cost() <= MEMORY_KIB_MAX && p.t_cost() <= PASSES_MAX)
+    })
 }
 
 /// A key of a user, for programs. It is not shown.

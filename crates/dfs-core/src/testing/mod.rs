@@ -1,4 +1,4 @@
-//! Parts of a world for tests: a disk in memory with faults.
+//! Parts of a world for tests: a disk in memory with faults, and all decoders.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,6 +6,8 @@
     reason = "a test that cannot go on stops"
 )]
 
+#[cfg(feature = "testing")]
+pub mod decoders;
 mod disk;
 
 pub use disk::MemoryDisk;

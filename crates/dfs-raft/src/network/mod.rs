@@ -16,7 +16,7 @@ pub(crate) mod outgoing;
 pub(crate) mod peers;
 pub(crate) mod service;
 pub(crate) mod snapshots;
-mod transport;
+pub(crate) mod transport;
 
 use std::io;
 use std::sync::Arc;

@@ -31,9 +31,22 @@ const DURABLE_BYTES: usize = 4 << 20;
 const FRAME: &str = "snapshot frame";
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Rows {
-    table: String,
-    rows: Vec<(Bytes, Bytes)>,
+pub(crate) struct Rows {
+    pub(crate) table: String,
+    pub(crate) rows: Vec<(Bytes, Bytes)>,
+}
+
+/// The bytes of a frame with a number.
+pub(crate) fn seal_frame(sequence: u64, encoded: Vec<u8>) -> Vec<u8> {
+    seal(FRAME, &sequence.to_be_bytes(), encoded)
+}
+
+/// The rows in a frame with a number, whose own checksums are still to be verified.
+///
+/// # Errors
+/// It is no such frame.
+pub(crate) fn decode_frame(sequence: u64, frame: &[u8]) -> Result<Rows, Fatal> {
+    decode_postcard(unseal(FRAME, &sequence.to_be_bytes(), frame)?)
 }
 
 /// What a snapshot is to openraft.
@@ -96,7 +109,7 @@ impl SnapshotView {
             let table = (*name).to_owned();
             let mut encoded = Vec::with_capacity(bytes + bytes / 8 + 64);
             encode_postcard(&Rows { table, rows }, &mut encoded)?;
-            let frame = seal(FRAME, &cursor.sequence.to_be_bytes(), encoded);
+            let frame = seal_frame(cursor.sequence, encoded);
             cursor.sequence += 1;
             return Ok(Some(frame));
         }
@@ -155,8 +168,7 @@ impl Receiver {
     /// Writes the rows of the next frame.
     pub(crate) fn frame(&mut self, frame: &[u8]) -> Result<(), FrameError> {
         let refused = |e: Fatal| FrameError::Refused(e.to_string());
-        let encoded = unseal(FRAME, &self.sequence.to_be_bytes(), frame).map_err(refused)?;
-        let Rows { table, rows } = decode_postcard(encoded).map_err(refused)?;
+        let Rows { table, rows } = decode_frame(self.sequence, frame).map_err(refused)?;
         let Some(index) = self.db.table_index(&table) else {
             return Err(FrameError::Refused(format!(
                 "the snapshot has a table `{table}` that this program does not know"

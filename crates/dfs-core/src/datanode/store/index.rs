@@ -95,7 +95,7 @@ impl Entry {
     }
 }
 
-fn seal(key: &[u8], mut row: Vec<u8>) -> Vec<u8> {
+pub(super) fn seal(key: &[u8], mut row: Vec<u8>) -> Vec<u8> {
     let crc = crc32c(&[key, row.as_slice()].concat());
     row.extend_from_slice(&crc.to_le_bytes());
     row

@@ -66,7 +66,7 @@ pub(super) const HEADER_LEN: usize = 64;
 /// Directories below `chunks`.
 pub(super) const FAN_OUT: u64 = 256;
 
-const CHUNK_MAGIC: &[u8; 8] = b"DFSCHUNK";
+pub(super) const CHUNK_MAGIC: &[u8; 8] = b"DFSCHUNK";
 const SEGMENT_MAGIC: &[u8; 8] = b"DFSSEGMT";
 
 /// The names in a store's directory.

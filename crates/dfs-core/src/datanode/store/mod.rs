@@ -28,6 +28,8 @@
 mod commit;
 mod condition;
 mod config;
+#[cfg(feature = "testing")]
+pub(crate) mod decoders;
 mod error;
 mod index;
 mod layout;

@@ -56,7 +56,7 @@ impl FrameKind {
         }
     }
 
-    const fn from_code(code: u8) -> Option<FrameKind> {
+    pub(crate) const fn from_code(code: u8) -> Option<FrameKind> {
         Some(match code {
             1 => FrameKind::Request,
             2 => FrameKind::Data,
@@ -215,6 +215,11 @@ impl Head {
 /// The header or the payload is too long for a frame.
 pub fn encode<T: Serialize>(kind: FrameKind, header: &T, payload_len: usize) -> io::Result<Bytes> {
     let header = postcard::to_stdvec(header).map_err(io::Error::other)?;
+    with_head(kind, &header, payload_len)
+}
+
+/// The same of a header that is encoded.
+pub(crate) fn with_head(kind: FrameKind, header: &[u8], payload_len: usize) -> io::Result<Bytes> {
     let header_len = u16::try_from(header.len()).map_err(io::Error::other)?;
     if header.len() > FRAME_HEADER_MAX || payload_len > FRAME_PAYLOAD_MAX {
         return Err(io::Error::new(
@@ -228,9 +233,9 @@ pub fn encode<T: Serialize>(kind: FrameKind, header: &T, payload_len: usize) -> 
     frame.put_u8(0);
     frame.put_u16_le(header_len);
     frame.put_u32_le(payload_len);
-    frame.put_u32_le(crc32c(&header));
+    frame.put_u32_le(crc32c(header));
     frame.put_u32_le(crc32c(&frame));
-    frame.extend_from_slice(&header);
+    frame.extend_from_slice(header);
     Ok(frame.freeze())
 }
 

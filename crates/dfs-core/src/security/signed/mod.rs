@@ -87,9 +87,18 @@ pub(super) fn sign<T: Signable>(
     thing: &T,
     (number, key): (KeyNumber, &KeyPair),
 ) -> Result<Vec<u8>, NotSigned> {
+    let body = postcard::to_stdvec(thing).map_err(|_| NotSigned)?;
+    sign_body::<T>(&body, (number, key))
+}
+
+/// The same of what is encoded.
+pub(crate) fn sign_body<T: Signable>(
+    body: &[u8],
+    (number, key): (KeyNumber, &KeyPair),
+) -> Result<Vec<u8>, NotSigned> {
     let mut bytes = vec![VERSION, T::KIND];
     bytes.extend_from_slice(&number.to_le_bytes());
-    let mut bytes = postcard::to_extend(thing, bytes).map_err(|_| NotSigned)?;
+    bytes.extend_from_slice(body);
     let signature = key.sign(&[DOMAIN, &bytes].concat());
     bytes.extend_from_slice(&signature);
     match bytes.len() <= LEN_MAX {

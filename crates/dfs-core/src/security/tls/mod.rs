@@ -6,7 +6,7 @@
 //! connections are kept and used again instead.
 
 mod lazy;
-mod verify;
+pub(crate) mod verify;
 
 use std::fmt;
 use std::io;
@@ -130,7 +130,7 @@ impl ResolvesClientCert for Credentials {
 }
 
 /// Who shows a certificate, if an authority has issued it and it is good at a time.
-pub(super) fn verified(
+pub(crate) fn verified(
     certificate: &Certificate,
     authority: &Certificate,
     now: Timestamp,

@@ -98,7 +98,7 @@ impl Verifier {
 }
 
 /// Who shows a certificate. It is believed when it was verified.
-pub(super) fn peer_of(certificate: &CertificateDer<'_>) -> Result<Peer, SecurityError> {
+pub(crate) fn peer_of(certificate: &CertificateDer<'_>) -> Result<Peer, SecurityError> {
     let parsed = EndEntityCert::try_from(certificate).map_err(SecurityError::new)?;
     let key = PublicKey::from_spki(parsed.subject_public_key_info().as_ref())?;
     let mut uris = parsed.valid_uri_names();

@@ -7,7 +7,7 @@
 
 pub(crate) mod file;
 mod index;
-mod recovery;
+pub(crate) mod recovery;
 pub(crate) mod segment;
 #[cfg(test)]
 mod tests;

@@ -64,6 +64,14 @@ impl Segment {
             Ok((file, bytes))
         };
         let (file, bytes) = read().map_err(|e| disk_failed(&name, e))?;
+        Segment::begin(number, (file, bytes), before)
+    }
+
+    fn begin(
+        number: u64,
+        (file, bytes): (Arc<dyn DiskFile>, Vec<u8>),
+        before: Option<&Segment>,
+    ) -> Result<Segment, Fatal> {
         let header = Header::decode(&bytes)?;
         if header.number != number {
             let other = segment_name(header.number);
@@ -142,4 +150,17 @@ impl Segment {
         };
         write().map_err(|e| disk_failed(&segment_name(self.header.number), e))
     }
+}
+
+/// Reads a log of one segment, with these bytes, as it is read when it is opened.
+///
+/// # Errors
+/// It is damaged.
+#[cfg(feature = "testing")]
+pub(crate) fn read_alone(file: Arc<dyn DiskFile>, bytes: Vec<u8>) -> Result<(), Fatal> {
+    let (mut index, mut notes) = (Index::default(), Notes::default());
+    index.segments.insert(1, file.clone());
+    let mut segment = Segment::begin(1, (file, bytes), None)?;
+    segment.replay(&mut index, &mut notes)?;
+    segment.check_end()
 }

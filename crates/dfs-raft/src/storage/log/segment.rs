@@ -28,11 +28,14 @@ use crate::types::Vote;
 
 const MAGIC: &[u8; 7] = b"dfs-log";
 const VERSION: u8 = 1;
-pub(super) const HEADER_LEN: usize = 36;
-const FRAME_HEAD_LEN: usize = 16;
+pub(crate) const HEADER_LEN: usize = 36;
+pub(crate) const FRAME_HEAD_LEN: usize = 16;
 const CHANGE_HEAD_LEN: usize = 13;
 /// Room for kinds that are not made yet: a newer program's log is refused, not cut.
 const KIND_MAX: u8 = 31;
+
+/// No number in a log comes near this, so that sums of them are numbers too.
+const NUMBER_MAX: u64 = u64::MAX / 2;
 
 /// The kinds that codec.rs adds to checksums.
 const COMMITTED: &str = "committed";
@@ -65,15 +68,15 @@ pub(crate) enum Change {
 
 /// How a segment begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) number: u64,
+pub(crate) struct Header {
+    pub(crate) number: u64,
     /// The sequence of its first frame.
-    pub(super) sequence: u64,
-    pub(super) salt: u64,
+    pub(crate) sequence: u64,
+    pub(crate) salt: u64,
 }
 
 impl Header {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER_LEN);
         bytes.extend_from_slice(MAGIC);
         bytes.push(VERSION);
@@ -85,7 +88,7 @@ impl Header {
         bytes
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Header, Fatal> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Header, Fatal> {
         let mut reader = Reader(bytes);
         let (magic, version) = (reader.take(MAGIC.len()), reader.take(1));
         if magic != Some(MAGIC) {
@@ -110,20 +113,24 @@ impl Header {
                 salt,
             })
         })();
-        decoded.ok_or_else(|| Fatal::new("its header fails its checksum"))
+        let header = decoded.ok_or_else(|| Fatal::new("its header fails its checksum"))?;
+        match header.number.max(header.sequence) > NUMBER_MAX {
+            true => Err(Fatal::new("its header has numbers that no log has")),
+            false => Ok(header),
+        }
     }
 }
 
 /// Where the stored bytes of an entry are, in a frame or in a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) offset: u64,
-    pub(super) length: usize,
+pub(crate) struct Place {
+    pub(crate) offset: u64,
+    pub(crate) length: usize,
 }
 
 impl Place {
     /// The same in what begins at `offset`.
-    pub(super) fn after(self, offset: u64) -> Place {
+    pub(crate) fn after(self, offset: u64) -> Place {
         Place {
             offset: offset + self.offset,
             length: self.length,
@@ -133,13 +140,13 @@ impl Place {
 
 /// A frame to be written, and where in it each change is.
 #[derive(Debug)]
-pub(super) struct EncodedFrame {
-    pub(super) bytes: Vec<u8>,
-    pub(super) places: Vec<Place>,
+pub(crate) struct EncodedFrame {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) places: Vec<Place>,
 }
 
 /// Encodes a frame.
-pub(super) fn encode_frame(
+pub(crate) fn encode_frame(
     salt: u64,
     sequence: u64,
     changes: &[Change],
@@ -167,6 +174,12 @@ pub(super) fn encode_frame(
         });
         bytes.extend_from_slice(stored);
     }
+    let bytes = with_head(salt, sequence, bytes)?;
+    Ok(EncodedFrame { bytes, places })
+}
+
+/// A frame whose head is filled in.
+pub(crate) fn with_head(salt: u64, sequence: u64, mut bytes: Vec<u8>) -> Result<Vec<u8>, Fatal> {
     let body = bytes.get(FRAME_HEAD_LEN..).unwrap_or_default();
     let length = length_of(body)?;
     let crc = frame_crc(salt, sequence, length, body);
@@ -175,7 +188,7 @@ pub(super) fn encode_frame(
     for (byte, value) in bytes.iter_mut().zip(head) {
         *byte = value;
     }
-    Ok(EncodedFrame { bytes, places })
+    Ok(bytes)
 }
 
 fn encode_note(change: &Change) -> Result<(u8, Vec<u8>), Fatal> {
@@ -194,16 +207,16 @@ fn length_of(bytes: &[u8]) -> Result<u32, Fatal> {
 
 /// A frame, with its changes and where the entries among them are, from the frame's begin.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Frame {
-    pub(super) changes: Vec<(Change, Place)>,
-    pub(super) length: usize,
+pub(crate) struct Frame {
+    pub(crate) changes: Vec<(Change, Place)>,
+    pub(crate) length: usize,
 }
 
 /// The frame at the begin of `bytes`, if that is where one with this sequence is.
 ///
 /// # Errors
 /// It is a frame, but what is in it makes no sense to this program.
-pub(super) fn decode_frame(salt: u64, sequence: u64, bytes: &[u8]) -> Result<Option<Frame>, Fatal> {
+pub(crate) fn decode_frame(salt: u64, sequence: u64, bytes: &[u8]) -> Result<Option<Frame>, Fatal> {
     let Some(body) = checked_body(salt, sequence, bytes) else {
         return Ok(None);
     };
@@ -230,6 +243,11 @@ pub(super) fn decode_frame(salt: u64, sequence: u64, bytes: &[u8]) -> Result<Opt
 }
 
 fn decode_change(kind: u8, number: u64, stored: &[u8]) -> Result<Change, Fatal> {
+    if number > NUMBER_MAX {
+        return Err(Fatal::new(format!(
+            "a change of entry {number}, which no log has"
+        )));
+    }
     Ok(match kind {
         1 => Change::Append {
             index: number,
@@ -239,8 +257,8 @@ fn decode_change(kind: u8, number: u64, stored: &[u8]) -> Result<Change, Fatal> 
         3 => Change::Committed(decode_rev(COMMITTED, stored)?),
         4 => Change::Truncate { from: number },
         5 => match decode_rev(PURGED, stored)? {
-            Some(rev) => Change::Purge(rev),
-            None => return Err(Fatal::new("a purge up to nothing")),
+            Some(rev) if rev.index <= NUMBER_MAX => Change::Purge(rev),
+            other => return Err(Fatal::new(format!("a purge up to {other:?}"))),
         },
         6 => Change::Stamp(decode_stamp(STAMP, stored)?),
         7 => Change::Begin { next: number },
@@ -253,15 +271,15 @@ fn decode_change(kind: u8, number: u64, stored: &[u8]) -> Result<Change, Fatal> 
 }
 
 /// Whether a frame that was written after the one with this sequence is anywhere in `bytes`.
-pub(super) fn has_later_frame(salt: u64, sequence: u64, bytes: &[u8]) -> bool {
+pub(crate) fn has_later_frame(salt: u64, sequence: u64, bytes: &[u8]) -> bool {
     (0..bytes.len()).any(|offset| {
         let frame = bytes.get(offset..).unwrap_or_default();
         let mut head = Reader(frame);
         let _length_and_crc = head.u64();
         // The longest log that fits between two segments has fewer commits than that.
-        let found = head
-            .u64()
-            .filter(|found| (sequence + 1..=sequence + bytes.len() as u64).contains(found));
+        let later = 1..=bytes.len() as u64;
+        let is_later = |found: &u64| later.contains(&found.wrapping_sub(sequence));
+        let found = head.u64().filter(is_later);
         found.is_some_and(|found| checked_body(salt, found, frame).is_some())
     })
 }

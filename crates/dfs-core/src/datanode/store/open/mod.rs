@@ -9,7 +9,7 @@
 mod adopted;
 mod claim;
 mod recovery;
-mod scan;
+pub(super) mod scan;
 pub(super) mod stamp;
 
 use std::sync::atomic::AtomicU64;

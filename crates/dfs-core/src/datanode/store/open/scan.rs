@@ -39,12 +39,23 @@ pub(in crate::datanode::store) fn scan_segment(
         Err(e) if is_shortage(&e) => return Err(StoreError::Busy(e.to_string())),
         opened => opened.map_err(|e| invalid(&e))?,
     };
-    let length = file.len().map_err(|e| invalid(&e))?;
-    let salt = find_salt(&*file).ok_or_else(|| invalid(&"not a segment"))?;
+    scan(&*file, from).map_err(|what| invalid(&what))
+}
+
+/// The same of an open file.
+///
+/// # Errors
+/// Why it cannot be read at all.
+pub(in crate::datanode::store) fn scan(
+    file: &dyn DiskFile,
+    from: u64,
+) -> Result<Vec<Found>, String> {
+    let length = file.len().map_err(|e| e.to_string())?;
+    let salt = find_salt(file).ok_or("not a segment")?;
     let mut found = Vec::new();
     let mut offset = from.max(PAGE_LEN);
     while offset < length {
-        match read_record(&*file, offset, length, salt) {
+        match read_record(file, offset, length, salt) {
             Some(header) => {
                 let next = offset + header.record_len();
                 found.push(Found::Record { offset, header });

@@ -1,0 +1,93 @@
+//! What is on the disk of a store, read from any bytes: each fails where it does not hold what a
+//! decoder must.
+
+use super::index::Entry;
+use super::layout::{
+    CHUNK_MAGIC, Fixed, HEADER_LEN, PAGE_LEN, ReplicaHeader, SegmentHeader, is_part_name,
+    parse_name,
+};
+use super::open::scan::{Found, scan};
+use super::open::stamp::Stamp;
+use crate::env::DiskFile;
+use crate::types::ChunkId;
+
+/// Of a header: what is neither magic, version nor checksum.
+const FIELDS_LEN: usize = HEADER_LEN - 14;
+
+/// A header with the right magic, version and checksum.
+fn header_of(fields: &[u8]) -> [u8; HEADER_LEN] {
+    let mut header = Fixed::new(CHUNK_MAGIC);
+    header.put(fields.get(..FIELDS_LEN).unwrap_or(fields));
+    header.seal()
+}
+
+/// The header of a replica and the checksums of its blocks.
+pub(crate) fn replica(bytes: &[u8]) {
+    let read = |header: &[u8], crcs: &[u8]| {
+        let Ok(mut header) = ReplicaHeader::decode(header, None) else {
+            return;
+        };
+        let again = ReplicaHeader::decode(&header.encode(), None);
+        assert_eq!(again.as_ref(), Ok(&header));
+        if let Ok(crcs) = header.decode_crcs(crcs) {
+            assert_eq!(crcs.len(), header.blocks as usize);
+        }
+        header.cover(header.record_len());
+    };
+    read(bytes, bytes.get(HEADER_LEN..).unwrap_or_default());
+    let (fields, crcs) = bytes.split_at(bytes.len().min(FIELDS_LEN));
+    read(&header_of(fields), crcs);
+}
+
+/// The stamp of a directory.
+pub(crate) fn stamp(bytes: &[u8]) {
+    if let Ok(stamp) = Stamp::decode(bytes) {
+        assert_eq!(Stamp::decode(&stamp.encode()), Ok(stamp));
+    }
+}
+
+/// A row of the index.
+pub(crate) fn row(bytes: &[u8]) {
+    let sealed = super::index::seal(&7u64.to_le_bytes(), bytes.to_vec());
+    for row in [bytes, &sealed] {
+        if let Some(entry) = Entry::decode(7, row) {
+            assert_eq!(Entry::decode(7, &entry.encode(ChunkId(7))), Some(entry));
+            entry.stored_len();
+        }
+    }
+}
+
+/// The names of files.
+pub(crate) fn names(bytes: &[u8]) {
+    let Ok(name) = str::from_utf8(bytes) else {
+        return;
+    };
+    if let Some(number) = parse_name(name, ".chunk") {
+        assert_eq!(format!("{number:016x}.chunk"), name);
+    }
+    is_part_name(name);
+}
+
+/// A segment whose records are a page each and have these fields.
+pub(crate) fn segment_of(bytes: &[u8]) -> Vec<u8> {
+    let header = SegmentHeader { number: 1, salt: 3 };
+    let mut segment = header.encode().to_vec();
+    for fields in bytes.chunks(FIELDS_LEN) {
+        segment.resize(segment.len().next_multiple_of(PAGE_LEN as usize), 0);
+        segment.extend_from_slice(&header_of(fields));
+    }
+    segment.resize(segment.len().next_multiple_of(PAGE_LEN as usize), 0);
+    segment
+}
+
+/// All records of a segment.
+pub(crate) fn segment(file: &dyn DiskFile) {
+    let length = file.len().unwrap_or(0);
+    for found in scan(file, 0).into_iter().flatten() {
+        let end = match found {
+            Found::Record { offset, header } => offset + header.record_len(),
+            Found::Damage { offset, .. } => offset,
+        };
+        assert!(end <= length, "a record ends behind the file");
+    }
+}
