@@ -139,6 +139,7 @@ impl Deed {
             Query::User(_) | Query::Users { .. } => "list-users",
             Query::Group(_) | Query::Groups { .. } => "list-groups",
             Query::JoinTokens => "list-tokens",
+            Query::EnrolledNodes { .. } => "list-nodes",
         };
         match query.location() {
             Some(at) => Deed::new(operation).at(at),

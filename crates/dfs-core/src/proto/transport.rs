@@ -3,14 +3,12 @@
 use std::io;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::time::Duration;
 
 use crate::env::BoxStream;
 use bytes::{Bytes, BytesMut};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use tarpc::serde_transport::{self, Transport};
-use tarpc::{ClientMessage, Response};
 use tokio_serde::{Deserializer, Serializer};
 use tokio_util::codec::LengthDelimitedCodec;
 
@@ -22,13 +20,10 @@ pub type Messages<In, Out> = Transport<BoxStream, In, Out, Postcard<In, Out>>;
 /// Longest message of whoever is nobody yet: a name and what proves it.
 pub const STRANGER_MESSAGE_LEN_MAX: usize = 4 << 10;
 
-/// Longest time that a request may ask for. tarpc adds it to a clock, and panics over one of years.
-const DEADLINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// Messages over `stream`, none longer than [`MESSAGE_LEN_MAX`].
 pub fn messages<In, Out>(stream: BoxStream) -> Messages<In, Out>
 where
-    In: Received,
+    In: DeserializeOwned,
     Out: Serialize,
 {
     messages_of(stream, MESSAGE_LEN_MAX)
@@ -37,7 +32,7 @@ where
 /// Messages over `stream`, none longer than `most` bytes.
 pub fn messages_of<In, Out>(stream: BoxStream, most: usize) -> Messages<In, Out>
 where
-    In: Received,
+    In: DeserializeOwned,
     Out: Serialize,
 {
     let framed = LengthDelimitedCodec::builder()
@@ -50,7 +45,7 @@ where
 #[derive(Debug)]
 pub struct Postcard<In, Out>(PhantomData<fn(Out) -> In>);
 
-impl<In: Received, Out> Deserializer<In> for Postcard<In, Out> {
+impl<In: DeserializeOwned, Out> Deserializer<In> for Postcard<In, Out> {
     type Error = io::Error;
 
     fn deserialize(self: Pin<&mut Self>, bytes: &BytesMut) -> io::Result<In> {
@@ -58,41 +53,8 @@ impl<In: Received, Out> Deserializer<In> for Postcard<In, Out> {
     }
 }
 
-/// A message of tarpc as it arrives.
-pub trait Received: DeserializeOwned {
-    /// Refuses what tarpc does not survive.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::InvalidData`]: says what.
-    fn check(bytes: &[u8]) -> io::Result<()>;
-}
-
-impl<T: DeserializeOwned> Received for Response<T> {
-    fn check(_: &[u8]) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<T: DeserializeOwned> Received for ClientMessage<T> {
-    fn check(bytes: &[u8]) -> io::Result<()> {
-        /// How a [`ClientMessage`] begins.
-        #[derive(Deserialize)]
-        enum Begin {
-            Request { deadline: Duration },
-            Cancel,
-        }
-        match postcard::take_from_bytes(bytes).map_err(invalid)? {
-            (Begin::Request { deadline }, _) if deadline > DEADLINE_MAX => {
-                Err(invalid("a request asks for too much time"))
-            }
-            (Begin::Request { .. } | Begin::Cancel, _) => Ok(()),
-        }
-    }
-}
-
 /// The message that bytes are.
-pub(crate) fn decode<T: Received>(bytes: &[u8]) -> io::Result<T> {
-    T::check(bytes)?;
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
     postcard::from_bytes(bytes).map_err(invalid)
 }
 

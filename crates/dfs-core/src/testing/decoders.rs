@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use dfs_raft::Incoming;
 use dfs_raft::state::Value;
 use dfs_raft::testing::decoders::{Decoder, ReadOnlyFile, comes_back, prints_as_parsed};
 use rustls::pki_types::CertificateDer;
@@ -113,7 +114,7 @@ fn received<T>(bytes: &[u8]) -> Option<T>
 where
     T: Serialize + DeserializeOwned,
 {
-    match transport::decode(bytes) {
+    match transport::decode::<Incoming<T>>(bytes).map(ClientMessage::from) {
         Ok(ClientMessage::Request(request)) => {
             comes_back::<T>(&request.message);
             Some(request.message)

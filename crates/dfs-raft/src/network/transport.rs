@@ -2,12 +2,11 @@
 
 use std::io;
 use std::pin::Pin;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use tarpc::client::NewClient;
 use tarpc::serde_transport::{self, Transport};
 use tokio::task::JoinHandle;
@@ -20,9 +19,6 @@ use crate::env::BoxStream;
 /// The largest message: entries of a mebibyte and one more command of up to two, or a frame of
 /// a snapshot, with room for their envelopes. A longer one is refused by its length alone.
 const FRAME_BYTES_MAX: usize = 4 << 20;
-
-/// Longest time that a request may ask for. tarpc adds it to a clock, and panics over one of years.
-const DEADLINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Requests of ours that one connection carries at once.
 const REQUESTS_IN_FLIGHT: usize = 64;
@@ -89,7 +85,7 @@ impl<T: Serialize> tokio_serde::Serializer<T> for Postcard {
     }
 }
 
-impl<T: Received> tokio_serde::Deserializer<T> for Postcard {
+impl<T: DeserializeOwned> tokio_serde::Deserializer<T> for Postcard {
     type Error = io::Error;
 
     fn deserialize(self: Pin<&mut Self>, frame: &BytesMut) -> io::Result<T> {
@@ -97,38 +93,8 @@ impl<T: Received> tokio_serde::Deserializer<T> for Postcard {
     }
 }
 
-/// A message of tarpc as it arrives.
-pub(crate) trait Received: DeserializeOwned {
-    /// Refuses what tarpc does not survive.
-    fn check(frame: &[u8]) -> io::Result<()>;
-}
-
-impl<T: DeserializeOwned> Received for tarpc::Response<T> {
-    fn check(_: &[u8]) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<T: DeserializeOwned> Received for tarpc::ClientMessage<T> {
-    fn check(frame: &[u8]) -> io::Result<()> {
-        /// How a [`tarpc::ClientMessage`] begins.
-        #[derive(Deserialize)]
-        enum Begin {
-            Request { deadline: Duration },
-            Cancel,
-        }
-        match postcard::take_from_bytes(frame).map_err(invalid)? {
-            (Begin::Request { deadline }, _) if deadline > DEADLINE_MAX => {
-                Err(invalid("a request asks for too much time"))
-            }
-            (Begin::Request { .. } | Begin::Cancel, _) => Ok(()),
-        }
-    }
-}
-
 /// The message that a frame is.
-pub(crate) fn decode<T: Received>(frame: &[u8]) -> io::Result<T> {
-    T::check(frame)?;
+pub(crate) fn decode<T: DeserializeOwned>(frame: &[u8]) -> io::Result<T> {
     match postcard::take_from_bytes(frame) {
         Ok((message, [])) => Ok(message),
         Ok(_) => Err(invalid("bytes after a message's end")),
@@ -138,30 +104,4 @@ pub(crate) fn decode<T: Received>(frame: &[u8]) -> io::Result<T> {
 
 fn invalid(e: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, e)
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a failed step fails the test")]
-mod tests {
-    use tarpc::{ClientMessage, Request, context};
-
-    use super::*;
-
-    #[test]
-    fn a_request_for_more_time_than_there_is_is_refused() {
-        let request = ClientMessage::Request(Request {
-            context: context::current(),
-            id: 7,
-            message: (),
-        });
-        let good = postcard::to_stdvec(&request).unwrap();
-        assert!(decode::<ClientMessage<()>>(&good).is_ok());
-        for (seconds, fits) in [(60, true), (u64::MAX, false), (3 << 25, false)] {
-            let (_, rest) = postcard::take_from_bytes::<(u8, Duration)>(&good).unwrap();
-            let begin = (0u8, Duration::new(seconds, 0));
-            let frame = postcard::to_extend(&begin, Vec::new()).unwrap();
-            let decoded = decode::<ClientMessage<()>>(&[&frame, rest].concat());
-            assert_eq!(decoded.is_ok(), fits, "{seconds}");
-        }
-    }
 }

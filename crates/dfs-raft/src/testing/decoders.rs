@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use tarpc::{ClientMessage, Response};
 
 use crate::env::DiskFile;
+use crate::network::Incoming;
 use crate::network::message::{RaftRpcRequest, RaftRpcResponse};
 use crate::network::transport;
 use crate::state::{seal, unseal};
@@ -101,9 +102,8 @@ impl DiskFile for ReadOnlyFile {
 }
 
 fn raft_request(bytes: &[u8]) {
-    let Ok(ClientMessage::Request(request)) =
-        transport::decode::<ClientMessage<RaftRpcRequest>>(bytes)
-    else {
+    let heard = transport::decode::<Incoming<RaftRpcRequest>>(bytes);
+    let Ok(ClientMessage::Request(request)) = heard.map(ClientMessage::from) else {
         return;
     };
     comes_back(&request.message);
