@@ -157,6 +157,10 @@ bugs! {
     ExpiredTokenAccepted = "expired-token-accepted";
     /// The certificate of a node is believed, whoever has issued it.
     CaCheckSkipped = "ca-check-skipped";
+    /// What was done is answered before its line is in the audit log.
+    AnsweredBeforeAudited = "answered-before-audited";
+    /// What was refused has no line in the audit log.
+    RefusalsNotAudited = "refusals-not-audited";
 }
 
 /// Whether a bug is planted in this process: never, without the feature.

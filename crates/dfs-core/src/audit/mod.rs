@@ -36,6 +36,7 @@ pub use deed::Deed;
 pub use line::{Actor, Ending, Outcome};
 
 use crate::env::{Clock, Env};
+use crate::planted::{self, Bug};
 use files::Files;
 use line::Line;
 use strangers::Strangers;
@@ -116,6 +117,9 @@ impl Audit {
             written: Some(written),
         };
         let sent = self.queue.send(job).await.is_ok();
+        if planted::active(Bug::AnsweredBeforeAudited) {
+            return Ok(());
+        }
         match sent && done.await.unwrap_or(false) {
             true => Ok(()),
             false => {

@@ -5,6 +5,7 @@ use crate::audit::{Actor, Asked, Ending};
 use crate::master::security::admission::Guest;
 use crate::master::shared::Shared;
 use crate::meta::query;
+use crate::planted::{self, Bug};
 use crate::proto::error::RpcError;
 use crate::types::{Caller, Query, RefusalKind};
 use dfs_raft::Consistency;
@@ -38,6 +39,7 @@ async fn user(shared: &Shared, caller: Caller) -> String {
 fn ending<T>(ended: &Result<T, RpcError>, done: impl FnOnce(&T) -> Ending) -> Option<Ending> {
     match ended {
         Ok(value) => Some(done(value)),
+        Err(RpcError::Refused { .. }) if planted::active(Bug::RefusalsNotAudited) => None,
         Err(RpcError::Refused { refusal, rev }) => Some(Ending::refused(refusal).at(*rev)),
         Err(RpcError::Unknown(why) | RpcError::Internal(why)) => Some(Ending::unknown(why)),
         Err(
