@@ -1,8 +1,6 @@
 //! Strangers at every door of a secured cluster, over real sockets.
 #![allow(clippy::unwrap_used, reason = "a test that is surprised fails")]
 
-mod rotation;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +17,7 @@ use crate::proto::error::RpcError;
 use crate::proto::hello::{self, Hello, Service};
 use crate::proto::metadata::NodeAddress;
 use crate::proto::transport::messages;
-use crate::security::{ApiKey, Credentials, JoinToken, KeyPair, TlsNetwork, Trust};
+use crate::security::{ApiKey, Credentials, JoinToken, KeyPair, Password, TlsNetwork, Trust};
 use crate::types::account::{AccountName, UserChange};
 use crate::types::change::{Commit, CommitTarget, NewAttr, Piece, WriteOffset};
 use crate::types::query::LayoutSource;
@@ -29,6 +27,8 @@ use crate::types::{
 };
 
 mod nodes;
+mod rotation;
+mod storm;
 
 const SECOND: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(20);

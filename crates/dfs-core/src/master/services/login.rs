@@ -179,3 +179,43 @@ impl LoginRpc for LoginService {
         written.unwrap_or_else(|e| Err(RpcError::Unavailable(e.to_string())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that is surprised fails")]
+
+    use super::*;
+    use crate::env::Env;
+    use crate::master::tests::{elected, start_in};
+    use crate::node::Security;
+    use crate::security::KeyPair;
+
+    #[tokio::test]
+    async fn who_meets_a_master_that_cannot_tell_has_not_failed_to_log_in() {
+        let (env, directory) = (Env::real(), tempfile::tempdir().unwrap());
+        let master = start_in(&directory, env.clone(), Security::Found).await;
+        master.found().await.unwrap();
+        elected(&master).await;
+        let peer = Peer {
+            key: KeyPair::generate(&*env.random).unwrap().public(),
+            node: None,
+        };
+        let shared = Arc::clone(&master.shared);
+        let actor = Arc::new(Actor::new(peer, ""));
+        let service = LoginService::new(Arc::clone(&shared), actor, (peer, "10.0.0.9:1"));
+        // It leads, as far as it knows, and can read nothing.
+        shared.replica.shutdown().await;
+        for _ in 0..20 {
+            let proof = Proof::Password("a guess".to_owned());
+            let admin = "admin".parse().unwrap();
+            let login = service
+                .clone()
+                .login(tarpc::context::current(), admin, proof);
+            let error = login.await.unwrap_err();
+            assert!(!matches!(error, RpcError::Refused { .. }), "{error}");
+            assert!(!matches!(error, RpcError::NotLeader { .. }), "{error}");
+        }
+        let who = [service.source, Who::User("admin".to_owned())];
+        assert_eq!(shared.throttle().begin(&who, Instant::now()), Ok(()));
+    }
+}

@@ -1,0 +1,61 @@
+//! Many who guess passwords at once.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::proto::login::{LoginRpcClient, Proof};
+
+/// Guesses alice's password until it is dropped; every other time it does not wait for the answer.
+async fn guess(env: Env, address: String, refused: Arc<AtomicU32>) {
+    for number in 0_u32.. {
+        let hello = Hello::new(Service::Login, None);
+        let Ok((stream, _)) = hello::call(&*env.network, &address, hello, SECOND).await else {
+            continue;
+        };
+        let client = LoginRpcClient::new(Default::default(), messages(stream)).spawn();
+        let alice: AccountName = "alice".parse().unwrap();
+        let proof = Proof::Password(format!("guess {number}"));
+        let login = client.login(tarpc::context::current(), alice, proof);
+        let patience = match number % 2 {
+            0 => Duration::from_millis(5),
+            _ => SECOND,
+        };
+        if let Ok(Ok(answer)) = tokio::time::timeout(patience, login).await {
+            answer.unwrap_err();
+            refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_storm_of_logins_lets_nobody_in_and_keeps_no_program_out() {
+    let world = World::new().await;
+    let alice = world.user("alice").await;
+    let id = alice.whoami().await.unwrap().id;
+    let password = Password::new("the right one".to_owned());
+    world.admin.set_password(id, Some(password)).await.unwrap();
+    let refused = Arc::new(AtomicU32::new(0));
+    let mut storm = JoinSet::new();
+    for _ in 0..24 {
+        let address = world.cluster.addresses()[0].clone();
+        storm.spawn(guess(world.stranger(), address, Arc::clone(&refused)));
+    }
+    // Programs have keys: they log in, and work, as if nothing was.
+    for name in ["bob", "carol"] {
+        let user = tokio::time::timeout(PATIENCE, world.user(name))
+            .await
+            .unwrap();
+        user.whoami().await.unwrap();
+    }
+    let enough = async {
+        while refused.load(Ordering::Relaxed) < 50 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, enough).await.unwrap();
+    storm.shutdown().await;
+    alice.whoami().await.unwrap();
+    world.cluster.shutdown().await.unwrap();
+}
