@@ -70,8 +70,8 @@ Examples:
 struct RotateKeysArgs {
     /// Make void at once what the former keys have signed.
     ///
-    /// Everybody must log in again; programs with a key do so by themselves. What is being written
-    /// meanwhile may fail.
+    /// Everybody must log in again; programs with a key do so by themselves. Files that are open
+    /// must be opened anew, and what is being written meanwhile may fail.
     #[arg(long)]
     void_former: bool,
 
