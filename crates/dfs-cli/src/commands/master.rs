@@ -59,7 +59,7 @@ struct RmArgs {
 
 const ROTATE_KEYS_EXAMPLES: &str = "\
 Examples:
-  dfs master rotate-keys                 a week early
+  dfs master rotate-keys                 now, and not when the week is over
   dfs master rotate-keys --void-former   somebody may have read a master's disk or memory";
 
 /// Exchange the key that masters sign tickets and permits with.
