@@ -59,7 +59,7 @@ struct RmArgs {
 
 const ROTATE_KEYS_EXAMPLES: &str = "\
 Examples:
-  dfs master rotate-keys                 a week early
+  dfs master rotate-keys                 now, and not when the week is over
   dfs master rotate-keys --void-former   somebody may have read a master's disk or memory";
 
 /// Exchange the key that masters sign tickets and permits with.
@@ -70,8 +70,8 @@ Examples:
 struct RotateKeysArgs {
     /// Make void at once what the former keys have signed.
     ///
-    /// Everybody must log in again; programs with a key do so by themselves. What is being written
-    /// meanwhile may fail.
+    /// Everybody must log in again; programs with a key do so by themselves. Files that are open
+    /// must be opened anew, and what is being written meanwhile may fail.
     #[arg(long)]
     void_former: bool,
 

@@ -459,7 +459,7 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
         },
         concat!(
             "020f01ac02ac0201010101010101010101010101010101010101010101010101",
-            "010101010101010101"
+            "0101010101010101"
         ),
     ));
     all.push((Command::OpenSession { caller }, "020001ac02ac02"));

@@ -136,9 +136,9 @@ pub(crate) fn add_signing_key(
 ) -> Result<SigningKeyId, Stop> {
     drop_former(state, now)?;
     if signing_keys(state)?.len() >= SIGNING_KEYS_MAX {
+        let hours = SIGNING_KEY_LINGERS.as_secs() / 3600;
         let subject = format!(
-            "{SIGNING_KEYS_MAX} signing keys still count, each for {} hours after the next was made",
-            SIGNING_KEY_LINGERS.as_secs() / 3600
+            "{SIGNING_KEYS_MAX} signing keys still count, for {hours} hours after the next was made"
         );
         return refuse(RefusalKind::TooLarge, subject);
     }
