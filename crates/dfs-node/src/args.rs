@@ -24,11 +24,13 @@ Examples:
     dfs-node init   --directory /var/lib/dfs/master --listen 10.0.0.1:7400
     dfs-node master --directory /var/lib/dfs/master --listen 10.0.0.1:7400
 
-  It prints a token for masters and one for data nodes. Add a master on each of two more machines:
-    dfs-node master --directory /var/lib/dfs/master --listen 10.0.0.2:7400 --join dfsjoin1-...
+  It prints a token for masters and one for data nodes. Keep each in a file that only you can read,
+  and add a master on each of two more machines:
+    dfs-node master --directory /var/lib/dfs/master --listen 10.0.0.2:7400 --join-file masters.token
 
   Add a data node on each machine:
-    dfs-node data --new --directory /var/lib/dfs/data --listen 10.0.0.1:7500 --join dfsjoin1-...";
+    dfs-node data --new --directory /var/lib/dfs/data --listen 10.0.0.1:7500 --join-file data.token\
+";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

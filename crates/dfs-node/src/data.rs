@@ -33,6 +33,7 @@ pub(crate) async fn data(settings: DataSettings, new: bool) -> Result<(), Failur
     let mut config = DataNodeConfig::new(directory(settings.directory)?, masters);
     let wanted = Wanted {
         join: settings.join.as_slice(),
+        join_file: settings.join_file.as_deref(),
         insecure: settings.insecure.unwrap_or_default(),
         listen: settings.listen.as_deref().unwrap_or_default(),
     };
@@ -40,8 +41,8 @@ pub(crate) async fn data(settings: DataSettings, new: bool) -> Result<(), Failur
     config.security = security;
     if config.masters.is_empty() && named.is_empty() {
         return Err(Failure::new(USAGE, "no master is set").hint(
-            "pass `--join TOKEN`, or `--masters HOST:PORT,…`, or set DFS_MASTERS or `masters` in \
-             the file",
+            "pass `--join-file FILE` with a join token, or `--masters HOST:PORT,…`, or set \
+             DFS_MASTERS or `masters` in the file",
         ));
     }
     config.store.initialize = new;
@@ -72,7 +73,8 @@ pub(crate) async fn data(settings: DataSettings, new: bool) -> Result<(), Failur
             Failure::from(error).hint("if this is to be a new data node, pass `--new`, this once")
         }
         DataNodeError::Papers { .. } => Failure::from(error).hint(
-            "join with `--join` and a token of an administrator (`dfs token create --role data`)",
+            "join with `--join-file` and a token of an administrator \
+             (`dfs token create --role data`)",
         ),
         error => Failure::from(error),
     })?;

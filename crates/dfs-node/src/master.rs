@@ -38,6 +38,7 @@ fn master_config(settings: &MasterSettings) -> Result<(MasterConfig, Vec<String>
     let mut config = MasterConfig::new(directory(settings.directory.clone())?);
     let wanted = Wanted {
         join: settings.join.as_deref().unwrap_or_default(),
+        join_file: settings.join_file.as_deref(),
         insecure: settings.insecure.unwrap_or_default(),
         listen: settings.listen.as_deref().unwrap_or_default(),
     };
@@ -156,12 +157,12 @@ pub(crate) async fn master(settings: MasterSettings) -> Result<(), Failure> {
         if seeds.is_empty() {
             let failure = match master.cluster() {
                 None => Failure::new(REFUSED, format!("{directory} belongs to no cluster yet"))
-                    .hint("found one with `dfs-node init`, or join one with `--join`"),
+                    .hint("found one with `dfs-node init`, or join one with `--join-file`"),
                 Some(ours) => Failure::new(
                     REFUSED,
                     format!("{directory} is not, or no longer, in the group of cluster {ours}"),
                 )
-                .hint("if it was removed, clear the directory; then join with `--join`"),
+                .hint("if it was removed, clear the directory; then join with `--join-file`"),
             };
             master.shutdown().await;
             return Err(failure);
@@ -223,8 +224,8 @@ fn no_papers(error: Error) -> Failure {
     let failure = Failure::from(error);
     match is_refused {
         true => failure.hint(
-            "found a cluster with `dfs-node init`, or join one with `--join` and a token of its \
-             administrator (`dfs token create --role master`)",
+            "found a cluster with `dfs-node init`, or join one with `--join-file` and a token of \
+             its administrator (`dfs token create --role master`)",
         ),
         false => failure,
     }
@@ -246,7 +247,7 @@ async fn refuse_another_cluster(
         {
             let what = format!("{directory} belongs to cluster {ours}, {seed} to {theirs}");
             return Err(Failure::new(REFUSED, what)
-                .hint("join from an empty directory, or leave out `--join`"));
+                .hint("join from an empty directory, or leave out the join token"));
         }
     }
     Ok(())

@@ -1,14 +1,23 @@
 //! How a node proves who it is, by its settings.
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
 use dfs_core::node::Security;
 use dfs_core::security::JoinToken;
 
 use crate::failure::{Failure, USAGE};
 
+/// Longest file that may have a join token in it.
+const JOIN_LEN_MAX: u64 = 64 << 10;
+
 /// What is set.
 pub(crate) struct Wanted<'a> {
     /// A join token, or addresses of masters.
     pub(crate) join: &'a [String],
+    /// The file that has it instead.
+    pub(crate) join_file: Option<&'a Path>,
     pub(crate) insecure: bool,
     pub(crate) listen: &'a str,
 }
@@ -19,6 +28,7 @@ impl Wanted<'_> {
     /// # Errors
     /// What is set contradicts itself, or would let everybody in.
     pub(crate) fn security(&self) -> Result<(Security, Vec<String>), Failure> {
+        let join = self.join()?;
         if self.insecure {
             if !is_loopback(self.listen) {
                 let what = format!(
@@ -29,21 +39,62 @@ impl Wanted<'_> {
                     .hint("leave out `--insecure`: whoever reached this port had full access"));
             }
             warn();
-            return Ok((Security::Insecure, self.join.to_vec()));
+            return Ok((Security::Insecure, join));
         }
-        match self.join {
+        match join.as_slice() {
             [] => Ok((Security::Papers, Vec::new())),
             [token] => {
                 let token: JoinToken = token.parse().map_err(|e| {
-                    Failure::new(USAGE, format!("`--join`: {e}"))
+                    Failure::new(USAGE, format!("the join token: {e}"))
                         .hint("make one with `dfs token create`, and pass on all of it")
                 })?;
                 let addresses = token.addresses.clone();
                 Ok((Security::join(token), addresses))
             }
-            _ => Err(Failure::new(USAGE, "`--join` takes one join token")
+            _ => Err(Failure::new(USAGE, "a node joins with one join token")
                 .hint("make one with `dfs token create`; it names all masters")),
         }
+    }
+
+    /// What is set, or stands in the file.
+    fn join(&self) -> Result<Vec<String>, Failure> {
+        let Some(file) = self.join_file else {
+            return Ok(self.join.to_vec());
+        };
+        if !self.join.is_empty() {
+            let what = "both a join token and a file that has one are set";
+            return Err(Failure::new(USAGE, what).hint("set `--join-file` alone"));
+        }
+        let text = read(file).map_err(|e| {
+            let what = format!("cannot read the join token in {}: {e}", file.display());
+            Failure::new(USAGE, what)
+        })?;
+        let text = text.trim();
+        if text.is_empty() {
+            let what = format!("there is no join token in {}", file.display());
+            return Err(Failure::new(USAGE, what).hint("make one with `dfs token create`"));
+        }
+        Ok(text.split(',').map(str::to_owned).collect())
+    }
+}
+
+/// All of a file that is not too long to have a join token in it; `-` is standard input.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the operator's file, read once at start"
+)]
+fn read(file: &Path) -> io::Result<String> {
+    let source: &mut dyn Read = match file == Path::new("-") {
+        true => &mut io::stdin().lock(),
+        false => &mut File::open(file)?,
+    };
+    let mut text = String::new();
+    source.take(JOIN_LEN_MAX + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > JOIN_LEN_MAX {
+        true => Err(io::Error::other(format!(
+            "longer than {JOIN_LEN_MAX} bytes"
+        ))),
+        false => Ok(text),
     }
 }
 
@@ -74,6 +125,7 @@ mod tests {
         let join: Vec<String> = join.iter().map(|j| (*j).to_owned()).collect();
         let wanted = Wanted {
             join: &join,
+            join_file: None,
             insecure,
             listen,
         };

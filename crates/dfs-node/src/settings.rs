@@ -78,10 +78,13 @@ settings! {
         /// A join token, to join the cluster that made it; without security, addresses of masters
         ///
         /// Once it has joined it needs the token no more, and does not mind it. Others see what is
-        /// on a command line: the environment and the configuration file are safer.
+        /// on a command line: `--join-file`, the environment and the configuration file are safer.
         #[arg(long, env = "DFS_JOIN", value_name = "TOKEN", value_delimiter = ',')]
         #[arg(hide_env_values = true)]
         join: Vec<String> = None;
+        /// A file that has the join token; `-` is standard input
+        #[arg(long, env = "DFS_JOIN_FILE", value_name = "FILE")]
+        join_file: PathBuf = None;
         /// No encryption and no logins: for tests and benchmarks, on loopback only
         #[arg(long, env = "DFS_INSECURE", num_args = 0..=1, default_missing_value = "true")]
         insecure: bool = Some(false);
@@ -123,9 +126,12 @@ settings! {
         /// A join token, to join the cluster that made it
         ///
         /// Once it has joined it needs the token no more, and does not mind it. Others see what is
-        /// on a command line: the environment and the configuration file are safer.
+        /// on a command line: `--join-file`, the environment and the configuration file are safer.
         #[arg(long, env = "DFS_JOIN", value_name = "TOKEN", hide_env_values = true)]
         join: String = None;
+        /// A file that has the join token; `-` is standard input
+        #[arg(long, env = "DFS_JOIN_FILE", value_name = "FILE")]
+        join_file: PathBuf = None;
         /// No encryption and no logins: for tests and benchmarks, on loopback only
         #[arg(long, env = "DFS_INSECURE", num_args = 0..=1, default_missing_value = "true")]
         insecure: bool = Some(false);

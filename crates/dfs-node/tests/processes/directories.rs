@@ -8,10 +8,11 @@ use dfs_core::client::Client;
 use dfs_core::proto::metadata::Liveness;
 use dfs_core::types::checksum::crc32c;
 use tempfile::{TempDir, tempdir};
-use tokio::time::{Instant, sleep};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::TestResult;
-use crate::cluster::{Founded, Process};
+use crate::cluster::{Founded, Process, command};
 use crate::refusals::refused;
 
 const WITHIN: Duration = Duration::from_secs(30);
@@ -236,6 +237,32 @@ async fn a_data_directory_of_a_newer_format_is_refused_and_left_as_it_is() -> Te
 
     fs::write(&stamp, bytes)?;
     assert_eq!(small.start("n1", &[]).await?.stop().await?, Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_joins_with_a_token_in_a_file_or_on_standard_input() -> TestResult {
+    let small = Small::found().await?;
+    let file = small.path("data.token");
+    let token = small.founded.data_token.clone().unwrap_or_default();
+    fs::write(&file, format!("{token}\n"))?;
+    let file = file.display().to_string();
+    for (name, from) in [("n1", file.as_str()), ("n2", "-")] {
+        let node = node(&small.path(name), "127.0.0.1:0", small.master.address());
+        let arguments = strings(&node, &["--new", "--join-file", from]);
+        let mut child = command(&arguments)
+            .stdin(fs::File::open(&file)?)
+            .stdout(std::process::Stdio::piped())
+            .spawn()?;
+        let stdout = child.stdout.take().ok_or("no stdout")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let ready = timeout(WITHIN, lines.next_line()).await??;
+        assert!(
+            ready.is_some_and(|line| line.starts_with("ready:")),
+            "{name}"
+        );
+        child.kill().await?;
+    }
     Ok(())
 }
 

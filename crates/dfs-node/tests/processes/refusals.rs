@@ -240,6 +240,30 @@ async fn a_join_token_that_is_none_is_refused_and_not_repeated() -> TestResult {
 }
 
 #[tokio::test]
+async fn a_file_that_has_no_join_token_is_named() -> TestResult {
+    let directory = tempdir()?;
+    let at = |name: &str| text(&directory.path().join(name));
+    let home = at("n1");
+    std::fs::write(at("empty"), "\n")?;
+    std::fs::write(at("long"), "x".repeat(100_000))?;
+    for name in ["missing", "empty", "long"] {
+        let file = at(name);
+        let place = ["--directory", &home, "--join-file", &file];
+        for verb in [&["master"][..], &["data", "--new"]] {
+            let (code, said) = refused(&[verb, &place].concat()).await?;
+            assert_eq!(code, Some(2), "{said}");
+            assert!(said.contains(&file), "{said}");
+        }
+    }
+    let token = "dfsjoin1-0badc0ffee";
+    let both = ["--directory", &home, "--join", token, "--join-file", "-"];
+    let (code, said) = refused(&[&["master"][..], &both].concat()).await?;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("both") && !said.contains("c0ffee"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_log_in_json_is_one_object_a_line() -> TestResult {
     let directory = tempdir()?;
     let home = text(&directory.path().join("m1"));
