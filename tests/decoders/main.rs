@@ -22,7 +22,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Inputs that are made for each decoder.
-const INPUTS: usize = 1500;
+const INPUTS: usize = 4000;
 /// Most bytes that a decoder may allocate in all while it is tried with an input, and how many
 /// more for each byte of it.
 const ALLOCATED_MAX: usize = 32 << 20;

@@ -62,7 +62,7 @@ fn change(input: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut StdRng) {
             let other = corpus.choose(random).cloned().unwrap_or_default();
             let from = random.random_range(0..=other.len());
             input.truncate(at);
-            input.extend_from_slice(&other[from..]);
+            input.extend_from_slice(other.get(from..).unwrap_or_default());
         }
     }
 }

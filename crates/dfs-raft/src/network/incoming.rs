@@ -118,4 +118,25 @@ mod tests {
         };
         assert_eq!((trace_context, request_id), (trace, 300));
     }
+
+    // When it does, all of this can go.
+    #[test]
+    fn tarpc_does_not_survive_a_time_that_no_clock_can_count() {
+        let request = ClientMessage::Request(Request {
+            context: tarpc::context::current(),
+            id: 7,
+            message: (),
+        });
+        let sent = postcard::to_stdvec(&request).unwrap();
+        let (_, rest) = postcard::take_from_bytes::<(u8, Duration)>(&sent).unwrap();
+        let begin = postcard::to_stdvec(&(0_u8, Duration::from_secs(u64::MAX))).unwrap();
+        let frame = [&begin, rest].concat();
+        let read = || postcard::from_bytes::<ClientMessage<()>>(&frame).is_ok();
+        assert!(std::panic::catch_unwind(read).is_err());
+        let read = postcard::from_bytes::<Incoming<()>>(&frame).unwrap();
+        assert!(matches!(
+            ClientMessage::from(read),
+            ClientMessage::Request(_)
+        ));
+    }
 }
