@@ -54,6 +54,26 @@ impl Files {
         }
     }
 
+    /// Makes durable what a former process wrote and did not sync, if it was killed.
+    pub(super) fn settle(&self) -> io::Result<()> {
+        if !self.disk.exists(&self.directory)? {
+            return Ok(());
+        }
+        match self.last()? {
+            Some(last) => self
+                .disk
+                .open(&self.path(last), OpenMode::ReadWrite)?
+                .sync(),
+            None => Ok(()),
+        }
+    }
+
+    /// The number of the last file.
+    fn last(&self) -> io::Result<Option<u64>> {
+        let entries = self.disk.list(&self.directory)?;
+        Ok(entries.iter().filter_map(|entry| number(&entry.name)).max())
+    }
+
     fn path(&self, number: u64) -> PathBuf {
         self.directory.join(name(number))
     }
@@ -65,8 +85,7 @@ impl Files {
             (None, Some(last)) => self.begin(last + 1),
             (None, None) => {
                 self.disk.create_directory(&self.directory)?;
-                let entries = self.disk.list(&self.directory)?;
-                match entries.iter().filter_map(|entry| number(&entry.name)).max() {
+                match self.last()? {
                     Some(last) => self.go_on(last),
                     None => self.begin(1),
                 }

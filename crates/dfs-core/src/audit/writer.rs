@@ -24,7 +24,12 @@ pub(super) struct Job {
 }
 
 /// Writes until nobody is left who asks.
-pub(super) async fn run(env: Env, mut files: Files, mut queue: mpsc::Receiver<Job>) {
+pub(super) async fn run(env: Env, files: Files, mut queue: mpsc::Receiver<Job>) {
+    let settling = move || (files.settle(), files);
+    let (settled, mut files) = env.run_blocking(settling).await;
+    if let Err(error) = settled {
+        tracing::error!(%error, "what a former process wrote to the audit log may be lost");
+    }
     let mut jobs = Vec::new();
     let mut next_sync = Instant::now() + SYNC_INTERVAL;
     let mut syncing: Option<BoxFuture<'static, Synced>> = None;
