@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_raft::state::View;
-use dfs_raft::{Dial, ReplicaConfig, ReplicaStatus, Role, StartError};
+use dfs_raft::{Dial, ReplicaConfig, ReplicaStatus, StartError};
 use futures::future::BoxFuture;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::env::{BoxStream, Env, Overlay, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,8 +23,9 @@ use crate::security::{Certificate, Fingerprint, KeyPair, NodeFile, SecurityError
 use crate::types::account::AccountName;
 use crate::types::{Caller, ClusterId, NodeRole};
 
-/// How long a master that is alone may take to go through the end of its log.
+/// How long it may take to go through the end of the log.
 const REPLAY_TIMEOUT: Duration = Duration::from_secs(60);
+const REPLAY_PAUSE: Duration = Duration::from_millis(20);
 
 /// What lets an administrator in again, for a while. Nothing secret of it is shown.
 #[derive(Clone)]
@@ -129,11 +130,9 @@ async fn read(
     replica: &Replica,
     user: Option<AccountName>,
 ) -> Result<(ReplicaStatus, Known)> {
-    let status = replica.status().map_err(fatal)?;
-    let status = status.ok_or_else(|| Error::invalid("this master is of no cluster yet"))?;
-    let voters = status.members.iter().filter(|m| m.role == Role::Voter);
-    let voters: Vec<_> = voters.map(|voter| voter.id).collect();
-    if voters == [status.member] {
+    let replayed = timeout(REPLAY_TIMEOUT, replayed(replica)).await;
+    let status = replayed.map_err(|_| Error::unavailable("the log was not replayed in time"))??;
+    if matches!(&*status.members, [only] if only.id == status.member) {
         // Alone it knows that all of its log counts, not only what it had noted as such.
         replica.trigger_election().await.map_err(change_error)?;
         let mut leadership = replica.leadership();
@@ -146,6 +145,23 @@ async fn read(
     let reading = reading.map_err(|e| Error::unavailable(e.to_string()))?;
     let look = move || known(&reading.view, user.as_ref());
     Ok((status, env.run_blocking(look).await?))
+}
+
+/// Waits until the replica knows of its group, and its state has all that its log says counts.
+async fn replayed(replica: &Replica) -> Result<ReplicaStatus> {
+    if !replica.is_admitted().await {
+        return Err(Error::invalid("this master is in no group of masters"));
+    }
+    loop {
+        match replica.status().map_err(fatal)? {
+            Some(status)
+                if !status.members.is_empty() && status.committed <= Some(status.applied) =>
+            {
+                return Ok(status);
+            }
+            _ => sleep(REPLAY_PAUSE).await,
+        }
+    }
 }
 
 /// What the state says of the user, and what is needed to sign for it.
