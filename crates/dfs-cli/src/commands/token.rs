@@ -1,5 +1,9 @@
 //! `dfs token`: join tokens, with which machines become nodes.
 
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -34,11 +38,12 @@ const CREATE_EXAMPLES: &str = "\
 Examples:
   dfs token create --role data
   dfs token create --role data --uses 16 --ttl 1day --label 'rack 7'
-  dfs token create --role master > token
+  dfs token create --role master --out masters.token
   dfs token create --role data --node 00c0ffee00c0ffee00c0ffee00c0ffee
 
 The token is printed on standard output, this once: whoever has it becomes a node. Pass it on in
-private, to `dfs-node data --new --join TOKEN` or `dfs-node master --join TOKEN`.";
+private, in a file, to `dfs-node data --new --join-file FILE` or
+`dfs-node master --join-file FILE`.";
 
 /// Make a join token, and show it this once.
 #[derive(Debug, Args)]
@@ -63,6 +68,10 @@ struct CreateArgs {
     /// A node that lost its papers and gets new ones with it, by its key.
     #[arg(long, value_name = "KEY", value_parser = parse_key)]
     node: Option<NodeKey>,
+
+    /// A new file to write it to, for its owner alone, instead of showing it.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 
     #[command(flatten)]
     cluster: ClusterArgs,
@@ -89,7 +98,8 @@ const REVOKE_EXAMPLES: &str = "\
 Examples:
   dfs token revoke j3
 
-Who has joined with it stays a node: `dfs node revoke` cuts it off.";
+Who has joined with it stays a node, and `dfs node revoke` cuts it off. See first with
+`dfs node ls --all` who that is: a token that is not good any more is not told there.";
 
 /// Make join tokens void.
 #[derive(Debug, Args)]
@@ -133,7 +143,13 @@ async fn create(args: CreateArgs, context: &Context) -> Result<()> {
         ttl: args.ttl,
         label: args.label.unwrap_or_default(),
     };
+    // Before there is a token, which would be lost.
+    let out = match &args.out {
+        Some(path) => Some(new_private(path).doing("make", path.display())?),
+        None => None,
+    };
     let made = client.create_token(request).await;
+    let made = made.inspect_err(|_| args.out.iter().for_each(|path| discard(path)));
     let (id, token) = made.doing("make a token for role", args.role)?;
     let text = token.reveal();
     let text = text.map_err(|error| Failure::refused(format!("cannot show {id}: {error}")))?;
@@ -143,7 +159,16 @@ async fn create(args: CreateArgs, context: &Context) -> Result<()> {
         count(args.uses.into(), "node", "nodes"),
         duration(args.ttl)
     ));
-    context.output.line(&*text)
+    match out {
+        Some(mut file) => writeln!(file, "{}", *text).doing("write", "the token"),
+        None => context.output.line(&*text),
+    }
+}
+
+/// A file for its owner alone, which was not there before.
+fn new_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).open(path)
 }
 
 async fn ls(args: LsArgs, context: &Context) -> Result<()> {
@@ -197,6 +222,15 @@ async fn revoke(args: RevokeArgs, context: &Context) -> Result<()> {
     let client = context.client(&args.cluster).await?;
     let revoked = client.revoke_token(args.id).await;
     revoked.doing("revoke token", args.id)
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a file of this command, which is empty"
+)]
+fn discard(path: &Path) {
+    // Left there it is in the way of another try, and says nothing.
+    let _ = std::fs::remove_file(path);
 }
 
 /// `j3`, or the number alone.

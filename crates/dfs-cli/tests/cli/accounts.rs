@@ -1,5 +1,7 @@
 //! Users of their own, who log in from elsewhere.
 
+use std::os::unix::fs::PermissionsExt;
+
 use crate::machine::{Machine, Up};
 
 /// A cluster of one machine, and another machine with its authority at hand.
@@ -62,6 +64,7 @@ fn a_user_logs_in_from_elsewhere_and_has_its_own_files_and_no_others() {
         &["user", "add", "mallory"],
         &["token", "create", "--role", "data"],
         &["master", "rm", "m1"],
+        &["node", "ls", "--all"],
     ] {
         let run = user.dfs(denied);
         assert_eq!(run.code, Some(1), "{denied:?}: {}", run.stderr);
@@ -105,4 +108,29 @@ fn a_password_lets_in_whoever_knows_it_until_it_is_another() {
     assert_eq!(run.code, Some(1), "{}", run.stderr);
     user.ok(&["logout"]);
     assert!(!profile.exists());
+}
+
+#[test]
+fn a_token_is_written_to_a_new_file_that_its_owner_alone_can_read() {
+    let machine = Machine::new();
+    let up = machine.up(&[]);
+    let create = ["token", "create", "--role", "data", "--out", "data.token"];
+    assert_eq!(machine.ok(&create), "");
+    let file = machine.work().join("data.token");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with("dfsjoin1-") && text.ends_with('\n'));
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // What is there is not written over, and no token is made for it.
+    assert_eq!(machine.dfs(&create).code, Some(1));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+    let tokens = machine.ok(&["token", "ls", "--json"]);
+    let tokens: serde_json::Value = serde_json::from_str(&tokens).unwrap();
+    assert_eq!(tokens["entries"].as_array().unwrap().len(), 1);
+    // Nor is an empty file left of a token that was not made.
+    let wrong = ["token", "create", "--role", "data", "--ttl", "99days"];
+    let wrong = [&wrong[..], &["--out", "other.token"]].concat();
+    assert_eq!(machine.dfs(&wrong).code, Some(1));
+    assert!(!machine.work().join("other.token").exists());
+    drop(up);
 }
