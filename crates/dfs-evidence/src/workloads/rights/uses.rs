@@ -18,6 +18,8 @@ use crate::workloads::act::{Became, at};
 
 /// Files are cut to fewer bytes than this.
 const CUT_BELOW: u64 = 1000;
+/// How often, of 100, the same is done once more: what was permitted just now may no longer be.
+const AGAIN: u32 = 75;
 
 /// A use of a right to a place. What is made is called by a number.
 pub(super) fn op(user: &str, right: &Right, how: Use, number: u64) -> Op {
@@ -64,13 +66,13 @@ pub(super) async fn go_on(
     (over, pause): (&AtomicBool, Duration),
 ) {
     let mut made = None;
+    let mut last: Option<(&Right, Use)> = None;
     while !user.is_stopped() && !over.load(Ordering::Relaxed) {
-        let Some(right) = places.choose(&mut user.random) else {
+        let again = last.filter(|_| user.chance(AGAIN));
+        last = again.or_else(|| any(user, places));
+        let Some((right, how)) = last else {
             return;
         };
-        let how = *possible(right)
-            .choose(&mut user.random)
-            .unwrap_or(&Use::List);
         let (right, how, number) = match made.take() {
             Some((right, number)) => (right, Use::Remove, number),
             None => (right, how, user.unique()),
@@ -81,6 +83,13 @@ pub(super) async fn go_on(
         }
         user.pause(pause).await;
     }
+}
+
+/// Something to do, somewhere.
+fn any<'a>(user: &mut Worker, places: &'a [Right]) -> Option<(&'a Right, Use)> {
+    let right = places.choose(&mut user.random)?;
+    let how = possible(right).choose(&mut user.random)?;
+    Some((right, *how))
 }
 
 /// Does each thing once that changes nothing.
