@@ -368,47 +368,6 @@ async fn who_is_shut_out_or_may_only_read_gets_no_grant() {
 }
 
 #[tokio::test]
-async fn a_node_that_was_killed_before_it_kept_its_papers_joins_with_another_token() {
-    let world = World::new().await;
-    let directory = tempfile::tempdir().unwrap();
-    let who = (Some(NodeKey(9)), NodeRole::DataNode);
-    let join = async |token: JoinToken| {
-        let (env, path) = (Env::real(), directory.path());
-        Papers::join(&env, path, who, &token, (&[], None))
-            .await
-            .unwrap()
-    };
-    let first = join(world.token(NodeRole::DataNode).await).await;
-    // As if it had been killed before: what it joined with is there, and the papers are not.
-    let disk = Env::real().disk;
-    disk.remove_file(&directory.path().join("papers")).unwrap();
-    first.forget(&Env::real(), directory.path()).await.unwrap();
-    let second = join(world.token(NodeRole::DataNode).await).await;
-    assert_eq!(second.key(), first.key());
-    world.cluster.shutdown().await.unwrap();
-}
-
-#[tokio::test]
-async fn papers_that_were_replaced_let_nobody_in() {
-    let world = World::new().await;
-    let (former, _kept) = world.papers(9, NodeRole::DataNode).await;
-    let former = former.env(&Env::real()).unwrap();
-    assert!(world.call(&former, Service::Cluster).await.is_ok());
-    let request = TokenRequest {
-        node: Some(NodeKey(9)),
-        ..world.request(NodeRole::DataNode)
-    };
-    let (_, token) = world.admin.create_token(request).await.unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let who = (Some(NodeKey(9)), NodeRole::DataNode);
-    let joined = Papers::join(&Env::real(), directory.path(), who, &token, (&[], None)).await;
-    let present = joined.unwrap().env(&Env::real()).unwrap();
-    assert!(world.call(&former, Service::Cluster).await.is_err());
-    assert!(world.call(&present, Service::Cluster).await.is_ok());
-    world.cluster.shutdown().await.unwrap();
-}
-
-#[tokio::test]
 async fn a_chunk_is_committed_by_whom_it_was_granted_to() {
     let world = World::new().await;
     world.admin.write("/a", vec![7; 100_000]).await.unwrap();

@@ -102,9 +102,9 @@ fn written_as(op: &Op) -> Option<(&'static str, Option<&str>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tale::{Tale, create};
     use super::*;
     use crate::history::operations;
+    use crate::history::tale::{Tale, create};
 
     const LOG: &str = concat!(
         r#"{"operation":"create","path":"/a","outcome":"done","rev":"1.5"}"#,

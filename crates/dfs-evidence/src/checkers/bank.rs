@@ -142,8 +142,8 @@ fn listings<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkers::tale::{Tale, file, list, names, rename};
     use crate::history::operations;
+    use crate::history::tale::{Tale, file, list, names, rename};
 
     fn told(tell: impl Fn(&mut Tale)) -> Vec<String> {
         let mut tale = Tale::default();

@@ -54,8 +54,8 @@ pub fn complaints(operations: &[Operation<'_>]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkers::tale::{Tale, create, directory, file, gone, stat, unlink};
     use crate::history::operations;
+    use crate::history::tale::{Tale, create, directory, file, gone, stat, unlink};
 
     fn told(tell: impl Fn(&mut Tale)) -> Vec<String> {
         let mut tale = Tale::default();

@@ -31,8 +31,8 @@ pub fn complaints(directory: &str, operations: &[Operation<'_>]) -> Vec<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkers::tale::{Tale, create, file, last_look, names, stat};
     use crate::history::operations;
+    use crate::history::tale::{Tale, create, file, last_look, names, stat};
 
     fn told(tell: impl Fn(&mut Tale)) -> Vec<String> {
         let mut tale = Tale::default();

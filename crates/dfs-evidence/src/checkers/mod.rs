@@ -14,8 +14,6 @@ pub mod rehearsal;
 pub mod replicas;
 pub mod rights;
 pub mod set;
-#[cfg(test)]
-pub(crate) mod tale;
 
 use crate::history::{Actor, Event, operations};
 use crate::model::Seen;
@@ -83,8 +81,8 @@ fn some_of(names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::tale::{Tale, create};
     use super::*;
+    use crate::history::tale::{Tale, create};
 
     fn told(error: &str) -> Vec<String> {
         let mut tale = Tale::default();

@@ -157,8 +157,8 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkers::tale::{Tale, create, file, names};
     use crate::history::operations;
+    use crate::history::tale::{Tale, create, file, names};
 
     fn look() -> Op {
         let path = "/set".to_owned();

@@ -14,6 +14,8 @@ mod lines;
 mod operation;
 mod recorder;
 #[cfg(test)]
+pub(crate) mod tale;
+#[cfg(test)]
 mod tests;
 
 pub use event::{Actor, BLOCK_LEN, Block, Event, Kind, Node, Op, Output, Right, Use};

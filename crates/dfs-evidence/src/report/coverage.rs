@@ -45,7 +45,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::checkers::tale::{Tale, create, file, stat};
+    use crate::history::tale::{Tale, create, file, stat};
 
     fn begun(kind: FaultKind, stage: Kind) -> Event {
         let fault = crate::faults::Fault {

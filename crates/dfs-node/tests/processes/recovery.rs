@@ -66,10 +66,15 @@ async fn recovered(home: &Path) -> Tried<Profile> {
 }
 
 fn files(home: &Path) -> std::io::Result<BTreeMap<PathBuf, Vec<u8>>> {
-    let entries = fs::read_dir(home)?.map(|entry| entry.map(|e| e.path()));
-    entries
-        .map(|path| path.and_then(|path| Ok((path.clone(), fs::read(path)?))))
-        .collect()
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(home)? {
+        let path = entry?.path();
+        match path.is_dir() {
+            true => found.extend(files(&path)?),
+            false => drop(found.insert(path.clone(), fs::read(path)?)),
+        }
+    }
+    Ok(found)
 }
 
 #[tokio::test]

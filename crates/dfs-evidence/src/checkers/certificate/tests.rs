@@ -1,6 +1,6 @@
 use super::*;
 use crate::checkers::rehearsal::Rehearsal;
-use crate::checkers::tale::{
+use crate::history::tale::{
     Tale, create, directory, file, gone, list, mkdir, names, rename, stat, unlink,
 };
 use crate::history::{Event, Kind, Output, operations};

@@ -1,5 +1,5 @@
 use super::*;
-use crate::checkers::tale::{Tale, last_look, rename, unlink};
+use crate::history::tale::{Tale, last_look, rename, unlink};
 use crate::history::{BLOCK_LEN, Event, Node, operations};
 
 const PATH: &str = "/c/f7";

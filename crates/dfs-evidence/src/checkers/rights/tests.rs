@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "a history that is none fails the test")]
 
 use super::*;
-use crate::checkers::tale::Tale;
 use crate::history::operations;
+use crate::history::tale::Tale;
 
 const DENIED: &str = "AccessDenied: access denied: /d";
 const READ_ONLY: &str = "NotPermitted: not permitted: u7 may only read";
