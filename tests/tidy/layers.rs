@@ -15,20 +15,19 @@ const CORE: &[(&str, &[&str])] = &[
     ("types", &["env"]),
     ("error", &["types"]),
     ("proto", &["env", "security", "types"]),
-    ("audit", &["env", "planted", "types"]),
     ("security", &["env", "planted", "types"]),
     ("meta", &["env", "planted", "types"]),
-    ("node", &["env", "proto", "security", "types"]),
+    ("node", &["env", "planted", "proto", "security", "types"]),
     (
         "master",
         &[
-            "audit", "env", "error", "meta", "node", "planted", "proto", "security", "types",
+            "env", "error", "meta", "node", "planted", "proto", "security", "types",
         ],
     ),
     (
         "datanode",
         &[
-            "audit", "env", "error", "node", "planted", "proto", "security", "types",
+            "env", "error", "node", "planted", "proto", "security", "types",
         ],
     ),
     (
@@ -86,7 +85,6 @@ const EXTERNAL: &[(&str, &[&str])] = &[
         "tokio",
         &[
             "crates/dfs-raft/",
-            "crates/dfs-core/src/audit/",
             "crates/dfs-core/src/proto/",
             "crates/dfs-core/src/security/",
             "crates/dfs-core/src/node/",

@@ -18,7 +18,6 @@
 //!
 //! Not done here: the command line, configuration files, logging set-up.
 
-pub mod audit;
 pub mod client;
 #[cfg(feature = "embedded")]
 pub mod cluster;

@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use super::Part;
 use super::security::World;
-use crate::audit;
 use crate::client::{Access, Client, ClientConfig};
 use crate::env::{Env, OpenMode};
 use crate::error::ErrorKind;
 use crate::node::Papers;
+use crate::node::audit;
 use crate::proto::chunk_stream::{ChunkPool, PoolConfig};
 use crate::proto::hello::{self, Hello, Service};
 use crate::security::{

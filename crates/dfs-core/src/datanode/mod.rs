@@ -43,8 +43,8 @@ use tracing::{info, warn};
 pub use config::{DataNodeConfig, DataNodeLimits};
 pub use error::DataNodeError;
 
-use crate::audit::Audit;
 use crate::env::Env;
+use crate::node::audit::Audit;
 use crate::node::{self, JoinError, Papers};
 use crate::proto::chunk_stream::{ChunkPool, PoolConfig};
 use crate::types::{ClusterId, NodeId, NodeRole};

@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
 
 use super::Shared;
-use crate::audit::Actor;
 use crate::env::Timestamp;
+use crate::node::audit::Actor;
 use crate::planted::{self, Bug};
 use crate::proto::chunk_stream::{Request, StreamError, StreamErrorKind};
 use crate::proto::cluster::Signing;

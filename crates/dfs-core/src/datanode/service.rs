@@ -23,8 +23,8 @@ use super::error::to_stream_error;
 use super::permits::Guest;
 use super::pipeline;
 use super::store::{BlockRun, ReplicaReader, StoreError};
-use crate::audit::{Actor, Deed};
 use crate::env::{BoxStream, Connection, Listener};
+use crate::node::audit::{Actor, Deed};
 use crate::planted::{self, Bug};
 use crate::proto::chunk_stream::frame::{
     Frame, FrameKind, encode, read_frame, write_buffers, write_message,

@@ -46,10 +46,10 @@ use tokio::task::JoinSet;
 
 pub use config::MasterConfig;
 
-use crate::audit::Audit;
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::meta::{MetaMachine, Violation};
+use crate::node::audit::Audit;
 use crate::node::{self, JoinError, Papers};
 use crate::proto::error::RpcError;
 use crate::security::{Fingerprint, PublicKey};

@@ -1,4 +1,5 @@
-//! What all nodes have in common: papers, how they get them, and how they renew them.
+//! What all nodes have in common: papers, how they get them, and how they renew them; and a log of
+//! who asked for what.
 //!
 //! ```text
 //! Security ─▶ prepare ─┬─ papers in the directory ────┬─▶ Papers ─▶ a network that shows them
@@ -6,6 +7,7 @@
 //!                      └─ joining: for a join token ──┘      └─ renewal, at half of their time
 //! ```
 
+pub mod audit;
 mod founding;
 pub(crate) mod joining;
 mod papers;

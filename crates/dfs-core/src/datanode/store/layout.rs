@@ -53,7 +53,7 @@ use crate::types::ChunkId;
 use crate::types::checksum::{block_count, combine_blocks, crc32c};
 
 /// Directories of the node beside its store.
-pub(super) const NEIGHBOUR_DIRECTORIES: &[&str] = &[crate::audit::DIRECTORY];
+pub(super) const NEIGHBOUR_DIRECTORIES: &[&str] = &[crate::node::audit::DIRECTORY];
 /// Files of the node beside its store.
 pub(super) const NEIGHBOURS: &[&str] = &["papers", "papers.new", "joining", "joining.new"];
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::audit::Actor;
 use crate::error::{Error, Result};
 use crate::master::services::metadata::MetadataService;
 use crate::master::shared::unexpected;
@@ -14,6 +13,7 @@ use crate::master::{Master, change_error, rpc_error};
 use crate::meta::command::{Founding, SecretBytes};
 use crate::meta::{Command, Reply};
 use crate::node::NewCluster;
+use crate::node::audit::Actor;
 use crate::proto::metadata::{MetadataRpc, Proofs};
 use crate::security::{ApiKey, JoinToken, PublicKey};
 use crate::types::account::AccountChange;

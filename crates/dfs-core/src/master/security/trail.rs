@@ -1,10 +1,10 @@
 //! What the audit log is told of requests: what was changed, who was let in as what, what was read,
 //! and all that was refused for want of a right. Other questions and their answers are not in it.
 
-use crate::audit::{Actor, Asked, Ending};
 use crate::master::security::admission::Guest;
 use crate::master::shared::Shared;
 use crate::meta::query;
+use crate::node::audit::{Actor, Asked, Ending};
 use crate::planted::{self, Bug};
 use crate::proto::error::RpcError;
 use crate::types::{Caller, Query, RefusalKind};

@@ -7,7 +7,6 @@ use dfs_raft::Consistency;
 use dfs_raft::state::View;
 use tarpc::context::Context;
 
-use crate::audit::{Actor, Deed};
 use crate::master::leader::{Leading, map};
 use crate::master::planners::Intended;
 use crate::master::planners::report::{self, Finding};
@@ -16,6 +15,7 @@ use crate::master::security::permits;
 use crate::master::shared::{Shared, unexpected};
 use crate::master::view::{Fault, NodeRow};
 use crate::meta::{Command, Reply, query};
+use crate::node::audit::{Actor, Deed};
 use crate::proto::cluster::{
     ChunkReport, ClusterRpc, Heartbeat, HeartbeatReply, Registered, Registration, ReportKind,
     ReportReply, Signing, Task, TaskResult,

@@ -6,11 +6,11 @@ use dfs_raft::Consistency;
 use dfs_raft::state::View;
 use tarpc::context::Context;
 
-use crate::audit::{Actor, Deed, Ending};
 use crate::master::security::{papers, trail};
 use crate::master::shared::{Shared, unexpected};
 use crate::meta::query;
 use crate::meta::{Command, Reply};
+use crate::node::audit::{Actor, Deed, Ending};
 use crate::proto::enrol::{EnrolRpc, IssuedPapers, JoinSecret};
 use crate::proto::error::RpcError;
 use crate::security::{Fingerprint, Peer};

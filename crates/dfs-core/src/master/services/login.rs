@@ -8,11 +8,11 @@ use dfs_raft::state::View;
 use tarpc::context::Context;
 use tokio::time::Instant;
 
-use crate::audit::{Actor, Deed, Ending};
 use crate::master::security::lobby::source_of;
 use crate::master::security::throttle::Who;
 use crate::master::shared::Shared;
 use crate::meta::query::{self, Credentials};
+use crate::node::audit::{Actor, Deed, Ending};
 use crate::proto::error::RpcError;
 use crate::proto::login::{LoggedIn, LoginRpc, Proof};
 use crate::security::{Fingerprint, Password, Peer, Ticket};

@@ -6,7 +6,6 @@ use dfs_raft::state::View;
 use dfs_raft::{Consistency, Fatal, MemberId, Role};
 use tarpc::context::Context;
 
-use crate::audit::{Actor, Deed, Ending};
 use crate::master::grants;
 use crate::master::leader::{group, room};
 use crate::master::security::proofs::Shows;
@@ -15,6 +14,7 @@ use crate::master::shared::{Shared, unexpected};
 use crate::master::view::NodeView;
 use crate::meta::command::{validate, validate_request};
 use crate::meta::{Command, Reply, query};
+use crate::node::audit::{Actor, Deed, Ending};
 use crate::planted::{self, Bug};
 use crate::proto::error::RpcError;
 use crate::proto::metadata::{

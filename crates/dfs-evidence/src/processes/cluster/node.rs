@@ -6,7 +6,7 @@ use std::io::{Error, Result, Write};
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use dfs_core::audit;
+use dfs_core::node::audit;
 use rustix::process::Signal;
 
 use super::audit_logs::EXTENSION;

@@ -3,7 +3,7 @@
 use std::io::{Error, Result};
 use std::path::Path;
 
-use dfs_core::audit;
+use dfs_core::node::audit;
 use rand::RngExt;
 use rand::rngs::StdRng;
 

@@ -40,7 +40,7 @@ pub(super) async fn run(env: Env, files: Files, mut queue: mpsc::Receiver<Job>) 
             synced = async { syncing.as_mut()?.await.into() }, if syncing.is_some() => {
                 syncing = None;
                 if let Some((unsynced, Err(error))) = synced {
-                    tracing::error!(%error, "the audit log could not be synced; begins another file");
+                    tracing::error!(%error, "the audit log is not synced; begins another file");
                     files.give_up(unsynced);
                 }
             }
@@ -86,7 +86,7 @@ async fn write(env: &Env, mut files: Files, jobs: &mut Vec<Job>) -> Files {
     };
     let (files, appended) = env.run_blocking(appending).await;
     if let Err(error) = &appended {
-        tracing::error!(%error, "the audit log could not be written; what it tells is not answered");
+        tracing::error!(%error, "the audit log is not written; what it tells is not answered");
     }
     for job in jobs.drain(..) {
         if let Some(written) = job.written {
