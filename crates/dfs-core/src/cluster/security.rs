@@ -27,6 +27,7 @@ use crate::types::{
 };
 
 mod nodes;
+mod renewal;
 mod rotation;
 mod storm;
 

@@ -10,6 +10,8 @@ use crate::env::Env;
 use crate::proto::enrol::{EnrolRpcClient, IssuedPapers};
 use crate::security::NODE_CERTIFICATE_TTL;
 
+/// How often it is looked whether it is time: clocks jump, and machines sleep.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// The pause after an attempt that failed.
 pub(crate) const RENEWAL_PAUSE: Duration = Duration::from_secs(60);
 
@@ -26,6 +28,17 @@ impl Papers {
         }
         let due = self.since().saturating_add(half - early);
         due.since(now).min(half)
+    }
+
+    /// Waits until they are to be renewed.
+    pub(crate) async fn due(&self, env: &Env) {
+        loop {
+            let rest = self.rest(env);
+            if rest.is_zero() {
+                return;
+            }
+            tokio::time::sleep(rest.min(LOOK_INTERVAL)).await;
+        }
     }
 
     /// Asks masters for new papers, and shows them from then on.
@@ -51,7 +64,7 @@ impl Papers {
 /// Renews the papers of a node whenever it is time, for ever. `env` is the world without them.
 pub(crate) async fn keep_good(mut papers: Papers, env: Env, masters: impl Fn() -> Vec<String>) {
     loop {
-        tokio::time::sleep(papers.rest(&env)).await;
+        papers.due(&env).await;
         match papers.renew_at(&env, masters()).await {
             Ok(()) => tracing::info!("the papers of this node were renewed"),
             Err(error) => {

@@ -8,7 +8,7 @@ use dfs_raft::state::View;
 use crate::env::Env;
 use crate::master::shared::Shared;
 use crate::meta::query::{self, Secret};
-use crate::node::{JoinError, Papers};
+use crate::node::{JoinError, Papers, RENEWAL_PAUSE};
 use crate::proto::enrol::IssuedPapers;
 use crate::proto::error::RpcError;
 use crate::security::{
@@ -84,10 +84,10 @@ pub(in crate::master) async fn renew_if_due(
 /// Renews a master's own papers whenever it is time, for ever. `env` is the world without them.
 pub(in crate::master) async fn keep_good(shared: Arc<Shared>, mut papers: Papers, env: Env) {
     loop {
-        let pause = papers.rest(&env).max(crate::node::RENEWAL_PAUSE);
-        tokio::time::sleep(pause).await;
+        papers.due(&env).await;
         if let Err(error) = renew_if_due(&shared, &mut papers, &env).await {
             tracing::warn!(%error, "the papers of this master could not be renewed");
+            tokio::time::sleep(RENEWAL_PAUSE).await;
         }
     }
 }
