@@ -3,9 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, cat, chaos, chmod, chown, completions, cp, df, du, get, getfacl, group, ln, login,
-    logout, ls, master, mkdir, mv, node, policy, put, rm, setfacl, stat, status, token, touch,
-    trash, tree, up, user, whoami,
+    bench, cat, chaos, chgrp, chmod, chown, completions, cp, df, du, get, getfacl, group, ln,
+    login, logout, ls, master, mkdir, mv, node, policy, put, rm, setfacl, stat, status, token,
+    touch, trash, tree, up, user, whoami,
 };
 use crate::context::Context;
 use crate::error::Result;
@@ -66,6 +66,7 @@ pub(crate) enum Command {
     Touch(touch::TouchArgs),
     Chmod(chmod::ChmodArgs),
     Chown(chown::ChownArgs),
+    Chgrp(chgrp::ChgrpArgs),
     Getfacl(getfacl::GetfaclArgs),
     Setfacl(setfacl::SetfaclArgs),
     Policy(policy::PolicyArgs),
@@ -106,6 +107,7 @@ impl Command {
             Command::Ln(args) => Box::pin(ln::run(args, context)).await,
             Command::Touch(args) => Box::pin(touch::run(args, context)).await,
             Command::Chmod(args) => Box::pin(chmod::run(args, context)).await,
+            Command::Chgrp(args) => Box::pin(chgrp::run(args, context)).await,
             Command::Chown(args) => Box::pin(chown::run(args, context)).await,
             Command::Getfacl(args) => Box::pin(getfacl::run(args, context)).await,
             Command::Setfacl(args) => Box::pin(setfacl::run(args, context)).await,

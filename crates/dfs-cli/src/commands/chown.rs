@@ -25,18 +25,18 @@ Examples:
 pub(crate) struct ChownArgs {
     /// `USER`, `USER:GROUP` or `:GROUP`; names or numbers.
     #[arg(value_name = "OWNER")]
-    owner: String,
+    pub(super) owner: String,
 
     /// Files and directories of the cluster.
     #[arg(required = true, value_name = "PATH")]
-    paths: Vec<RemotePath>,
+    pub(super) paths: Vec<RemotePath>,
 
     /// All below as well.
     #[arg(long, short = 'R')]
-    recursive: bool,
+    pub(super) recursive: bool,
 
     #[command(flatten)]
-    cluster: ClusterArgs,
+    pub(super) cluster: ClusterArgs,
 }
 
 /// Runs it.

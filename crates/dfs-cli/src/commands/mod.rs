@@ -16,6 +16,7 @@ pub(crate) mod ls;
 pub(crate) mod stat;
 pub(crate) mod tree;
 
+pub(crate) mod chgrp;
 pub(crate) mod chmod;
 pub(crate) mod chown;
 pub(crate) mod cp;

@@ -61,6 +61,7 @@ fn a_user_logs_in_from_elsewhere_and_has_its_own_files_and_no_others() {
         &["rm", "/home/secret"],
         &["mkdir", "/mine"],
         &["chown", "1", "/home/a"],
+        &["chgrp", "1", "/home/a"],
         &["user", "add", "mallory"],
         &["token", "create", "--role", "data"],
         &["master", "rm", "m1"],

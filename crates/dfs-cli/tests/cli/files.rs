@@ -113,6 +113,8 @@ fn names_and_attributes_change_as_on_any_file_system() {
         &["touch", "-c", "/d/none"],
         &["chmod", "-R", "u=rwX,go=", "/d"],
         &["chown", "-R", "4711:4712", "/d"],
+        &["chgrp", "-R", "4713", "/d"],
+        &["chgrp", "1:2", "/d"],
         &[
             "touch",
             "--time",

@@ -254,11 +254,12 @@ mod tests {
 
     use super::*;
     use crate::env::Env;
-    use crate::master::tests::start_in;
+    use crate::master::tests::{elected, start_in};
     use crate::node::Security;
+    use crate::proto::rules::RULES;
     use crate::security::KeyPair;
-    use crate::types::UserId;
-    use crate::types::account::CredentialEpoch;
+    use crate::types::account::{AccountChange, AccountName, CredentialEpoch, Role};
+    use crate::types::{Change, ClusterId, UserId};
 
     #[tokio::test]
     async fn a_method_without_a_rule_and_a_ticket_that_has_expired_let_nobody_in() {
@@ -284,5 +285,72 @@ mod tests {
         }
         assert!(is_refused(late, "MetadataRpc.query"));
         assert!(!is_refused(good, "MetadataRpc.query"));
+
+        let node = |role| {
+            let identity = NodeIdentity {
+                cluster: ClusterId(1),
+                role,
+                node: NodeKey(7),
+            };
+            Guest::Node(identity, key)
+        };
+        let (master_node, data_node) = (node(NodeRole::Master), node(NodeRole::DataNode));
+        // Whether each may call a method, of all that there are, as far as its connection says.
+        for (method, rule) in RULES {
+            let may = |guest| !is_refused(guest, method);
+            let found = [stranger, data_node, master_node, good].map(may);
+            let expected = match rule {
+                Rule::Key => [true, false, false, false],
+                Rule::DataNode => [false, true, false, false],
+                Rule::User | Rule::Reader | Rule::Writer | Rule::Administrator => {
+                    [false, false, false, true]
+                }
+            };
+            assert_eq!(found, expected, "{method}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_user_may_call_what_its_role_and_its_limits_let_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let master = start_in(&directory, Env::real(), Security::Found).await;
+        master.found().await.unwrap();
+        elected(&master).await;
+        let add = async |name: &str, role, read_only| {
+            let change = Change::Account(AccountChange::AddUser {
+                name: name.parse().unwrap(),
+                id: None,
+                group: None,
+                role,
+                root: None,
+                read_only,
+            });
+            master.change(change).await.unwrap();
+            let name = name.parse::<AccountName>().unwrap();
+            let reading = master.shared.read(Consistency::Stale).await.unwrap();
+            let known = query::credentials(&reading.view, &name).unwrap().unwrap();
+            Caller::User {
+                user: known.user,
+                epoch: known.epoch,
+            }
+        };
+        let admin = add("boss", Role::Administrator, false).await;
+        let user = add("alice", Role::User, false).await;
+        let reader = add("guest", Role::User, true).await;
+        let nobody = Caller::User {
+            user: UserId(u32::MAX),
+            epoch: CredentialEpoch::default(),
+        };
+        for (rule, expected) in [
+            (Rule::Reader, [true, true, true, false]),
+            (Rule::Writer, [true, true, false, false]),
+            (Rule::Administrator, [true, false, false, false]),
+        ] {
+            let mut found = [false; 4];
+            for (may, caller) in found.iter_mut().zip([admin, user, reader, nobody]) {
+                *may = stands(&master.shared, caller, rule).await.is_ok();
+            }
+            assert_eq!(found, expected, "{rule:?}");
+        }
     }
 }
