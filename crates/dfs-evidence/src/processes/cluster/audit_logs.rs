@@ -1,6 +1,7 @@
 //! What the masters wrote down, against what clients know.
 
 use std::io::Result;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use crate::checkers;
@@ -37,38 +38,35 @@ pub(in crate::processes) fn compare(
         // That it is unsound is told elsewhere.
         return Ok(Vec::new());
     };
-    let ends = ends(deeds);
+    let lost = lost(deeds);
     let is_excused = |index: u64| {
         let event = history.binary_search_by_key(&index, |event| event.index);
         let event = event.ok().and_then(|at| history.get(at));
         let time = event.map_or(0, |event| event.time);
-        let mut ends = ends.iter();
-        ends.any(|end| time <= *end && time + LOST_BEFORE >= *end)
+        lost.iter().any(|lost| lost.contains(&time))
     };
     Ok(checkers::audit::complaints(&operations, &log, is_excused))
 }
 
-/// When nodes lost power, and when those of them had ended that did not run then.
-fn ends(deeds: &[Deed]) -> Vec<u64> {
-    let cuts = deeds.iter().filter(|deed| cuts_power(deed));
-    let of_cut = |cut: &Deed| {
-        let (on, time) = (cut.on.clone(), cut.began);
-        let before = deeds.iter().filter(move |deed| {
-            let is_of_node = deed.on.iter().any(|node| on.contains(node));
-            is_of_node && deed.began <= time && deed.healed + BACK_AFTER >= time
+/// Times of which a node may have lost lines: those before it lost power, and those before it
+/// had ended if it did not run then. One whose disk fails a sync loses its power at some time
+/// until that is healed.
+fn lost(deeds: &[Deed]) -> Vec<RangeInclusive<u64>> {
+    let mut lost = Vec::new();
+    for cut in deeds {
+        let time = match cut.fault.kind {
+            FaultKind::PowerOne | FaultKind::PowerAll | FaultKind::HarmedQuorum => cut.began,
+            FaultKind::FailedSync => cut.healed,
+            _ => continue,
+        };
+        lost.push(cut.began.saturating_sub(LOST_BEFORE)..=time);
+        let before = deeds.iter().filter(|deed| {
+            let is_of_node = deed.on.iter().any(|node| cut.on.contains(node));
+            is_of_node && deed.began < cut.began && deed.healed + BACK_AFTER >= cut.began
         });
-        before.map(|deed| deed.began).collect::<Vec<_>>()
-    };
-    cuts.flat_map(of_cut).collect()
-}
-
-fn cuts_power(deed: &Deed) -> bool {
-    let kinds = [
-        FaultKind::PowerOne,
-        FaultKind::PowerAll,
-        FaultKind::HarmedQuorum,
-    ];
-    kinds.contains(&deed.fault.kind)
+        lost.extend(before.map(|deed| deed.began.saturating_sub(LOST_BEFORE)..=deed.began));
+    }
+    lost
 }
 
 #[cfg(test)]
@@ -106,6 +104,9 @@ mod tests {
             deed(FaultKind::KillLeader, "m2", 52, 53),
             deed(FaultKind::PowerOne, "m1", 55, 60),
         ];
-        assert_eq!(ends(&deeds), [50_000_000_000, 55_000_000_000]);
+        let seconds = |from: u64, to: u64| from * 1_000_000_000..=to * 1_000_000_000;
+        assert_eq!(lost(&deeds), [seconds(49, 55), seconds(44, 50)]);
+        let deeds = [deed(FaultKind::FailedSync, "m1", 10, 12)];
+        assert_eq!(lost(&deeds), [seconds(4, 12)]);
     }
 }
