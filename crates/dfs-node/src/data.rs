@@ -36,6 +36,7 @@ pub(crate) async fn data(settings: DataSettings, new: bool) -> Result<(), Failur
         join_file: settings.join_file.as_deref(),
         insecure: settings.insecure.unwrap_or_default(),
         listen: settings.listen.as_deref().unwrap_or_default(),
+        directory: &config.store.directory,
     };
     let (security, named) = wanted.security()?;
     config.security = security;

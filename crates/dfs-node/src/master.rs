@@ -41,6 +41,7 @@ fn master_config(settings: &MasterSettings) -> Result<(MasterConfig, Vec<String>
         join_file: settings.join_file.as_deref(),
         insecure: settings.insecure.unwrap_or_default(),
         listen: settings.listen.as_deref().unwrap_or_default(),
+        directory: &config.replica.directory,
     };
     let (security, seeds) = wanted.security()?;
     config.security = security;

@@ -9,6 +9,8 @@ use dfs_core::security::JoinToken;
 
 use crate::failure::{Failure, USAGE};
 
+/// What papers are called in the directory of a node.
+const PAPERS: &str = "papers";
 /// Longest file that may have a join token in it.
 const JOIN_LEN_MAX: u64 = 64 << 10;
 
@@ -20,6 +22,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) join_file: Option<&'a Path>,
     pub(crate) insecure: bool,
     pub(crate) listen: &'a str,
+    /// The node's own. With papers in it, it needs no token.
+    pub(crate) directory: &'a Path,
 }
 
 impl Wanted<'_> {
@@ -65,11 +69,19 @@ impl Wanted<'_> {
             let what = "both a join token and a file that has one are set";
             return Err(Failure::new(USAGE, what).hint("set `--join-file` alone"));
         }
-        let text = read(file).map_err(|e| {
+        let has_papers = self.directory.join(PAPERS).exists();
+        let text = match read(file) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && has_papers => return Ok(Vec::new()),
+            read => read,
+        };
+        let text = text.map_err(|e| {
             let what = format!("cannot read the join token in {}: {e}", file.display());
             Failure::new(USAGE, what)
         })?;
         let text = text.trim();
+        if text.is_empty() && has_papers {
+            return Ok(Vec::new());
+        }
         if text.is_empty() {
             let what = format!("there is no join token in {}", file.display());
             return Err(Failure::new(USAGE, what).hint("make one with `dfs token create`"));
@@ -128,6 +140,7 @@ mod tests {
             join_file: None,
             insecure,
             listen,
+            directory: Path::new("/nowhere"),
         };
         let (security, _) = wanted.security().map_err(|failure| failure.to_string())?;
         Ok(security)

@@ -110,7 +110,8 @@ impl DataNode {
                 return Err(error);
             }
         };
-        let (audit, writing) = Audit::new(&env, &config.store.directory, config.audit_bytes);
+        let room = (config.audit_bytes, config.store.reserve.bytes);
+        let (audit, writing) = Audit::new(&env, &config.store.directory, room);
         let listener = match env.network.listen(&config.listen).await {
             Ok(listener) => listener,
             Err(e) => {

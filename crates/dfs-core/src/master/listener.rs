@@ -41,6 +41,8 @@ use crate::types::limits::MESSAGE_LEN_MAX;
 /// The pause after a connection could not be accepted: files may be short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long it may take to write down that somebody is not let in.
+const NOTED_WITHIN: Duration = Duration::from_secs(2);
 /// One in so many connections is not for clients.
 const LEFT_FOR_OTHERS: usize = 4;
 /// Connections of whoever has only a key, in all and of one source, and how long each may last:
@@ -144,9 +146,13 @@ async fn not_let_in(
     what: impl Into<Cow<'static, str>>,
     why: impl ToString,
 ) {
-    let noted = shared.audit.not_let_in(actor, Deed::new(what), why).await;
-    if let Err(error) = noted {
-        tracing::warn!(?actor, %error, "somebody was not let in");
+    let noted = shared.audit.not_let_in(actor, Deed::new(what), why);
+    // Nobody keeps a place for long because a disk is slow.
+    if !matches!(timeout(NOTED_WITHIN, noted).await, Ok(Ok(()))) {
+        tracing::warn!(
+            ?actor,
+            "somebody was not let in, and it is not in the audit log"
+        );
     }
 }
 

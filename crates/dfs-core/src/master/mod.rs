@@ -106,7 +106,7 @@ impl Master {
         let (replica, dial) = (config.replica.clone(), Arc::new(dialer.clone()));
         let replica = Replica::start(replica, env.clone(), dial, MetaMachine);
         let replica = replica.await.map_err(|e| start_error(&directory, e))?;
-        let (audit, writing) = Audit::new(&env, &directory, config.audit_bytes);
+        let (audit, writing) = Audit::new(&env, &directory, (config.audit_bytes, config.reserve));
         let replica = (replica, audit);
         let shared = Arc::new(Shared::new(config, env, replica, address));
         if let Some(papers) = &papers {

@@ -247,11 +247,12 @@ async fn a_node_joins_with_a_token_in_a_file_or_on_standard_input() -> TestResul
     let token = small.founded.data_token.clone().unwrap_or_default();
     fs::write(&file, format!("{token}\n"))?;
     let file = file.display().to_string();
-    for (name, from) in [("n1", file.as_str()), ("n2", "-")] {
+    let start = async |name: &str, from: &str, new: &[&str]| -> TestResult {
         let node = node(&small.path(name), "127.0.0.1:0", small.master.address());
-        let arguments = strings(&node, &["--new", "--join-file", from]);
+        let arguments = strings(&strings(&node, new), &["--join-file", from]);
+        let input = fs::File::open(&file).or_else(|_| fs::File::open("/dev/null"))?;
         let mut child = command(&arguments)
-            .stdin(fs::File::open(&file)?)
+            .stdin(input)
             .stdout(std::process::Stdio::piped())
             .spawn()?;
         let stdout = child.stdout.take().ok_or("no stdout")?;
@@ -262,6 +263,16 @@ async fn a_node_joins_with_a_token_in_a_file_or_on_standard_input() -> TestResul
             "{name}"
         );
         child.kill().await?;
+        Ok(())
+    };
+    let all = [("n1", file.as_str()), ("n2", "-")];
+    for (name, from) in all {
+        start(name, from, &["--new"]).await?;
+    }
+    // It was a secret, and is needed no more.
+    fs::remove_file(&file)?;
+    for (name, from) in all {
+        start(name, from, &[]).await?;
     }
     Ok(())
 }

@@ -62,9 +62,24 @@ pub(in crate::master) async fn told<T>(
         asked.forget();
         return ended;
     };
-    let written = asked.ended(ending).await;
-    written.map_err(|e| RpcError::Unknown(e.to_string()))?;
-    ended
+    match (asked.ended(ending).await, &ended) {
+        (Ok(()), _) => ended,
+        // Nothing was done.
+        (Err(e), Err(RpcError::Refused { .. })) => Err(RpcError::Unavailable(e.to_string())),
+        (Err(e), _) => Err(RpcError::Unknown(e.to_string())),
+    }
+}
+
+/// The same of a question, by which nothing is done in any case.
+pub(in crate::master) async fn answered<T>(
+    asked: Asked,
+    ended: Result<T, RpcError>,
+    done: impl FnOnce(&T) -> Ending,
+) -> Result<T, RpcError> {
+    told(asked, ended, done).await.map_err(|error| match error {
+        RpcError::Unknown(why) => RpcError::Unavailable(why),
+        error => error,
+    })
 }
 
 /// Whether the end of a question is worth a line: somebody is shown where the bytes of a file are,

@@ -6,7 +6,7 @@ use dfs_raft::Consistency;
 use dfs_raft::state::View;
 use tarpc::context::Context;
 
-use crate::master::security::{papers, trail};
+use crate::master::security::papers;
 use crate::master::shared::{Shared, unexpected};
 use crate::meta::query;
 use crate::meta::{Command, Reply};
@@ -71,7 +71,6 @@ impl EnrolService {
         role: NodeRole,
         secret: JoinSecret,
     ) -> Result<IssuedPapers, RpcError> {
-        self.shared.leading(|_| ())?;
         let token = TokenHash(Fingerprint::of(&secret.0).0);
         let key = self.peer.key.0;
         self.require_known(node, role, token).await?;
@@ -92,16 +91,22 @@ impl EnrolService {
     async fn told(
         &self,
         deed: Deed,
-        ended: Result<IssuedPapers, RpcError>,
+        ending: impl Future<Output = Result<IssuedPapers, RpcError>>,
     ) -> Result<IssuedPapers, RpcError> {
         let audit = &self.shared.audit;
-        if let Err(refused @ RpcError::Refused { .. }) = &ended {
-            let noted = audit.not_let_in(&self.actor, deed, refused).await;
-            noted.map_err(|e| RpcError::Unavailable(e.to_string()))?;
-            return ended;
-        }
-        let asked = audit.ask(&self.actor, deed);
-        trail::told(asked, ended, |_| Ending::done()).await
+        // Whoever hangs up meanwhile may be a node all the same.
+        let asked = audit.ask(&self.actor, deed.clone());
+        let ended = ending.await;
+        let written = match &ended {
+            Ok(_) => asked.ended(Ending::done()).await,
+            Err(refused @ RpcError::Refused { .. }) => {
+                asked.forget();
+                audit.not_let_in(&self.actor, deed, refused).await
+            }
+            Err(error) => asked.ended(Ending::unknown(error)).await,
+        };
+        written.map_err(|e| RpcError::Unavailable(e.to_string()))?;
+        ended
     }
 }
 
@@ -113,9 +118,9 @@ impl EnrolRpc for EnrolService {
         role: NodeRole,
         secret: JoinSecret,
     ) -> Result<IssuedPapers, RpcError> {
+        self.shared.leading(|_| ())?;
         let deed = Deed::new("enrol").about(node).with(format!("role={role}"));
-        let ended = self.admit(node, role, secret).await;
-        self.told(deed, ended).await
+        self.told(deed, self.admit(node, role, secret)).await
     }
 
     async fn renew(
@@ -126,8 +131,7 @@ impl EnrolRpc for EnrolService {
     ) -> Result<IssuedPapers, RpcError> {
         self.shared.leading(|_| ())?;
         let deed = Deed::new("renew").about(node).with(format!("role={role}"));
-        let ended = self.issue(node, role).await;
-        self.told(deed, ended).await
+        self.told(deed, self.issue(node, role)).await
     }
 }
 

@@ -322,7 +322,7 @@ impl MetadataRpc for MetadataService {
             return looked;
         }
         let asked = self.shared.audit.ask(&self.actor, Deed::of_query(&query));
-        trail::told(asked, looked, |answered| {
+        trail::answered(asked, looked, |answered| {
             let attr = answered.stamped.value.attr();
             let done = Ending::done().at(Some(answered.stamped.rev));
             done.of_inode(attr.map(|attr| attr.inode))

@@ -32,6 +32,19 @@ pub struct Deed {
     request: Option<String>,
 }
 
+/// Longest text in a field, in bytes: whoever asks chooses it.
+const TEXT_LEN_MAX: usize = 1 << 10;
+
+/// The beginning of a text.
+pub(super) fn cut(text: impl ToString) -> String {
+    let mut text = text.to_string();
+    if text.len() > TEXT_LEN_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_LEN_MAX));
+        text.push('…');
+    }
+    text
+}
+
 impl Deed {
     /// Of this name.
     pub fn new(operation: impl Into<Cow<'static, str>>) -> Deed {
@@ -45,31 +58,35 @@ impl Deed {
         }
     }
 
+    pub(super) fn operation(&self) -> &str {
+        &self.operation
+    }
+
     /// At this place.
     #[must_use]
     pub fn at(self, path: impl ToString) -> Deed {
-        let path = Some(path.to_string());
+        let path = Some(cut(path));
         Deed { path, ..self }
     }
 
     /// To this place.
     #[must_use]
     pub fn to(self, to: impl ToString) -> Deed {
-        let to = Some(to.to_string());
+        let to = Some(cut(to));
         Deed { to, ..self }
     }
 
     /// About this.
     #[must_use]
     pub fn about(self, subject: impl ToString) -> Deed {
-        let subject = Some(subject.to_string());
+        let subject = Some(cut(subject));
         Deed { subject, ..self }
     }
 
     /// With this to say of it.
     #[must_use]
     pub fn with(self, detail: impl ToString) -> Deed {
-        let detail = Some(detail.to_string());
+        let detail = Some(cut(detail));
         Deed { detail, ..self }
     }
 
@@ -158,7 +175,8 @@ fn of_removal(what: Removal) -> &'static str {
 
 fn of_commit(commit: &Commit) -> Deed {
     let deed = Deed::new("write");
-    let bytes: u64 = commit.pieces.iter().map(|piece| piece.length()).sum();
+    let lengths = commit.pieces.iter().map(|piece| piece.length());
+    let bytes = lengths.fold(0, u64::saturating_add);
     let deed = match &commit.target {
         CommitTarget::File(at)
         | CommitTarget::Publish { at, .. }

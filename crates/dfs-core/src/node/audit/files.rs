@@ -31,6 +31,8 @@ pub(super) struct Files {
     directory: PathBuf,
     /// What they may be together.
     bytes: u64,
+    /// What is left on the disk for others.
+    keep_free: u64,
     /// The one that is written to; none if the last one cannot be trusted.
     current: Option<Arc<dyn DiskFile>>,
     /// Its number, or that of the last one; none before the first line.
@@ -42,11 +44,16 @@ pub(super) struct Files {
 
 impl Files {
     /// Nothing is looked at before there is something to write: a node whose disk is full starts.
-    pub(super) fn new(disk: Arc<dyn Disk>, directory: PathBuf, bytes: u64) -> Files {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        directory: PathBuf,
+        (bytes, keep_free): (u64, u64),
+    ) -> Files {
         Files {
             disk,
             directory,
             bytes,
+            keep_free,
             current: None,
             number: None,
             length: 0,
@@ -135,7 +142,8 @@ impl Files {
         files.sort_unstable();
         let mut total: u64 = files.iter().map(|(_, length)| length).sum();
         for (number, length) in files {
-            if total <= self.bytes - self.bytes / FILES {
+            let is_short = self.disk.space(&self.directory)?.available < self.keep_free;
+            if total <= self.bytes - self.bytes / FILES && !is_short {
                 break;
             }
             self.disk.remove_file(&self.path(number))?;
@@ -147,7 +155,9 @@ impl Files {
     /// Writes whole lines. After an error nothing of them is counted as written, and they are
     /// overwritten by what comes next.
     pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        if self.length >= self.bytes / FILES
+        let is_full = self.length + lines.len() as u64 > self.bytes / FILES;
+        if is_full
+            && self.length > 0
             && let Some(file) = self.current.take()
         {
             // What it may lack is written again to the next one.
@@ -157,7 +167,11 @@ impl Files {
             }
         }
         let file = self.current()?;
-        file.write_at(lines, self.length)?;
+        if let Err(error) = file.write_at(lines, self.length) {
+            // A part of it may be there. If it stays, what comes next is written over it.
+            let _ = file.set_len(self.length);
+            return Err(error);
+        }
         self.length += lines.len() as u64;
         self.unsynced.0.extend_from_slice(lines);
         Ok(())
@@ -171,6 +185,11 @@ impl Files {
     pub(super) fn begin_sync(&mut self) -> Option<(Arc<dyn DiskFile>, Unsynced)> {
         let file = Arc::clone(self.current.as_ref()?);
         Some((file, std::mem::take(&mut self.unsynced)))
+    }
+
+    /// Whether more waits to be synced than one file should have.
+    pub(super) fn is_behind(&self) -> bool {
+        self.unsynced.0.len() as u64 > self.bytes / FILES
     }
 
     /// Uses the current file no longer, as its sync has failed: what it may lack is written again

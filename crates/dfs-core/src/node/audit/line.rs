@@ -6,6 +6,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::Deed;
+use super::deed::cut;
 use crate::env::Timestamp;
 use crate::types::{InodeId, Rev};
 
@@ -74,7 +75,7 @@ impl Ending {
     /// It was refused.
     pub fn refused(why: impl ToString) -> Ending {
         Ending {
-            why: Some(why.to_string()),
+            why: Some(cut(why)),
             ..Ending::of(Outcome::Refused)
         }
     }
@@ -82,7 +83,7 @@ impl Ending {
     /// Nobody knows.
     pub fn unknown(why: impl ToString) -> Ending {
         Ending {
-            why: Some(why.to_string()),
+            why: Some(cut(why)),
             ..Ending::of(Outcome::Unknown)
         }
     }

@@ -64,13 +64,20 @@ pub struct Audit {
 
 impl Audit {
     /// That of a node with this directory, whose files may be `bytes` long together: the oldest
-    /// go. The future writes; it ends when nobody is left who asks.
+    /// go. The future writes; it ends when nobody is left who asks, or when the disk has failed
+    /// for long.
+    ///
+    /// The oldest go, too, while less than `keep_free` bytes are left on the disk.
     pub fn new(
         env: &Env,
         directory: &Path,
-        bytes: u64,
+        (bytes, keep_free): (u64, u64),
     ) -> (Audit, impl Future<Output = ()> + Send + use<>) {
-        let files = Files::new(Arc::clone(&env.disk), directory.join(DIRECTORY), bytes);
+        let files = Files::new(
+            Arc::clone(&env.disk),
+            directory.join(DIRECTORY),
+            (bytes, keep_free),
+        );
         let (queue, jobs) = mpsc::channel(QUEUE_LEN);
         let audit = Audit {
             queue,
@@ -99,28 +106,35 @@ impl Audit {
         deed: Deed,
         why: impl ToString,
     ) -> Result<(), NotWritten> {
-        let Some(unwritten) = self.strangers.may_write() else {
-            return Ok(());
+        let line = || {
+            let unwritten = self.strangers.may_write(deed.operation())?;
+            let mut line = Line::new(actor, deed);
+            line.end(Ending::refused(why), self.clock.now());
+            line.unwritten = unwritten;
+            Some(line)
         };
-        let mut line = Line::new(actor, deed);
-        line.end(Ending::refused(why), self.clock.now());
-        line.unwritten = unwritten;
         self.write(line).await
     }
 
-    async fn write(&self, mut line: Line) -> Result<(), NotWritten> {
+    /// Writes what `take` gives, once there is room for it: whoever gives up before has it yet.
+    async fn write(&self, take: impl FnOnce() -> Option<Line>) -> Result<(), NotWritten> {
+        let Ok(room) = self.queue.reserve().await else {
+            return Err(NotWritten);
+        };
+        let Some(mut line) = take() else {
+            return Ok(());
+        };
         let lost = self.lost.swap(0, Ordering::Relaxed);
         line.unwritten += lost;
         let (written, done) = oneshot::channel();
-        let job = Job {
+        room.send(Job {
             line: line.to_json(),
             written: Some(written),
-        };
-        let sent = self.queue.send(job).await.is_ok();
+        });
         if planted::active(Bug::AnsweredBeforeAudited) {
             return Ok(());
         }
-        match sent && done.await.unwrap_or(false) {
+        match done.await.unwrap_or(false) {
             true => Ok(()),
             false => {
                 self.lost.fetch_add(lost, Ordering::Relaxed);
@@ -149,11 +163,14 @@ impl Asked {
     /// # Errors
     /// The disk cannot.
     pub async fn ended(mut self, ending: Ending) -> Result<(), NotWritten> {
-        let Some(mut line) = self.line.take() else {
-            return Ok(());
+        let audit = self.audit.clone();
+        let now = audit.clock.now();
+        let line = || {
+            let mut line = self.line.take()?;
+            line.end(ending, now);
+            Some(line)
         };
-        line.end(ending, self.audit.clock.now());
-        self.audit.write(line).await
+        audit.write(line).await
     }
 
     /// Writes nothing: nothing was done, and nothing refused.

@@ -27,7 +27,7 @@ impl World {
 
     async fn on(disk: MemoryDisk, bytes: u64) -> World {
         let env = test_env(1, &disk);
-        let (audit, writing) = Audit::new(&env, Path::new(NODE), bytes);
+        let (audit, writing) = Audit::new(&env, Path::new(NODE), (bytes, 0));
         World {
             disk,
             audit,
@@ -221,12 +221,12 @@ async fn strangers_fill_no_disk_and_their_number_is_known() {
     for _ in 0..1000 {
         refuse().await.unwrap();
     }
-    assert_eq!(world.lines().len(), 200);
+    assert_eq!(world.lines().len(), 100);
     tokio::time::sleep(Duration::from_secs(11)).await;
     refuse().await.unwrap();
     let text = world.text();
     assert!(
-        text.lines().last().unwrap().contains(r#""unwritten":800"#),
+        text.lines().last().unwrap().contains(r#""unwritten":900"#),
         "{text}"
     );
 }
@@ -255,4 +255,48 @@ async fn no_secret_is_written() {
         assert!(!text.contains(secret), "{text}");
     }
     assert!(text.contains("backup"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_something_long_drives_nothing_out() {
+    let world = World::new(PLENTY).await;
+    let long = "\u{1}".repeat(4 << 20);
+    let change = Change::Symlink {
+        at: "/a".parse::<DfsPath>().unwrap().into(),
+        target: long.clone(),
+        attr: crate::types::change::NewAttr::of_mode(crate::types::Mode::FILE),
+    };
+    let asked = world.ask(Deed::of_change(request(), &change).unwrap());
+    asked.ended(Ending::refused(long)).await.unwrap();
+    assert!(world.text().len() < 20 << 10, "{}", world.text().len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_takes_no_line_for_long_ends_the_writer() {
+    let world = World::new(PLENTY).await;
+    world.done("mkdir").await.unwrap();
+    world.disk.fail_writes(u64::MAX);
+    for _ in 0..12 {
+        assert_eq!(world.done("create").await, Err(NotWritten));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    world.writer.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn room_that_others_need_is_not_taken_by_old_lines() {
+    const BYTES: u64 = 64 << 10;
+    let disk = MemoryDisk::new(1);
+    disk.set_capacity(100 << 10);
+    let env = test_env(1, &disk);
+    let (audit, writing) = Audit::new(&env, Path::new(NODE), (BYTES, 80 << 10));
+    let world = World {
+        disk,
+        audit,
+        writer: tokio::spawn(writing),
+    };
+    for _ in 0..1000 {
+        world.done("mkdir").await.unwrap();
+    }
+    assert!(world.text().len() < 26 << 10, "{}", world.text().len());
 }

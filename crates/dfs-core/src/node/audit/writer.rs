@@ -13,6 +13,8 @@ use crate::env::{DiskFile, Env};
 
 /// How long a line may be without being on stable storage.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// A disk that has taken no line for so long has failed.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Lines of one write.
 const BATCH_MAX: usize = 256;
 
@@ -23,7 +25,7 @@ pub(super) struct Job {
     pub(super) written: Option<oneshot::Sender<bool>>,
 }
 
-/// Writes until nobody is left who asks.
+/// Writes until nobody is left who asks, or the disk has failed.
 pub(super) async fn run(env: Env, files: Files, mut queue: mpsc::Receiver<Job>) {
     let settling = move || (files.settle(), files);
     let (settled, mut files) = env.run_blocking(settling).await;
@@ -31,6 +33,7 @@ pub(super) async fn run(env: Env, files: Files, mut queue: mpsc::Receiver<Job>) 
         tracing::error!(%error, "what a former process wrote to the audit log may be lost");
     }
     let mut jobs = Vec::new();
+    let mut failing: Option<Instant> = None;
     let mut next_sync = Instant::now() + SYNC_INTERVAL;
     let mut syncing: Option<BoxFuture<'static, Synced>> = None;
     loop {
@@ -52,7 +55,15 @@ pub(super) async fn run(env: Env, files: Files, mut queue: mpsc::Receiver<Job>) 
                 if count == 0 {
                     break;
                 }
-                files = write(&env, files, &mut jobs).await;
+                let is_written;
+                (files, is_written) = write(&env, files, &mut jobs).await;
+                let since = *failing.get_or_insert_with(Instant::now);
+                if is_written && !files.is_behind() {
+                    failing = None;
+                } else if since.elapsed() > PATIENCE {
+                    tracing::error!("the disk of the audit log has failed");
+                    return;
+                }
             }
         }
     }
@@ -75,7 +86,7 @@ async fn sync(env: Env, (file, unsynced): (Arc<dyn DiskFile>, Unsynced)) -> Sync
     (unsynced, synced)
 }
 
-async fn write(env: &Env, mut files: Files, jobs: &mut Vec<Job>) -> Files {
+async fn write(env: &Env, mut files: Files, jobs: &mut Vec<Job>) -> (Files, bool) {
     let bytes: Vec<u8> = jobs
         .iter()
         .flat_map(|job| job.line.iter().copied())
@@ -94,5 +105,5 @@ async fn write(env: &Env, mut files: Files, jobs: &mut Vec<Job>) -> Files {
             let _ = written.send(appended.is_ok());
         }
     }
-    files
+    (files, appended.is_ok())
 }
