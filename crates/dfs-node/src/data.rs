@@ -10,7 +10,7 @@ use crate::limits::affordable;
 use crate::master::{PAUSE_MAX, PAUSE_MIN};
 use crate::run::{directory, say, stop_signal};
 use crate::security::Wanted;
-use crate::settings::DataSettings;
+use crate::settings::{DataSettings, set_mib};
 
 /// Starts a data node. One that has to join waits until masters answer: they may be starting.
 async fn start(config: DataNodeConfig) -> Result<DataNode, DataNodeError> {
@@ -51,12 +51,8 @@ pub(crate) async fn data(settings: DataSettings, new: bool) -> Result<(), Failur
         config.listen = listen;
     }
     config.advertise = settings.advertise;
-    if let Some(mib) = settings.audit_mib {
-        config.audit_bytes = u64::from(mib) << 20;
-    }
-    if let Some(mib) = settings.reserve_mib {
-        config.store.reserve.bytes = u64::from(mib) << 20;
-    }
+    set_mib(&mut config.audit_bytes, settings.audit_mib);
+    set_mib(&mut config.store.reserve.bytes, settings.reserve_mib);
     config.topology = Topology {
         zone: settings.zone.unwrap_or_default(),
         rack: settings.rack.unwrap_or_default(),

@@ -19,7 +19,7 @@ use crate::limits::affordable;
 use crate::profile;
 use crate::run::{directory, say, stop_signal};
 use crate::security::Wanted;
-use crate::settings::MasterSettings;
+use crate::settings::{MasterSettings, set_mib};
 
 /// The first administrator.
 const ADMIN: &str = "admin";
@@ -52,12 +52,8 @@ fn master_config(settings: &MasterSettings) -> Result<(MasterConfig, Vec<String>
     if let Some(period) = settings.dead_after {
         config.liveness.dead_after = period.0;
     }
-    if let Some(mib) = settings.audit_mib {
-        config.audit_bytes = u64::from(mib) << 20;
-    }
-    if let Some(mib) = settings.reserve_mib {
-        config.reserve = u64::from(mib) << 20;
-    }
+    set_mib(&mut config.audit_bytes, settings.audit_mib);
+    set_mib(&mut config.reserve, settings.reserve_mib);
     if let Some(mib) = settings.cache_mib {
         config.replica.state_cache_bytes = mib as usize * (1 << 20);
     }

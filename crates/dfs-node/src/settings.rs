@@ -63,6 +63,13 @@ macro_rules! settings {
     };
 }
 
+/// Sets bytes to so many MiB, if that is set.
+pub(crate) fn set_mib(bytes: &mut u64, mib: Option<u32>) {
+    if let Some(mib) = mib {
+        *bytes = u64::from(mib) << 20;
+    }
+}
+
 settings! {
     /// Settings of a master.
     MasterSettings {
