@@ -249,7 +249,8 @@ async fn a_node_joins_with_a_token_in_a_file_or_on_standard_input() -> TestResul
     let file = file.display().to_string();
     let start = async |name: &str, from: &str, new: &[&str]| -> TestResult {
         let node = node(&small.path(name), "127.0.0.1:0", small.master.address());
-        let arguments = strings(&strings(&node, new), &["--join-file", from]);
+        let extra = [new, &["--join-file", from]].concat();
+        let arguments = strings(&node, &extra);
         let input = fs::File::open(&file).or_else(|_| fs::File::open("/dev/null"))?;
         let mut child = command(&arguments)
             .stdin(input)
