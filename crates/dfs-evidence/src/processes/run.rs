@@ -48,15 +48,33 @@ pub struct Config {
 }
 
 /// The schedule of a run: what a seed stands for, and in any case once a killed leader, alone so
-/// that its stall can be measured, and once one that is cut off, if these are among the kinds.
+/// that its stall can be measured, and once one that is cut off, if these are among the kinds. A
+/// seed stands for some of the kinds, so that they are not always all together; in a long run
+/// each [`PART`] has others.
 pub fn schedule(seed: u64, kinds: &[FaultKind], length: Duration) -> Schedule {
-    let config = ScheduleConfig {
-        kinds: kinds.to_vec(),
-        length,
-        gap: Duration::from_secs(5),
-        lasts: (Duration::from_millis(500), Duration::from_secs(7)),
-    };
-    let mut faults = Schedule::generate(seed, &config).faults;
+    let mut faults = Vec::new();
+    let mut begin = Duration::ZERO;
+    for part in 0_u64.. {
+        let rest = length.saturating_sub(begin);
+        if rest.is_zero() {
+            break;
+        }
+        let config = ScheduleConfig {
+            kinds: kinds.to_vec(),
+            length: rest.min(PART),
+            gap: Duration::from_secs(5),
+            lasts: (Duration::from_millis(500), Duration::from_secs(7)),
+        };
+        let seed = seed.wrapping_add(part.wrapping_mul(SEEDS_APART));
+        for fault in Schedule::generate(seed, &config).faults {
+            faults.push(Fault {
+                id: u32::try_from(faults.len()).unwrap_or(u32::MAX),
+                at: begin + fault.at,
+                ..fault
+            });
+        }
+        begin += PART;
+    }
     for (kind, at) in [
         (FaultKind::IsolateLeader, 0.6),
         (FaultKind::KillLeader, 0.3),
@@ -91,6 +109,11 @@ fn leave_alone(faults: &mut [Fault], at: Duration, length: Duration) {
         fault.lasts = fault.lasts.min(until.saturating_sub(fault.at));
     }
 }
+
+/// How long the faults of one seed go on.
+const PART: Duration = Duration::from_secs(60);
+/// Seeds of the parts of a run are so far apart: others' are near each other.
+const SEEDS_APART: u64 = 1 << 40;
 
 /// Nothing else goes on so long before and after a leader is killed alone.
 const QUIET: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(5));
@@ -260,7 +283,21 @@ fn header(config: &Config) -> Header {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    #[test]
+    fn a_long_run_has_faults_of_most_kinds_and_a_short_one_those_of_its_seed() {
+        let kinds = |seconds| {
+            let schedule = schedule(77, &FaultKind::ALL, Duration::from_secs(seconds));
+            let ids: BTreeSet<u32> = schedule.faults.iter().map(|fault| fault.id).collect();
+            assert_eq!(ids.len(), schedule.faults.len());
+            schedule.kinds().len()
+        };
+        assert!(2 * kinds(600) > FaultKind::ALL.len());
+        assert!(kinds(600) > kinds(60));
+    }
 
     #[test]
     fn in_every_schedule_a_leader_is_killed_while_nothing_else_goes_on() {
