@@ -50,7 +50,7 @@ pub struct Config {
 /// The schedule of a run: what a seed stands for, and in any case once a killed leader, alone so
 /// that its stall can be measured, and once one that is cut off, if these are among the kinds. A
 /// seed stands for some of the kinds, so that they are not always all together; in a long run
-/// each [`PART`] has others.
+/// each minute has others.
 pub fn schedule(seed: u64, kinds: &[FaultKind], length: Duration) -> Schedule {
     let mut faults = Vec::new();
     let mut begin = Duration::ZERO;
