@@ -1,6 +1,6 @@
 //! Whether what a cluster gave is what it should have given.
 
-use super::{FIRST, Footprint, Gave, Item, Namespace, OF_TRASH, REASONS, Refused};
+use super::{FIRST, Footprint, Gave, Namespace, OF_TRASH, REASONS, Refused};
 use crate::history::{Node, Op, Output};
 
 /// What a cluster said to an operation.
@@ -65,8 +65,8 @@ impl Namespace {
                 links: 0,
             })),
             Gave::Names(item) => {
-                let names = self.item(item).into_iter().flat_map(|d| &d.names);
-                let id = |item: &u64| self.items.get(item).and_then(|i| i.inode).unwrap_or(*item);
+                let names = self.item(item).into_iter().flat_map(|d| d.names.iter());
+                let id = |item: &u64| self.items.get(*item).and_then(|i| i.inode).unwrap_or(*item);
                 Output::Names(names.map(|(name, item)| (name.clone(), id(item))).collect())
             }
             Gave::Trash(trash) => Output::Trash(trash),
@@ -74,7 +74,7 @@ impl Namespace {
     }
 
     fn node(&self, item: u64) -> Option<Node> {
-        let found = self.items.get(&item)?;
+        let found = self.items.get(item)?;
         Some(Node {
             inode: found.inode.unwrap_or(item),
             directory: found.directory.is_some(),
@@ -98,13 +98,11 @@ impl Namespace {
             (Gave::Names(item), Output::Names(seen)) => self.compare_names(item, seen),
             (Gave::Trash(None), Output::Trash(None)) => Ok(()),
             (Gave::Trash(Some(trash)), Output::Trash(Some(id))) => {
-                let is_old = self.gone.0.contains(&(id | OF_TRASH));
+                let is_old = self.gone.0.get(id | OF_TRASH).is_some();
                 if self.trash_ids.insert(*id, trash).is_some() || is_old {
                     return Err(format!("the trash has an entry {id} already"));
                 }
-                if let Some(entry) = self.trash.get_mut(&trash) {
-                    entry.id = Some(*id);
-                }
+                self.trash.change(trash, |entry| entry.id = Some(*id));
                 Ok(())
             }
             (gave, _) => Err(format!("{:?} was right", self.output(gave))),
@@ -113,16 +111,15 @@ impl Namespace {
 
     fn compare_names(&mut self, item: u64, seen: &[(String, u64)]) -> Result<(), String> {
         let right = self.item(item).map(|directory| &directory.names);
-        let names = || right.into_iter().flat_map(|names| names.keys());
-        if !names().eq(seen.iter().map(|(name, _)| name)) {
-            let right: Vec<_> = names().collect();
+        let names = || right.into_iter().flat_map(|names| names.iter());
+        if !names()
+            .map(|(name, _)| name)
+            .eq(seen.iter().map(|(name, _)| name))
+        {
+            let right: Vec<_> = names().map(|(name, _)| name).collect();
             return Err(format!("the names {right:?} were right"));
         }
-        let items: Vec<u64> = right
-            .into_iter()
-            .flat_map(|n| n.values())
-            .copied()
-            .collect();
+        let items: Vec<u64> = names().map(|(_, item)| *item).collect();
         for (item, (name, id)) in items.into_iter().zip(seen) {
             self.learn(item, *id)
                 .map_err(|e| format!("`{name}`: {e}"))?;
@@ -131,17 +128,12 @@ impl Namespace {
     }
 
     fn learn(&mut self, item: u64, id: u64) -> Result<(), String> {
-        match self.items.get_mut(&item) {
-            Some(Item {
-                inode: Some(known), ..
-            }) if *known == id => return Ok(()),
-            Some(Item {
-                inode: Some(known), ..
-            }) => return Err(format!("the inode {known} was right")),
-            Some(item) => item.inode = Some(id),
-            None => {}
-        }
-        let is_old = self.gone.0.contains(&id);
+        match self.items.get(item).map(|item| item.inode) {
+            Some(Some(known)) if known == id => return Ok(()),
+            Some(Some(known)) => return Err(format!("the inode {known} was right")),
+            _ => self.items.change(item, |item| item.inode = Some(id)),
+        };
+        let is_old = self.gone.0.get(id).is_some();
         match self.inodes.insert(id, item).is_some() || is_old {
             false => Ok(()),
             true => Err(format!("the inode {id} is another's, now or in the past")),

@@ -14,19 +14,18 @@ mod admit;
 mod family;
 mod footprint;
 mod plan;
+mod shared;
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 
 pub use admit::Seen;
 pub use family::Family;
 pub use footprint::Footprint;
 use footprint::Key;
 use plan::Plan;
+use shared::{Numbered, Shared};
 
 use crate::history::Op;
 
@@ -63,17 +62,17 @@ pub enum Gave {
 }
 
 /// Directories, files, and what was removed.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Namespace {
-    items: BTreeMap<u64, Item>,
-    trash: BTreeMap<u64, Trashed>,
+    items: Numbered<Item>,
+    trash: Numbered<Trashed>,
     /// By the ids of the cluster.
-    inodes: BTreeMap<u64, u64>,
-    trash_ids: BTreeMap<u64, u64>,
+    inodes: Numbered<u64>,
+    trash_ids: Numbered<u64>,
     gone: Gone,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Item {
     inode: Option<u64>,
     /// Names and entries of the trash that lead to it.
@@ -81,25 +80,25 @@ struct Item {
     directory: Option<Directory>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct Directory {
-    names: BTreeMap<String, u64>,
+    names: Shared<String, u64>,
     directories: u64,
     /// The directory it is in, and its name there.
     place: Option<(u64, String)>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Trashed {
     item: u64,
     path: String,
     id: Option<u64>,
 }
 
-/// The ids of items that are gone, shared by copies. They matter to nothing but ids that come
-/// again, so namespaces that differ in them alone are equal.
+/// The ids of items that are gone. They matter to nothing but ids that come again, so namespaces
+/// that differ in them alone are equal.
 #[derive(Debug, Clone, Default)]
-struct Gone(Arc<BTreeSet<u64>>);
+struct Gone(Numbered<()>);
 
 impl PartialEq for Gone {
     fn eq(&self, _: &Gone) -> bool {
@@ -108,18 +107,6 @@ impl PartialEq for Gone {
 }
 
 impl Eq for Gone {}
-
-impl PartialOrd for Gone {
-    fn partial_cmp(&self, other: &Gone) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Gone {
-    fn cmp(&self, _: &Gone) -> Ordering {
-        Ordering::Equal
-    }
-}
 
 impl Hash for Gone {
     fn hash<H: Hasher>(&self, _: &mut H) {}
@@ -139,11 +126,13 @@ impl Namespace {
             links: 1,
             directory: Some(Directory::default()),
         };
+        let mut items = Numbered::default();
+        items.insert(ROOT, root);
         Namespace {
-            items: BTreeMap::from([(ROOT, root)]),
-            trash: BTreeMap::new(),
-            inodes: BTreeMap::new(),
-            trash_ids: BTreeMap::new(),
+            items,
+            trash: Numbered::default(),
+            inodes: Numbered::default(),
+            trash_ids: Numbered::default(),
             gone: Gone::default(),
         }
     }
@@ -182,7 +171,7 @@ impl Namespace {
     /// The reason of the refusal.
     pub fn apply_unheard(&mut self, op: &Op, number: u64) -> Result<(), Refused> {
         if let Gave::Trash(Some(trash)) = self.apply(op, number)?
-            && let Some(entry) = self.trash.remove(&trash)
+            && let Some(entry) = self.trash.remove(trash)
         {
             self.lose(entry.item);
         }
@@ -197,15 +186,16 @@ impl Namespace {
     }
 
     fn item(&self, item: u64) -> Option<&Directory> {
-        self.items.get(&item)?.directory.as_ref()
+        self.items.get(item)?.directory.as_ref()
     }
 
     fn is_directory(&self, item: u64) -> bool {
         self.item(item).is_some()
     }
 
-    fn directory_mut(&mut self, item: u64) -> Option<&mut Directory> {
-        self.items.get_mut(&item)?.directory.as_mut()
+    fn change_directory(&mut self, item: u64, change: impl FnOnce(&mut Directory)) {
+        self.items
+            .change(item, |item| item.directory.as_mut().map(change));
     }
 
     fn carry_out(&mut self, plan: &Plan<'_>, fresh: u64) -> Gave {
@@ -226,9 +216,7 @@ impl Namespace {
                 Gave::Node(fresh)
             }
             Plan::Link { item, dir, name } => {
-                if let Some(item) = self.items.get_mut(item) {
-                    item.links += 1;
-                }
+                self.items.change(*item, |item| item.links += 1);
                 self.enter(*dir, name, *item);
                 Gave::Node(*item)
             }
@@ -263,10 +251,10 @@ impl Namespace {
                 Gave::Trash(Some(fresh))
             }
             Plan::Restore { trash, dir, name } => {
-                let entry = self.trash.remove(trash);
+                let entry = self.trash.remove(*trash);
                 if let Some(id) = entry.as_ref().and_then(|entry| entry.id) {
-                    self.trash_ids.remove(&id);
-                    Arc::make_mut(&mut self.gone.0).insert(id | OF_TRASH);
+                    self.trash_ids.remove(id);
+                    self.gone.0.insert(id | OF_TRASH, ());
                 }
                 let item = entry.map_or(ROOT, |entry| entry.item);
                 self.enter(*dir, name, item);
@@ -277,23 +265,23 @@ impl Namespace {
 
     fn enter(&mut self, dir: u64, name: &str, item: u64) {
         let is_directory = self.is_directory(item);
-        if let Some(above) = self.directory_mut(dir) {
+        self.change_directory(dir, |above| {
             above.names.insert(name.to_owned(), item);
             above.directories += u64::from(is_directory);
-        }
-        if let Some(directory) = self.directory_mut(item) {
-            directory.place = Some((dir, name.to_owned()));
+        });
+        if is_directory {
+            self.change_directory(item, |it| it.place = Some((dir, name.to_owned())));
         }
     }
 
     fn leave(&mut self, dir: u64, name: &str, item: u64) {
         let is_directory = self.is_directory(item);
-        if let Some(above) = self.directory_mut(dir) {
+        self.change_directory(dir, |above| {
             above.names.remove(name);
             above.directories -= u64::from(is_directory);
-        }
-        if let Some(directory) = self.directory_mut(item) {
-            directory.place = None;
+        });
+        if is_directory {
+            self.change_directory(item, |it| it.place = None);
         }
     }
 
@@ -302,32 +290,33 @@ impl Namespace {
     fn lose(&mut self, item: u64) {
         let mut doomed = vec![item];
         while let Some(item) = doomed.pop() {
-            if self.items.get(&item).is_some_and(|item| item.links == 1) {
+            if self.items.get(item).is_some_and(|item| item.links == 1) {
                 doomed.extend(self.take(item));
             }
         }
     }
 
     /// Takes an item away and gives what is below it.
-    fn take(&mut self, item: u64) -> impl Iterator<Item = u64> + use<> {
-        let taken = self.items.remove(&item);
+    fn take(&mut self, item: u64) -> Vec<u64> {
+        let taken = self.items.remove(item);
         if let Some(id) = taken.as_ref().and_then(|item| item.inode) {
-            self.inodes.remove(&id);
-            Arc::make_mut(&mut self.gone.0).insert(id);
+            self.inodes.remove(id);
+            self.gone.0.insert(id, ());
         }
-        let names = taken.and_then(|item| item.directory).map(|d| d.names);
-        names.into_iter().flat_map(BTreeMap::into_values)
+        let directory = taken.and_then(|item| item.directory);
+        let names = directory.iter().flat_map(|d| d.names.iter());
+        names.map(|(_, below)| *below).collect()
     }
 
     /// Takes one of the things that lead to an item away, and the item with the last of them.
     fn drop_link(&mut self, item: u64) {
         let mut doomed = vec![item];
         while let Some(item) = doomed.pop() {
-            let Some(found) = self.items.get_mut(&item) else {
-                continue;
-            };
-            found.links = found.links.saturating_sub(1);
-            if found.links == 0 {
+            let left = self.items.change(item, |item| {
+                item.links = item.links.saturating_sub(1);
+                item.links
+            });
+            if left == Some(0) {
                 doomed.extend(self.take(item));
             }
         }

@@ -274,8 +274,8 @@ impl Namespace {
     ) -> Result<Plan<'a>, Refused> {
         // That there is none is seen, too.
         touched.read(|| Key::Trash(id));
-        let trash = *self.trash_ids.get(&id).ok_or(NOT_FOUND)?;
-        let entry = self.trash.get(&trash).ok_or(NOT_FOUND)?;
+        let trash = *self.trash_ids.get(id).ok_or(NOT_FOUND)?;
+        let entry = self.trash.get(trash).ok_or(NOT_FOUND)?;
         let Slot { dir, name, .. } = self.free(to.unwrap_or(&entry.path), touched)?;
         touch_entry(dir, name, touched);
         touched.read(|| Key::Node(entry.item));
@@ -316,7 +316,7 @@ impl Namespace {
 
     /// All that goes with a tree.
     fn touch_below(&self, item: u64, touched: &mut Footprint) {
-        for (name, below) in self.item(item).into_iter().flat_map(|d| &d.names) {
+        for (name, below) in self.item(item).into_iter().flat_map(|d| d.names.iter()) {
             touched.change(|| Key::Name(item, name.clone()));
             touched.change(|| Key::Node(*below));
             touched.change(|| Key::Place(*below));

@@ -1,6 +1,6 @@
 //! The replay: by points of history, through all that unanswered operations may have done.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 
 use super::related::{Names, related};
 use super::{Step, Unanswered, Verdict, tell};
@@ -186,7 +186,7 @@ impl<'a> Replay<'a> {
 /// Pasts by their states, with the least that was done in each. Who has done more to be in the
 /// same state can do nothing that the other cannot.
 #[derive(Default)]
-struct Seen(BTreeMap<Namespace, Vec<BTreeSet<u64>>>);
+struct Seen(HashMap<Namespace, Vec<BTreeSet<u64>>>);
 
 impl Seen {
     fn is_new(&mut self, past: &Past) -> bool {

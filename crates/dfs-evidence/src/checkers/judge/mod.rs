@@ -30,7 +30,7 @@ pub use search::Search;
 /// What a black box should be: one operation after the other.
 pub trait Machine: Clone + Debug + Send + Sync + 'static {
     /// What it remembers.
-    type State: Clone + Ord + Hash + Debug + Send + Sync;
+    type State: Clone + Eq + Hash + Debug + Send + Sync;
     /// An operation with what it gave.
     type Call: Clone + Debug + Send + Sync;
 

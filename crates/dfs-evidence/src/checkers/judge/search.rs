@@ -1,7 +1,7 @@
 //! The search of Wing and Gong, with the memory of Lowe: a state that was reached before by the
 //! same operations leads nowhere new.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use super::{Finding, Judge, Machine, Timed};
 
@@ -49,7 +49,7 @@ impl Judge for Search {
         let mut ring = Ring::new(entries.len());
         let mut state = machine.start();
         let mut done = Bits::new(history.len());
-        let mut seen: BTreeSet<(Bits, M::State)> = BTreeSet::new();
+        let mut seen: HashSet<(Bits, M::State)> = HashSet::new();
         let mut placed: Vec<Placed<M::State>> = Vec::new();
         let mut left = history.iter().filter(|timed| timed.ended.is_some()).count();
         let mut steps = 0;
@@ -174,7 +174,7 @@ impl Ring {
 }
 
 /// A set of operations.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Bits(Vec<u64>);
 
 impl Bits {
