@@ -4,8 +4,8 @@
 use std::io;
 use std::time::Duration;
 
-use dfs_raft::Consistency;
 use dfs_raft::state::View;
+use dfs_raft::{Consistency, Fatal};
 use tarpc::ServerError;
 
 use crate::env::Timestamp;
@@ -124,27 +124,41 @@ async fn node(shared: &Shared, peer: Peer, role: NodeRole) -> Result<Guest, Hell
         return Err(refused("a node of another cluster"));
     }
     match is_out(shared, identity, peer.key).await {
+        true => Err(refused("this node was revoked, or has other papers by now")),
         // What this master does not know yet, others do; the certificate is good.
-        Ok(false) | Err(_) => Ok(Guest::Node(identity, peer.key)),
-        Ok(true) => Err(refused("this node was revoked, or has other papers by now")),
+        false => Ok(Guest::Node(identity, peer.key)),
     }
 }
 
-async fn is_out(shared: &Shared, node: NodeIdentity, key: PublicKey) -> Result<bool, RpcError> {
-    let reading = shared.read(Consistency::Stale).await?;
+/// Whether a node was revoked, or has papers for another key by now, as far as this master knows.
+///
+/// Which of two keys of a master is the later one only a leader knows. Others let both in, lest one
+/// that lags refuses a new leader of whose papers it can hear from nobody else. Who has the former
+/// papers of a master gets nothing by it: to join, or to learn what the masters know, it must come
+/// to the leader. (Those of whom it is believed that they are masters could do harm anywhere; so
+/// papers that were stolen are revoked, not replaced.)
+async fn is_out(shared: &Shared, node: NodeIdentity, key: PublicKey) -> bool {
+    if node.role == NodeRole::Master && shared.if_leading(|_| ()).is_none() {
+        return is_revoked(shared, node.node).await;
+    }
     let look = move |view: &View| query::is_out(view, node.node, key.0);
-    shared.look(reading, look).await
+    is_known(shared, look).await
 }
 
-/// Whether a node was revoked, as far as this master knows. That it has other papers by now does
-/// not count: whoever does not know of them yet would keep it from a vote that is needed to hear
-/// of them.
+/// Whether a node was revoked, as far as this master knows.
 pub(in crate::master) async fn is_revoked(shared: &Shared, node: NodeKey) -> bool {
-    let Ok(reading) = shared.read(Consistency::Stale).await else {
-        return false;
-    };
-    let look = move |view: &View| query::is_revoked(view, node);
-    matches!(shared.look(reading, look).await, Ok(true))
+    is_known(shared, move |view: &View| query::is_revoked(view, node)).await
+}
+
+/// Whether something is so, as far as this master knows.
+async fn is_known(
+    shared: &Shared,
+    look: impl FnOnce(&View) -> Result<bool, Fatal> + Send + 'static,
+) -> bool {
+    match shared.read(Consistency::Stale).await {
+        Ok(reading) => matches!(shared.look(reading, look).await, Ok(true)),
+        Err(_) => false,
+    }
 }
 
 /// Returns when this master hears that a node was revoked, or got papers for another key.
@@ -154,7 +168,7 @@ pub(in crate::master) async fn revoked(shared: &Shared, guest: Guest) {
     };
     loop {
         tokio::time::sleep(REVOKED_POLL).await;
-        if matches!(is_out(shared, node, key).await, Ok(true)) {
+        if is_out(shared, node, key).await {
             return;
         }
     }
@@ -255,10 +269,11 @@ mod tests {
     use super::*;
     use crate::env::Env;
     use crate::master::tests::{elected, start_in};
-    use crate::node::Security;
+    use crate::node::{Papers, Security};
     use crate::proto::rules::RULES;
     use crate::security::KeyPair;
     use crate::types::account::{AccountChange, AccountName, CredentialEpoch, Role};
+    use crate::types::node::MemberChange;
     use crate::types::{Change, ClusterId, UserId};
 
     #[tokio::test]
@@ -308,6 +323,44 @@ mod tests {
             };
             assert_eq!(found, expected, "{method}");
         }
+    }
+
+    #[tokio::test]
+    async fn who_leads_refuses_former_papers_of_a_master_and_who_lags_only_revoked_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        let master = start_in(&directory, Env::real(), Security::Found).await;
+        let cluster = master.found().await.unwrap();
+        elected(&master).await;
+        let shared = &master.shared;
+        let token = master.create_token(NodeRole::Master, 1, Duration::from_secs(60));
+        let (node, kept) = (NodeKey(9), tempfile::tempdir().unwrap());
+        let who = (Some(node), NodeRole::Master);
+        let token = token.await.unwrap();
+        let joined = Papers::join(&Env::real(), kept.path(), who, &token, (&[], None)).await;
+        let known = joined.unwrap().key();
+        let other = KeyPair::generate(&*Env::real().random).unwrap().public();
+        let hello = Hello::new(Service::Raft, Some(cluster));
+        let are_let_in = async || {
+            let mut let_in = [false; 2];
+            for (let_in, key) in let_in.iter_mut().zip([known, other]) {
+                let identity = NodeIdentity {
+                    cluster,
+                    role: NodeRole::Master,
+                    node,
+                };
+                let node = Some(identity);
+                let shown = Peer { key, node }.to_string();
+                *let_in = admit(shared, &hello, Some(&shown)).await.is_ok();
+            }
+            let_in
+        };
+        assert_eq!(are_let_in().await, [true, false]);
+        // A follower cannot tell which of the keys is the later one.
+        shared.set_leading(None);
+        assert_eq!(are_let_in().await, [true, true]);
+        let revoked = Change::Member(MemberChange::RevokeNode { node });
+        master.change(revoked).await.unwrap();
+        assert_eq!(are_let_in().await, [false, false]);
     }
 
     #[tokio::test]
