@@ -37,8 +37,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tracing::{error, info, warn};
 
 pub use config::{DataNodeConfig, DataNodeLimits};
 pub use error::DataNodeError;
@@ -55,6 +55,8 @@ use store::{ChunkStore, RecoveryReport};
 /// A running data node. Dropping it stops it at once; [`DataNode::shutdown`] is gentler.
 pub struct DataNode {
     shared: Arc<Shared>,
+    /// Writes the audit log, longer than the others run who have something to tell.
+    auditing: AbortOnDropHandle<()>,
     recovered: RecoveryReport,
 }
 
@@ -148,14 +150,18 @@ impl DataNode {
             shared.set_identity(Identity { cluster, node });
         }
         let background = &shared.background;
-        background.spawn(write_audit(Arc::clone(&shared), writing));
+        let auditing = AbortOnDropHandle::new(tokio::spawn(writing));
         background.spawn(service::accept(Arc::clone(&shared), listener));
         background.spawn(heartbeat::run(Arc::clone(&shared)));
         if let Some(papers) = papers {
             background.spawn(renew(Arc::clone(&shared), papers, world));
         }
         info!(address = shared.address, node = ?stamp.node, "data node started");
-        Ok(DataNode { shared, recovered })
+        Ok(DataNode {
+            shared,
+            auditing,
+            recovered,
+        })
     }
 
     /// Where others reach it, `host:port`.
@@ -203,7 +209,7 @@ impl DataNode {
     ///
     /// # Errors
     /// The store could not be closed cleanly; replicas are as durable as without it.
-    pub async fn shutdown(self) -> Result<(), DataNodeError> {
+    pub async fn shutdown(mut self) -> Result<(), DataNodeError> {
         let shared = Arc::clone(&self.shared);
         shared.stop.cancel();
         shared.streams.close();
@@ -220,6 +226,10 @@ impl DataNode {
         shared.kill.cancel();
         shared.streams.wait().await;
         shared.background.wait().await;
+        shared.audit.close();
+        if let Err(error) = (&mut self.auditing).await {
+            error!(%error, "the audit log may lack its last lines");
+        }
         shared.store.clone().close().await?;
         info!(address = shared.address, "data node stopped");
         Ok(())
@@ -249,15 +259,6 @@ async fn prepare(
         None => world.clone(),
     };
     Ok((papers, env))
-}
-
-/// Writes the audit log until it stops.
-async fn write_audit(shared: Arc<Shared>, writing: impl Future<Output = ()>) {
-    tokio::select! {
-        biased;
-        () = shared.kill.cancelled() => {}
-        () = writing => {}
-    }
 }
 
 /// Renews its papers until it stops.

@@ -43,6 +43,7 @@ use dfs_raft::{ChangeError, Consistency, Fatal, Leadership, ReplicaStatus, Role,
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 
 pub use config::MasterConfig;
 
@@ -66,6 +67,8 @@ use shared::{Replica, Shared};
 pub struct Master {
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
+    /// Writes the audit log, longer than the others run who have something to tell.
+    auditing: AbortOnDropHandle<()>,
     /// Whom it believes; nobody in a cluster without security.
     authority: Option<Fingerprint>,
     /// The key of its papers.
@@ -123,7 +126,7 @@ impl Master {
             }
             tasks.spawn(papers::keep_good(Arc::clone(&shared), papers, world));
         }
-        tasks.spawn(shared::vital(Arc::clone(&shared), writing));
+        let auditing = tokio::spawn(shared::vital(Arc::clone(&shared), writing));
         let serving = listener::run(Arc::clone(&shared), listener);
         tasks.spawn(shared::vital(Arc::clone(&shared), serving));
         let leading = driver::run(Arc::clone(&shared));
@@ -133,6 +136,7 @@ impl Master {
         Ok(Master {
             shared,
             tasks,
+            auditing: AbortOnDropHandle::new(auditing),
             authority,
             key,
         })
@@ -296,10 +300,14 @@ impl Master {
         }
     }
 
-    /// Stops in order: nothing new is accepted, the state is made durable.
+    /// Stops in order: nothing new is accepted, the state and the audit log are made durable.
     pub async fn shutdown(mut self) {
         self.tasks.shutdown().await;
         self.shared.replica.shutdown().await;
+        self.shared.audit.close();
+        if let Err(error) = self.auditing.await {
+            tracing::error!(%error, "the audit log may lack its last lines");
+        }
     }
 
     /// Stops at once, as a crash of the process would. Its directory may be held for a moment

@@ -179,10 +179,13 @@ impl Shared {
 }
 
 /// Runs a part that a master cannot do without. If it ends, by a panic as a rule, the master
-/// leads no longer and its replica stops.
+/// leads no longer and its replica stops. In an orderly stop the audit log is closed, last of all.
 pub(crate) async fn vital(shared: Arc<Shared>, part: impl Future<Output = ()>) {
     let ended = AssertUnwindSafe(part).catch_unwind().await;
     shared.set_leading(None);
+    if shared.audit.is_closed() {
+        return;
+    }
     let why = match ended {
         Ok(()) => "a part of the master has ended",
         Err(_) => "a part of the master has panicked",

@@ -21,7 +21,7 @@ use crate::proto::error::RpcError;
 use crate::proto::hello::{self, Hello, Service};
 use crate::proto::metadata::{GrantRequest, MetadataRpcClient, Proofs, Stamped};
 use crate::proto::transport::messages;
-use crate::testing::MemoryDisk;
+use crate::testing::{MemoryDisk, test_env};
 use crate::types::change::{NewAttr, Removal};
 use crate::types::{
     Change, Changed, ClientId, ClusterId, DfsPath, Location, Mode, NodeEpoch, NodeId, NodeKey,
@@ -320,6 +320,22 @@ async fn a_master_of_which_a_part_panics_stops_and_says_so() {
         }
     };
     timeout(PATIENCE, stopped).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_audit_log_of_a_master_that_stopped_in_order_outlives_the_loss_of_power() {
+    // What is not synced is lost by chance.
+    for seed in 0..8 {
+        let (directory, disk) = (tempfile::tempdir().unwrap(), MemoryDisk::new(seed));
+        let master = start_in(&directory, test_env(seed, &disk), Security::Insecure).await;
+        let refused = call(&master, Service::Login, None).await;
+        assert!(refused.is_err());
+        master.shutdown().await;
+        disk.cut_power();
+        let lines = disk.get(directory.path().join("m/audit/audit-00000001.jsonl"));
+        let lines = String::from_utf8_lossy(&lines);
+        assert!(lines.contains("login"), "seed {seed}: {lines}");
+    }
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 pub use deed::Deed;
 pub use line::{Actor, Ending, Outcome};
@@ -56,6 +57,7 @@ pub struct NotWritten;
 #[derive(Clone)]
 pub struct Audit {
     queue: mpsc::Sender<Job>,
+    closing: CancellationToken,
     clock: Arc<dyn Clock>,
     strangers: Arc<Strangers>,
     /// Lines that found no room in the queue, and nobody waited for.
@@ -64,8 +66,8 @@ pub struct Audit {
 
 impl Audit {
     /// That of a node with this directory, whose files may be `bytes` long together: the oldest
-    /// go. The future writes; it ends when nobody is left who asks, or when the disk has failed
-    /// for long.
+    /// go. The future writes; it ends when the log is [closed](Audit::close), or when the disk has
+    /// failed for long.
     ///
     /// The oldest go, too, while less than `keep_free` bytes are left on the disk.
     pub fn new(
@@ -81,11 +83,24 @@ impl Audit {
         let (queue, jobs) = mpsc::channel(QUEUE_LEN);
         let audit = Audit {
             queue,
+            closing: CancellationToken::new(),
             clock: Arc::clone(&env.clock),
             strangers: Arc::default(),
             lost: Arc::default(),
         };
-        (audit, writer::run(env.clone(), files, jobs))
+        let writing = writer::run(env.clone(), files, jobs, audit.closing.clone());
+        (audit, writing)
+    }
+
+    /// Takes no more lines. Those that were taken are on stable storage when the future ends that
+    /// writes.
+    pub fn close(&self) {
+        self.closing.cancel();
+    }
+
+    /// Whether it takes no more lines.
+    pub fn is_closed(&self) -> bool {
+        self.closing.is_cancelled()
     }
 
     /// Takes down what is asked for. The line is written when it has ended.

@@ -126,6 +126,26 @@ async fn what_is_a_few_seconds_old_outlives_the_loss_of_power() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn every_line_outlives_the_loss_of_power_after_an_orderly_stop() {
+    // What is not synced is lost by chance.
+    for seed in 0..20 {
+        let world = World::on(MemoryDisk::new(seed), PLENTY).await;
+        world.done("mkdir").await.unwrap();
+        drop(world.ask(Deed::new("create")));
+        world.audit.close();
+        let World { disk, writer, .. } = world;
+        writer.await.unwrap();
+        disk.cut_power();
+        let world = World::on(disk, PLENTY).await;
+        assert_eq!(
+            world.lines(),
+            ["mkdir done", "create unknown"],
+            "seed {seed}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_killed_process_wrote_outlives_the_loss_of_power_once_another_has_started() {
     // What is not synced is lost by chance.
     for seed in 0..20 {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::files::{Files, Unsynced};
 use crate::env::{DiskFile, Env};
@@ -25,8 +26,13 @@ pub(super) struct Job {
     pub(super) written: Option<oneshot::Sender<bool>>,
 }
 
-/// Writes until nobody is left who asks, or the disk has failed.
-pub(super) async fn run(env: Env, files: Files, mut queue: mpsc::Receiver<Job>) {
+/// Writes until the log is closed, or nobody is left who asks, or the disk has failed.
+pub(super) async fn run(
+    env: Env,
+    files: Files,
+    mut queue: mpsc::Receiver<Job>,
+    closing: CancellationToken,
+) {
     let settling = move || (files.settle(), files);
     let (settled, mut files) = env.run_blocking(settling).await;
     if let Err(error) = settled {
@@ -51,6 +57,7 @@ pub(super) async fn run(env: Env, files: Files, mut queue: mpsc::Receiver<Job>) 
                 next_sync = Instant::now() + SYNC_INTERVAL;
                 syncing = files.begin_sync().map(|begun| sync(env.clone(), begun).boxed());
             }
+            () = closing.cancelled(), if !queue.is_closed() => queue.close(),
             count = queue.recv_many(&mut jobs, BATCH_MAX) => {
                 if count == 0 {
                     break;
