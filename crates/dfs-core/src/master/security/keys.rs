@@ -31,10 +31,18 @@ struct Made {
 #[derive(Default)]
 pub(crate) struct Keys {
     made: Mutex<Vec<Made>>,
-    /// The one that signs, and when it was looked up.
-    signing: Mutex<Option<(Signer, Instant)>>,
+    signing: Mutex<Signing>,
     /// It never changes.
     handles: OnceLock<HandleKey>,
+}
+
+/// The key that signs, as it was looked up last.
+#[derive(Default)]
+struct Signing {
+    /// It, and when that was.
+    looked_up: Option<(Signer, Instant)>,
+    /// How often keys were exchanged here: what was looked up before the last time does not count.
+    exchanges: u64,
 }
 
 /// How long the key that signs is not looked up again: those before it verify for much longer.
@@ -166,26 +174,41 @@ impl Keys {
     /// # Errors
     /// There is none yet, or the state cannot be read.
     pub(crate) async fn signing(&self, shared: &Shared) -> Result<Signer, RpcError> {
-        if let Some((signer, since)) = &*self.signing_now()
-            && since.elapsed() < LOOKED_UP_AGE_MAX
-        {
-            return Ok(signer.clone());
-        }
+        let exchanges = {
+            let now = self.signing_now();
+            if let Some((signer, since)) = &now.looked_up
+                && since.elapsed() < LOOKED_UP_AGE_MAX
+            {
+                return Ok(signer.clone());
+            }
+            now.exchanges
+        };
         let all = self.all(shared).await?;
         let key = choose(&all, shared.now());
         let key =
             key.ok_or_else(|| RpcError::Unavailable("there is no signing key yet".to_owned()))?;
-        *self.signing_now() = Some((key.signer.clone(), Instant::now()));
+        self.keep(&key.signer, exchanges);
         Ok(key.signer.clone())
     }
 
-    fn signing_now(&self) -> MutexGuard<'_, Option<(Signer, Instant)>> {
+    /// Keeps what was looked up after so many exchanges, unless there was another meanwhile: the
+    /// key may be void by now.
+    fn keep(&self, signer: &Signer, exchanges: u64) {
+        let mut now = self.signing_now();
+        if now.exchanges == exchanges {
+            now.looked_up = Some((signer.clone(), Instant::now()));
+        }
+    }
+
+    fn signing_now(&self) -> MutexGuard<'_, Signing> {
         self.signing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks up anew which key signs.
     fn look_again(&self) {
-        *self.signing_now() = None;
+        let mut now = self.signing_now();
+        now.looked_up = None;
+        now.exchanges += 1;
     }
 }
 
@@ -233,6 +256,20 @@ mod tests {
         };
         let waited = tokio::time::timeout(Duration::from_secs(60), wait).await;
         assert!(waited.is_ok(), "never had the keys {expected:?}");
+    }
+
+    #[test]
+    fn a_key_that_was_looked_up_before_an_exchange_is_not_kept_after_it() {
+        let keys = Keys::default();
+        let pair = KeyPair::generate(&SeededRandom::new(1)).unwrap();
+        let former = (1, Arc::new(pair));
+        let exchanges = keys.signing_now().exchanges;
+        keys.look_again();
+        keys.keep(&former, exchanges);
+        assert!(keys.signing_now().looked_up.is_none());
+        let exchanges = keys.signing_now().exchanges;
+        keys.keep(&former, exchanges);
+        assert!(keys.signing_now().looked_up.is_some());
     }
 
     #[tokio::test]
