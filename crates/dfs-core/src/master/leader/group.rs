@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dfs_raft::{ChangeError, Member, MemberId, Role};
 
-use crate::master::security::admission::stands;
+use crate::master::security::admission::{is_revoked, stands};
 use crate::master::shared::{Shared, internal, not_leader};
 use crate::proto::error::RpcError;
 use crate::proto::rules::Rule;
@@ -28,6 +28,7 @@ pub(in crate::master) async fn run(shared: Arc<Shared>) {
         }
         let members = shared.replica.status().ok().flatten();
         let members = members.map_or_else(Vec::new, |status| status.members);
+        let members = without_revoked(&shared, members).await;
         if let Some(step) = next(&members, shared.config.group_size) {
             let changed = match step {
                 Step::Remove(member) => shared.replica.remove(member).await,
@@ -45,6 +46,21 @@ pub(in crate::master) async fn run(shared: Arc<Shared>) {
         // Nothing tells of new members.
         tokio::time::sleep(shared.config.tick).await;
     }
+}
+
+/// The members without learners that were revoked: they get no vote, and nobody gives way to them.
+/// One that was revoked before the leader had met it is in the group all the same.
+async fn without_revoked(shared: &Shared, mut members: Vec<Member>) -> Vec<Member> {
+    for at in (0..members.len()).rev() {
+        let learner = members.get(at).filter(|m| m.role == Role::Learner);
+        let node = learner.and_then(|learner| shared.met.node_at(&learner.address));
+        if let Some(node) = node
+            && is_revoked(shared, node).await
+        {
+            members.remove(at);
+        }
+    }
+    members
 }
 
 /// Takes a master out of the group, as its leader. To be taken out itself it hands leadership over
@@ -72,7 +88,7 @@ pub(in crate::master) async fn require_outside(
     node: NodeKey,
 ) -> Result<(), RpcError> {
     let members = shared.status()?.members.into_iter();
-    let mut here = members.filter(|member| shared.met.is_at(&member.address, node));
+    let mut here = members.filter(|member| shared.met.node_at(&member.address) == Some(node));
     let Some(member) = here.next_back() else {
         return Ok(());
     };
@@ -126,7 +142,16 @@ fn next(members: &[Member], group_size: usize) -> Option<Step> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that is surprised fails")]
+
+    use std::time::Duration;
+
     use super::*;
+    use crate::env::Env;
+    use crate::master::tests::{elected, start_in};
+    use crate::node::{Papers, Security};
+    use crate::types::node::MemberChange;
+    use crate::types::{Change, NodeRole};
 
     fn member(id: u64, address: &str, role: Role) -> Member {
         Member {
@@ -162,6 +187,31 @@ mod tests {
         assert_eq!(next(&members, 3), Some(Step::Remove(MemberId(2))));
         members.remove(1);
         assert_eq!(next(&members, 3), Some(Step::Promote(MemberId(4))));
+    }
+
+    #[tokio::test]
+    async fn a_learner_that_was_revoked_gets_no_vote() {
+        let directory = tempfile::tempdir().unwrap();
+        let master = start_in(&directory, Env::real(), Security::Found).await;
+        master.found().await.unwrap();
+        elected(&master).await;
+        let token = master.create_token(NodeRole::Master, 1, Duration::from_secs(60));
+        let (node, kept) = (NodeKey(9), tempfile::tempdir().unwrap());
+        let who = (Some(node), NodeRole::Master);
+        let token = token.await.unwrap();
+        let joined = Papers::join(&Env::real(), kept.path(), who, &token, (&[], None)).await;
+        joined.unwrap();
+        master.shared.met.at("b", node);
+        let (v, l) = (Role::Voter, Role::Learner);
+        let members = vec![member(1, "a", v), member(2, "b", l), member(3, "c", l)];
+        let step = async || {
+            let members = without_revoked(&master.shared, members.clone()).await;
+            next(&members, 3)
+        };
+        assert_eq!(step().await, Some(Step::Promote(MemberId(2))));
+        let revoked = Change::Member(MemberChange::RevokeNode { node });
+        master.change(revoked).await.unwrap();
+        assert_eq!(step().await, Some(Step::Promote(MemberId(3))));
     }
 
     #[test]

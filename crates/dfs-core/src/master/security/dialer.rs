@@ -77,10 +77,10 @@ impl Met {
         met.insert(address.to_owned(), node);
     }
 
-    /// Whether a master is the one that was there.
-    pub(in crate::master) fn is_at(&self, address: &str, node: NodeKey) -> bool {
+    /// The master that was there.
+    pub(in crate::master) fn node_at(&self, address: &str) -> Option<NodeKey> {
         let met = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        met.get(address) == Some(&node)
+        met.get(address).copied()
     }
 }
 
@@ -146,7 +146,7 @@ mod tests {
         let dialer = RaftDialer::new(Arc::clone(&master.shared.env.network));
         dialer.is_of(&master.shared);
         dialer.dial(&address).await.unwrap();
-        assert!(master.shared.met.is_at(&address, node));
+        assert_eq!(master.shared.met.node_at(&address), Some(node));
         revoke(&master, node).await;
         let refused = dialer.dial(&address).await.err().unwrap();
         assert!(refused.to_string().contains("was revoked"), "{refused}");

@@ -154,7 +154,7 @@ impl Master {
     }
 
     /// Makes one change as the system itself.
-    pub(super) async fn change(&self, change: Change) -> Result<()> {
+    pub(in crate::master) async fn change(&self, change: Change) -> Result<()> {
         let actor = Arc::new(Actor::new("this master", ""));
         let system = (Caller::System, None);
         let service = MetadataService::new(self.shared.clone(), actor, system);
