@@ -110,8 +110,8 @@ impl Client {
     ///
     /// # Errors
     /// `Denied` for whoever is no administrator; `Invalid` without security, or if it was
-    /// exchanged too often of late; `Unavailable`, and then its outcome may be unknown. It is
-    /// safe to ask again.
+    /// exchanged too often of late; `Unavailable`, and then its outcome may be unknown. Asked
+    /// again it may be exchanged a second time.
     pub async fn exchange_signing_key(&self, void_former: bool) -> Result<()> {
         let metadata = &self.inner.metadata;
         metadata.exchange_signing_key(void_former).await

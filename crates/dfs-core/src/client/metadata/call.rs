@@ -110,6 +110,12 @@ impl Metadata {
                             false => Err(Attempt::Answered(error)),
                         }
                     }
+                    Err(RpcError::NotLeader { leader }) => match leader {
+                        Some(leader) if self.connections.was_refused_by(&leader) => {
+                            Err(login_required(&leader))
+                        }
+                        leader => Err(Attempt::Answered(RpcError::NotLeader { leader })),
+                    },
                     answer => {
                         self.connections.was_let_in(&connection);
                         answer.map_err(Attempt::Answered)

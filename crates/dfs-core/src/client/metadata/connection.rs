@@ -109,9 +109,15 @@ impl Connections {
         self.tickets.forget(&connection.ticket)
     }
 
-    /// A master has answered on this connection, and not that a login is required.
+    /// A master has answered on this connection, and neither that a login is required nor that
+    /// it does not lead.
     pub(super) fn was_let_in(&self, connection: &Connection) {
         self.tickets.accepted(&connection.ticket);
+    }
+
+    /// Whether the leader that a master names did not take the ticket.
+    pub(super) fn was_refused_by(&self, leader: &str) -> bool {
+        self.tickets.was_refused_by(leader)
     }
 
     /// Gives up a connection to one of so many masters, which does not take the ticket any more;

@@ -231,12 +231,12 @@ impl Metadata {
         removed.map_err(|failed| failure_unremembered(failed, attempts.is_uncertain()))
     }
 
-    /// Exchanges the key that the masters sign with.
+    /// Exchanges the key that the masters sign with, once: masters do not remember that they did.
     pub(super) async fn exchange_signing_key(self: &Arc<Self>, void_former: bool) -> Result<()> {
         let send = |rpc: MetadataRpcClient, context| async move {
             rpc.exchange_signing_key(context, void_former).await
         };
-        let mut attempts = self.attempts();
+        let mut attempts = Attempts::until_sent(Instant::now() + self.deadlines.operation);
         let exchanged = self.call(&mut attempts, send).await;
         exchanged.map_err(|failed| failure_unremembered(failed, attempts.is_uncertain()))
     }

@@ -52,6 +52,8 @@ pub(super) struct Attempts {
     faults: u32,
     /// Whether an earlier attempt may have done it.
     uncertain: bool,
+    /// Whether it may be sent again after that.
+    repeats: bool,
     lost: u32,
 }
 
@@ -63,7 +65,16 @@ impl Attempts {
             rounds: 0,
             faults: 0,
             uncertain: false,
+            repeats: true,
             lost: 0,
+        }
+    }
+
+    /// Those of what would be done twice if it were sent again after it was perhaps done.
+    pub(super) fn until_sent(deadline: Instant) -> Attempts {
+        Attempts {
+            repeats: false,
+            ..Attempts::new(deadline)
         }
     }
 
@@ -123,6 +134,9 @@ impl Attempts {
                 RpcError::Refused { .. } | RpcError::OutOfSpace(_) | RpcError::Fenced(_),
             ) => return Next::Stop,
         };
+        if self.uncertain && !self.repeats {
+            return Next::Stop;
+        }
         self.streak += 1;
         let delay = match at_once && self.streak < masters.max(1) {
             true => Duration::ZERO,

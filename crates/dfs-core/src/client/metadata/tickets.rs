@@ -96,12 +96,18 @@ impl Tickets {
         good.map(|(ticket, _)| ticket.clone())
     }
 
-    /// A master answers whoever shows the ticket.
+    /// A master does what it is asked by whoever shows the ticket.
     pub(super) fn accepted(&self, shown: &[u8]) {
         let mut held = self.held();
         if held.is(shown) {
             held.refused_by.clear();
         }
+    }
+
+    /// Whether the leader, as another master knows it, has refused the ticket: then nobody else can
+    /// do what is asked. The next request is taken to it once more.
+    pub(super) fn was_refused_by(&self, leader: &str) -> bool {
+        self.held().refused_by.remove(leader)
     }
 
     /// One master of so many does not take a ticket; says whether this one or another can still
@@ -188,6 +194,16 @@ mod tests {
         let tickets = of_a_password();
         assert!(!tickets.refused(SHOWN, "m1", 1));
         assert!(shown(&tickets).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_ticket_that_the_leader_did_not_take_is_shown_to_it_again_by_the_next_request() {
+        let tickets = of_a_password();
+        assert!(!tickets.was_refused_by("m1"));
+        assert!(tickets.refused(SHOWN, "m1", 3));
+        assert!(tickets.was_refused_by("m1"));
+        assert!(!tickets.was_refused_by("m1"));
+        assert_eq!(shown(&tickets).await, Ok(Some(SHOWN.to_vec())));
     }
 
     #[tokio::test]

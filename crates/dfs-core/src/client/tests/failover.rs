@@ -6,10 +6,14 @@ use tokio::time::{Instant, timeout};
 
 use super::master::Fault;
 use super::{Client, World};
+use crate::client::access::{Access, HeldTicket};
+use crate::client::config::ClientConfig;
+use crate::client::metadata::Metadata;
 use crate::error::ErrorKind;
 use crate::proto::error::RpcError;
+use crate::security::Fingerprint;
 use crate::types::limits::REQUESTS_PER_CLIENT_MAX;
-use crate::types::{Refusal, RefusalKind};
+use crate::types::{Query, Refusal, RefusalKind, Timestamp};
 
 /// A client with a session.
 async fn client_of(world: &World) -> Client {
@@ -194,6 +198,33 @@ async fn a_refusal_is_final() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_ticket_that_the_leader_alone_does_not_take_ends_a_request_with_a_clear_refusal() {
+    let world = World::start().await;
+    let ticket = HeldTicket {
+        key: [1; 32],
+        ticket: b"ticket".to_vec(),
+        expires: Timestamp(u64::MAX),
+    };
+    let user = "alice".parse().unwrap();
+    let access = Access::with_ticket(Fingerprint([1; 32]), user, ticket);
+    let config = ClientConfig {
+        access: Some(access),
+        ..ClientConfig::new(["m1:1", "m2:1", "m3:1"])
+    };
+    let metadata = Metadata::new(&config, world.network.env());
+    world.group().shuts_out = Some("m1:1".to_owned());
+    for _ in 0..2 {
+        let began = Instant::now();
+        let error = metadata.query(Query::StatFs).await.unwrap_err();
+        let refused = error.refusal().map(|refusal| refusal.kind);
+        assert_eq!(refused, Some(RefusalKind::LoginRequired), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(1));
+    }
+    world.elect(1);
+    metadata.query(Query::StatFs).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn masters_are_told_of_no_answer_that_is_still_awaited() {
     let world = World::start().await;
     let client = client_of(&world).await;
@@ -294,6 +325,18 @@ async fn a_change_lost_and_without_room_until_the_deadline_has_an_unknown_outcom
 
     assert!(error.is_outcome_unknown(), "{error}");
     assert!(error.to_string().contains("out of space"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signing_key_whose_exchange_was_not_answered_is_not_exchanged_once_more() {
+    let world = World::start().await;
+    let client = client_of(&world).await;
+    world.elect(1);
+    client.exchange_signing_key(true).await.unwrap();
+    world.fault(Fault::LoseReply);
+    let error = client.exchange_signing_key(true).await.unwrap_err();
+    assert!(error.is_outcome_unknown(), "{error}");
+    assert_eq!(world.group().exchanges, 2);
 }
 
 #[tokio::test(start_paused = true)]

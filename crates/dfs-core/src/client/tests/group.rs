@@ -21,6 +21,8 @@ pub(super) struct Group {
     pub(super) policy: Policy,
     pub(super) nodes: Vec<NodeAddress>,
     pub(super) leader: Option<String>,
+    /// A master that takes nobody's ticket.
+    pub(super) shuts_out: Option<String>,
     pub(super) executed: Vec<(RequestId, Change)>,
     pub(super) asked: Vec<RequestId>,
     pub(super) queries: Vec<Query>,
@@ -28,6 +30,8 @@ pub(super) struct Group {
     pub(super) corrupt: Vec<(ChunkId, NodeId)>,
     /// Masters that were taken out.
     pub(super) removed: BTreeSet<u64>,
+    /// How often the signing key was exchanged.
+    pub(super) exchanges: u32,
     /// Sessions, and when they were last active.
     pub(super) sessions: BTreeMap<ClientId, Instant>,
     pub(super) chunks: BTreeMap<ChunkId, NewChunk>,
@@ -46,12 +50,14 @@ impl Group {
             policy,
             nodes: Vec::new(),
             leader: None,
+            shuts_out: None,
             executed: Vec::new(),
             asked: Vec::new(),
             queries: Vec::new(),
             grants: Vec::new(),
             corrupt: Vec::new(),
             removed: BTreeSet::new(),
+            exchanges: 0,
             sessions: BTreeMap::new(),
             chunks: BTreeMap::new(),
             extents_per_reply: 1000,

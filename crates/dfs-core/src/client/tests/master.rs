@@ -101,8 +101,12 @@ impl Server {
             return;
         }
         let cluster = Some(CLUSTER);
-        let welcome = HelloReply::Welcome { cluster };
-        hello::answer(&mut stream, &welcome).await.unwrap();
+        let lets_in = self.group.lock().unwrap().shuts_out.as_ref() != Some(&self.address);
+        let reply = match lets_in {
+            true => HelloReply::Welcome { cluster },
+            false => HelloReply::LoginRequired,
+        };
+        hello::answer(&mut stream, &reply).await.unwrap();
         let channel = BaseChannel::with_defaults(transport::messages(stream));
         let requests = channel.execute(self.serve());
         requests.for_each_concurrent(None, |reply| reply).await;
@@ -237,7 +241,11 @@ impl MetadataRpc for Server {
     }
 
     async fn exchange_signing_key(self, _: Context, _: bool) -> Result<(), RpcError> {
-        Err(RpcError::Unavailable("not part of the tests".to_owned()))
+        self.change_with_faults(|group| {
+            group.exchanges += 1;
+            Ok(())
+        })
+        .await
     }
 
     async fn remove_master(self, _: Context, member: u64) -> Result<(), RpcError> {
