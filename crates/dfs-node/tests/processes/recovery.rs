@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use dfs_core::client::{Access, Client, ClientConfig, NewUser, Profile};
 use dfs_core::env::Env;
@@ -11,6 +12,7 @@ use dfs_core::security::Password;
 use dfs_core::types::account::UserChange;
 use dfs_core::types::{Role, UserId};
 use tempfile::{TempDir, tempdir};
+use tokio::time::{sleep, timeout};
 
 use crate::TestResult;
 use crate::cluster::{Cluster, Founded, MASTERS, Process, command};
@@ -105,6 +107,45 @@ async fn an_administrator_whose_every_key_is_lost_gets_back_in_by_the_disk_of_a_
     };
     let client = Client::connect(config, Env::real()).await?;
     client.write("/f", "in again").await?;
+    assert_eq!(master.stop().await?, Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_disk_of_the_only_master_with_a_vote_is_enough_though_another_has_joined() -> TestResult
+{
+    let alone = Alone::found().await?;
+    let master = alone.start().await?;
+    let client = alone.client().await?;
+    // Nobody reaches it where it says it is, so it gets no vote.
+    let token = alone.founded.master_token.as_deref().ok_or("no token")?;
+    let home = alone.directory.path().join("m2").display().to_string();
+    let second = ["master", "--directory", &home, "--listen", "127.0.0.1:0"];
+    let second = [
+        &second[..],
+        &["--advertise", "127.0.0.1:1", "--join", token],
+    ]
+    .concat();
+    let second = Process::launch(&second, &alone.directory.path().join("m2.log"))?;
+    let joined = async {
+        while client.status().await?.masters.len() < 2 {
+            sleep(Duration::from_millis(20)).await;
+        }
+        dfs_core::error::Result::Ok(())
+    };
+    timeout(Duration::from_secs(30), joined).await??;
+    let password = Password::new("a password that is lost".to_owned());
+    client.set_password(UserId::ROOT, Some(password)).await?;
+    let group = client.status().await?.masters;
+    assert_eq!(group.iter().filter(|master| master.voter).count(), 1);
+    master.kill().await?;
+    second.kill().await?;
+
+    let profile = recovered(&alone.home()).await?;
+
+    let master = alone.start().await?;
+    let client = Client::connect(profile.config()?, Env::real()).await?;
+    assert_eq!(client.whoami().await?.name.as_str(), "admin");
     assert_eq!(master.stop().await?, Some(0));
     Ok(())
 }

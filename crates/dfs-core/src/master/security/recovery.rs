@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_raft::state::View;
-use dfs_raft::{Dial, ReplicaConfig, ReplicaStatus, StartError};
+use dfs_raft::{Dial, Member, ReplicaConfig, ReplicaStatus, Role, StartError};
 use futures::future::BoxFuture;
 use tokio::time::{sleep, timeout};
 
@@ -132,13 +132,18 @@ async fn read(
 ) -> Result<(ReplicaStatus, Known)> {
     let replayed = timeout(REPLAY_TIMEOUT, replayed(replica)).await;
     let status = replayed.map_err(|_| Error::unavailable("the log was not replayed in time"))??;
-    if matches!(&*status.members, [only] if only.id == status.member) {
-        // Alone it knows that all of its log counts, not only what it had noted as such.
+    let mut voters = status.members.iter().filter(|m| m.role == Role::Voter);
+    let is_own = |voter: &Member| voter.id == status.member;
+    if voters.next().is_some_and(is_own) && voters.next().is_none() {
+        // What has the only vote knows that all of its log counts, not only what it had noted as
+        // such.
         replica.trigger_election().await.map_err(change_error)?;
         let mut leadership = replica.leadership();
         let ready = timeout(REPLAY_TIMEOUT, leadership.wait_for(|now| now.is_ready)).await;
         if !matches!(ready, Ok(Ok(_))) {
-            return Err(Error::unavailable("the log was not replayed in time"));
+            let what = "this master has the only vote, or is about to share it, and did not come \
+                        to lead; start it, wait until it is ready and stop it in order";
+            return Err(Error::unavailable(what));
         }
     }
     let reading = replica.read_stale();
