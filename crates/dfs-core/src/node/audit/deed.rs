@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use crate::types::account::{AccountChange, UserChange};
-use crate::types::acl::AclKind;
+use crate::types::account::{AccountChange, Role, UserChange};
+use crate::types::acl::{Acl, AclKind, Named};
 use crate::types::attr::AttrChange;
 use crate::types::change::{Commit, CommitTarget, Removal};
 use crate::types::node::MemberChange;
-use crate::types::{Change, Query, RequestId};
+use crate::types::{Change, PolicyChange, Query, RequestId};
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -115,7 +115,9 @@ impl Deed {
             Change::Truncate { at, size } => Deed::new("truncate")
                 .at(at)
                 .with(format!("to {size} bytes")),
-            Change::SetPolicy { at, .. } => Deed::new("set-policy").at(at),
+            Change::SetPolicy { at, change } => {
+                Deed::new("set-policy").at(at).with(of_policy(*change))
+            }
             Change::Restore { trash, to } => {
                 let deed = Deed::new("restore").about(trash);
                 match to {
@@ -128,12 +130,13 @@ impl Deed {
             Change::AbandonUpload { upload } => Deed::new("abandon-upload").about(upload),
             Change::Commit(commit) => of_commit(commit),
             Change::CloseSession => return None,
-            Change::SetAcl { at, which, .. } => {
+            Change::SetAcl { at, which, acl } => {
                 let which = match which {
-                    AclKind::Access => "the access list",
-                    AclKind::Default => "the default list",
+                    AclKind::Access => "access",
+                    AclKind::Default => "default",
                 };
-                Deed::new("set-acl").at(at).with(which)
+                let acl = acl.as_ref().map_or("taken away".to_owned(), of_acl);
+                Deed::new("set-acl").at(at).with(format!("{which}: {acl}"))
             }
             Change::Account(change) => of_account(change),
             Change::Member(change) => of_member(change),
@@ -212,12 +215,48 @@ fn of_attr(change: &AttrChange) -> String {
         .join()
 }
 
+fn of_policy(change: PolicyChange) -> String {
+    let trash = change.trash.map(|trash| format!("{}s", trash.as_secs()));
+    Words::default()
+        .add("replicas", change.replicas.map(|target| target.0))
+        .add("replicas-min", change.replicas_min.map(|target| target.0))
+        .add("chunk-size", change.chunk_size)
+        .add("inline-max", change.inline_max)
+        .add("trash", trash)
+        .join()
+}
+
+/// In the notation of POSIX.1e.
+fn of_acl(acl: &Acl) -> String {
+    let mut entries = vec![
+        format!("user::{}", acl.owner),
+        format!("group::{}", acl.group),
+        format!("other::{}", acl.other),
+    ];
+    entries.extend(acl.mask.map(|mask| format!("mask::{mask}")));
+    let Named { users, groups } = &acl.named;
+    entries.extend(
+        users
+            .iter()
+            .map(|(id, rights)| format!("user:{id}:{rights}")),
+    );
+    entries.extend(
+        groups
+            .iter()
+            .map(|(id, rights)| format!("group:{id}:{rights}")),
+    );
+    entries.join(",")
+}
+
+fn of_role(role: Role) -> String {
+    format!("{role:?}").to_lowercase()
+}
+
 fn of_user(change: &UserChange) -> String {
     let root = change.root.as_ref();
     let root = root.map(|root| root.as_ref().map_or("/".to_owned(), ToString::to_string));
-    let role = change.role.map(|role| format!("{role:?}").to_lowercase());
     Words::default()
-        .add("role", role)
+        .add("role", change.role.map(of_role))
         .add("enabled", change.enabled)
         .add("group", change.group)
         .add("root", root)
@@ -227,9 +266,21 @@ fn of_user(change: &UserChange) -> String {
 
 fn of_account(change: &AccountChange) -> Deed {
     match change {
-        AccountChange::AddUser { name, role, .. } => {
-            let role = format!("role={}", format!("{role:?}").to_lowercase());
-            Deed::new("user-add").about(name).with(role)
+        AccountChange::AddUser {
+            name,
+            id,
+            group,
+            role,
+            root,
+            read_only,
+        } => {
+            let said = Words::default()
+                .add("role", Some(of_role(*role)))
+                .add("id", *id)
+                .add("group", *group)
+                .add("root", root.as_ref())
+                .add("read-only", read_only.then_some(true));
+            Deed::new("user-add").about(name).with(said.join())
         }
         AccountChange::RenameUser { user, name } => Deed::new("user-rename").about(user).to(name),
         AccountChange::SetUser { user, change } => {
@@ -249,7 +300,10 @@ fn of_account(change: &AccountChange) -> Deed {
         AccountChange::RemoveKey { user, key } => {
             Deed::new("user-key-remove").about(user).with(key)
         }
-        AccountChange::AddGroup { name, .. } => Deed::new("group-add").about(name),
+        AccountChange::AddGroup { name, id: None } => Deed::new("group-add").about(name),
+        AccountChange::AddGroup { name, id: Some(id) } => {
+            Deed::new("group-add").about(name).with(format!("id={id}"))
+        }
         AccountChange::RenameGroup { group, name } => {
             Deed::new("group-rename").about(group).to(name)
         }
@@ -266,10 +320,20 @@ fn of_account(change: &AccountChange) -> Deed {
 fn of_member(change: &MemberChange) -> Deed {
     match change {
         MemberChange::CreateToken {
-            role, uses, label, ..
-        } => Deed::new("token-create")
-            .about(label)
-            .with(format!("role={role} uses={uses}")),
+            hash: _,
+            role,
+            node,
+            uses,
+            ttl,
+            label,
+        } => {
+            let said = Words::default()
+                .add("role", Some(role))
+                .add("node", *node)
+                .add("uses", Some(uses))
+                .add("ttl", Some(format!("{}s", ttl.as_secs())));
+            Deed::new("token-create").about(label).with(said.join())
+        }
         MemberChange::RevokeToken { token } => Deed::new("token-revoke").about(token),
         MemberChange::RevokeNode { node } => Deed::new("node-revoke").about(node),
     }

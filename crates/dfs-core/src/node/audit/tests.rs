@@ -7,8 +7,13 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::testing::{MemoryDisk, test_env};
-use crate::types::account::{AccountChange, KeyHash, PasswordHash};
-use crate::types::{Change, ClientId, DfsPath, RequestId, Rev, UserId};
+use crate::types::account::{AccountChange, KeyHash, PasswordHash, Role};
+use crate::types::acl::{Acl, AclKind, Named, Rights};
+use crate::types::node::{MemberChange, TokenHash};
+use crate::types::{
+    Change, ClientId, DfsPath, GroupId, Location, Mode, NodeKey, NodeRole, PolicyChange,
+    ReplicationTarget, RequestId, Rev, UserId,
+};
 
 const NODE: &str = "/node";
 const PLENTY: u64 = 1 << 20;
@@ -255,21 +260,95 @@ async fn strangers_fill_no_disk_and_their_number_is_known() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_line_says_what_rights_were_set_to() {
+    let at = || Location::from("/a".parse::<DfsPath>().unwrap());
+    let acl = Acl {
+        mask: Some(Rights::ALL),
+        named: Named {
+            users: vec![(UserId(1001), Rights::READ)],
+            groups: vec![(GroupId(1002), Rights::READ.and(Rights::WRITE))],
+        },
+        ..Acl::of_mode(Mode::FILE)
+    };
+    let list = |acl| Change::SetAcl {
+        at: at(),
+        which: AclKind::Default,
+        acl,
+    };
+    let policy = PolicyChange {
+        replicas: Some(ReplicationTarget(1)),
+        trash: Some(Duration::ZERO),
+        ..PolicyChange::default()
+    };
+    let user = AccountChange::AddUser {
+        name: "backup".parse().unwrap(),
+        id: None,
+        group: Some(GroupId(7)),
+        role: Role::User,
+        root: Some(at()),
+        read_only: true,
+    };
+    let token = MemberChange::CreateToken {
+        hash: TokenHash([0x5a; 32]),
+        role: NodeRole::Master,
+        node: Some(NodeKey(9)),
+        uses: 2,
+        ttl: Duration::from_secs(60),
+        label: "new".to_owned(),
+    };
+    for (change, said) in [
+        (
+            list(Some(acl)),
+            "default: user::rw-,group::r--,other::r--,mask::rwx,user:u1001:r--,group:g1002:rw-",
+        ),
+        (list(None), "default: taken away"),
+        (
+            Change::SetPolicy {
+                at: at(),
+                change: policy,
+            },
+            "replicas=1 trash=0s",
+        ),
+        (
+            Change::Account(user),
+            "role=user group=g7 root=/a read-only=true",
+        ),
+        (
+            Change::Member(token),
+            "role=master node=00000000000000000000000000000009 uses=2 ttl=60s",
+        ),
+    ] {
+        let world = World::new(PLENTY).await;
+        let asked = world.ask(Deed::of_change(request(), &change).unwrap());
+        asked.ended(Ending::done()).await.unwrap();
+        let line: serde_json::Value = serde_json::from_str(&world.text()).unwrap();
+        assert_eq!(line["detail"], said);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_secret_is_written() {
     let world = World::new(PLENTY).await;
     let secrets = [
-        AccountChange::SetPassword {
+        Change::Account(AccountChange::SetPassword {
             user: UserId(5),
             hash: Some(PasswordHash("$argon2id$secret".to_owned())),
-        },
-        AccountChange::AddKey {
+        }),
+        Change::Account(AccountChange::AddKey {
             user: UserId(5),
             label: "backup".to_owned(),
             hash: KeyHash([0x5a; 32]),
-        },
+        }),
+        Change::Member(MemberChange::CreateToken {
+            hash: TokenHash([0x5a; 32]),
+            role: NodeRole::DataNode,
+            node: None,
+            uses: 1,
+            ttl: Duration::from_secs(60),
+            label: "rack 7".to_owned(),
+        }),
     ];
     for change in secrets {
-        let change = Change::Account(change);
         let asked = world.ask(Deed::of_change(request(), &change).unwrap());
         asked.ended(Ending::done()).await.unwrap();
     }
