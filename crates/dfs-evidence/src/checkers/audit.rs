@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::SHOWN_MAX;
-use crate::history::{End, Op, Operation};
+use super::{SHOWN_MAX, certificate};
+use crate::history::{End, Op, Operation, Right, Use};
 
 /// What is looked at of a line.
 #[derive(Debug, Deserialize)]
@@ -38,10 +38,11 @@ pub fn complaints(
     for operation in operations {
         let (at, outcome) = match operation.end {
             End::Ok { at, .. } => (at, "done"),
-            End::Fail { at, .. } if is_one_change(operation.op) => (at, "refused"),
+            End::Fail { at, error, .. } if is_one_request(operation.op, error) => (at, "refused"),
             End::Fail { .. } | End::Unknown => continue,
         };
-        let (Some((name, path)), Some(rev)) = (written_as(operation.op), operation.rev()) else {
+        let written_as = written_as(operation.op, outcome);
+        let (Some((name, path)), Some(rev)) = (written_as, operation.rev()) else {
             continue;
         };
         let lines = written.get(&rev.to_string());
@@ -65,22 +66,19 @@ pub fn complaints(
     found
 }
 
-/// Whether it is one request to a master, so that its refusal is that of a change.
-fn is_one_change(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Mkdir { .. }
-            | Op::Create { .. }
-            | Op::Link { .. }
-            | Op::Rename { .. }
-            | Op::Unlink { .. }
-            | Op::Rmdir { .. }
-            | Op::RemoveTree { .. }
-    )
+/// Whether it is one request to a master, so that its refusal has a line of its name. Who is not
+/// let in has one of another kind.
+fn is_one_request(op: &Op, error: &str) -> bool {
+    match op {
+        Op::SetRight { .. } | Op::VoidTickets { .. } => true,
+        Op::UseRight { .. } => error.starts_with("AccessDenied"),
+        op => certificate::is_of_names(op) && op.changes(),
+    }
 }
 
-/// What the last request of it is called in the log, and where it is; none if it changes nothing.
-fn written_as(op: &Op) -> Option<(&'static str, Option<&str>)> {
+/// What the last request of it is called in the log, and where it is; none if it has no line when
+/// it ends so.
+fn written_as<'a>(op: &'a Op, outcome: &str) -> Option<(&'static str, Option<&'a str>)> {
     let (name, path) = match op {
         Op::Mkdir { path } => ("mkdir", Some(path)),
         Op::Create { path, .. } => ("create", Some(path)),
@@ -95,9 +93,39 @@ fn written_as(op: &Op) -> Option<(&'static str, Option<&str>)> {
             ("write", None)
         }
         Op::Truncate { .. } => ("truncate", None),
+        Op::SetRight { right, on } => return Some(given_as(right, *on)),
+        Op::VoidTickets { .. } => ("user-password", None),
+        Op::UseRight { how, path, .. } => (used_as(*how, outcome)?, Some(path)),
         _ => return None,
     };
     Some((name, path.map(String::as_str)))
+}
+
+fn given_as(right: &Right, on: bool) -> (&'static str, Option<&str>) {
+    match (right, on) {
+        (Right::LogIn(_) | Right::Change(_), _) => ("user-set", None),
+        (Right::Key(_), true) => ("user-key-add", None),
+        (Right::Key(_), false) => ("user-key-remove", None),
+        (Right::Member(_), true) => ("group-member-add", None),
+        (Right::Member(_), false) => ("group-member-remove", None),
+        (Right::Named(path), _) => ("set-acl", Some(path)),
+        (Right::Mode(path), _) => ("set-attr", Some(path)),
+    }
+}
+
+fn used_as(how: Use, outcome: &str) -> Option<&'static str> {
+    match how {
+        // Names and attributes are told without a line.
+        Use::List | Use::Stat if outcome == "done" => None,
+        Use::List => Some("list"),
+        Use::Stat => Some("stat"),
+        Use::Find => Some("read"),
+        Use::Make => Some("create"),
+        Use::Remove => Some("unlink"),
+        Use::Cut => Some("truncate"),
+        // Of many requests.
+        Use::Read => None,
+    }
 }
 
 #[cfg(test)]
@@ -112,6 +140,14 @@ mod tests {
         r#"{"operation":"create","path":"/b","outcome":"refused","rev":"1.6"}"#,
         "\n",
         r#"{"operation":"write","path":"i7","outcome":"done","rev":"1.7"}"#,
+        "\n",
+        r#"{"operation":"user-set","subject":"u7","outcome":"done","rev":"1.20"}"#,
+        "\n",
+        r#"{"operation":"group-member-remove","subject":"g7","outcome":"refused","rev":"1.21"}"#,
+        "\n",
+        r#"{"operation":"list","path":"/all","outcome":"refused","rev":"1.22"}"#,
+        "\n",
+        r#"{"operation":"read","path":"/all","outcome":"done","rev":"1.23"}"#,
         "\n",
     );
 
@@ -138,6 +174,20 @@ mod tests {
             None,
             8,
         );
+        let taken = |right| Op::SetRight { right, on: false };
+        let (user, all) = (|| "alice".to_owned(), || "/all".to_owned());
+        tale.does(1, taken(Right::LogIn(user())), None, 20);
+        tale.refused(1, taken(Right::Member(all())), "NotFound: alice", 21);
+        let uses = |how| Op::UseRight {
+            user: user(),
+            right: Right::Mode(all()),
+            how,
+            path: all(),
+        };
+        tale.refused(1, uses(Use::List), "AccessDenied: /all", 22);
+        tale.does(1, uses(Use::Find), None, 23);
+        tale.does(1, uses(Use::Stat), None, 24);
+        tale.refused(1, uses(Use::Stat), "LoginRequired: alice", 25);
         tale.loses(2, create("/c"));
         tale
     }
@@ -149,8 +199,8 @@ mod tests {
 
     #[test]
     fn what_lacks_its_line_is_found_unless_power_was_lost_then() {
-        for lacking in ["1.5", "1.6", "1.7"] {
-            let log = LOG.replace(lacking, "9.9");
+        for lacking in ["1.5", "1.6", "1.7", "1.20", "1.21", "1.22", "1.23"] {
+            let log = LOG.replace(&format!("\"{lacking}\""), "\"9.9\"");
             let found = judged(&tale(), &log, &[]);
             assert!(
                 matches!(&*found, [one] if one.contains(lacking)),
@@ -165,7 +215,7 @@ mod tests {
     fn a_line_that_says_something_else_is_not_its_line() {
         for (said, instead) in [
             (r#""path":"/a""#, r#""path":"/z""#),
-            (r#""outcome":"refused""#, r#""outcome":"done""#),
+            (r#""refused","rev":"1.6""#, r#""done","rev":"1.6""#),
             (r#""operation":"write""#, r#""operation":"unlink""#),
         ] {
             assert_eq!(
