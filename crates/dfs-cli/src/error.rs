@@ -176,6 +176,7 @@ fn hints(verb: &str, subject: &str, error: &Error) -> Vec<String> {
     let one = |hint: String| vec![hint];
     if error.is_outcome_unknown() {
         let look = match verb {
+            "exchange" => return one("it may have been done; once more does no harm".to_owned()),
             "remove master" => "dfs master ls".to_owned(),
             "revoke node" => "dfs node ls".to_owned(),
             _ if verb.contains("token") => "dfs token ls".to_owned(),
@@ -291,6 +292,23 @@ mod tests {
             message(result.unwrap_err()).text,
             "cannot read `/a`: not a directory: /b"
         );
+    }
+
+    #[test]
+    fn what_may_have_been_done_is_looked_for_where_it_shows() {
+        for (verb, hint) in [
+            ("exchange", "once more does no harm"),
+            ("remove master", "dfs master ls"),
+            ("make a token for role", "dfs token ls"),
+            ("write", "dfs stat /a"),
+        ] {
+            let unknown: std::result::Result<(), _> = Err(Error::outcome_unknown("silence"));
+            let hints = message(unknown.doing(verb, "/a").unwrap_err()).hints;
+            assert!(
+                matches!(&*hints, [one] if one.contains(hint)),
+                "{verb}: {hints:?}"
+            );
+        }
     }
 
     #[test]

@@ -40,15 +40,19 @@ pub(crate) fn write_new(path: &Path, profile: &Profile) -> Result<(), Failure> {
     }
 }
 
+/// It is there whole or not at all.
+#[allow(clippy::disallowed_methods, reason = "the operator's file")]
 fn create_private(path: &Path, text: &str) -> io::Result<()> {
+    let part = path.with_extension(format!("{}.part", std::process::id()));
     let mut options = std::fs::OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    options.write(true).create_new(true).mode(0o600);
+    let mut file = options.open(&part)?;
+    let written = file.write_all(text.as_bytes());
+    let written = written.and_then(|()| file.sync_all());
+    // Unlike a renamed one, a second name replaces nothing.
+    let named = written.and_then(|()| std::fs::hard_link(&part, path));
+    let removed = std::fs::remove_file(&part);
+    named.and(removed)
 }
 
 #[allow(clippy::disallowed_methods, reason = "the operator's file")]
@@ -63,5 +67,27 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
     match path.parent() {
         Some(directory) => std::fs::File::open(directory)?.sync_all(),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_new_profile_is_for_its_owner_alone_and_replaces_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("recovered.toml");
+        let profile = |address: &str| Profile::new(vec![address.to_owned()], None);
+        assert!(write_new(&path, &profile("m1:1")).is_ok());
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("m1:1"), "{text}");
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(write_new(&path, &profile("m2:1")).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

@@ -1,9 +1,7 @@
 //! `dfs token`: join tokens, with which machines become nodes.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -15,6 +13,7 @@ use serde::Serialize;
 use super::node::parse_key;
 use crate::context::{ClusterArgs, Context};
 use crate::error::{Doing, Failure, Result};
+use crate::local;
 use crate::text::owner::Names;
 use crate::text::size::count;
 use crate::text::table::{Align, Table};
@@ -144,12 +143,9 @@ async fn create(args: CreateArgs, context: &Context) -> Result<()> {
         label: args.label.unwrap_or_default(),
     };
     // Before there is a token, which would be lost.
-    let out = match &args.out {
-        Some(path) => Some(new_private(path).doing("make", path.display())?),
-        None => None,
-    };
+    let begin = |path: &PathBuf| local::begin_private(path).doing("make", path.display());
+    let out = args.out.as_ref().map(begin).transpose()?;
     let made = client.create_token(request).await;
-    let made = made.inspect_err(|_| args.out.iter().for_each(|path| discard(path)));
     let (id, token) = made.doing("make a token for role", args.role)?;
     let text = token.reveal();
     let text = text.map_err(|error| Failure::refused(format!("cannot show {id}: {error}")))?;
@@ -160,15 +156,15 @@ async fn create(args: CreateArgs, context: &Context) -> Result<()> {
         duration(args.ttl)
     ));
     match out {
-        Some(mut file) => writeln!(file, "{}", *text).doing("write", "the token"),
+        Some(part) => {
+            let written = writeln!(&part.file, "{}", *text).and_then(|()| part.publish_new());
+            let void = format!("`dfs token revoke {id}` makes it void");
+            written
+                .doing("write", "the token")
+                .map_err(|failure| failure.hint(void))
+        }
         None => context.output.line(&*text),
     }
-}
-
-/// A file for its owner alone, which was not there before.
-fn new_private(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600).open(path)
 }
 
 async fn ls(args: LsArgs, context: &Context) -> Result<()> {
@@ -222,15 +218,6 @@ async fn revoke(args: RevokeArgs, context: &Context) -> Result<()> {
     let client = context.client(&args.cluster).await?;
     let revoked = client.revoke_token(args.id).await;
     revoked.doing("revoke token", args.id)
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "a file of this command, which is empty"
-)]
-fn discard(path: &Path) {
-    // Left there it is in the way of another try, and says nothing.
-    let _ = std::fs::remove_file(path);
 }
 
 /// `j3`, or the number alone.

@@ -35,6 +35,17 @@ pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
     part.publish()
 }
 
+/// Begins a file that only its owner may read, where there is nothing yet.
+///
+/// # Errors
+/// As the machine says.
+pub(crate) fn begin_private(path: &Path) -> io::Result<Part> {
+    match stat(path, false) {
+        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(_) => Part::create(path, 0o600, false),
+    }
+}
+
 /// Makes a directory that only its owner may enter, with those above it.
 ///
 /// # Errors
@@ -244,6 +255,16 @@ impl Part {
         self.published = true;
         Ok(())
     }
+
+    /// Gives it its name if nothing has that, when it is on stable storage.
+    ///
+    /// # Errors
+    /// As the machine says; the part is removed.
+    pub(crate) fn publish_new(self) -> io::Result<()> {
+        self.file.sync_all()?;
+        // Its first name goes when it is dropped.
+        fs::hard_link(&self.path, &self.target)
+    }
 }
 
 impl Drop for Part {
@@ -267,6 +288,26 @@ mod tests {
         (&part.file).write_all(b"half").unwrap();
         drop(part);
         assert!(list(dir.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_new_file_replaces_nothing_and_is_there_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+        let part = begin_private(&first).unwrap();
+        (&part.file).write_all(b"half").unwrap();
+        assert!(stat(&first, false).is_err());
+        (&part.file).write_all(b" and half").unwrap();
+        part.publish_new().unwrap();
+        assert_eq!(read_text(&first).unwrap(), "half and half");
+        assert_eq!(stat(&first, false).unwrap().mode() & 0o777, 0o600);
+
+        assert!(begin_private(&first).is_err());
+        let late = begin_private(&second).unwrap();
+        symlink("first", &second).unwrap();
+        assert!(late.publish_new().is_err());
+        assert!(stat(&second, false).unwrap().is_symlink());
+        assert_eq!(list(dir.path()).unwrap(), [first, second]);
     }
 
     #[test]
