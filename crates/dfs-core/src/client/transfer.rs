@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::read::RangeReader;
-use super::write::{Target, Update, Upload, Written, is_too_few};
+use super::write::{Target, Update, Upload, Written, is_grant_expired, is_too_few};
 use super::{Client, IntoLocation, SLICE_LEN};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::change::NewAttr;
@@ -254,8 +254,11 @@ impl Client {
     ) -> Result<Attr> {
         let (at, bytes) = (path.into_location()?, bytes.into());
         match self.write_once(at.clone(), bytes.clone()).await {
-            // The policy had become stricter. It is known now, and the bytes are still here.
-            Err(error) if is_too_few(&error) => self.write_once(at, bytes).await,
+            // The policy had become stricter and is known now, or the grant has expired. The bytes
+            // are still here.
+            Err(error) if is_too_few(&error) || is_grant_expired(&error) => {
+                self.write_once(at, bytes).await
+            }
             result => result,
         }
     }

@@ -7,13 +7,14 @@ use futures::TryStreamExt;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
+use super::master::Fault;
 use super::node::Mood;
 use super::{Client, World, pattern};
 use crate::client::{Budgets, GetOptions, OpenOptions, Progress, PutOptions};
 use crate::error::ErrorKind;
 use crate::proto::chunk_stream::{StreamError, StreamErrorKind};
 use crate::types::limits::CHUNK_SIZE_MIN;
-use crate::types::{Change, ChunkId, NodeId, Policy, Query, ReplicationTarget};
+use crate::types::{Change, ChunkId, NodeId, Permit, Policy, Query, ReplicationTarget};
 
 const MIB: usize = 1 << 20;
 
@@ -224,6 +225,52 @@ async fn a_policy_that_became_stricter_is_learnt_from_the_refusal() {
         assert_eq!(wanted, [1, 3]);
         assert!(get(&client, "/a").await.unwrap() == pattern(2 * MIB));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_whose_grant_expires_before_its_commit_is_made_with_another() {
+    let world = World::start().await;
+    let client = world.client().await;
+    let old = pattern(MIB / 2);
+    client.write("/a", old.clone()).await.unwrap();
+    client.create_file("/log", true).await.unwrap();
+    let bytes = pattern(MIB / 4 + 7);
+    let expiring = async || {
+        world.fault(Fault::Slow(Duration::from_millis(800)));
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        world.group().expire_grants();
+    };
+    let (written, ()) = tokio::join!(client.write("/b", bytes.clone()), expiring());
+    written.unwrap();
+    assert!(client.read("/b").await.unwrap() == bytes);
+
+    let (written, ()) = tokio::join!(client.write_at("/a", 3, bytes.clone()), expiring());
+    written.unwrap();
+    let expected = [&old[..3], &bytes, &old[3 + bytes.len()..]].concat();
+    assert!(client.read("/a").await.unwrap() == expected);
+
+    let (appended, ()) = tokio::join!(client.append("/log", bytes.clone()), expiring());
+    appended.unwrap();
+    assert!(client.read("/log").await.unwrap() == bytes);
+    assert_eq!(world.group().grants.len(), 1 + 3 * 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_granted_with_a_permit_that_is_not_good_is_given_up_at_once() {
+    let world = World::start().await;
+    let client = world.client().await;
+    world.group().policy.chunk_size = CHUNK_SIZE_MIN;
+    let [void, good] = [1, 2].map(|byte| Permit(vec![byte].into()));
+    world.group().permits.extend([void.clone(), good]);
+    world.nodes().void = Some(void);
+    let chunks = 60;
+    let bytes = pattern(chunks * CHUNK_SIZE_MIN as usize);
+
+    client.write("/a", bytes.clone()).await.unwrap();
+
+    assert!(client.read("/a").await.unwrap() == bytes);
+    let denied = world.nodes().announced.len() - chunks;
+    assert!(denied < 12, "{denied} chunks were denied");
 }
 
 #[tokio::test(start_paused = true)]

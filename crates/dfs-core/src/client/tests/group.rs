@@ -1,6 +1,6 @@
 //! What fake masters agree on: a few files, and every change that was carried out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -41,6 +41,8 @@ pub(super) struct Group {
     files: BTreeMap<InodeId, (Attr, Vec<LayoutExtent>)>,
     uploads: BTreeSet<InodeId>,
     granted: BTreeMap<ChunkId, Instant>,
+    /// What the next grants come with, one after the other.
+    pub(super) permits: VecDeque<Permit>,
     next: u64,
 }
 
@@ -66,8 +68,14 @@ impl Group {
             files: BTreeMap::new(),
             uploads: BTreeSet::new(),
             granted: BTreeMap::new(),
+            permits: VecDeque::new(),
             next: 100,
         }
+    }
+
+    /// As if days had passed.
+    pub(super) fn expire_grants(&mut self) {
+        self.granted.clear();
     }
 
     fn id(&mut self) -> u64 {
@@ -358,7 +366,7 @@ impl Group {
         let granted = chunks.iter().map(|new| (new.chunk, Instant::now()));
         self.granted.extend(granted);
         Ok(WriteGrant {
-            permit: Permit::default(),
+            permit: self.permits.pop_front().unwrap_or_default(),
             chunks,
             spares: spares.to_vec(),
             expires: Timestamp(u64::MAX),

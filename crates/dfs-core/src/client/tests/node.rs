@@ -21,7 +21,7 @@ use crate::proto::hello::{self, HelloReply};
 use crate::proto::metadata::NodeAddress;
 use crate::types::checksum::{block_crcs, crc32c};
 use crate::types::limits::BLOCK_LEN;
-use crate::types::{ChunkId, NodeId};
+use crate::types::{ChunkId, NodeId, Permit};
 
 use super::master::CLUSTER;
 
@@ -55,6 +55,8 @@ pub(super) struct Nodes {
     pub(super) moods: BTreeMap<NodeId, Mood>,
     pub(super) reads: Vec<(NodeId, ReadRequest)>,
     pub(super) announced: Vec<u64>,
+    /// A permit that is not good.
+    pub(super) void: Option<Permit>,
 }
 
 impl Nodes {
@@ -160,6 +162,10 @@ async fn write(
         failed: Vec::new(),
     };
     let mut nodes = nodes.lock().unwrap();
+    if nodes.void.as_ref() == Some(&request.permit) {
+        let denied = StreamError::new(node, StreamErrorKind::Denied, "the permit is not good");
+        return Ok(Reply::Failed(denied));
+    }
     let pipeline = [node]
         .into_iter()
         .chain(request.forward.iter().map(|n| n.node));

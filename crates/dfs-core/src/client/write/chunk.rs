@@ -158,6 +158,9 @@ impl Store {
                     (0, vec![error])
                 }
             };
+            if errors.iter().any(|e| e.kind == StreamErrorKind::Denied) {
+                self.grants.void(&assignment.permit).await;
+            }
             let failing = self.failing.get_or_insert_with(Failing::begin);
             failing.tries += 1;
             let tries = failing.tries;

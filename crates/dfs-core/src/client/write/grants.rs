@@ -96,6 +96,15 @@ impl Grants {
         Ok(self.assign(&mut stock, granted.chunk, pipeline))
     }
 
+    /// Uses no more of what was granted with this permit, which data nodes do not take: the masters'
+    /// time may have jumped. The next chunk is asked for anew.
+    pub(super) async fn void(&self, permit: &Permit) {
+        let mut stock = self.stock.lock().await;
+        if stock.permit == *permit {
+            stock.granted.clear();
+        }
+    }
+
     fn assign(&self, stock: &mut Stock, chunk: ChunkId, pipeline: Vec<NodeAddress>) -> Assignment {
         stock.expected = stock.expected.saturating_sub(1);
         Assignment {

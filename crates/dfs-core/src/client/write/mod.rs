@@ -14,6 +14,8 @@
 //!   because files that stand still hold it all, goes on with one slice at a time.
 //! - What has come is committed every few minutes, however slowly more comes: grants expire, and
 //!   sessions take their uploads with them.
+//! - A grant that expires early, because the masters' time jumps, is asked for once more where the
+//!   bytes are still at hand: those of a stream are not.
 //! - A chunk id is used for one try only. What a try leaves on data nodes is never committed,
 //!   and reclaimed when the grant has expired.
 //!
@@ -26,7 +28,7 @@ mod upload;
 mod writer;
 
 pub(super) use update::Update;
-pub(super) use upload::{Target, Upload, Written, is_too_few};
+pub(super) use upload::{Target, Upload, Written, is_grant_expired, is_too_few};
 pub use writer::FileWriter;
 
 use std::collections::BTreeMap;

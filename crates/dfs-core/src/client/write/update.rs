@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::super::{Client, changed_attr};
 use super::upload::is_too_large;
-use super::{Target, Upload};
+use super::{Target, Upload, is_grant_expired};
 use crate::error::{ErrorKind, Result};
 use crate::types::change::{Commit, CommitTarget, Piece, WriteOffset};
 use crate::types::limits::FILE_LEN_MAX;
@@ -53,7 +53,11 @@ impl<'a> Update<'a> {
                 match self.fold(&bytes).await {
                     Ok(Some(done)) => return Ok(done),
                     Ok(None) => break,
-                    Err(error) if error.kind() == ErrorKind::Conflict => self.attr = None,
+                    Err(error)
+                        if error.kind() == ErrorKind::Conflict || is_grant_expired(&error) =>
+                    {
+                        self.attr = None;
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -157,9 +161,19 @@ impl<'a> Update<'a> {
             offset,
         };
         let hint = Some(bytes.len() as u64);
-        let mut upload = Upload::new(self.client.clone(), target, policy, hint);
-        upload.write(bytes).await?;
-        let written = upload.finish_chunks(None).await?;
-        Ok((written.offset, written.attr))
+        let mut again = true;
+        loop {
+            let mut upload = Upload::new(self.client.clone(), target.clone(), policy, hint);
+            let written = async {
+                upload.write(bytes.clone()).await?;
+                upload.finish_chunks(None).await
+            };
+            match written.await {
+                Err(error) if again && is_grant_expired(&error) && !upload.has_committed() => {
+                    again = false;
+                }
+                written => return written.map(|written| (written.offset, written.attr)),
+            }
+        }
     }
 }

@@ -221,6 +221,12 @@ pub(in crate::client) fn is_too_few(error: &Error) -> bool {
     is_refused_as(error, RefusalKind::TooFewReplicas)
 }
 
+/// Whether a commit was refused because its grant had expired, as it does at once when the masters'
+/// time jumps. The chunks are lost, and nothing else was done.
+pub(in crate::client) fn is_grant_expired(error: &Error) -> bool {
+    is_refused_as(error, RefusalKind::GrantExpired)
+}
+
 fn is_refused_as(error: &Error, kind: RefusalKind) -> bool {
     error.refusal().is_some_and(|refusal| refusal.kind == kind)
 }

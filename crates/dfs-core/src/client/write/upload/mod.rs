@@ -17,8 +17,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
-pub(in crate::client) use commit::is_too_few;
 pub(super) use commit::is_too_large;
+pub(in crate::client) use commit::{is_grant_expired, is_too_few};
 
 use super::super::{Client, SLICE_LEN};
 use super::chunk::{ChunkJob, StoredChunk};
@@ -127,6 +127,11 @@ impl Upload {
     /// How many bytes were given to it.
     pub(in crate::client) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Whether some of the bytes are part of the file already.
+    pub(super) fn has_committed(&self) -> bool {
+        self.committed > 0
     }
 
     /// Waits for `more` bytes, however long; what was written meanwhile expires with no grant
