@@ -30,6 +30,23 @@ async fn guess(env: Env, address: String, refused: Arc<AtomicU32>) {
 }
 
 #[tokio::test]
+async fn a_stranger_says_no_more_than_it_takes_to_log_in() {
+    let world = World::new().await;
+    let (stranger, address) = (world.stranger(), &world.cluster.addresses()[0]);
+    for (length, is_heard) in [(3 << 10, true), (5 << 10, false)] {
+        let hello = Hello::new(Service::Login, None);
+        let called = hello::call(&*stranger.network, address, hello, PATIENCE).await;
+        let (stream, _) = called.unwrap();
+        let client = LoginRpcClient::new(Default::default(), messages(stream)).spawn();
+        let alice: AccountName = "alice".parse().unwrap();
+        let proof = Proof::Password("x".repeat(length));
+        let answer = client.login(tarpc::context::current(), alice, proof).await;
+        assert_eq!(answer.is_ok(), is_heard, "{length}: {answer:?}");
+    }
+    world.cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_storm_of_logins_lets_nobody_in_and_keeps_no_program_out() {
     let world = World::new().await;
     let alice = world.user("alice").await;

@@ -94,3 +94,54 @@ pub(in crate::master) fn is_worth_a_line<T>(query: &Query, ended: &Result<T, Rpc
         Err(_) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that is surprised fails")]
+
+    use std::path::Path;
+
+    use super::*;
+    use crate::node::audit::{Audit, Deed};
+    use crate::testing::{MemoryDisk, test_env};
+    use crate::types::Refusal;
+
+    type Ended = Result<(), RpcError>;
+
+    #[tokio::test]
+    async fn what_cannot_be_written_down_is_not_answered_and_unknown_only_if_it_was_done() {
+        let disk = MemoryDisk::new(1);
+        let env = test_env(1, &disk);
+        let (audit, writing) = Audit::new(&env, Path::new("/m"), (1 << 20, 0));
+        let writer = tokio::spawn(writing);
+        let ask = || audit.ask(&Actor::new("u1 alice", ""), Deed::new("mkdir"));
+        let refused = || Ended::Err(Refusal::new(RefusalKind::Exists, "/a").into());
+        let done = |(): &()| Ending::done();
+        for written in [true, false] {
+            let tell = async |ended: Ended| {
+                disk.fail_writes(u64::from(!written));
+                told(ask(), ended, done).await
+            };
+            let (made, denied) = (tell(Ok(())).await, tell(refused()).await);
+            disk.fail_writes(u64::from(!written));
+            let seen = answered(ask(), Ok(()), done).await;
+            if written {
+                assert_eq!((made, denied, seen), (Ok(()), refused(), Ok(())));
+            } else {
+                assert!(matches!(made, Err(RpcError::Unknown(_))), "{made:?}");
+                assert!(
+                    matches!(denied, Err(RpcError::Unavailable(_))),
+                    "{denied:?}"
+                );
+                assert!(matches!(seen, Err(RpcError::Unavailable(_))), "{seen:?}");
+            }
+        }
+        // What can be asked for again has no line.
+        let before = disk.written();
+        let again = || Ended::Err(RpcError::NotLeader { leader: None });
+        assert_eq!(told(ask(), again(), done).await, again());
+        audit.close();
+        writer.await.unwrap();
+        assert_eq!(disk.written(), before);
+    }
+}

@@ -159,7 +159,7 @@ mod tests {
         cluster: ClusterId,
         authority: Fingerprint,
         sequence: u64,
-        _directory: TempDir,
+        directory: TempDir,
     }
 
     impl World {
@@ -180,7 +180,7 @@ mod tests {
                 master,
                 env,
                 sequence: 0,
-                _directory: directory,
+                directory,
             }
         }
 
@@ -247,6 +247,17 @@ mod tests {
             let who = (Some(NodeKey(node)), role);
             let papers = Papers::join(&self.env, directory.path(), who, token, (&[], None)).await?;
             Ok((papers, directory))
+        }
+
+        /// What serves somebody who has a key.
+        fn of_a_stranger(&self) -> EnrolService {
+            let key = KeyPair::generate(&*self.env.random).unwrap();
+            let peer = Peer {
+                key: key.public(),
+                node: None,
+            };
+            let actor = Arc::new(Actor::new(peer, ""));
+            EnrolService::new(Arc::clone(&self.master.shared), actor, peer)
         }
 
         /// Asks for new papers for a node that has some.
@@ -344,15 +355,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_hangs_up_while_it_gets_papers_may_be_a_node_and_is_in_the_audit_log() {
+        let world = World::new().await;
+        let service = world.of_a_stranger();
+        let deed = Deed::new("enrol").about(NodeKey(9));
+        let endless = service.told(deed, std::future::pending());
+        let hung_up = tokio::time::timeout(Duration::from_millis(10), endless).await;
+        assert!(hung_up.is_err());
+        let directory = world.directory.path().join("m/audit");
+        world.master.shutdown().await;
+        let mut lines = String::new();
+        for entry in std::fs::read_dir(directory).unwrap() {
+            lines.push_str(&std::fs::read_to_string(entry.unwrap().path()).unwrap());
+        }
+        let last = lines.lines().last().unwrap();
+        assert!(last.contains(r#""operation":"enrol""#), "{last}");
+        assert!(last.contains(r#""outcome":"unknown""#), "{last}");
+    }
+
+    #[tokio::test]
     async fn who_is_no_node_renews_nothing() {
         let world = World::new().await;
-        let key = KeyPair::generate(&*world.env.random).unwrap();
-        let peer = Peer {
-            key: key.public(),
-            node: None,
-        };
-        let actor = Arc::new(Actor::new(peer, ""));
-        let service = EnrolService::new(Arc::clone(&world.master.shared), actor, peer);
+        let service = world.of_a_stranger();
         let context = tarpc::context::current();
         let renewed = service.renew(context, NodeKey(9), NodeRole::DataNode);
         let renewed = renewed.await.unwrap_err();
