@@ -1,13 +1,17 @@
 //! Peers that mean no good, or hang.
 
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::fixture::{CLUSTER, Cluster, bytes, read, write};
+use super::fixture::{CLUSTER, Cluster, bytes, config, read, write};
+use super::master::FakeMaster;
+use crate::datanode::DataNode;
 use crate::env::{BoxStream, Env};
 use crate::proto::hello::{self, Hello, Service};
+use crate::testing::{MemoryDisk, test_env};
 use crate::types::checksum::crc32c;
 use crate::types::{ByteRange, ChunkId, ClusterId, Permit};
 
@@ -27,6 +31,27 @@ async fn is_closed(stream: &mut BoxStream) -> bool {
     timeout(8 * SECOND, stream.read_to_end(&mut rest))
         .await
         .is_ok()
+}
+
+#[tokio::test]
+async fn the_audit_log_of_a_data_node_that_stopped_in_order_outlives_the_loss_of_power() {
+    let master = FakeMaster::start(CLUSTER).await;
+    // What is not synced is lost by chance.
+    for seed in 0..8 {
+        let disk = MemoryDisk::new(seed);
+        let config = config(Path::new("/n"), &[&master]);
+        let node = DataNode::start(config, test_env(seed, &disk)).await;
+        let node = node.unwrap();
+        node.joined().await.unwrap();
+        let hello = Hello::new(Service::Login, None);
+        let refused = hello::call(&*Env::real().network, node.address(), hello, SECOND).await;
+        assert!(refused.is_err());
+        node.shutdown().await.unwrap();
+        disk.cut_power();
+        let lines = disk.get("/n/audit/audit-00000001.jsonl");
+        let lines = String::from_utf8_lossy(&lines);
+        assert!(lines.contains("login"), "seed {seed}: {lines}");
+    }
 }
 
 #[tokio::test]
