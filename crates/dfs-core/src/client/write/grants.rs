@@ -96,8 +96,8 @@ impl Grants {
         Ok(self.assign(&mut stock, granted.chunk, pipeline))
     }
 
-    /// Uses no more of what was granted with this permit, which data nodes do not take: the masters'
-    /// time may have jumped. The next chunk is asked for anew.
+    /// Uses no more of what was granted with this permit, which data nodes do not take: the time of
+    /// the masters may have jumped. The next chunk is asked for anew.
     pub(super) async fn void(&self, permit: &Permit) {
         let mut stock = self.stock.lock().await;
         if stock.permit == *permit {
