@@ -12,8 +12,9 @@ use crate::processes::nemesis::Deed;
 /// What each master wrote on all disks that it had is in a file with this extension.
 pub(super) const EXTENSION: &str = "audit";
 /// Lines so long before power was lost may be lost: syncs are a second apart, and slow sometimes.
-/// A fault is noted when it has begun.
 const LOST_BEFORE: u64 = 6_000_000_000;
+/// A fault is noted just before it is made, and nodes answer until it is.
+const MADE_WITHIN: u64 = 1_000_000_000;
 /// So long after a fault is healed a process runs again that had ended because of it, and has
 /// synced what the former one had not.
 const BACK_AFTER: u64 = 5_000_000_000;
@@ -55,7 +56,9 @@ fn lost(deeds: &[Deed]) -> Vec<RangeInclusive<u64>> {
     let mut lost = Vec::new();
     for cut in deeds {
         let time = match cut.fault.kind {
-            FaultKind::PowerOne | FaultKind::PowerAll | FaultKind::HarmedQuorum => cut.began,
+            FaultKind::PowerOne | FaultKind::PowerAll | FaultKind::HarmedQuorum => {
+                cut.began + MADE_WITHIN
+            }
             FaultKind::FailedSync => cut.healed,
             _ => continue,
         };
@@ -64,7 +67,10 @@ fn lost(deeds: &[Deed]) -> Vec<RangeInclusive<u64>> {
             let is_of_node = deed.on.iter().any(|node| cut.on.contains(node));
             is_of_node && deed.began < cut.began && deed.healed + BACK_AFTER >= cut.began
         });
-        lost.extend(before.map(|deed| deed.began.saturating_sub(LOST_BEFORE)..=deed.began));
+        lost.extend(before.map(|deed| {
+            let from = deed.began.saturating_sub(LOST_BEFORE);
+            from..=deed.began + MADE_WITHIN
+        }));
     }
     lost
 }
@@ -105,7 +111,7 @@ mod tests {
             deed(FaultKind::PowerOne, "m1", 55, 60),
         ];
         let seconds = |from: u64, to: u64| from * 1_000_000_000..=to * 1_000_000_000;
-        assert_eq!(lost(&deeds), [seconds(49, 55), seconds(44, 50)]);
+        assert_eq!(lost(&deeds), [seconds(49, 56), seconds(44, 51)]);
         let deeds = [deed(FaultKind::FailedSync, "m1", 10, 12)];
         assert_eq!(lost(&deeds), [seconds(4, 12)]);
     }
