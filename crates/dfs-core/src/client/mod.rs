@@ -46,7 +46,7 @@ mod transfer;
 mod write;
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use access::{Access, HeldTicket, Profile};
 pub use admin::{NewUser, TokenRequest};
@@ -65,7 +65,7 @@ use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::chunk_stream::{ChunkPool, PoolConfig};
 use crate::types::query::{Layout, StatFs};
-use crate::types::{Answer, Attr, ByteRange, Change, Changed, ClusterId, Location, Query};
+use crate::types::{Answer, Attr, ByteRange, Change, Changed, ClusterId, Location, Query, Rev};
 use budget::Budget;
 use metadata::Metadata;
 use nodes::Nodes;
@@ -92,6 +92,7 @@ struct Inner {
     hedge: Mutex<Hedge>,
     write_budget: Budget,
     read_budget: Budget,
+    last_change: Mutex<Option<Rev>>,
 }
 
 impl Client {
@@ -117,6 +118,7 @@ impl Client {
                 hedge: Mutex::new(Hedge::new()),
                 write_budget: Budget::new(config.budgets.write_bytes),
                 read_budget: Budget::new(config.budgets.read_bytes),
+                last_change: Mutex::default(),
                 config,
                 env,
             }),
@@ -214,7 +216,21 @@ impl Client {
     /// What the change may be refused for, with that point in [`Error::rev`]; `Unavailable`.
     pub async fn submit(&self, change: Change) -> Result<Stamped<Changed>> {
         // In boxes, or the futures of programs that use a client are too deep for the compiler.
-        Box::pin(self.inner.metadata.change(change)).await
+        let changed = Box::pin(self.inner.metadata.change(change)).await?;
+        let mut last = self.last();
+        *last = (*last).max(Some(changed.rev));
+        Ok(changed)
+    }
+
+    /// The point of history of the last change that was made with this client: after a write it
+    /// is that of the write.
+    pub fn last_change(&self) -> Option<Rev> {
+        *self.last()
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Rev>> {
+        let last = &self.inner.last_change;
+        last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Answers one question, and says which point of history the answer is of: it has seen the

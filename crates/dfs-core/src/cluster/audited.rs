@@ -85,7 +85,9 @@ async fn who_changed_what_and_who_read_what_is_in_the_audit_log() {
         .await
         .unwrap();
     alice.write("/all/a", "a secret text").await.unwrap();
+    let written = alice.last_change().unwrap();
     alice.rename("/all/a", "/all/b").await.unwrap();
+    assert!(alice.last_change() > Some(written));
     alice.read("/all/b").await.unwrap();
     alice.remove_file("/all/b").await.unwrap();
     let who = format!("{} alice", alice.whoami().await.unwrap().id);
@@ -108,10 +110,9 @@ async fn who_changed_what_and_who_read_what_is_in_the_audit_log() {
             .all(|end| end == "done")
     );
     let all = world.lines(MASTER);
-    let rename = all
-        .iter()
-        .find(|line| line["operation"] == "rename")
-        .unwrap();
+    let line = |name: &str| all.iter().find(|line| line["operation"] == name).unwrap();
+    assert_eq!(line("write")["rev"], written.to_string());
+    let rename = line("rename");
     assert_eq!(rename["to"], "/all/b");
     assert!(
         rename["rev"].is_string() && rename["request"].is_string(),

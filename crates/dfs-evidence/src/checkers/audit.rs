@@ -42,7 +42,16 @@ pub fn complaints(
             End::Fail { .. } | End::Unknown => continue,
         };
         let written_as = written_as(operation.op, outcome);
-        let (Some((name, path)), Some(rev)) = (written_as, operation.rev()) else {
+        let Some((name, path)) = written_as else {
+            continue;
+        };
+        let Some(rev) = operation.rev() else {
+            if outcome == "done" && operation.op.changes() {
+                let op = operation.op;
+                found.push(format!(
+                    "A2: unknown: it is not known when this was done: {op:?}"
+                ));
+            }
             continue;
         };
         let lines = written.get(&rev.to_string());
@@ -209,6 +218,20 @@ mod tests {
         }
         // Its last event is the one of this index.
         assert!(judged(&tale(), &LOG.replace("1.5", "9.9"), &[1]).is_empty());
+    }
+
+    #[test]
+    fn a_change_whose_point_is_not_known_cannot_be_looked_for() {
+        let mut history = tale().history();
+        for event in &mut history {
+            event.rev = event.rev.filter(|rev| rev.index != 7);
+        }
+        let operations = operations(&history, |_| true).unwrap();
+        let found = complaints(&operations, LOG, |_| false);
+        assert!(
+            matches!(&*found, [one] if one.starts_with("A2: unknown")),
+            "{found:?}"
+        );
     }
 
     #[test]

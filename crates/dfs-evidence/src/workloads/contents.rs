@@ -386,7 +386,7 @@ async fn write(worker: &mut Worker, op: Op) -> Became {
     };
     match written {
         Ok(output) => {
-            pending.ok(output.clone(), None);
+            pending.ok(output.clone(), client.last_change());
             Became::Done(output)
         }
         Err(error) => worker.failed(pending, &error, false),

@@ -94,7 +94,7 @@ async fn set(worker: &mut Worker, key: u64) {
     let name = format!("k{key}");
     let pending = worker.invoke(Op::Set { key: name, number });
     match worker.client.write(path(key), contents(key, number)).await {
-        Ok(_) => pending.ok(None, None),
+        Ok(_) => pending.ok(None, worker.client.last_change()),
         Err(error) => drop(worker.failed(pending, &error, false)),
     }
 }
