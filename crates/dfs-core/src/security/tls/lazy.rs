@@ -6,35 +6,46 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustls::pki_types::CertificateDer;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio_rustls::{Accept, TlsStream, client};
 
 use super::verify::peer_of;
 use crate::env::{BoxStream, Stream};
 
+/// What a session is on. The session itself reads 4 KiB at a time: without a buffer below it, each
+/// of them would be a call of the system.
+pub(super) type Wire = BufReader<BoxStream>;
+
+/// Bytes that are taken from the system at a time.
+const READ_SIZE: usize = 64 << 10;
+
+/// Most bytes that are given to the system at a time.
+const WRITE_SIZE: usize = 256 << 10;
+
+pub(super) fn wire(stream: BoxStream) -> Wire {
+    BufReader::with_capacity(READ_SIZE, stream)
+}
+
 /// A TLS session.
 pub(super) struct LazyStream(State);
 
 enum State {
-    Handshake(Box<Accept<BoxStream>>),
-    Ready(Box<TlsStream<BoxStream>>, Option<Arc<str>>),
+    Handshake(Box<Accept<Wire>>),
+    Ready(Box<TlsStream<Wire>>, Option<Arc<str>>),
     Failed,
 }
 
 impl LazyStream {
-    pub(super) fn accepted(handshake: Accept<BoxStream>) -> LazyStream {
+    pub(super) fn accepted(handshake: Accept<Wire>) -> LazyStream {
         LazyStream(State::Handshake(Box::new(handshake)))
     }
 
-    pub(super) fn dialed(stream: client::TlsStream<BoxStream>) -> LazyStream {
+    pub(super) fn dialed(stream: client::TlsStream<Wire>) -> LazyStream {
         LazyStream(ready_state(TlsStream::Client(stream)))
     }
 
     /// The session, once the handshake is done.
-    fn poll_session(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<&mut TlsStream<BoxStream>>> {
+    fn poll_session(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&mut TlsStream<Wire>>> {
         if let State::Handshake(handshake) = &mut self.0 {
             let done = ready!(Pin::new(&mut **handshake).poll(cx));
             self.0 = State::Failed;
@@ -48,7 +59,11 @@ impl LazyStream {
 }
 
 /// A session whose other end has shown who it is.
-fn ready_state(session: TlsStream<BoxStream>) -> State {
+fn ready_state(mut session: TlsStream<Wire>) -> State {
+    match &mut session {
+        TlsStream::Client(session) => session.get_mut().1.set_buffer_limit(Some(WRITE_SIZE)),
+        TlsStream::Server(session) => session.get_mut().1.set_buffer_limit(Some(WRITE_SIZE)),
+    }
     let (_, connection) = session.get_ref();
     let shown: Option<&CertificateDer<'_>> = connection
         .peer_certificates()
