@@ -1,10 +1,12 @@
 //! One file system a node, in a file: it loses power, fills up, and rots.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::io::Errno;
@@ -146,30 +148,37 @@ impl Disk {
         fs::remove_dir_all(self.directory())
     }
 
-    /// Flips a few bits in one of the daemon's files that `is_wanted`, and says in which.
-    pub(super) fn rot(&self, pick: u64, is_wanted: impl Fn(&Path) -> bool) -> Result<String> {
+    /// Flips a bit in each of some places, so many at most, of the daemon's files that are wanted,
+    /// and says in which.
+    pub(super) fn rot(
+        &self,
+        pick: u64,
+        places: u32,
+        is_wanted: fn(&Path) -> bool,
+    ) -> Result<String> {
         let mut random = StdRng::seed_from_u64(pick);
         let directory = self.directory();
         let mut files = files(&directory)?;
         files.retain(|(path, length)| *length > 0 && is_wanted(path));
-        let one = files
-            .len()
-            .checked_sub(1)
-            .map(|last| random.random_range(0..=last));
-        let Some((path, length)) = one.and_then(|one| files.get(one)) else {
-            return Err(Error::other("there is no such file yet"));
-        };
-        let file = File::options().read(true).write(true).open(path)?;
-        for _ in 0..random.random_range(1..=8) {
+        let mut rotten = BTreeSet::new();
+        let places = random.random_range(1..=places);
+        for _ in 0..places {
+            let Some((path, length)) = files.choose(&mut random) else {
+                return Err(Error::other("there is no such file yet"));
+            };
+            let file = File::options().read(true).write(true).open(path)?;
             let at = written_byte(&file, *length, &mut random)?;
             let mut byte = [0];
             file.read_exact_at(&mut byte, at)?;
             byte[0] ^= 1 << random.random_range(0..8);
             file.write_all_at(&byte, at)?;
+            file.sync_all()?;
+            let inside = path.strip_prefix(&directory).unwrap_or(path);
+            rotten.insert(inside.display().to_string());
         }
-        file.sync_all()?;
-        let inside = path.strip_prefix(&directory).unwrap_or(path);
-        Ok(inside.display().to_string())
+        let shown = rotten.first().cloned().unwrap_or_default();
+        let files = rotten.len();
+        Ok(format!("{places} bits in {files} files, of them {shown}"))
     }
 }
 

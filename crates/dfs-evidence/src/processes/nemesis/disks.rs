@@ -71,17 +71,22 @@ impl Nemesis {
         let node = self.cluster.node(place)?;
         let while_it_runs = node.role == Role::Data && random.random_bool(0.5);
         let file = match while_it_runs {
-            true => node.disk.rot(pick, is_replica)?,
+            true => node.disk.rot(pick, REPLICA_BITS, is_replica)?,
             false => {
                 node.down.insert(fault.id);
                 node.kill().await?;
-                node.disk.rot(pick, |path| !is_audit_log(path))?
+                node.disk.rot(pick, BITS, |path| !is_audit_log(path))?
             }
         };
         node.is_rotten = true;
         Ok(Some(file))
     }
 }
+
+/// Most bits that flip at a time in anything, and in replicas alone: of those most are not read
+/// again.
+const BITS: u32 = 8;
+const REPLICA_BITS: u32 = 64;
 
 /// No second copy of it is anywhere.
 fn is_audit_log(path: &Path) -> bool {

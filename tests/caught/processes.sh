@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Plants bugs in the daemons of real processes that are attacked for a minute, up to three times
+# each, and says which run found what: `tests/caught/processes.sh`, or with names of bugs. As root.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+# The bug, and what makes it bite.
+attacks="
+log-without-fsync               power-all,kill-leader
+vote-not-durable                kill-some,kill-all
+acknowledge-before-quorum       isolate-leader,halves
+stale-read                      isolate-leader,halves
+dedup-lost-in-snapshot          snapshot-install,kill-leader
+repeated-request-executed-twice kill-leader,loss
+rename-not-atomic               kill-leader
+trash-restored-twice            kill-leader
+small-chunk-without-fsync       power-all
+chunk-directory-not-synced      power-one,power-all
+checksum-not-verified-on-read   bit-rot,kill-leader
+permission-cached-after-revoke  kill-leader
+answered-before-audited         kill-leader,kill-all
+refusals-not-audited            kill-leader
+"
+
+cargo build --quiet -p dfs-cli
+cargo build --quiet -p dfs-node --features planted
+dfs=$(realpath "${CARGO_TARGET_DIR:-target}/debug/dfs")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+
+while read -r bug faults; do
+    if [ -z "$bug" ] || { [ $# -gt 0 ] && [[ " $* " != *" $bug "* ]]; }; then continue; fi
+    verdict="not found in 3"
+    for seed in 1 2 3; do
+        ended=0
+        DFS_PLANTED=$bug "$dfs" chaos --minutes 1 --faults "$faults" --seed "$seed" \
+            >out 2>err || ended=$?
+        # That a promise was broken.
+        if [ $ended = 4 ]; then
+            verdict="seed $seed: $(grep -m1 '^broken' out err | cut -c1-160)"
+            break
+        fi
+    done
+    printf '%-32s %-29s %s\n' "$bug" "$faults" "$verdict"
+done <<<"$attacks"
