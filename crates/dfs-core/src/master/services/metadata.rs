@@ -448,3 +448,102 @@ impl MetadataRpc for MetadataService {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that is surprised fails")]
+
+    use tarpc::context;
+
+    use super::*;
+    use crate::master::tests::{cluster, heartbeat, leader, registration};
+    use crate::types::account::{AccountChange, AccountName, Role};
+    use crate::types::change::{Commit, CommitTarget, NewAttr, Piece, WriteOffset};
+    use crate::types::{DfsPath, Location, Mode, NewChunk, Permit, ReplicationTarget};
+
+    fn at(path: &str) -> Location {
+        path.parse::<DfsPath>().unwrap().into()
+    }
+
+    /// A file of one chunk.
+    fn commit(chunk: ChunkId, replicas: &[NodeId]) -> Change {
+        let length = 100_000;
+        Change::Commit(Commit {
+            target: CommitTarget::New {
+                at: at("/a"),
+                attr: NewAttr::of_mode(Mode::FILE),
+                replace: false,
+            },
+            offset: WriteOffset::At(0),
+            pieces: vec![Piece::Chunk {
+                chunk,
+                offset: 0,
+                length,
+            }],
+            chunks: vec![NewChunk {
+                chunk,
+                length,
+                checksum: 0,
+                replicas: replicas.to_vec(),
+                permit: Permit::default(),
+            }],
+            revision: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_confined_user_says_of_no_chunk_that_its_copy_is_bad() {
+        let directory = tempfile::tempdir().unwrap();
+        let master = leader(&directory).await;
+        let (client, mut nodes) = (cluster(&master).await, Vec::new());
+        for key in 1..=3 {
+            let registered = client.register(context::current(), registration(key));
+            let registered = registered.await.unwrap().unwrap();
+            let alive = heartbeat(registered.node, registered.epoch);
+            let heard = client.heartbeat(context::current(), alive).await;
+            heard.unwrap().unwrap();
+            nodes.push(registered.node);
+        }
+        let request = GrantRequest {
+            chunks: 1,
+            chunk_size: 1 << 20,
+            replicas: ReplicationTarget(3),
+            replicas_min: ReplicationTarget(2),
+            avoid: Vec::new(),
+        };
+        let granted = grants::grant(&master.shared, &request).await.unwrap();
+        let chunk = granted.chunks[0].chunk;
+        master.change(commit(chunk, &nodes)).await.unwrap();
+        let (home, attr) = (at("/home"), NewAttr::of_mode(Mode::DIRECTORY));
+        let made = Change::MakeDirectory {
+            at: home.clone(),
+            attr,
+            parents: false,
+        };
+        master.change(made).await.unwrap();
+        for (name, root) in [("alice", None), ("service", Some(home))] {
+            let (name, is_heard) = (name.parse::<AccountName>().unwrap(), root.is_none());
+            let add = AccountChange::AddUser {
+                name: name.clone(),
+                id: None,
+                group: None,
+                role: Role::User,
+                root,
+                read_only: false,
+            };
+            master.change(Change::Account(add)).await.unwrap();
+            let reading = master.shared.read(Consistency::Stale).await.unwrap();
+            let known = query::credentials(&reading.view, &name).unwrap().unwrap();
+            let caller = Caller::User {
+                user: known.user,
+                epoch: known.epoch,
+            };
+            let actor = Arc::new(Actor::new(&name, ""));
+            let service = MetadataService::new(Arc::clone(&master.shared), actor, (caller, None));
+            let reported = service
+                .report_corrupt(context::current(), chunk, nodes[0])
+                .await;
+            assert_eq!(reported.is_ok(), is_heard, "{name}: {reported:?}");
+        }
+    }
+}
