@@ -1,4 +1,4 @@
-//! The habits of the code base, as tests: sizes, layers, words.
+//! The habits of the code base, as tests: sizes, layers, words, rules of services.
 //!
 //! A rule with a good exception gets it in the rule's table, with the reason.
 #![allow(
@@ -9,6 +9,7 @@
 
 mod layers;
 mod planted;
+mod services;
 mod sizes;
 mod source;
 mod words;

@@ -18,7 +18,7 @@ use clap::Args;
 use dfs_core::client::{Client, ClientConfig, Profile};
 use dfs_core::env::Env;
 use dfs_core::error::ErrorKind;
-use dfs_core::types::{GroupId, UserId};
+use dfs_core::types::{GroupId, Mode, UserId};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -142,6 +142,9 @@ const LOCK_POLL: Duration = Duration::from_millis(25);
 const UP_ATTEMPT: Duration = Duration::from_secs(5);
 /// What is said of masters that another authority vouches for.
 const STRANGER: &str = "invalid peer certificate";
+/// What is said to whoever does without security.
+const INSECURE: &str = "warning: INSECURE: neither is it known who the masters are, nor is \
+                        anything encrypted: others on the network can read and change it all";
 /// How long a session and a cluster may take to end.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -186,6 +189,9 @@ impl Context {
     }
 
     async fn connect(&self, args: &ClusterArgs) -> Result<Session> {
+        if args.insecure() {
+            self.output.note(INSECURE);
+        }
         match args.elsewhere()? {
             Some(config) => Ok(Session {
                 client: connect(config, args.timeout).await?,
@@ -278,6 +284,7 @@ fn variable(name: &str) -> Option<String> {
 /// # Errors
 /// None of its masters answers in time; says which were asked.
 pub(crate) async fn connect(mut config: ClientConfig, patience: Duration) -> Result<Client> {
+    config.identity.umask = Mode::new(local::umask());
     let patience = patience.max(Duration::from_millis(1));
     let deadlines = &mut config.deadlines;
     deadlines.operation = patience;

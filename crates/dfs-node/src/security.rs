@@ -8,6 +8,7 @@ use dfs_core::node::Security;
 use dfs_core::security::JoinToken;
 
 use crate::failure::{Failure, USAGE};
+use crate::settings::Join;
 
 /// What papers are called in the directory of a node.
 const PAPERS: &str = "papers";
@@ -17,7 +18,7 @@ const JOIN_LEN_MAX: u64 = 64 << 10;
 /// What is set.
 pub(crate) struct Wanted<'a> {
     /// A join token, or addresses of masters.
-    pub(crate) join: &'a [String],
+    pub(crate) join: &'a [Join],
     /// The file that has it instead.
     pub(crate) join_file: Option<&'a Path>,
     pub(crate) insecure: bool,
@@ -63,7 +64,8 @@ impl Wanted<'_> {
     /// What is set, or stands in the file.
     fn join(&self) -> Result<Vec<String>, Failure> {
         let Some(file) = self.join_file else {
-            return Ok(self.join.to_vec());
+            let set = self.join.iter().map(|join| join.reveal().to_owned());
+            return Ok(set.collect());
         };
         if !self.join.is_empty() {
             let what = "both a join token and a file that has one are set";
@@ -134,7 +136,7 @@ mod tests {
     use super::*;
 
     fn wanted(join: &[&str], insecure: bool, listen: &str) -> Result<Security, String> {
-        let join: Vec<String> = join.iter().map(|j| (*j).to_owned()).collect();
+        let join: Vec<Join> = join.iter().map(|j| j.parse().unwrap()).collect();
         let wanted = Wanted {
             join: &join,
             join_file: None,

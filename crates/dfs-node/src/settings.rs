@@ -2,6 +2,7 @@
 //!
 //! One type serves the flags and the file, so a setting cannot be in one and not in the other.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,8 +36,75 @@ impl File {
         )]
         let text = std::fs::read_to_string(path)
             .map_err(|e| format!("cannot read the configuration {}: {e}", path.display()))?;
-        toml::from_str(&text)
+        File::parse(&text)
             .map_err(|e| format!("the configuration {} is wrong: {e}", path.display()))
+    }
+
+    /// What is wrong is said without what is set, which may be secret.
+    fn parse(text: &str) -> Result<File, String> {
+        toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let place = before.map(|before| {
+                let line = before.matches('\n').count() + 1;
+                let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+                format!(" at line {line}, column {column}")
+            });
+            let what = without_values(error.message());
+            format!("{what}{}", place.unwrap_or_default())
+        })
+    }
+}
+
+/// The message of an error without the text that it is about.
+fn without_values(message: &str) -> String {
+    let value = message.split_once("string \"");
+    match value.and_then(|(before, value)| Some((before, value.rsplit_once('"')?.1))) {
+        Some((before, after)) => format!("{before}string{after}"),
+        None => message.to_owned(),
+    }
+}
+
+/// A join token, or without security the address of a master. A token is not printed.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Join(String);
+
+/// What is printed of a token.
+const HIDDEN: &str = "dfsjoin1-…";
+
+impl Join {
+    /// All of it.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// What others may see: an address, and of anything else nothing.
+    fn shown(&self) -> &str {
+        let port = self.0.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+        match port {
+            Some(Ok(_)) => &self.0,
+            Some(Err(_)) | None => HIDDEN,
+        }
+    }
+}
+
+impl std::str::FromStr for Join {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Join, Infallible> {
+        Ok(Join(text.to_owned()))
+    }
+}
+
+impl std::fmt::Debug for Join {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.shown())
+    }
+}
+
+impl Serialize for Join {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.shown())
     }
 }
 
@@ -88,7 +156,7 @@ settings! {
         /// on a command line: `--join-file`, the environment and the configuration file are safer.
         #[arg(long, env = "DFS_JOIN", value_name = "TOKEN", value_delimiter = ',')]
         #[arg(hide_env_values = true)]
-        join: Vec<String> = None;
+        join: Vec<Join> = None;
         /// A file that has the join token; `-` is standard input
         #[arg(long, env = "DFS_JOIN_FILE", value_name = "FILE")]
         join_file: PathBuf = None;
@@ -135,7 +203,7 @@ settings! {
         /// Once it has joined it needs the token no more, and does not mind it. Others see what is
         /// on a command line: `--join-file`, the environment and the configuration file are safer.
         #[arg(long, env = "DFS_JOIN", value_name = "TOKEN", hide_env_values = true)]
-        join: String = None;
+        join: Join = None;
         /// A file that has the join token; `-` is standard input
         #[arg(long, env = "DFS_JOIN_FILE", value_name = "FILE")]
         join_file: PathBuf = None;
@@ -234,15 +302,41 @@ mod tests {
 
     #[test]
     fn an_unknown_setting_is_refused_by_name() {
-        let error = toml::from_str::<File>("[master]\nlissten = \"x\"").unwrap_err();
-        assert!(error.to_string().contains("lissten"), "{error}");
+        let error = File::parse("[master]\nlissten = \"x\"").unwrap_err();
+        assert!(error.contains("lissten"), "{error}");
+        assert!(error.ends_with("at line 2, column 1"), "{error}");
+    }
+
+    #[test]
+    fn no_error_and_nothing_printed_has_a_join_token_in_it() {
+        let token = "dfsjoin1-00c0ffee";
+        for wrong in [
+            format!("[data]\njoin = {token}"),
+            format!("[data]\njoin = \"{token}"),
+            format!("[data]\njoin = '{token}\""),
+            format!("[data]\njoin = [\"{token}\"]"),
+            format!("[master]\njoin = \"{token}\""),
+            format!("[master]\ninsecure = \"{token}\""),
+            format!("[data]\njoin \"{token}\""),
+            format!("[master]\ndead_after = \"{token}\""),
+        ] {
+            let error = File::parse(&wrong).unwrap_err();
+            assert!(!error.contains("c0ffee"), "{wrong}: {error}");
+        }
+        let right = format!("[data]\njoin = \"{token}\"\n[master]\njoin = [\"{token}\", \"a:1\"]");
+        let file = File::parse(&right).unwrap();
+        let data = file.data.as_ref().unwrap();
+        assert_eq!(data.join.as_ref().unwrap().reveal(), token);
+        let printed = toml::to_string(&file).unwrap() + &format!("{file:?}");
+        assert!(!printed.contains("c0ffee"), "{printed}");
+        assert!(printed.contains("a:1"), "{printed}");
     }
 
     #[test]
     fn what_is_printed_is_read_back_the_same() {
         let master = MasterSettings {
             directory: Some("/d".into()),
-            join: Some(vec!["a:1".to_owned()]),
+            join: Some(vec!["a:1".parse().unwrap()]),
             ..MasterSettings::default()
         };
         let file = File {

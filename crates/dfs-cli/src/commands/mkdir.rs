@@ -51,11 +51,11 @@ pub(crate) async fn run(args: MkdirArgs, context: &Context) -> Result<()> {
 }
 
 async fn one(args: &MkdirArgs, client: &Client, path: &DfsPath) -> Result<()> {
-    let mode = match &args.mode {
-        Some(change) => change.apply_to(Mode::DIRECTORY, FileKind::Directory),
-        None => Mode::DIRECTORY,
-    };
-    let attr = client.config().identity.attr(mode);
+    let mut attr = client.config().identity.directory();
+    if let Some(change) = &args.mode {
+        attr.mode = change.apply_to(attr.mode, FileKind::Directory);
+        attr.umask = Mode::new(0);
+    }
     let made = client.create_dir_with(path, attr, args.parents).await;
     made.doing("make directory", path)?;
     if let Some(change) = args.policy.change() {

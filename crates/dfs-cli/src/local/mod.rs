@@ -189,6 +189,14 @@ pub(crate) fn identity() -> (u32, u32) {
     fs::metadata("/proc/self").map_or((0, 0), |meta| (meta.uid(), meta.gid()))
 }
 
+/// The permissions that this process leaves out of what it makes.
+pub(crate) fn umask() -> u32 {
+    // Without a way to ask for it, it is set and set back; what is made in between is private.
+    let umask = rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    rustix::process::umask(umask);
+    umask.bits()
+}
+
 /// A file that gets its name when it is complete. Dropped before that, it is removed.
 #[derive(Debug)]
 pub(crate) struct Part {

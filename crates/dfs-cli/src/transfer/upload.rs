@@ -213,7 +213,11 @@ impl Upload<'_> {
 
     fn new_attr(&self, mode: u32) -> NewAttr {
         let identity = self.client.config().identity;
-        identity.attr(Mode::new(self.permissions(mode)))
+        let mut attr = identity.attr(Mode::new(self.permissions(mode)));
+        if self.preserve {
+            attr.umask = Mode::new(0);
+        }
+        attr
     }
 }
 

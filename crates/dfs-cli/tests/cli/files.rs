@@ -91,6 +91,44 @@ fn a_directory_comes_back_with_links_modes_and_times() {
 }
 
 #[test]
+fn what_is_made_has_no_permissions_that_the_umask_takes_away() {
+    let machine = Machine::new();
+    let _up = machine.up(&[]);
+    machine.write("a", "hello\n");
+    let masked = |script: &str| {
+        let script = format!("umask 077; dfs() {{ \"$0\" \"$@\"; }}; {script}");
+        let dfs = machine.command::<&str>(&[]);
+        let mut command = std::process::Command::new("sh");
+        command.args(["-ec", &script]).arg(dfs.get_program());
+        command
+            .current_dir(machine.work())
+            .env("DFS_HOME", machine.home());
+        assert!(command.status().unwrap().success(), "{script}");
+    };
+    masked("dfs mkdir /d; dfs mkdir -m 755 /open; dfs put a /d/b; dfs touch /d/c");
+    masked("dfs mkdir -p /d/e/f; dfs put -p a /d/kept; dfs ln -s b /d/soft");
+    let shown = machine.ok(&["ls", "-lR", "/"]);
+    let modes: Vec<(&str, &str)> = shown
+        .lines()
+        .filter_map(|line| Some((line.split_once(' ')?.0, line.rsplit_once(' ')?.1)))
+        .filter(|(mode, _)| mode.len() >= 10)
+        .collect();
+    for (name, mode) in [
+        ("d", "drwx------"),
+        ("open", "drwxr-xr-x"),
+        ("b", "-rw-------"),
+        ("c", "-rw-------"),
+        ("e", "drwx------"),
+        ("f", "drwx------"),
+        ("kept", "-rw-r--r--"),
+    ] {
+        let is_it = |(_, path): &&(&str, &str)| path.rsplit('/').next() == Some(name);
+        let found = modes.iter().find(is_it).map(|(mode, _)| *mode);
+        assert_eq!(found, Some(mode), "{name} in {shown}");
+    }
+}
+
+#[test]
 fn names_and_attributes_change_as_on_any_file_system() {
     let mut machine = Machine::new();
     let _up = machine.up(&[]);

@@ -36,6 +36,8 @@ pub struct Identity {
     pub file_mode: Mode,
     /// Permissions of new directories.
     pub directory_mode: Mode,
+    /// Permissions that they do not get where the directory has no default list.
+    pub umask: Mode,
 }
 
 /// How long things may take.
@@ -75,6 +77,7 @@ impl ClientConfig {
                 group: None,
                 file_mode: Mode::FILE,
                 directory_mode: Mode::DIRECTORY,
+                umask: Mode::new(0),
             },
             deadlines: Deadlines {
                 operation: Duration::from_secs(30),
@@ -142,9 +145,10 @@ impl Identity {
     /// Attributes with other permissions.
     pub fn attr(&self, mode: Mode) -> NewAttr {
         NewAttr {
+            mode,
+            umask: self.umask,
             owner: self.owner,
             group: self.group,
-            ..NewAttr::of_mode(mode)
         }
     }
 }

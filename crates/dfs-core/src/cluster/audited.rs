@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 
 use super::Part;
 use super::security::World;
-use crate::client::{Access, Client, ClientConfig};
+use crate::client::{Access, Client, ClientConfig, NewUser, TokenRequest};
 use crate::env::{Env, OpenMode};
 use crate::error::ErrorKind;
 use crate::node::Papers;
@@ -20,7 +21,7 @@ use crate::security::{
     TlsNetwork, Trust,
 };
 use crate::types::account::UserChange;
-use crate::types::{ByteRange, Mode, NodeKey, NodeRole};
+use crate::types::{ByteRange, DfsPath, Mode, NodeKey, NodeRole};
 
 const SECOND: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,7 +30,7 @@ const DATA_NODE: Part = Part::DataNode(0);
 
 impl World {
     /// The lines in the audit log of a part.
-    fn lines(&self, part: Part) -> Vec<Value> {
+    pub(super) fn lines(&self, part: Part) -> Vec<Value> {
         let disk = Env::real().disk;
         let directory = self.cluster.directory_of(part).join(audit::DIRECTORY);
         let mut text = Vec::new();
@@ -62,7 +63,7 @@ impl World {
     }
 
     /// How those lines ended that say so of an operation.
-    fn outcomes(&self, part: Part, operation: &str) -> Vec<String> {
+    pub(super) fn outcomes(&self, part: Part, operation: &str) -> Vec<String> {
         let lines = self.lines(part).into_iter();
         let of_it = lines.filter(|line| line["operation"] == operation);
         of_it
@@ -135,21 +136,32 @@ async fn what_a_user_was_refused_is_in_the_audit_log() {
         .set_permissions("/private", Mode::new(0o600))
         .await
         .unwrap();
+    admin.create_dir_all("/closed/a").await.unwrap();
+    admin
+        .set_permissions("/closed", Mode::new(0o700))
+        .await
+        .unwrap();
     for refused in [
         alice.read("/private").await.map(|_| ()),
+        alice.metadata("/closed/a").await.map(|_| ()),
         alice.write("/b", "not hers").await.map(|_| ()),
         alice.remove_master(77).await,
     ] {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Denied);
     }
+    let bob = world.user("bob").await;
     let disabled = UserChange {
         enabled: Some(false),
         ..UserChange::default()
     };
+    let of_bob = bob.whoami().await.unwrap().id;
+    admin.set_user(of_bob, disabled.clone()).await.unwrap();
+    bob.create_dir_all("/first").await.unwrap_err();
+    assert_eq!(world.outcomes(MASTER, "open-session"), ["refused"]);
     admin.set_user(id, disabled).await.unwrap();
     assert_eq!(alice.status().await.unwrap_err().kind(), ErrorKind::Denied);
     let who = format!("{id} alice");
-    for (operation, about) in [("read", "/private"), ("write", "/b")] {
+    for (operation, about) in [("read", "/private"), ("stat", "/closed/a"), ("write", "/b")] {
         let line = world.line(MASTER, operation, about);
         assert_eq!(line, ended(&who, "refused"), "{operation} {about}");
     }
@@ -160,6 +172,32 @@ async fn what_a_user_was_refused_is_in_the_audit_log() {
             "{method}: {outcomes:?}"
         );
     }
+    world.cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_confined_user_does_not_see_is_in_the_audit_log_and_what_nobody_has_is_not() {
+    let world = World::new().await;
+    world.admin.create_dir_all("/home").await.unwrap();
+    world.admin.write("/outside", "of others").await.unwrap();
+    let home: DfsPath = "/home".parse().unwrap();
+    let confined = NewUser {
+        root: Some(home.into()),
+        ..NewUser::named("service".parse().unwrap())
+    };
+    let (service, alice) = (world.client_of(confined).await, world.user("alice").await);
+    let who = format!("{} service", service.whoami().await.unwrap().id);
+    for (user, path) in [(&service, "/outside"), (&alice, "/missing")] {
+        let missing = user.metadata(path).await.unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::NotFound, "{path}");
+    }
+    let stats = world.lines(MASTER).into_iter();
+    let stats: Vec<Value> = stats.filter(|line| line["operation"] == "stat").collect();
+    assert_eq!(stats.len(), 1, "{stats:#?}");
+    assert_eq!(
+        (&stats[0]["who"], &stats[0]["outcome"]),
+        (&who.into(), &"refused".into())
+    );
     world.cluster.shutdown().await.unwrap();
 }
 
@@ -191,6 +229,42 @@ async fn who_was_not_let_in_is_in_the_audit_log() {
     joined.unwrap_err();
     let node = NodeKey(9).to_string();
     assert_eq!(world.line(MASTER, "enrol", &node).1, "refused");
+
+    // Tokens that were good, and are no more.
+    let request = |ttl| TokenRequest {
+        role: NodeRole::DataNode,
+        node: None,
+        uses: 1,
+        ttl,
+        label: String::new(),
+    };
+    let (revoked, voided) = world
+        .admin
+        .create_token(request(60 * SECOND))
+        .await
+        .unwrap();
+    world.admin.revoke_token(revoked).await.unwrap();
+    let short = Duration::from_millis(1);
+    let (_, expired) = world.admin.create_token(request(short)).await.unwrap();
+    tokio::time::sleep(2 * short).await;
+    for (node, token) in [(NodeKey(10), voided), (NodeKey(11), expired)] {
+        let directory = tempfile::tempdir().unwrap();
+        let who = (Some(node), NodeRole::DataNode);
+        let joined = Papers::join(&Env::real(), directory.path(), who, &token, (&[], None)).await;
+        joined.unwrap_err();
+        let (_, outcome) = world.line(MASTER, "enrol", &node.to_string());
+        assert_eq!(outcome, "refused", "{node}");
+    }
+
+    let address = &world.cluster.addresses()[0];
+    let mut garbage = Env::real().network.connect(address).await.unwrap();
+    garbage.write_all(&[0xff; 64]).await.unwrap();
+    let written = async {
+        while world.outcomes(MASTER, "connect").is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, written).await.unwrap();
     world.cluster.shutdown().await.unwrap();
 }
 

@@ -1,6 +1,7 @@
 //! A permit at a data node that it does not name.
 #![allow(clippy::unwrap_used, reason = "a test that is surprised fails")]
 
+use super::Part;
 use super::security::World;
 use crate::proto::chunk_stream::StreamErrorKind;
 use crate::proto::metadata::NodeAddress;
@@ -30,6 +31,8 @@ async fn a_permit_is_good_at_the_data_nodes_that_it_names_alone() {
     // Not that it has no such chunk: it says nothing of its chunks.
     let kind = refused.err().map(|error| error.kind);
     assert_eq!(kind, Some(StreamErrorKind::Denied));
+    let lines = [0, 1].map(|index| world.outcomes(Part::DataNode(index), "read"));
+    assert_eq!(lines.concat(), ["refused"]);
     assert!(pool.read(&named, (chunk, &permit), all).await.is_ok());
     world.cluster.shutdown().await.unwrap();
 }

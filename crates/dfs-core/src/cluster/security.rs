@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{Cluster, Part};
+use super::{Cluster, ClusterBuilder, Part};
 use crate::client::{Access, Client, ClientConfig, NewUser, TokenRequest};
 use crate::env::{BoxStream, Env};
 use crate::error::ErrorKind;
@@ -26,13 +26,26 @@ use crate::types::{
     RefusalKind, Space, Topology,
 };
 
+mod clocks;
 mod nodes;
 mod renewal;
 mod rotation;
+mod standing;
 mod storm;
 
 const SECOND: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(20);
+const MASTER: Part = Part::Master(0);
+
+/// Waits until something comes true.
+async fn eventually<F: Future<Output = bool>>(mut is_true: impl FnMut() -> F) {
+    let wait = async {
+        while !is_true().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap();
+}
 
 pub(super) struct World {
     pub(super) cluster: Cluster,
@@ -46,8 +59,11 @@ impl World {
     }
 
     pub(super) async fn with_data_nodes(count: usize) -> World {
+        World::of(Cluster::builder().masters(1).data_nodes(count)).await
+    }
+
+    async fn of(builder: ClusterBuilder) -> World {
         let directory = tempfile::tempdir().unwrap();
-        let builder = Cluster::builder().masters(1).data_nodes(count);
         let cluster = builder.start(&directory).await.unwrap();
         let admin = cluster.client().await.unwrap();
         World {
@@ -81,12 +97,12 @@ impl World {
 
     /// A client of a new user.
     pub(super) async fn user(&self, name: &str) -> Client {
-        let name: AccountName = name.parse().unwrap();
-        let user = self
-            .admin
-            .add_user(NewUser::named(name.clone()))
-            .await
-            .unwrap();
+        self.client_of(NewUser::named(name.parse().unwrap())).await
+    }
+
+    pub(super) async fn client_of(&self, user: NewUser) -> Client {
+        let name = user.name.clone();
+        let user = self.admin.add_user(user).await.unwrap();
         let (_, key) = self.admin.add_key(user, "of a test").await.unwrap();
         let access = Access::with_key(self.access().authority(), name, key);
         let config = ClientConfig {
@@ -211,6 +227,8 @@ async fn each_service_is_for_those_it_is_meant_for() {
             called.err()
         );
     }
+    // Two of them have papers that are not for clients, one has no ticket.
+    assert_eq!(world.outcomes(MASTER, "metadata"), ["refused"; 3]);
     world.cluster.shutdown().await.unwrap();
 }
 
@@ -250,6 +268,7 @@ async fn a_data_node_speaks_for_itself_alone() {
         Vec::new(),
     );
     assert!(matches!(said.await.unwrap(), Err(RpcError::Refused { .. })));
+    assert_eq!(world.outcomes(MASTER, "speak-for"), ["refused"; 2]);
     world.cluster.shutdown().await.unwrap();
 }
 
@@ -309,6 +328,8 @@ async fn the_number_of_an_inode_opens_nothing() {
     assert_eq!(by_number.kind(), ErrorKind::NotFound);
     let missing = admin.read(InodeId(u64::MAX)).await.unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
+    let reads = world.outcomes(MASTER, "read");
+    assert_eq!(reads.last().unwrap(), "refused", "{reads:?}");
     // A handle is of one inode,
     let mut other = admin.create_file("/b", true).await.unwrap();
     other.handle = attr.handle;
@@ -420,6 +441,8 @@ async fn a_node_that_is_revoked_is_cut_off_and_does_not_come_back() {
         }
     };
     tokio::time::timeout(PATIENCE, gone).await.unwrap();
+    let cut_off = async || world.outcomes(MASTER, "stay") == ["refused"];
+    eventually(cut_off).await;
     let down = world.cluster.faults().crash(Part::DataNode(0)).await;
     down.restart().await.unwrap();
     tokio::time::sleep(SECOND).await;
@@ -456,6 +479,8 @@ async fn a_token_of_another_cluster_joins_nothing() {
         matches!(joined, Err(JoinError::Unavailable(_))),
         "{joined:?}"
     );
+    // It hung up on masters that it does not believe.
+    eventually(async || !theirs.outcomes(MASTER, "connect").is_empty()).await;
     ours.cluster.shutdown().await.unwrap();
     theirs.cluster.shutdown().await.unwrap();
 }

@@ -9,12 +9,17 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::config::{DataNodeLimits, READ_BUFFER, WRITE_BUFFER};
+use crate::node::lobby::{Lobby, Visitor};
 
 /// Bytes of memory in one permit.
 const PERMIT_LEN: usize = 64 * 1024;
 
 /// Kinds of writes, by how many nodes they are yet forwarded to; the last is for more as well.
 const KINDS: usize = 4;
+
+/// One in so many connections may have shown no good permit yet, and one in so many of one source.
+const STRANGERS: usize = 2;
+const STRANGERS_OF_SOURCE: usize = 8;
 
 /// Permits for everything a node does at a time.
 ///
@@ -34,6 +39,7 @@ const KINDS: usize = 4;
 #[derive(Debug)]
 pub(super) struct Admission {
     connections: Arc<Semaphore>,
+    strangers: Lobby,
     /// Places for writes that are forwarded so many times or more.
     writes: [Arc<Semaphore>; KINDS],
     reads: Arc<Semaphore>,
@@ -68,6 +74,10 @@ impl Admission {
         let for_reads = limits.buffer_bytes.saturating_sub(writes * WRITE_BUFFER);
         Admission {
             connections: semaphore(limits.connections),
+            strangers: Lobby::new(
+                limits.connections / STRANGERS,
+                limits.connections / STRANGERS_OF_SOURCE,
+            ),
             writes: std::array::from_fn(|kind| semaphore(of_kind(kind))),
             reads: semaphore(for_reads / PERMIT_LEN),
             patience: limits.admission,
@@ -83,6 +93,12 @@ impl Admission {
             self.idle.close_longest(Duration::ZERO)?;
         }
         self.acquire(&[(&self.connections, 1)]).await
+    }
+
+    /// A place for somebody who has shown no good permit yet, for which another such may have to
+    /// give way.
+    pub(super) fn stranger(&self, peer: &str) -> Visitor<'_> {
+        self.strangers.enter(peer)
     }
 
     /// Leave to receive a chunk that is forwarded to `further` nodes; for it the write that has

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! A connection that sends something else is closed; one that sends nothing is closed when its
-//! place is needed, or after a while. What is allocated for it is bounded by one frame before a
-//! request is admitted.
+//! place is needed, or after a while. What is allocated for it is bounded by the header of one
+//! frame before a request is admitted. Whoever has shown no good permit yet has little time, and
+//! few places.
 
 use std::io;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use crate::env::{BoxStream, Connection, Listener};
 use crate::node::audit::{Actor, Deed};
 use crate::planted::{self, Bug};
 use crate::proto::chunk_stream::frame::{
-    Frame, FrameKind, encode, read_frame, write_buffers, write_message,
+    Frame, FrameKind, encode, read_request, write_buffers, write_message,
 };
 use crate::proto::chunk_stream::{
     DataHeader, Deadlines, ReadRequest, Reply, Request, StreamError, StreamErrorKind, decode,
@@ -39,6 +40,8 @@ use crate::types::{ByteRange, ChunkId, NodeId};
 
 /// How long to wait when accepting fails: too many open files, mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long it may take somebody to show a good permit.
+const STRANGER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Whether a connection can be used for another request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,29 +104,65 @@ async fn serve_requests(
     stream: &mut BoxStream,
     peer: &str,
 ) -> io::Result<()> {
-    let Some(mut guest) = greet(shared, stream, peer).await? else {
+    let Some((mut guest, mut request)) = introduce(shared, stream, peer).await? else {
         return Ok(());
     };
-    while let Some(frame) = next_request(shared, stream).await? {
-        let request: Request = decode(&frame, FrameKind::Request)?;
-        let refused = refuse(shared, &request).or_else(|| guest.refuse(shared, &request));
-        let next = match refused {
-            Some(error) => {
-                if error.kind == StreamErrorKind::Denied {
-                    let (actor, deed) = (guest.actor(peer), deed_of(&request));
-                    not_let_in(shared, &actor, deed, &error.message).await;
-                }
-                answer(stream, Reply::Failed(error), &shared.config.deadlines).await?;
-                next_after_refusal(&request)
-            }
-            None => serve_request(shared, stream, request).await?,
-        };
-        if next == Next::Close {
+    loop {
+        if serve_request(shared, stream, request).await? == Next::Close {
             drain(stream, shared.config.deadlines.silence).await;
             return Ok(());
         }
+        let Some(next) = permitted(shared, stream, (&mut guest, peer)).await? else {
+            return Ok(());
+        };
+        request = next;
     }
-    Ok(())
+}
+
+/// Waits until somebody asks for what it may have; none if it does not.
+async fn introduce(
+    shared: &Shared,
+    stream: &mut BoxStream,
+    peer: &str,
+) -> io::Result<Option<(Guest, Request)>> {
+    let visitor = shared.admission.stranger(peer);
+    let introduced = async {
+        let Some(mut guest) = greet(shared, stream, peer).await? else {
+            return Ok(None);
+        };
+        let request = permitted(shared, stream, (&mut guest, peer)).await?;
+        Ok(request.map(|request| (guest, request)))
+    };
+    tokio::select! {
+        introduced = timeout(STRANGER_TIMEOUT, introduced) => introduced.unwrap_or(Ok(None)),
+        () = visitor.gives_way() => Ok(None),
+    }
+}
+
+/// The next request that is permitted, after those that are not were refused; none when the
+/// caller has no more.
+async fn permitted(
+    shared: &Shared,
+    stream: &mut BoxStream,
+    (guest, peer): (&mut Guest, &str),
+) -> io::Result<Option<Request>> {
+    while let Some(frame) = next_request(shared, stream).await? {
+        let request: Request = decode(&frame, FrameKind::Request)?;
+        let refused = refuse(shared, &request).or_else(|| guest.refuse(shared, &request));
+        let Some(error) = refused else {
+            return Ok(Some(request));
+        };
+        if error.kind == StreamErrorKind::Denied {
+            let (actor, deed) = (guest.actor(peer), deed_of(&request));
+            not_let_in(shared, &actor, deed, &error.message).await;
+        }
+        answer(stream, Reply::Failed(error), &shared.config.deadlines).await?;
+        if next_after_refusal(&request) == Next::Close {
+            drain(stream, shared.config.deadlines.silence).await;
+            return Ok(None);
+        }
+    }
+    Ok(None)
 }
 
 /// Hears the hello, and says who it is if it is welcome.
@@ -176,7 +215,7 @@ async fn next_request(shared: &Shared, stream: &mut BoxStream) -> io::Result<Opt
         biased;
         () = shared.stop.cancelled() => Ok(None),
         () = idle.closed.cancelled() => Ok(None),
-        frame = read_frame(stream, shared.config.deadlines.between_requests()) => frame,
+        frame = read_request(stream, shared.config.deadlines.between_requests()) => frame,
     }
 }
 

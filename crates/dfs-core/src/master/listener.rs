@@ -21,7 +21,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::security::admission::{Guest, Judged, admit, judge, revoked, stands};
-use super::security::lobby::{Lobby, Visitor};
 use super::security::trail;
 use super::services::cluster::ClusterService;
 use super::services::enrol::EnrolService;
@@ -30,6 +29,7 @@ use super::services::metadata::MetadataService;
 use super::shared::Shared;
 use crate::env::{BoxStream, Listener};
 use crate::node::audit::{Actor, Deed};
+use crate::node::lobby::{Lobby, Visitor};
 use crate::proto::cluster::ClusterRpc;
 use crate::proto::enrol::EnrolRpc;
 use crate::proto::hello::{self, HelloReply, Service};
@@ -328,5 +328,53 @@ impl Room {
             Service::Enrol | Service::Login => Ok(Place::Stranger(self.strangers.enter(peer))),
             Service::Raft | Service::Cluster | Service::ChunkStream => Ok(Place::Any),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that is surprised fails")]
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_a_key_alone_has_a_place_for_half_a_minute_or_until_others_want_it() {
+        let room = Room::new(1024);
+        let began = Instant::now();
+        let alone = room.place(Service::Login, "10.0.0.1:1").unwrap();
+        alone.ends().await;
+        assert_eq!(began.elapsed(), STRANGER_TIMEOUT);
+        let began = Instant::now();
+        let enter = |n: usize| {
+            room.place(Service::Enrol, &format!("10.0.1.{n}:1"))
+                .unwrap()
+        };
+        let others: Vec<Place<'_>> = (0..STRANGERS_MAX).map(enter).collect();
+        alone.ends().await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        let stays = timeout(STRANGER_TIMEOUT / 2, others[0].ends()).await;
+        assert!(stays.is_err());
+        // Of one source there are fewer.
+        let same = |n: usize| {
+            room.place(Service::Login, &format!("10.0.2.1:{n}"))
+                .unwrap()
+        };
+        let of_one: Vec<Place<'_>> = (0..=STRANGERS_OF_SOURCE_MAX).map(same).collect();
+        let began = Instant::now();
+        of_one[0].ends().await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert!(
+            timeout(STRANGER_TIMEOUT / 2, of_one[1].ends())
+                .await
+                .is_err()
+        );
+        let client = room.place(Service::Metadata, "10.0.3.1:1").unwrap();
+        assert!(
+            timeout(100 * STRANGER_TIMEOUT, client.ends())
+                .await
+                .is_err()
+        );
     }
 }

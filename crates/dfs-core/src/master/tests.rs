@@ -113,7 +113,7 @@ pub(super) fn registration(key: u128) -> Registration {
     }
 }
 
-fn heartbeat(node: NodeId, epoch: NodeEpoch) -> Heartbeat {
+pub(super) fn heartbeat(node: NodeId, epoch: NodeEpoch) -> Heartbeat {
     Heartbeat {
         node,
         epoch,

@@ -66,6 +66,8 @@ pub struct Standing {
     pub is_administrator: bool,
     /// Whether it may change nothing.
     pub read_only: bool,
+    /// Whether its `/` is a directory below that of others.
+    pub confined: bool,
 }
 
 /// How a caller stands; none if it is let in no more.
@@ -77,6 +79,7 @@ pub fn standing(state: &impl ReadState, caller: Caller) -> Result<Option<Standin
         Ok(subject) => Ok(Some(Standing {
             is_administrator: subject.is_administrator(),
             read_only: subject.read_only,
+            confined: subject.root != InodeId::ROOT,
         })),
         Err(Stop::Refused(_)) => Ok(None),
         Err(Stop::Fatal(fatal)) => Err(fatal),

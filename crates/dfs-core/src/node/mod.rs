@@ -1,5 +1,5 @@
 //! What all nodes have in common: papers, how they get them, and how they renew them; and a log of
-//! who asked for what.
+//! who asked for what, and places for those who are nobody yet.
 //!
 //! ```text
 //! Security ─▶ prepare ─┬─ papers in the directory ────┬─▶ Papers ─▶ a network that shows them
@@ -10,6 +10,7 @@
 pub mod audit;
 mod founding;
 pub(crate) mod joining;
+pub(crate) mod lobby;
 mod papers;
 mod renewal;
 mod security;

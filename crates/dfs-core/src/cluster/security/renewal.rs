@@ -8,16 +8,16 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::env::{Clock, SystemClock, Timestamp};
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const MASTERS: u64 = 3;
 const DATA_NODES: u64 = 2;
 
 /// The machine's clock, and more.
 #[derive(Default)]
-struct Ahead(AtomicU64);
+pub(super) struct Ahead(AtomicU64);
 
 impl Ahead {
-    fn jump(&self, by: Duration) {
+    pub(super) fn jump(&self, by: Duration) {
         let micros = u64::try_from(by.as_micros()).unwrap();
         self.0.fetch_add(micros, Ordering::Relaxed);
     }

@@ -2,16 +2,6 @@
 
 use super::*;
 
-/// Waits until something comes true.
-async fn eventually<F: Future<Output = bool>>(mut is_true: impl FnMut() -> F) {
-    let wait = async {
-        while !is_true().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap();
-}
-
 /// A client that has a ticket, and nothing to get another with.
 async fn with_ticket(world: &World, name: &str) -> Client {
     let name: AccountName = name.parse().unwrap();
@@ -64,6 +54,15 @@ async fn what_was_signed_with_keys_that_are_void_is_void_and_whoever_has_a_key_g
 
     world.admin.exchange_signing_key(true).await.unwrap();
     assert!(alice.whoami().await.is_err(), "its ticket is void");
+    let again = Client::connect(alice.config().clone(), Env::real()).await;
+    assert!(again.is_err(), "nor does it let anybody in");
+    for operation in ["whoami", "metadata"] {
+        let outcomes = world.outcomes(MASTER, operation);
+        assert!(
+            outcomes.contains(&"refused".to_owned()),
+            "{operation}: {outcomes:?}"
+        );
+    }
     assert_eq!(bob.whoami().await.unwrap().name.as_str(), "bob");
     // On the connection on which it was good, too.
     eventually(|| async {

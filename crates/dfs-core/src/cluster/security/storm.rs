@@ -47,6 +47,22 @@ async fn a_stranger_says_no_more_than_it_takes_to_log_in() {
 }
 
 #[tokio::test]
+async fn a_stranger_asks_two_things_at_a_time() {
+    let world = World::new().await;
+    let stream = world.call(&world.stranger(), Service::Login).await.unwrap();
+    let client = LoginRpcClient::new(Default::default(), messages(stream)).spawn();
+    let nobody: AccountName = "nobody".parse().unwrap();
+    let login = |number: u32| {
+        let proof = Proof::Password(format!("guess {number}"));
+        client.login(tarpc::context::current(), nobody.clone(), proof)
+    };
+    let answers = futures::future::join_all((0..3).map(login)).await;
+    let heard = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert_eq!(heard, 2, "{answers:?}");
+    world.cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_storm_of_logins_lets_nobody_in_and_keeps_no_program_out() {
     let world = World::new().await;
     let alice = world.user("alice").await;
@@ -73,6 +89,12 @@ async fn a_storm_of_logins_lets_nobody_in_and_keeps_no_program_out() {
     };
     tokio::time::timeout(PATIENCE, enough).await.unwrap();
     storm.shutdown().await;
+    let lines = world.lines(MASTER).into_iter();
+    let mut throttled = lines.filter(|line| {
+        let why = line["why"].as_str().unwrap_or_default();
+        line["operation"] == "login" && why.contains("too many failed logins")
+    });
+    assert_eq!(throttled.next().unwrap()["outcome"], "refused");
     alice.whoami().await.unwrap();
     world.cluster.shutdown().await.unwrap();
 }

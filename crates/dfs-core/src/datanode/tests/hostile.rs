@@ -10,6 +10,8 @@ use super::fixture::{CLUSTER, Cluster, bytes, config, read, write};
 use super::master::FakeMaster;
 use crate::datanode::DataNode;
 use crate::env::{BoxStream, Env};
+use crate::proto::chunk_stream::frame::{FrameKind, encode};
+use crate::proto::chunk_stream::{ReadRequest, Request};
 use crate::proto::hello::{self, Hello, Service};
 use crate::testing::{MemoryDisk, test_env};
 use crate::types::checksum::crc32c;
@@ -135,6 +137,38 @@ async fn a_thousand_idle_connections_do_not_stop_the_service() {
     let all = ByteRange::new(0, 100_000);
     assert!(read(&cluster.pool, &node, ChunkId(1), all).await.unwrap() == bytes);
     assert!(is_closed(&mut idle[0]).await, "the oldest made room");
+}
+
+#[tokio::test]
+async fn who_asks_for_nothing_gives_way_to_others_of_its_source_and_who_reads_does_not() {
+    let mut cluster = Cluster::start(0).await;
+    let node = cluster.add(|c| c.limits.connections = 100).await;
+    let (chunk, all) = (ChunkId(1), ByteRange::new(0, 1000));
+    let sound = bytes(chunk, 1000);
+    write(&cluster.pool, std::slice::from_ref(&node), chunk, &sound)
+        .await
+        .unwrap();
+    let mut reader = greeted(&node.address).await;
+    let request = Request::Read(ReadRequest {
+        node: node.node,
+        chunk,
+        range: all,
+        permit: Permit::default(),
+    });
+    let asks = encode(FrameKind::Request, &request, 0).unwrap();
+    reader.write_all(&asks).await.unwrap();
+    reader.read_u8().await.unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(greeted(&node.address).await);
+    }
+    // One in eight may be of one source.
+    assert!(is_closed(&mut silent[0]).await);
+    let waits = timeout(SECOND, silent[19].read_u8()).await;
+    assert!(waits.is_err(), "{waits:?}");
+    reader.write_all(&asks).await.unwrap();
+    let mut answer = vec![0; 1000];
+    reader.read_exact(&mut answer).await.unwrap();
 }
 
 #[tokio::test]

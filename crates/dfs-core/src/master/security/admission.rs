@@ -124,9 +124,12 @@ async fn node(shared: &Shared, peer: Peer, role: NodeRole) -> Result<Guest, Hell
         return Err(refused("a node of another cluster"));
     }
     match is_out(shared, identity, peer.key).await {
-        true => Err(refused("this node was revoked, or has other papers by now")),
+        Ok(true) => Err(refused("this node was revoked, or has other papers by now")),
         // What this master does not know yet, others do; the certificate is good.
-        false => Ok(Guest::Node(identity, peer.key)),
+        Ok(false) => Ok(Guest::Node(identity, peer.key)),
+        // From whom else should it hear?
+        Err(_) if role == NodeRole::Master => Ok(Guest::Node(identity, peer.key)),
+        Err(error) => Err(refused(format!("it is not known who was revoked: {error}"))),
     }
 }
 
@@ -137,28 +140,28 @@ async fn node(shared: &Shared, peer: Peer, role: NodeRole) -> Result<Guest, Hell
 /// papers of a master gets nothing by it: to join, or to learn what the masters know, it must come
 /// to the leader. (Those of whom it is believed that they are masters could do harm anywhere; so
 /// papers that were stolen are revoked, not replaced.)
-async fn is_out(shared: &Shared, node: NodeIdentity, key: PublicKey) -> bool {
-    if node.role == NodeRole::Master && shared.if_leading(|_| ()).is_none() {
-        return is_revoked(shared, node.node).await;
+async fn is_out(shared: &Shared, node: NodeIdentity, key: PublicKey) -> Result<bool, RpcError> {
+    let is_master = node.role == NodeRole::Master;
+    let node = node.node;
+    if is_master && shared.if_leading(|_| ()).is_none() {
+        return known(shared, move |view: &View| query::is_revoked(view, node)).await;
     }
-    let look = move |view: &View| query::is_out(view, node.node, key.0);
-    is_known(shared, look).await
+    known(shared, move |view: &View| query::is_out(view, node, key.0)).await
 }
 
 /// Whether a node was revoked, as far as this master knows.
 pub(in crate::master) async fn is_revoked(shared: &Shared, node: NodeKey) -> bool {
-    is_known(shared, move |view: &View| query::is_revoked(view, node)).await
+    let look = move |view: &View| query::is_revoked(view, node);
+    matches!(known(shared, look).await, Ok(true))
 }
 
-/// Whether something is so, as far as this master knows.
-async fn is_known(
+/// What this master knows, which others may know better.
+async fn known<T: Send + 'static>(
     shared: &Shared,
-    look: impl FnOnce(&View) -> Result<bool, Fatal> + Send + 'static,
-) -> bool {
-    match shared.read(Consistency::Stale).await {
-        Ok(reading) => matches!(shared.look(reading, look).await, Ok(true)),
-        Err(_) => false,
-    }
+    look: impl FnOnce(&View) -> Result<T, Fatal> + Send + 'static,
+) -> Result<T, RpcError> {
+    let reading = shared.read(Consistency::Stale).await?;
+    shared.look(reading, look).await
 }
 
 /// Returns when this master hears that a node was revoked, or got papers for another key.
@@ -168,7 +171,7 @@ pub(in crate::master) async fn revoked(shared: &Shared, guest: Guest) {
     };
     loop {
         tokio::time::sleep(REVOKED_POLL).await;
-        if is_out(shared, node, key).await {
+        if matches!(is_out(shared, node, key).await, Ok(true)) {
             return;
         }
     }
@@ -243,8 +246,8 @@ pub(in crate::master) async fn stands(
     rule: Rule,
 ) -> Result<(), ServerError> {
     let unavailable = |e: RpcError| ServerError::new(io::ErrorKind::Other, e.to_string());
-    // As the leader this master knows all that was acknowledged.
-    let reading = shared.read(Consistency::Stale).await;
+    // One that led until now may know less than was acknowledged elsewhere.
+    let reading = shared.read(Consistency::Linearizable).await;
     let look = move |view: &View| query::standing(view, caller);
     let standing = shared.look(reading.map_err(unavailable)?, look).await;
     let Some(standing) = standing.map_err(unavailable)? else {
@@ -260,6 +263,15 @@ pub(in crate::master) async fn stands(
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a caller sees a part of the files only, as far as this master knows.
+pub(in crate::master) async fn is_confined(
+    shared: &Shared,
+    caller: Caller,
+) -> Result<bool, RpcError> {
+    let standing = known(shared, move |view: &View| query::standing(view, caller)).await?;
+    Ok(standing.is_none_or(|standing| standing.confined))
 }
 
 #[cfg(test)]
@@ -361,6 +373,28 @@ mod tests {
         let revoked = Change::Member(MemberChange::RevokeNode { node });
         master.change(revoked).await.unwrap();
         assert_eq!(are_let_in().await, [false, false]);
+    }
+
+    #[tokio::test]
+    async fn who_cannot_tell_who_was_revoked_lets_no_data_node_in_and_masters_from_whom_to_hear() {
+        let directory = tempfile::tempdir().unwrap();
+        let master = start_in(&directory, Env::real(), Security::Found).await;
+        let key = KeyPair::generate(&*Env::real().random).unwrap().public();
+        // It is of no cluster yet, so it has no metadata to look at.
+        for (role, service, is_welcome) in [
+            (NodeRole::DataNode, Service::Cluster, false),
+            (NodeRole::Master, Service::Raft, true),
+        ] {
+            let node = Some(NodeIdentity {
+                cluster: ClusterId(1),
+                role,
+                node: NodeKey(9),
+            });
+            let shown = Peer { key, node }.to_string();
+            let hello = Hello::new(service, None);
+            let admitted = admit(&master.shared, &hello, Some(&shown)).await;
+            assert_eq!(admitted.is_ok(), is_welcome, "{admitted:?}");
+        }
     }
 
     #[tokio::test]

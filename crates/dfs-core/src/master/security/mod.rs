@@ -15,7 +15,6 @@ pub(in crate::master) mod admission;
 pub(in crate::master) mod dialer;
 pub(in crate::master) mod founding;
 pub(in crate::master) mod keys;
-pub(in crate::master) mod lobby;
 pub(in crate::master) mod papers;
 pub(in crate::master) mod permits;
 pub(in crate::master) mod proofs;

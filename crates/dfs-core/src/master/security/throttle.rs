@@ -1,8 +1,9 @@
 //! How soon somebody who failed to log in may try again.
 //!
 //! After some failures each makes the next attempt wait, twice as long every time: of a source up
-//! to a minute, of a user up to a few seconds only, so that nobody keeps a user out by failing in
-//! its name. An attempt that comes too soon is refused unseen, and costs nothing.
+//! to a minute, of a user up to a few seconds only, so that somebody who has few sources does not
+//! keep a user out by failing in its name. An attempt that comes too soon is refused unseen, and
+//! costs nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -87,12 +87,23 @@ pub(in crate::master) async fn answered<T>(
 pub(in crate::master) fn is_worth_a_line<T>(query: &Query, ended: &Result<T, RpcError>) -> bool {
     match ended {
         Ok(_) => matches!(query, Query::Layout { .. }),
-        Err(RpcError::Refused { refusal, .. }) => matches!(
-            refusal.kind,
-            RefusalKind::AccessDenied | RefusalKind::LoginRequired | RefusalKind::NotPermitted
-        ),
-        Err(_) => false,
+        Err(error) => lacks_a_right(error),
     }
+}
+
+/// Whether something was refused for want of a right.
+pub(in crate::master) fn lacks_a_right(error: &RpcError) -> bool {
+    let kinds = [
+        RefusalKind::AccessDenied,
+        RefusalKind::LoginRequired,
+        RefusalKind::NotPermitted,
+    ];
+    matches!(error, RpcError::Refused { refusal, .. } if kinds.contains(&refusal.kind))
+}
+
+/// Whether somebody was told that something is not there.
+pub(in crate::master) fn is_not_found(error: &RpcError) -> bool {
+    matches!(error, RpcError::Refused { refusal, .. } if refusal.kind == RefusalKind::NotFound)
 }
 
 #[cfg(test)]

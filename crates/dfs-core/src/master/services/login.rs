@@ -8,11 +8,11 @@ use dfs_raft::state::View;
 use tarpc::context::Context;
 use tokio::time::Instant;
 
-use crate::master::security::lobby::source_of;
 use crate::master::security::throttle::Who;
 use crate::master::shared::Shared;
 use crate::meta::query::{self, Credentials};
 use crate::node::audit::{Actor, Deed, Ending};
+use crate::node::lobby::source_of;
 use crate::proto::error::RpcError;
 use crate::proto::login::{LoggedIn, LoginRpc, Proof};
 use crate::security::{Fingerprint, Password, Peer, Ticket};
@@ -50,7 +50,7 @@ impl LoginService {
             shared,
             peer,
             actor,
-            source: Who::Source(source_of(address).to_owned()),
+            source: Who::Source(source_of(address)),
         }
     }
 

@@ -8,6 +8,7 @@ use tarpc::context::Context;
 
 use crate::master::grants;
 use crate::master::leader::{group, room};
+use crate::master::security::admission::is_confined;
 use crate::master::security::proofs::Shows;
 use crate::master::security::{keys, permits, trail};
 use crate::master::shared::{Shared, unexpected};
@@ -135,21 +136,47 @@ impl MetadataService {
         }
     }
 
+    /// Whether what is not there for this caller may be there for others.
+    async fn is_confined(&self) -> Result<bool, RpcError> {
+        is_confined(&self.shared, self.caller).await
+    }
+
+    async fn open(&self) -> Result<Stamped<ClientId>, RpcError> {
+        let caller = self.caller;
+        let command = Command::OpenSession { caller };
+        let Stamped { rev, value } = self.shared.propose(command).await?;
+        match value {
+            Reply::Session(opened) => {
+                let value = opened.map_err(refused_at(rev))?;
+                Ok(Stamped { rev, value })
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has a data node read a replica through that a client says is bad: it is not trusted
+    /// blindly. Whoever sees a part of the files only cannot say of which others there are chunks.
+    async fn doubt(&self, chunk: ChunkId, node: NodeId) -> Result<(), RpcError> {
+        self.shared.leading(|_| ())?;
+        let reading = self.shared.read(Consistency::Stale).await?;
+        let look = move |view: &View| query::chunk(view, chunk);
+        match self.shared.look(reading, look).await? {
+            Some(row) if row.replicas.contains(&node) && !self.is_confined().await? => {
+                self.shared.leading(|leading| leading.doubt(node, chunk))
+            }
+            _ => Err(Refusal::new(RefusalKind::NotFound, format!("{chunk} on {node}")).into()),
+        }
+    }
+
     async fn look_up(
         &self,
         query: &Query,
         consistency: ReadConsistency,
-        proofs: Proofs,
     ) -> Result<Answered<Answer>, RpcError> {
-        if let Some(shows) = self.shows {
-            shows
-                .require_led(&self.shared, query.location(), &proofs)
-                .await?;
-            if consistency == ReadConsistency::Stale {
-                // It would show what was taken from this user meanwhile.
-                let what = "users read what is so now";
-                return Err(Refusal::new(RefusalKind::Invalid, what).into());
-            }
+        if self.shows.is_some() && consistency == ReadConsistency::Stale {
+            // It would show what was taken from this user meanwhile.
+            let what = "users read what is so now";
+            return Err(Refusal::new(RefusalKind::Invalid, what).into());
         }
         let vouch = self.vouching().await?;
         let consistency = match consistency {
@@ -278,16 +305,15 @@ impl MetadataRpc for MetadataService {
     }
 
     async fn open_session(self, _: Context) -> Result<Stamped<ClientId>, RpcError> {
-        let caller = self.caller;
-        let command = Command::OpenSession { caller };
-        let Stamped { rev, value } = self.shared.propose(command).await?;
-        match value {
-            Reply::Session(opened) => {
-                let value = opened.map_err(refused_at(rev))?;
-                Ok(Stamped { rev, value })
-            }
-            other => Err(unexpected(&other)),
+        let opened = self.open().await;
+        if !opened.as_ref().is_err_and(trail::lacks_a_right) {
+            return opened;
         }
+        let asked = self
+            .shared
+            .audit
+            .ask(&self.actor, Deed::new("open-session"));
+        trail::told(asked, opened, |_| Ending::done()).await
     }
 
     async fn change(
@@ -317,8 +343,24 @@ impl MetadataRpc for MetadataService {
         consistency: ReadConsistency,
         proofs: Proofs,
     ) -> Result<Answered<Answer>, RpcError> {
-        let looked = self.look_up(&query, consistency, proofs).await;
-        if !trail::is_worth_a_line(&query, &looked) {
+        let led = match self.shows {
+            Some(shows) => {
+                shows
+                    .require_led(&self.shared, query.location(), &proofs)
+                    .await
+            }
+            None => Ok(()),
+        };
+        let was_led = led.is_ok();
+        let looked = match led {
+            Ok(()) => self.look_up(&query, consistency).await,
+            Err(error) => Err(error),
+        };
+        let is_hidden = match &looked {
+            Err(error) if trail::is_not_found(error) => !was_led || self.is_confined().await?,
+            _ => false,
+        };
+        if !is_hidden && !trail::is_worth_a_line(&query, &looked) {
             return looked;
         }
         let asked = self.shared.audit.ask(&self.actor, Deed::of_query(&query));
@@ -349,16 +391,10 @@ impl MetadataRpc for MetadataService {
         chunk: ChunkId,
         node: NodeId,
     ) -> Result<(), RpcError> {
-        self.shared.leading(|_| ())?;
-        let reading = self.shared.read(Consistency::Stale).await?;
-        let look = move |view: &View| query::chunk(view, chunk);
-        match self.shared.look(reading, look).await? {
-            // A client is not trusted blindly: the node reads its replica through first.
-            Some(row) if row.replicas.contains(&node) => {
-                self.shared.leading(|leading| leading.doubt(node, chunk))
-            }
-            _ => Err(Refusal::new(RefusalKind::NotFound, format!("{chunk} on {node}")).into()),
-        }
+        let deed = Deed::new("report-corrupt").about(chunk).with(node);
+        let asked = self.shared.audit.ask(&self.actor, deed);
+        let doubted = self.doubt(chunk, node).await;
+        trail::told(asked, doubted, |()| Ending::done()).await
     }
 
     async fn nodes(self, _: Context) -> Result<Vec<NodeInfo>, RpcError> {
@@ -410,5 +446,104 @@ impl MetadataRpc for MetadataService {
             chunks,
             inodes: totals.inodes,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that is surprised fails")]
+
+    use tarpc::context;
+
+    use super::*;
+    use crate::master::tests::{cluster, heartbeat, leader, registration};
+    use crate::types::account::{AccountChange, AccountName, Role};
+    use crate::types::change::{Commit, CommitTarget, NewAttr, Piece, WriteOffset};
+    use crate::types::{DfsPath, Location, Mode, NewChunk, Permit, ReplicationTarget};
+
+    fn at(path: &str) -> Location {
+        path.parse::<DfsPath>().unwrap().into()
+    }
+
+    /// A file of one chunk.
+    fn commit(chunk: ChunkId, replicas: &[NodeId]) -> Change {
+        let length = 100_000;
+        Change::Commit(Commit {
+            target: CommitTarget::New {
+                at: at("/a"),
+                attr: NewAttr::of_mode(Mode::FILE),
+                replace: false,
+            },
+            offset: WriteOffset::At(0),
+            pieces: vec![Piece::Chunk {
+                chunk,
+                offset: 0,
+                length,
+            }],
+            chunks: vec![NewChunk {
+                chunk,
+                length,
+                checksum: 0,
+                replicas: replicas.to_vec(),
+                permit: Permit::default(),
+            }],
+            revision: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_confined_user_says_of_no_chunk_that_its_copy_is_bad() {
+        let directory = tempfile::tempdir().unwrap();
+        let master = leader(&directory).await;
+        let (client, mut nodes) = (cluster(&master).await, Vec::new());
+        for key in 1..=3 {
+            let registered = client.register(context::current(), registration(key));
+            let registered = registered.await.unwrap().unwrap();
+            let alive = heartbeat(registered.node, registered.epoch);
+            let heard = client.heartbeat(context::current(), alive).await;
+            heard.unwrap().unwrap();
+            nodes.push(registered.node);
+        }
+        let request = GrantRequest {
+            chunks: 1,
+            chunk_size: 1 << 20,
+            replicas: ReplicationTarget(3),
+            replicas_min: ReplicationTarget(2),
+            avoid: Vec::new(),
+        };
+        let granted = grants::grant(&master.shared, &request).await.unwrap();
+        let chunk = granted.chunks[0].chunk;
+        master.change(commit(chunk, &nodes)).await.unwrap();
+        let (home, attr) = (at("/home"), NewAttr::of_mode(Mode::DIRECTORY));
+        let made = Change::MakeDirectory {
+            at: home.clone(),
+            attr,
+            parents: false,
+        };
+        master.change(made).await.unwrap();
+        for (name, root) in [("alice", None), ("service", Some(home))] {
+            let (name, is_heard) = (name.parse::<AccountName>().unwrap(), root.is_none());
+            let add = AccountChange::AddUser {
+                name: name.clone(),
+                id: None,
+                group: None,
+                role: Role::User,
+                root,
+                read_only: false,
+            };
+            master.change(Change::Account(add)).await.unwrap();
+            let reading = master.shared.read(Consistency::Stale).await.unwrap();
+            let known = query::credentials(&reading.view, &name).unwrap().unwrap();
+            let caller = Caller::User {
+                user: known.user,
+                epoch: known.epoch,
+            };
+            let actor = Arc::new(Actor::new(&name, ""));
+            let service = MetadataService::new(Arc::clone(&master.shared), actor, (caller, None));
+            let reported = service
+                .report_corrupt(context::current(), chunk, nodes[0])
+                .await;
+            assert_eq!(reported.is_ok(), is_heard, "{name}: {reported:?}");
+        }
     }
 }

@@ -99,6 +99,28 @@ pub async fn read_frame<R>(stream: &mut R, patience: Patience) -> io::Result<Opt
 where
     R: AsyncRead + Unpin,
 {
+    read_one_of(stream, |_| true, patience).await
+}
+
+/// The same where only a request may come: nothing is allocated for another frame.
+///
+/// # Errors
+/// As [`read_frame`], and [`io::ErrorKind::InvalidData`] for a frame of another kind.
+pub async fn read_request<R>(stream: &mut R, patience: Patience) -> io::Result<Option<Frame>>
+where
+    R: AsyncRead + Unpin,
+{
+    read_one_of(stream, |kind| kind == FrameKind::Request, patience).await
+}
+
+async fn read_one_of<R>(
+    stream: &mut R,
+    is_expected: impl FnOnce(FrameKind) -> bool,
+    patience: Patience,
+) -> io::Result<Option<Frame>>
+where
+    R: AsyncRead + Unpin,
+{
     let mut head = BytesMut::with_capacity(HEAD_LEN);
     let first = stream.read_buf(&mut head);
     if timeout(patience.first, first).await.map_err(silent)?? == 0 {
@@ -107,6 +129,9 @@ where
     let until = Instant::now() + patience.whole;
     fill(stream, &mut head, HEAD_LEN, patience.silence, until).await?;
     let head = Head::decode(&head)?;
+    if !is_expected(head.kind) {
+        return Err(invalid("a frame of another kind was expected"));
+    }
 
     let mut header = BytesMut::with_capacity(head.header_len);
     fill(
@@ -359,6 +384,21 @@ mod tests {
             let error = read(&bad).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{bad:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_a_request_is_expected_nothing_is_read_of_other_frames_but_their_heads() {
+        for kind in [FrameKind::Data, FrameKind::Finish, FrameKind::Reply] {
+            let (mut ours, mut theirs) = tokio::io::duplex(64);
+            let start = encode(kind, &[7u8; 9].as_slice(), 0).unwrap();
+            // The rest never comes.
+            theirs.write_all(&start[..HEAD_LEN]).await.unwrap();
+            let error = read_request(&mut ours, PATIENCE).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{kind:?}");
+        }
+        let request = encode(FrameKind::Request, &7u64, 0).unwrap();
+        let frame = read_request(&mut &*request, PATIENCE).await.unwrap();
+        assert_eq!(frame.unwrap().kind, FrameKind::Request);
     }
 
     #[tokio::test(start_paused = true)]
