@@ -421,17 +421,15 @@ impl Run {
         self.violations
             .extend(panics.iter().map(|panic| format!("P1: a panic: {panic}")));
         self.violations.append(&mut self.cluster.wrong);
-        let mut promises = vec!["M4", "M6", "P1"];
+        let mut promises = vec!["M1", "M4", "M6", "P1", "S1"];
         if self.cluster.audits.replicas > 0 {
             promises.extend(["D2", "D4", "D5", "D6", "D8"]);
         }
         promises.extend(self.workloads.iter().flat_map(|w| w.promises()));
-        promises.sort_unstable();
-        promises.dedup();
+        let counts = nemesis.counts().into_iter();
+        let faults = counts.flat_map(|(kind, times)| vec![kind; times as usize]);
         let mut matrix = Matrix::default();
-        for (kind, times) in nemesis.counts() {
-            matrix.add(&vec![kind; times as usize], &promises);
-        }
+        matrix.add(&faults.collect::<Vec<_>>(), &promises);
         let outcome = Outcome {
             seed,
             matrix,

@@ -254,7 +254,10 @@ fn run(seed: u64, what: &What, history: Option<PathBuf>, log: Option<&str>, json
     }
     match json {
         true => println!("{}", serde_json::to_string(&outcome).unwrap_or_default()),
-        false => show(&outcome, what),
+        false => {
+            show(&outcome, what);
+            println!("{}", outcome.matrix);
+        }
     }
     outcome.violations.is_empty()
 }

@@ -76,6 +76,34 @@ pub fn range_state(
     })
 }
 
+/// Chunk ids that can still be committed at a log time, ranges of them, but for those of
+/// [`spent`]: each from the first id on, without the second.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn open_ranges(
+    state: &impl ReadState,
+    now: Timestamp,
+) -> Result<Vec<(ChunkId, ChunkId)>, Fatal> {
+    let mut open = Vec::new();
+    for row in state.scan(RANGES, ..)? {
+        let (start, range) = row?;
+        if now < range.expires {
+            open.push((start, range.end));
+        }
+    }
+    Ok(open)
+}
+
+/// Chunk ids of living ranges whose chunk was freed.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn spent(state: &impl ReadState) -> Result<Vec<ChunkId>, Fatal> {
+    let rows = state.scan(SPENT, ..)?;
+    rows.map(|row| Ok(row?.0)).collect()
+}
+
 /// The range that has a chunk id, unless it is removed already.
 pub(crate) fn range_of(
     state: &impl ReadState,

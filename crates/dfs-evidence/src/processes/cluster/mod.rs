@@ -55,7 +55,8 @@ pub(super) struct Cluster {
 pub(super) const DEAD_AFTER: Duration = Duration::from_secs(8);
 /// Few, so that a master that was away for seconds has missed more.
 const LOG_ENTRIES: u32 = 300;
-const RESERVE_MIB: u32 = 64;
+const RESERVE_MIB: u64 = 64;
+const RESERVE: u64 = RESERVE_MIB << 20;
 /// Clocks jump by a day.
 const TOKEN_TTL: Duration = Duration::from_secs(7 * 86_400);
 /// How long a look at the cluster may take.
