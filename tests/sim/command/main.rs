@@ -303,6 +303,9 @@ fn show(outcome: &Outcome, what: &What) {
     for refusal in &outcome.refusals {
         println!("  replaced a disk: {refusal}");
     }
+    if let Some(why) = many::idles(outcome).or_else(|| many::misses(outcome)) {
+        println!("  says too little: {why}");
+    }
     for violation in &outcome.violations {
         println!("  VIOLATION {violation}");
     }

@@ -54,7 +54,7 @@ pub(super) struct Cluster {
 /// A silent data node is dead after this.
 pub(super) const DEAD_AFTER: Duration = Duration::from_secs(8);
 /// Few, so that a master that was away for seconds has missed more.
-const LOG_ENTRIES: u32 = 300;
+pub(super) const LOG_ENTRIES: u32 = 300;
 const RESERVE_MIB: u64 = 64;
 const RESERVE: u64 = RESERVE_MIB << 20;
 /// Clocks jump by a day.
@@ -310,6 +310,12 @@ impl Cluster {
         let client = self.client().await?;
         let removed = client.remove_master(master.member).await;
         removed.map_err(Error::other)
+    }
+
+    /// Where the log of the masters ends, if one of them says it.
+    pub(super) async fn log_end(&mut self) -> Option<u64> {
+        let status = self.status().await.ok()?;
+        status.masters.iter().filter_map(|m| m.log_index).max()
     }
 
     /// The place of the leader, if one says that it leads.
