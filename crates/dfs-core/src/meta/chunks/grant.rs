@@ -145,3 +145,24 @@ pub(crate) fn expire(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meta::tests::fixture::Machine;
+    use crate::meta::{Command, Reply};
+
+    #[test]
+    fn ids_are_open_until_their_range_expires_and_spent_ones_are_told_apart() {
+        let mut machine = Machine::lenient();
+        let reply = machine.apply(Command::ReserveChunkIds { count: 20 });
+        let Reply::ChunkIds(Ok(ids)) = reply else {
+            panic!("{reply:?}");
+        };
+        let open = |now| open_ranges(&machine.view(), now).unwrap();
+        assert_eq!(open(Timestamp(ids.expires.0 - 1)), [(ids.start, ids.end)]);
+        assert_eq!(open(ids.expires), []);
+        machine.edit(|state| state.put(SPENT, &ids.start, &()));
+        assert_eq!(spent(&machine.view()).unwrap(), [ids.start]);
+    }
+}
