@@ -17,10 +17,16 @@ pub(crate) struct Arguments {
     /// How long faults go on in one run.
     #[arg(long, default_value_t = 60, overrides_with = "seconds")]
     pub(crate) seconds: u64,
-    /// Decides on everything but the moment things happen.
-    #[arg(long, default_value_t = 2, overrides_with = "seed")]
+    /// Decides on everything but the moment things happen. CI takes it from the commit.
+    #[arg(
+        long,
+        default_value_t = 2,
+        env = "DFS_CHAOS_SEED",
+        overrides_with = "seed"
+    )]
     pub(crate) seed: u64,
-    /// Kinds of faults; all, if none are named.
+    /// Kinds of faults. If none are named all in a soak and with odd seeds; else those that are
+    /// healed soon.
     #[arg(long, value_delimiter = ',')]
     faults: Vec<FaultKind>,
     /// Numbers of the only faults of the schedule to carry out.
@@ -38,12 +44,18 @@ pub(crate) struct Arguments {
     /// Adds what the runs come to to this file, a line of JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
+    /// Fails where nothing can be run, instead of passing.
+    #[arg(long, env = "DFS_CHAOS_REQUIRED", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) required: bool,
+    /// Fails if it takes longer.
+    #[arg(long, env = "DFS_CHAOS_SECONDS_MAX", allow_negative_numbers = true)]
+    pub(crate) seconds_max: Option<i64>,
     /// For disks, logs and histories.
     #[arg(long, hide = true)]
     pub(crate) directory: Option<PathBuf>,
 }
 
-/// What a short run is made of: everything but what takes long to heal.
+/// What every second short run is made of: everything but what takes long to heal.
 const SHORT: [FaultKind; 12] = [
     FaultKind::KillLeader,
     FaultKind::KillSome,
@@ -61,10 +73,11 @@ const SHORT: [FaultKind; 12] = [
 
 impl Arguments {
     pub(crate) fn kinds(&self) -> Vec<FaultKind> {
-        match (self.faults.is_empty(), self.minutes) {
+        let is_short = self.minutes.is_none() && self.seed.is_multiple_of(2);
+        match (self.faults.is_empty(), is_short) {
             (false, _) => self.faults.clone(),
-            (true, None) => SHORT.to_vec(),
-            (true, Some(_)) => processes::kinds(),
+            (true, true) => SHORT.to_vec(),
+            (true, false) => processes::kinds(),
         }
     }
 

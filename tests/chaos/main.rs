@@ -3,6 +3,9 @@
 //! Without arguments it is a test: one short run, for CI. With `--minutes` it is a soak: run after
 //! run, each with another seed, until one fails.
 //!
+//! Where no world may be made, for want of root or in some containers, nothing is run: the test
+//! says "skipped" and passes. With `DFS_CHAOS_REQUIRED=1`, as in CI, that fails.
+//!
 //! ```console
 //! $ cargo test -p dfs-tests --test chaos -- --minutes 120
 //! $ cargo test -p dfs-tests --test chaos -- --seed 7 --seconds 60 --faults kill-leader,halves
@@ -74,8 +77,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 /// Enters a world, if this may be done here, once for each run.
 fn outside(arguments: &Arguments, given: &[OsString]) -> Result<ExitCode> {
     if let Some(why) = world::forbidden() {
-        tell(&format!("skipped: {why}"));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(skip(arguments, why));
     }
     let start = tokio::time::Instant::now();
     let minutes = Duration::from_secs(60 * arguments.minutes.unwrap_or(0));
@@ -112,10 +114,40 @@ fn outside(arguments: &Arguments, given: &[OsString]) -> Result<ExitCode> {
     if let Some(file) = &arguments.record {
         total.append(file)?;
     }
+    good &= judge_time(start.elapsed(), arguments.seconds_max);
     Ok(match good {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
+}
+
+/// Tells how long it took, and whether it may take so long.
+fn judge_time(took: Duration, most: Option<i64>) -> bool {
+    let took = took.as_secs();
+    let Some(most) = most else {
+        tell(&format!("took {took} s"));
+        return true;
+    };
+    let good = i64::try_from(took).is_ok_and(|took| took <= most);
+    let verdict = if good { "good" } else { "TOO LONG" };
+    tell(&format!(
+        "took {took} s of the {most} s that were left: {verdict}"
+    ));
+    good
+}
+
+/// Nothing is run: good only where nobody counts on it.
+fn skip(arguments: &Arguments, why: &str) -> ExitCode {
+    match arguments.required {
+        true => {
+            tell(&format!("FAILED: a run is required, and {why}"));
+            ExitCode::FAILURE
+        }
+        false => {
+            tell(&format!("skipped: {why}"));
+            ExitCode::SUCCESS
+        }
+    }
 }
 
 /// Tells whether killed leaders stalled clients for too long in a soak. A single run has too few

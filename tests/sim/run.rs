@@ -11,7 +11,7 @@ use dfs_evidence::checkers;
 use dfs_evidence::faults::{Fault, FaultKind, Schedule, ScheduleConfig};
 use dfs_evidence::history::{Actor, Event, Kind, Recorder};
 use dfs_evidence::report::Matrix;
-use dfs_evidence::workloads::{self, Worker, Workload};
+use dfs_evidence::workloads::{self, Worker, Workload, is_of};
 use futures::future::join_all;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -70,6 +70,8 @@ pub struct Outcome {
     pub workloads: Vec<String>,
     /// Operations by how they ended.
     pub operations: BTreeMap<String, u64>,
+    /// Operations that succeeded, by workload.
+    pub done: BTreeMap<String, u64>,
     /// Faults that were carried out, by kind.
     pub faults: BTreeMap<FaultKind, u64>,
     /// What each promise has withstood.
@@ -421,23 +423,27 @@ impl Run {
         self.violations
             .extend(panics.iter().map(|panic| format!("P1: a panic: {panic}")));
         self.violations.append(&mut self.cluster.wrong);
-        let mut promises = vec!["M4", "M6", "P1"];
+        let mut promises = vec!["M1", "M4", "M6", "P1", "S1"];
         if self.cluster.audits.replicas > 0 {
             promises.extend(["D2", "D4", "D5", "D6", "D8"]);
         }
         promises.extend(self.workloads.iter().flat_map(|w| w.promises()));
-        promises.sort_unstable();
-        promises.dedup();
+        let counts = nemesis.counts().into_iter();
+        let faults = counts.flat_map(|(kind, times)| vec![kind; times as usize]);
         let mut matrix = Matrix::default();
-        for (kind, times) in nemesis.counts() {
-            matrix.add(&vec![kind; times as usize], &promises);
-        }
+        matrix.add(&faults.collect::<Vec<_>>(), &promises);
+        let workloads: Vec<String> = self.workloads.iter().map(|w| w.name().to_owned()).collect();
+        let done = workloads.iter().map(|name| {
+            let of_it = |event: &&Event| event.kind == Kind::Ok && is_of(name, &event.op);
+            (name.clone(), events.iter().filter(of_it).count() as u64)
+        });
         let outcome = Outcome {
             seed,
             matrix,
             simulated,
             cpu: 0.0,
-            workloads: self.workloads.iter().map(|w| w.name().to_owned()).collect(),
+            done: done.collect(),
+            workloads,
             operations,
             faults: nemesis.counts(),
             carried_out: nemesis.carried_out(),

@@ -1,5 +1,6 @@
 //! Judges a history that was written down, again:
-//! `cargo run --release -p dfs-evidence --example rejudge FILE`.
+//! `cargo run --release -p dfs-evidence --example rejudge FILE`. With `--features porcupine` a
+//! judge that others made has its say, too.
 #![allow(clippy::print_stdout, reason = "it is what the program is for")]
 
 use dfs_evidence::checkers::of_all;
@@ -22,6 +23,8 @@ fn main() -> Result<(), String> {
         println!("{}: judged in {:.2?}", workload.name(), begun.elapsed());
         found.extend(complaints);
     }
+    #[cfg(feature = "porcupine")]
+    found.extend(black_boxes(&history.events)?);
     for complaint in &found {
         println!("{complaint}");
     }
@@ -31,4 +34,31 @@ fn main() -> Result<(), String> {
         found.len()
     );
     Ok(())
+}
+
+/// Names that are judged as a black box, of many.
+#[cfg(feature = "porcupine")]
+const NAMES_MAX: usize = 2_000;
+
+/// What porcupine-rs says of the registers and of the first operations on names.
+#[cfg(feature = "porcupine")]
+fn black_boxes(events: &[dfs_evidence::history::Event]) -> Result<Vec<String>, String> {
+    use dfs_evidence::checkers::certificate::is_of_names;
+    use dfs_evidence::checkers::judge::{Judge, Names, Porcupine, Register, names, registers};
+    use dfs_evidence::history::operations;
+    use dfs_evidence::model::Namespace;
+
+    let (judge, begun) = (Porcupine::default(), Instant::now());
+    let operations_of = |workload: &'static str| operations(events, move |op| is_of(workload, op));
+    let mut found = Vec::new();
+    for (key, calls) in registers(&operations_of("registers")?) {
+        found.extend(judge.complaint(&format!("D1: porcupine: {key}"), &Register, &calls));
+    }
+    let mut of_names = operations_of("names")?;
+    of_names.retain(|operation| is_of_names(operation.op));
+    let calls = names(&of_names, NAMES_MAX);
+    let start = Names(Namespace::with::<_, &str>(&["/names"], &[]));
+    found.extend(judge.complaint("M1: porcupine: names", &start, &calls));
+    println!("porcupine: judged in {:.2?}", begun.elapsed());
+    Ok(found)
 }

@@ -254,7 +254,10 @@ fn run(seed: u64, what: &What, history: Option<PathBuf>, log: Option<&str>, json
     }
     match json {
         true => println!("{}", serde_json::to_string(&outcome).unwrap_or_default()),
-        false => show(&outcome, what),
+        false => {
+            show(&outcome, what);
+            println!("{}", outcome.matrix);
+        }
     }
     outcome.violations.is_empty()
 }
@@ -299,6 +302,9 @@ fn show(outcome: &Outcome, what: &What) {
     );
     for refusal in &outcome.refusals {
         println!("  replaced a disk: {refusal}");
+    }
+    if let Some(why) = many::idles(outcome).or_else(|| many::misses(outcome)) {
+        println!("  says too little: {why}");
     }
     for violation in &outcome.violations {
         println!("  VIOLATION {violation}");

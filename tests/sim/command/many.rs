@@ -18,6 +18,8 @@ use super::{Arguments, What};
 
 /// A run with fewer operations that succeeded shows nothing.
 const OPERATIONS_MIN: u64 = 100;
+/// Nor does one in which a workload has fewer.
+const OPERATIONS_OF_WORKLOAD_MIN: u64 = 20;
 /// So many runs together must have tried everything.
 const RUNS_MIN: u64 = 20;
 
@@ -65,6 +67,9 @@ struct Sum {
     runs: u64,
     failed: Vec<u64>,
     rejected: u64,
+    /// Seeds of those in which hardly anything was done.
+    #[serde(skip)]
+    idle: Vec<u64>,
     simulated: f64,
     cpu: f64,
     operations: BTreeMap<String, u64>,
@@ -138,7 +143,11 @@ pub(crate) fn corpus(jobs: usize) -> bool {
     }
     let sum = Sum::default().of(runs, jobs);
     sum.show();
-    sum.failed.is_empty()
+    // Few faults are what some of them are kept for, but operations there must be.
+    if !sum.idle.is_empty() {
+        eprintln!("error: hardly anything was done: {:?}", sum.idle);
+    }
+    sum.failed.is_empty() && sum.idle.is_empty()
 }
 
 impl Sum {
@@ -166,14 +175,18 @@ impl Sum {
             Ok(outcome) => outcome,
             Err(error) => {
                 println!("seed {seed}: died: {error}");
+                println!("  again: sim run {seed} {}", what.arguments().join(" "));
                 self.failed.push(seed);
                 return;
             }
         };
+        let little = idles(&outcome);
+        self.idle.extend(little.is_some().then_some(seed));
         if !outcome.violations.is_empty() {
             super::show(&outcome, what);
             self.failed.push(seed);
-        } else if !covers(&outcome) {
+        } else if let Some(why) = little.or_else(|| misses(&outcome)) {
+            println!("seed {seed}: rejected: {why}");
             self.rejected += 1;
             return;
         }
@@ -227,11 +240,27 @@ impl Sum {
     }
 }
 
-/// Whether a run says something: a leader was killed, one was cut off from a majority, and enough
-/// was done all the same.
-fn covers(outcome: &Outcome) -> bool {
+/// What was hardly done in a run, which then says nothing.
+pub(crate) fn idles(outcome: &Outcome) -> Option<String> {
     let done = outcome.operations.get("ok").copied().unwrap_or(0);
-    outcome.leaders_killed > 0 && outcome.quorum_cuts > 0 && done >= OPERATIONS_MIN
+    if done < OPERATIONS_MIN {
+        return Some(format!("only {done} operations succeeded"));
+    }
+    let of_workload = |name: &String| outcome.done.get(name).copied().unwrap_or(0);
+    let mut workloads = outcome.workloads.iter();
+    let idle = workloads.find(|name| of_workload(name) < OPERATIONS_OF_WORKLOAD_MIN)?;
+    let done = of_workload(idle);
+    Some(format!("only {done} operations of {idle} succeeded"))
+}
+
+/// What did not happen though it is in the schedule of every seed: then it says too little.
+pub(crate) fn misses(outcome: &Outcome) -> Option<String> {
+    let missed = match (outcome.leaders_killed, outcome.quorum_cuts) {
+        (0, _) => "no leader was killed",
+        (_, 0) => "no leader was cut off from a majority",
+        _ => return None,
+    };
+    Some(missed.to_owned())
 }
 
 /// The promises that violations break: what they begin with.

@@ -255,7 +255,7 @@ impl Master {
     pub fn chunk_map(&self) -> Result<ChunkMap> {
         let reading = self.shared.replica.read_stale();
         let reading = reading.map_err(|e| Error::unavailable(e.to_string()))?;
-        map::whole(&reading.view).map_err(fatal)
+        map::whole(&reading.view, self.shared.now()).map_err(fatal)
     }
 
     /// As the leader, has a data node read a replica through that someone doubts.

@@ -91,6 +91,18 @@ impl Holdings {
         let all = self.replicas.keys().copied();
         all.filter(|id| !wanted(id)).collect()
     }
+
+    /// Those of them that are left over: they do not wait for their deletion, and no write that
+    /// is under way can make them wanted.
+    pub fn left_over(&self, map: &ChunkMap) -> Vec<ChunkId> {
+        let mut left = self.unwanted(map);
+        let waits = |id: &ChunkId| {
+            let of_node = self.node.map(|node| (*id, node));
+            of_node.is_some_and(|of_node| map.given_up.contains(&of_node))
+        };
+        left.retain(|id| !waits(id) && !map.may_come(*id));
+        left
+    }
 }
 
 /// Chunks of which the map counts fewer replicas at these data nodes, which are all there are,
@@ -165,6 +177,17 @@ mod tests {
         ]);
         let unwanted = has.unwanted(&map(&[(1, &[1, 2]), (2, &[2])]));
         assert_eq!(unwanted, [ChunkId(2), ChunkId(3)]);
+    }
+
+    #[test]
+    fn what_waits_for_its_deletion_or_for_its_commit_is_not_left_over() {
+        let has = holdings((1..=6).map(|id| (id, Ok(replica(id, 7)))).collect());
+        let mut map = map(&[(1, &[1]), (2, &[2]), (3, &[2])]);
+        map.given_up = BTreeSet::from([(ChunkId(2), NodeId(1)), (ChunkId(5), NodeId(2))]);
+        (map.granted, map.spent) = (vec![(ChunkId(3), ChunkId(6))], BTreeSet::from([ChunkId(5)]));
+        // One more copy than wanted; one that was freed, and given up elsewhere only; one whose
+        // grant is over.
+        assert_eq!(has.left_over(&map), [ChunkId(3), ChunkId(5), ChunkId(6)]);
     }
 
     #[test]

@@ -4,8 +4,12 @@
 //! {"header":{"seed":7,"commit":"4bab263","configuration":{"masters":"3"},"versions":{}}}
 //! {"index":0,"time":1200,"process":3,"type":"invoke","f":"mkdir","value":{"path":"/a"}}
 //! {"index":1,"time":5100,"process":3,"type":"ok","f":"mkdir","value":{"in":…,"out":…},"rev":[1,9]}
-//! {"index":2,"time":6000,"process":"nemesis","type":"ok","f":"heal","value":null}
+//! {"index":2,"time":6000,"process":3,"type":"fail","f":"mkdir","value":…,"err":"Exists: /a"}
+//! {"index":3,"time":7000,"process":"nemesis","type":"ok","f":"heal","value":null}
 //! ```
+//!
+//! The fields are those that tools for histories of Jepsen's kind read. There is none for the node
+//! that answered: the term in `rev` tells which master led.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -48,7 +52,13 @@ struct Line {
     value: Value,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rev: Option<(u64, u64)>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Older histories call it `error`.
+    #[serde(
+        default,
+        rename = "err",
+        alias = "error",
+        skip_serializing_if = "Option::is_none"
+    )]
     error: Option<String>,
 }
 

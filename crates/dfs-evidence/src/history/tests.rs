@@ -90,11 +90,32 @@ fn a_history_whose_last_line_was_cut_off_is_read_without_it() {
 }
 
 #[test]
+fn a_history_that_was_written_when_errors_were_called_so_is_read() {
+    let recorder = recorder();
+    let refused = recorder.invoke(Actor::Process(3), mkdir("/a"));
+    refused.fail("Exists: /a", None);
+    let text = write(&Header::default(), &recorder.events());
+    let old = text.replace("\"err\":", "\"error\":");
+    assert_ne!(old, text);
+    assert_eq!(read(&old).unwrap().events, recorder.events());
+}
+
+#[test]
 fn a_line_has_the_shape_of_jepsen() {
     let recorder = recorder();
     let pending = recorder.invoke(Actor::Process(3), mkdir("/a"));
     pending.ok(Some(Output::Trash(None)), Some(Rev { term: 1, index: 9 }));
+    let refused = recorder.invoke(Actor::Process(3), mkdir("/a"));
+    refused.fail("Exists: /a", Some(Rev { term: 1, index: 9 }));
     let events = recorder.events();
+    assert_eq!(
+        line(&events[3]),
+        concat!(
+            r#"{"index":3,"time":300,"process":3,"type":"fail","f":"mkdir","#,
+            r#""value":{"path":"/a"},"rev":[1,9],"err":"Exists: /a"}"#,
+            "\n",
+        )
+    );
     assert_eq!(
         line(&events[0]) + &line(&events[1]),
         concat!(

@@ -33,8 +33,10 @@ pub struct Outcome {
 const OPERATIONS_PER_SECOND_MIN: u64 = 10;
 /// Nor does one in which a workload has fewer.
 const OPERATIONS_OF_WORKLOAD_PER_MINUTE_MIN: u64 = 30;
-/// What is judged in every run, whatever clients do.
-const PROMISES: [&str; 8] = ["A2", "D4", "D6", "M1", "M4", "M5", "M6", "P1"];
+/// What is judged in every run, whatever clients do, if what it is about happens.
+const ALWAYS: [&str; 11] = [
+    "A2", "D2", "D4", "D5", "D6", "M1", "M4", "M5", "M6", "P1", "S1",
+];
 
 impl Outcome {
     /// Why the run proves nothing, if it does not: a sentence each.
@@ -100,13 +102,8 @@ impl Outcome {
     /// Which promises were judged while which faults were carried out.
     pub fn matrix(&self) -> Matrix {
         let workloads = self.workloads.iter().filter_map(|name| named(name));
-        let mut promises = PROMISES.to_vec();
-        // That nobody who was removed takes part is seen only where one was.
-        let removes = |deed: &Deed| deed.fault.kind == FaultKind::Membership;
-        promises.extend(self.done().any(removes).then_some("S1"));
+        let mut promises = ALWAYS.to_vec();
         promises.extend(workloads.flat_map(|workload| workload.promises().to_vec()));
-        promises.sort_unstable();
-        promises.dedup();
         let faults: Vec<_> = self.done().map(|deed| deed.fault.kind).collect();
         let mut matrix = Matrix::default();
         matrix.add(&faults, &promises);

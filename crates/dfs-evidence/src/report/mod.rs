@@ -11,6 +11,6 @@ mod series;
 
 pub use chart::duration;
 pub use coverage::Coverage;
-pub use matrix::Matrix;
+pub use matrix::{Matrix, PROMISES};
 pub use page::{Band, Page};
 pub use series::{Bucket, Series, quantile};

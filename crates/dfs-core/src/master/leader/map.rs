@@ -31,15 +31,31 @@ pub struct ChunkMap {
     pub chunks: BTreeMap<ChunkId, Intended>,
     /// Replicas that wait for their deletion.
     pub given_up: BTreeSet<(ChunkId, NodeId)>,
+    /// Ids that a write grant may have named and a file may still come to have, but for those
+    /// that are [`spent`](ChunkMap::spent): each from the first on, without the second.
+    pub granted: Vec<(ChunkId, ChunkId)>,
+    /// Ids among them whose chunk is gone: no file can have it again.
+    pub spent: BTreeSet<ChunkId>,
 }
 
-/// Reads the whole map.
+impl ChunkMap {
+    /// Whether no file refers to this chunk yet, and one may still come to.
+    pub fn may_come(&self, chunk: ChunkId) -> bool {
+        let mut granted = self.granted.iter();
+        let is_granted = granted.any(|(from, to)| (*from..*to).contains(&chunk));
+        is_granted && !self.spent.contains(&chunk) && !self.chunks.contains_key(&chunk)
+    }
+}
+
+/// Reads the whole map, as it is at a log time.
 ///
 /// # Errors
 /// The state cannot be read.
-pub(crate) fn whole(state: &impl ReadState) -> Result<ChunkMap, Fatal> {
+pub(crate) fn whole(state: &impl ReadState, now: Timestamp) -> Result<ChunkMap, Fatal> {
     let mut map = ChunkMap {
         given_up: query::given_up(state)?.into_iter().collect(),
+        granted: query::open_ranges(state, now)?,
+        spent: query::spent(state)?.into_iter().collect(),
         ..ChunkMap::default()
     };
     let mut after = None;

@@ -76,6 +76,34 @@ pub fn range_state(
     })
 }
 
+/// Chunk ids that can still be committed at a log time, ranges of them, but for those of
+/// [`spent`]: each from the first id on, without the second.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn open_ranges(
+    state: &impl ReadState,
+    now: Timestamp,
+) -> Result<Vec<(ChunkId, ChunkId)>, Fatal> {
+    let mut open = Vec::new();
+    for row in state.scan(RANGES, ..)? {
+        let (start, range) = row?;
+        if now < range.expires {
+            open.push((start, range.end));
+        }
+    }
+    Ok(open)
+}
+
+/// Chunk ids of living ranges whose chunk was freed.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn spent(state: &impl ReadState) -> Result<Vec<ChunkId>, Fatal> {
+    let rows = state.scan(SPENT, ..)?;
+    rows.map(|row| Ok(row?.0)).collect()
+}
+
 /// The range that has a chunk id, unless it is removed already.
 pub(crate) fn range_of(
     state: &impl ReadState,
@@ -116,4 +144,25 @@ pub(crate) fn expire(
         budget.spend(1);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meta::tests::fixture::Machine;
+    use crate::meta::{Command, Reply};
+
+    #[test]
+    fn ids_are_open_until_their_range_expires_and_spent_ones_are_told_apart() {
+        let mut machine = Machine::lenient();
+        let reply = machine.apply(Command::ReserveChunkIds { count: 20 });
+        let Reply::ChunkIds(Ok(ids)) = reply else {
+            panic!("{reply:?}");
+        };
+        let open = |now| open_ranges(&machine.view(), now).unwrap();
+        assert_eq!(open(Timestamp(ids.expires.0 - 1)), [(ids.start, ids.end)]);
+        assert_eq!(open(ids.expires), []);
+        machine.edit(|state| state.put(SPENT, &ids.start, &()));
+        assert_eq!(spent(&machine.view()).unwrap(), [ids.start]);
+    }
 }

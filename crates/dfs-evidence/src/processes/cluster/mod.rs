@@ -54,8 +54,9 @@ pub(super) struct Cluster {
 /// A silent data node is dead after this.
 pub(super) const DEAD_AFTER: Duration = Duration::from_secs(8);
 /// Few, so that a master that was away for seconds has missed more.
-const LOG_ENTRIES: u32 = 300;
-const RESERVE_MIB: u32 = 64;
+pub(super) const LOG_ENTRIES: u32 = 300;
+const RESERVE_MIB: u64 = 64;
+const RESERVE: u64 = RESERVE_MIB << 20;
 /// Clocks jump by a day.
 const TOKEN_TTL: Duration = Duration::from_secs(7 * 86_400);
 /// How long a look at the cluster may take.
@@ -309,6 +310,12 @@ impl Cluster {
         let client = self.client().await?;
         let removed = client.remove_master(master.member).await;
         removed.map_err(Error::other)
+    }
+
+    /// Where the log of the masters ends, if one of them says it.
+    pub(super) async fn log_end(&mut self) -> Option<u64> {
+        let status = self.status().await.ok()?;
+        status.masters.iter().filter_map(|m| m.log_index).max()
     }
 
     /// The place of the leader, if one says that it leads.

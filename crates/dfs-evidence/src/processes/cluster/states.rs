@@ -6,11 +6,11 @@ use dfs_core::env::Env;
 use dfs_core::master::{Master, MasterConfig};
 use tokio::time::{Instant, sleep};
 
-use super::{Cluster, RESERVE_MIB, Role};
+use super::{Cluster, RESERVE, Role};
 use crate::processes::tool;
 
 const EQUAL_WITHIN: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(50);
+pub(super) const POLL: Duration = Duration::from_millis(50);
 
 impl Cluster {
     /// Stops everything and opens the masters' directories in this process: all must come to one
@@ -60,7 +60,7 @@ impl Cluster {
                 Ok(_) => {
                     let mut config = MasterConfig::new(node.disk.directory());
                     config.listen = node.address();
-                    config.reserve = u64::from(RESERVE_MIB) << 20;
+                    config.reserve = RESERVE;
                     let master = Master::start(config, Env::real()).await;
                     master.map_err(|e| e.to_string())
                 }
@@ -78,7 +78,7 @@ impl Cluster {
     async fn compare_replicas(&self, masters: &[(String, Master)]) -> Vec<String> {
         let maps = masters.iter().map(|(_, master)| master.chunk_map());
         match maps.into_iter().find_map(std::result::Result::ok) {
-            Some(map) => self.lacking_replicas(&map).await,
+            Some(map) => self.judge_replicas(&map, masters).await,
             None => vec!["D4: unknown: no master says which replicas there are".to_owned()],
         }
     }

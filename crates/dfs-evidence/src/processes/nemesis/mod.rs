@@ -27,7 +27,7 @@ use rand::rngs::StdRng;
 use tokio::time::{Instant, sleep};
 
 use super::clients::Clients;
-use super::cluster::{Cluster, DEAD_AFTER};
+use super::cluster::{Cluster, DEAD_AFTER, LOG_ENTRIES};
 use crate::faults::{Fault, FaultKind, Schedule};
 use crate::history::{Actor, Op, Recorder};
 
@@ -94,6 +94,8 @@ struct Active {
     fault: Fault,
     places: Vec<usize>,
     ends: Instant,
+    /// Where the masters' log ended when it began, if that matters.
+    log: Option<u64>,
     deed: Deed,
 }
 
@@ -279,13 +281,22 @@ impl Nemesis {
             // What was begun and came to nothing is undone.
             false => Duration::ZERO,
         };
+        let log = self.log_before(fault.kind).await;
         self.active.push(Active {
             fault,
             places,
             ends: Instant::now() + lasts,
+            log,
             deed,
         });
         Ok(())
+    }
+
+    async fn log_before(&mut self, kind: FaultKind) -> Option<u64> {
+        match kind {
+            FaultKind::SnapshotInstall => self.cluster.log_end().await,
+            _ => None,
+        }
     }
 
     /// Whether it may be tried again in a moment: all may be well then.
@@ -363,10 +374,11 @@ impl Nemesis {
                 }
             }
         }
+        let none = self.had_no_effect(&active).await?;
         let mut deed = active.deed;
         deed.healed = (self.now)();
         if deed.done
-            && let Some(why) = self.had_no_effect(&active.fault, &active.places)?
+            && let Some(why) = none
         {
             deed.done = false;
             deed.note.get_or_insert_default().push_str(why);
@@ -379,16 +391,24 @@ impl Nemesis {
     }
 
     /// Why a fault was none, as it turned out.
-    fn had_no_effect(&mut self, fault: &Fault, places: &[usize]) -> Result<Option<&'static str>> {
-        if !matches!(fault.kind, FaultKind::SlowDisk | FaultKind::FailedSync) {
-            return Ok(None);
-        }
-        for place in places {
-            if self.cluster.node(*place)?.was_tampered_with()? {
-                return Ok(None);
+    async fn had_no_effect(&mut self, active: &Active) -> Result<Option<&'static str>> {
+        match active.fault.kind {
+            FaultKind::SlowDisk | FaultKind::FailedSync => {
+                for place in &active.places {
+                    if self.cluster.node(*place)?.was_tampered_with()? {
+                        return Ok(None);
+                    }
+                }
+                Ok(Some(", but no sync met it"))
             }
+            FaultKind::SnapshotInstall => {
+                let ends = active.log.zip(self.cluster.log_end().await);
+                let missed = ends.map(|(was, is)| is.saturating_sub(was));
+                let needs_one = missed.is_some_and(|missed| missed > u64::from(LOG_ENTRIES));
+                Ok((!needs_one).then_some(", but the log that was missed may not have been cut"))
+            }
+            _ => Ok(None),
         }
-        Ok(Some(", but no sync met it"))
     }
 
     async fn heal_place(&mut self, id: u32, kind: FaultKind, place: usize) -> Result<()> {
