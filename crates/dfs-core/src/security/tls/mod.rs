@@ -37,9 +37,9 @@ use crate::env::{BoxStream, Clock, Connection, Env, Listener, Network, Timestamp
 const ALPN: &[u8] = b"dfs/2";
 /// Stands where a name must stand; identities are in certificates.
 const NAME: &str = "node.dfs.internal";
-/// Bytes of a record, half of what TLS allows. A record is copied several times, and copies of
-/// this size are faster: from 8 KiB on glibc copies with `rep movsb`, which on processors of AMD
-/// is slow for some addresses (glibc bug 30994).
+/// Bytes of a record, half of what TLS allows. A record is copied several times, and of 8 KiB or
+/// more, where vectors have 64 bytes, glibc 2.36 copies with `rep movsb`, which on processors of
+/// AMD is slow for some addresses.
 const RECORD_SIZE: usize = 8 << 10;
 
 /// Whom to believe, and how little: which authority says who is of the cluster.
