@@ -38,7 +38,7 @@ while read -r bug faults; do
             >out 2>err || ended=$?
         # That a promise was broken.
         if [ $ended = 4 ]; then
-            verdict="seed $seed: $(grep -m1 '^broken' out err | cut -c1-160)"
+            verdict="seed $seed: $(grep -hm1 '^broken' out err | cut -c1-160)"
             break
         fi
     done
