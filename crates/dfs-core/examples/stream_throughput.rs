@@ -25,7 +25,7 @@ use dfs_core::proto::error::RpcError;
 use dfs_core::proto::hello::{self, HelloReply};
 use dfs_core::proto::metadata::NodeAddress;
 use dfs_core::proto::transport::messages;
-use dfs_core::types::{ByteRange, ChunkId, ClusterId, NodeEpoch, NodeId, Permit};
+use dfs_core::types::{ByteRange, ChunkId, ClusterId, NodeEpoch, NodeId, NodeKey, Permit};
 use futures::StreamExt;
 use tarpc::context::Context;
 use tarpc::server::{BaseChannel, Channel};
@@ -113,6 +113,7 @@ async fn start(
     running.joined().await?;
     let address = NodeAddress {
         node,
+        key: NodeKey(0),
         address: running.address().to_owned(),
     };
     Ok((running, address))

@@ -10,7 +10,7 @@ use tracing::debug;
 use super::Client;
 use crate::error::{Error, Result};
 use crate::proto::chunk_stream::{StreamError, StreamErrorKind};
-use crate::proto::metadata::NodeAddress;
+use crate::proto::metadata::{NodeAddress, NodeInfo};
 use crate::types::{ChunkId, NodeId};
 
 /// A data node that failed is passed over for this long, where there is another.
@@ -25,7 +25,7 @@ const REPORTED_MAX: usize = 1024;
 /// What is known, and what is decided from it alone.
 #[derive(Debug, Default)]
 struct Book {
-    addresses: BTreeMap<NodeId, String>,
+    addresses: BTreeMap<NodeId, NodeAddress>,
     suspect_until: BTreeMap<NodeId, Instant>,
     slow_until: BTreeMap<NodeId, Instant>,
     refreshed: Option<Instant>,
@@ -69,7 +69,7 @@ impl Nodes {
     pub(super) fn learn<'a>(&self, nodes: impl IntoIterator<Item = &'a NodeAddress>) {
         let mut book = self.book();
         for node in nodes {
-            book.addresses.insert(node.node, node.address.clone());
+            book.addresses.insert(node.node, node.clone());
         }
     }
 
@@ -121,8 +121,7 @@ impl Nodes {
     }
 
     fn address(&self, node: NodeId) -> Option<NodeAddress> {
-        let address = self.book().addresses.get(&node)?.clone();
-        Some(NodeAddress { node, address })
+        self.book().addresses.get(&node).cloned()
     }
 
     fn may_refresh(&self) -> bool {
@@ -163,13 +162,7 @@ impl Client {
         }
         let infos = self.nodes().await?;
         nodes.book().refreshed = Some(Instant::now());
-        let addresses: Vec<NodeAddress> = infos
-            .into_iter()
-            .map(|info| NodeAddress {
-                node: info.node,
-                address: info.address,
-            })
-            .collect();
+        let addresses: Vec<NodeAddress> = infos.iter().map(NodeInfo::target).collect();
         nodes.learn(&addresses);
         Ok(())
     }

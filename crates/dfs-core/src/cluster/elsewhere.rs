@@ -1,10 +1,9 @@
-//! A permit at a data node that it does not name.
+//! A data node that is not the one that is meant.
 #![allow(clippy::unwrap_used, reason = "a test that is surprised fails")]
 
 use super::Part;
 use super::security::World;
 use crate::proto::chunk_stream::StreamErrorKind;
-use crate::proto::metadata::NodeAddress;
 use crate::types::{ByteRange, PolicyChange, ReplicationTarget};
 
 #[tokio::test]
@@ -19,14 +18,10 @@ async fn a_permit_is_good_at_the_data_nodes_that_it_names_alone() {
     let (chunk, length, named, permit) = world.chunk_of("/a").await;
     let nodes = world.admin.nodes().await.unwrap();
     let other = nodes.iter().find(|info| info.node != named.node).unwrap();
-    let other = NodeAddress {
-        node: other.node,
-        address: other.address.clone(),
-    };
     let all = ByteRange::new(0, length);
     let pool = world.admin.pool();
 
-    let refused = pool.read(&other, (chunk, &permit), all).await;
+    let refused = pool.read(&other.target(), (chunk, &permit), all).await;
 
     // Not that it has no such chunk: it says nothing of its chunks.
     let kind = refused.err().map(|error| error.kind);
@@ -34,5 +29,30 @@ async fn a_permit_is_good_at_the_data_nodes_that_it_names_alone() {
     let lines = [0, 1].map(|index| world.outcomes(Part::DataNode(index), "read"));
     assert_eq!(lines.concat(), ["refused"]);
     assert!(pool.read(&named, (chunk, &permit), all).await.is_ok());
+    world.cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_data_node_with_the_address_of_another_is_told_nothing() {
+    let world = World::with_data_nodes(2).await;
+    world.admin.write("/a", vec![7; 100_000]).await.unwrap();
+    let (chunk, length, mut taken, permit) = world.chunk_of("/a").await;
+    let all = ByteRange::new(0, length);
+    let pool = world.admin.pool();
+    // A connection to the right one is kept, and is not for who is elsewhere.
+    let mut reader = pool.read(&taken, (chunk, &permit), all).await.unwrap();
+    while reader.next().await.unwrap().is_some() {}
+    let nodes = world.admin.nodes().await.unwrap();
+    let other = nodes.iter().find(|info| info.node != taken.node).unwrap();
+    taken.address.clone_from(&other.address);
+
+    let refused = pool.read(&taken, (chunk, &permit), all).await;
+
+    let error = refused.err().unwrap();
+    assert_eq!(
+        (error.node, error.kind),
+        (taken.node, StreamErrorKind::Unreachable)
+    );
+    assert!(error.to_string().contains("another node than"), "{error}");
     world.cluster.shutdown().await.unwrap();
 }

@@ -158,11 +158,7 @@ impl World {
         };
         let nodes = self.admin.nodes().await.unwrap();
         let node = nodes.iter().find(|info| info.node == replicas[0]).unwrap();
-        let target = NodeAddress {
-            node: node.node,
-            address: node.address.clone(),
-        };
-        (*chunk, *length, target, layout.permit)
+        (*chunk, *length, node.target(), layout.permit)
     }
 }
 

@@ -40,8 +40,6 @@ use crate::types::{ByteRange, ChunkId, NodeId};
 
 /// How long to wait when accepting fails: too many open files, mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long it may take somebody to show a good permit.
-const STRANGER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Whether a connection can be used for another request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,8 +131,9 @@ async fn introduce(
         let request = permitted(shared, stream, (&mut guest, peer)).await?;
         Ok(request.map(|request| (guest, request)))
     };
+    let introduced = timeout(shared.config.deadlines.with_stranger(), introduced);
     tokio::select! {
-        introduced = timeout(STRANGER_TIMEOUT, introduced) => introduced.unwrap_or(Ok(None)),
+        introduced = introduced => introduced.unwrap_or(Ok(None)),
         () = visitor.gives_way() => Ok(None),
     }
 }

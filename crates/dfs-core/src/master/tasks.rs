@@ -226,6 +226,7 @@ fn taking_part(node: NodeId, task: &Task) -> impl Iterator<Item = NodeId> {
 mod tests {
     use super::*;
     use crate::proto::metadata::NodeAddress;
+    use crate::types::NodeKey;
 
     const N: NodeId = NodeId(1);
     const REPAIR: Purpose = Purpose::Repair { replaces: None };
@@ -237,6 +238,7 @@ mod tests {
             checksum: 0,
             sources: vec![NodeAddress {
                 node: NodeId(2),
+                key: NodeKey(0),
                 address: String::new(),
             }],
         }

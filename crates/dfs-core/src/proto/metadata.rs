@@ -145,6 +145,8 @@ pub struct GrantedChunk {
 pub struct NodeAddress {
     /// Which.
     pub node: NodeId,
+    /// What its papers say: whoever listens there and shows others is not it.
+    pub key: NodeKey,
     /// `host:port`.
     pub address: String,
 }
@@ -181,6 +183,17 @@ pub struct NodeInfo {
     pub space: Space,
     /// Replicas it is meant to have.
     pub replicas: u64,
+}
+
+impl NodeInfo {
+    /// Where its chunks are read and written.
+    pub fn target(&self) -> NodeAddress {
+        NodeAddress {
+            node: self.node,
+            key: self.key,
+            address: self.address.clone(),
+        }
+    }
 }
 
 /// The state of the cluster.

@@ -82,6 +82,7 @@ fn topology() -> Topology {
 fn address(node: u32) -> NodeAddress {
     NodeAddress {
         node: NodeId(node),
+        key: NodeKey(u128::from(node)),
         address: format!("n{node}:1"),
     }
 }
@@ -279,7 +280,7 @@ fn what_masters_answer_clients_keeps_its_bytes() {
         ),
         (
             Reply::Grant(Ok(grant)),
-            "040001ac020201046e313a3102046e323a310103046e333a31f0a204020708",
+            "040001ac02020101046e313a310202046e323a31010303046e333a31f0a204020708",
         ),
         (Reply::ReportCorrupt(Ok(())), "0500"),
     ] {
@@ -555,7 +556,7 @@ fn what_data_nodes_say_keeps_its_bytes() {
         ),
         (
             Say::Finished { node, epoch, tasks },
-            "03ac02070300ac020aeffdb6f50d0102046e323a310101770101ac0201017702ac02010177",
+            "03ac02070300ac020aeffdb6f50d010202046e323a310101770101ac0201017702ac02010177",
         ),
     ] {
         found.compare(say, golden);
@@ -588,13 +589,13 @@ fn what_masters_answer_data_nodes_keeps_its_bytes() {
     for (reply, golden) in [
         (
             Reply::Register(Ok(registered)),
-            "0000ac020207e80701036d3a310103046e333a310103050505050505050505050505050505050505\
-             0505050505050505050505050505ac02",
+            "0000ac020207e80701036d3a31010303046e333a3101030505050505050505050505050505050505\
+             050505050505050505050505050505ac02",
         ),
         (
             Reply::Heartbeat(Ok(heard)),
-            "0100ac02010300ac020aeffdb6f50d0102046e323a310101ac0202ac0201ac020207080103050505\
-             0505050505050505050505050505050505050505050505050505050505ac0201036d3a31",
+            "0100ac02010300ac020aeffdb6f50d010202046e323a310101ac0202ac0201ac0202070801030505\
+             050505050505050505050505050505050505050505050505050505050505ac0201036d3a31",
         ),
         (Reply::Report(Ok(ReportReply { term: 300 })), "0200ac02"),
         (Reply::Finished(Ok(())), "0300"),

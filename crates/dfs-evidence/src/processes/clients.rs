@@ -45,6 +45,22 @@ struct Task {
     history: PathBuf,
 }
 
+impl Task {
+    /// How long one operation may take, with all its attempts. Some give up before a fault ends,
+    /// and do not know what became of it.
+    fn patience(&self) -> Duration {
+        let turn = match self.phase {
+            Phase::Work => self.seed.wrapping_add(self.incarnation) % 3,
+            Phase::Prepare | Phase::Conclude => 0,
+        };
+        Duration::from_secs(match turn {
+            1 => 3,
+            2 => 20,
+            _ => 10,
+        })
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Phase {
     Prepare,
@@ -52,8 +68,6 @@ enum Phase {
     Conclude,
 }
 
-/// How long one operation may take, with all its attempts.
-const OPERATION: Duration = Duration::from_secs(10);
 /// How long the beginning and the last look may take: it reads everything.
 const PHASE: Duration = Duration::from_secs(300);
 /// More operations of unknown outcome than these has no process.
@@ -137,7 +151,7 @@ async fn work(task: &Task, workloads: &[Arc<dyn Workload>], stop: &Arc<AtomicBoo
 
 async fn connect(task: &Task) -> dfs_core::error::Result<Client> {
     let mut config = task.profile.config()?;
-    config.deadlines.operation = OPERATION;
+    config.deadlines.operation = task.patience();
     Client::connect(config, Env::real()).await
 }
 

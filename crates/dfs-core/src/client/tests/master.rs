@@ -222,7 +222,7 @@ impl MetadataRpc for Server {
 
     async fn nodes(self, _: Context) -> Result<Vec<NodeInfo>, RpcError> {
         let info = |node: &crate::proto::metadata::NodeAddress| NodeInfo {
-            key: crate::types::NodeKey(0),
+            key: node.key,
             node: node.node,
             address: node.address.clone(),
             epoch: NodeEpoch(1),

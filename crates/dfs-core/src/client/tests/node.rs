@@ -21,7 +21,7 @@ use crate::proto::hello::{self, HelloReply};
 use crate::proto::metadata::NodeAddress;
 use crate::types::checksum::{block_crcs, crc32c};
 use crate::types::limits::BLOCK_LEN;
-use crate::types::{ChunkId, NodeId, Permit};
+use crate::types::{ChunkId, NodeId, NodeKey, Permit};
 
 use super::master::CLUSTER;
 
@@ -91,7 +91,11 @@ impl DataNode {
             }
         });
         DataNode {
-            address: NodeAddress { node, address },
+            address: NodeAddress {
+                node,
+                key: NodeKey(0),
+                address,
+            },
             _accepting: AbortOnDropHandle::new(accepting),
         }
     }

@@ -169,9 +169,12 @@ fn reform(
 mod tests {
     use super::*;
 
+    use crate::types::NodeKey;
+
     fn nodes(ids: &[u32]) -> Vec<NodeAddress> {
         let node = |id: &u32| NodeAddress {
             node: NodeId(*id),
+            key: NodeKey(0),
             address: format!("n{id}:1"),
         };
         ids.iter().map(node).collect()

@@ -65,10 +65,9 @@ async fn whoever_has_a_clock_that_is_ten_minutes_off_serves_and_is_served() {
         client.write("/a", bytes.clone()).await.unwrap();
         assert_eq!(client.read("/a").await.unwrap(), bytes);
         let (chunk, length, _, permit) = world.chunk_of("/a").await;
-        let off = NodeAddress {
-            node: node.node_id().unwrap(),
-            address: node.address().to_owned(),
-        };
+        let nodes = world.admin.nodes().await.unwrap();
+        let off = nodes.iter().find(|info| Some(info.node) == node.node_id());
+        let off = off.unwrap().target();
         let all = ByteRange::new(0, length);
         let pool = world.admin.pool();
         let mut reader = pool.read(&off, (chunk, &permit), all).await.unwrap();

@@ -287,6 +287,7 @@ impl Copy<'_> {
         if here != Here::Sound {
             let us = NodeAddress {
                 node: self.shared.node_or_zero(),
+                key: self.shared.store.stamp().key,
                 address: self.shared.address.clone(),
             };
             let others = sources.iter().filter(|source| source.node != us.node);

@@ -16,7 +16,7 @@ use crate::proto::chunk_stream::{
     ChunkPool, Deadlines, PoolConfig, Stored, StreamError, StreamErrorKind,
 };
 use crate::proto::metadata::NodeAddress;
-use crate::types::{ByteRange, ChunkId, ClusterId, NodeId, Permit};
+use crate::types::{ByteRange, ChunkId, ClusterId, NodeId, NodeKey, Permit};
 
 pub(super) const CLUSTER: ClusterId = ClusterId(0xc1);
 
@@ -89,6 +89,7 @@ impl Cluster {
         let node = &self.nodes[index];
         NodeAddress {
             node: node.node_id().unwrap(),
+            key: NodeKey(0),
             address: node.address().to_owned(),
         }
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -13,6 +14,7 @@ use crate::env::{BoxStream, Env};
 use crate::proto::chunk_stream::frame::{FrameKind, encode};
 use crate::proto::chunk_stream::{ReadRequest, Request};
 use crate::proto::hello::{self, Hello, Service};
+use crate::proto::metadata::NodeAddress;
 use crate::testing::{MemoryDisk, test_env};
 use crate::types::checksum::crc32c;
 use crate::types::{ByteRange, ChunkId, ClusterId, Permit};
@@ -25,6 +27,21 @@ async fn greeted(address: &str) -> BoxStream {
         .await
         .unwrap()
         .0
+}
+
+/// A connection that has read, and the bytes that ask for it once more.
+async fn reading(node: &NodeAddress, chunk: ChunkId, range: ByteRange) -> (BoxStream, Bytes) {
+    let mut reader = greeted(&node.address).await;
+    let request = Request::Read(ReadRequest {
+        node: node.node,
+        chunk,
+        range,
+        permit: Permit::default(),
+    });
+    let asks = encode(FrameKind::Request, &request, 0).unwrap();
+    reader.write_all(&asks).await.unwrap();
+    reader.read_u8().await.unwrap();
+    (reader, asks)
 }
 
 /// Whether the other end closes the connection, soon.
@@ -148,16 +165,7 @@ async fn who_asks_for_nothing_gives_way_to_others_of_its_source_and_who_reads_do
     write(&cluster.pool, std::slice::from_ref(&node), chunk, &sound)
         .await
         .unwrap();
-    let mut reader = greeted(&node.address).await;
-    let request = Request::Read(ReadRequest {
-        node: node.node,
-        chunk,
-        range: all,
-        permit: Permit::default(),
-    });
-    let asks = encode(FrameKind::Request, &request, 0).unwrap();
-    reader.write_all(&asks).await.unwrap();
-    reader.read_u8().await.unwrap();
+    let (mut reader, asks) = reading(&node, chunk, all).await;
     let mut silent = Vec::new();
     for _ in 0..20 {
         silent.push(greeted(&node.address).await);
@@ -166,6 +174,26 @@ async fn who_asks_for_nothing_gives_way_to_others_of_its_source_and_who_reads_do
     assert!(is_closed(&mut silent[0]).await);
     let waits = timeout(SECOND, silent[19].read_u8()).await;
     assert!(waits.is_err(), "{waits:?}");
+    reader.write_all(&asks).await.unwrap();
+    let mut answer = vec![0; 1000];
+    reader.read_exact(&mut answer).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_never_asked_for_anything_has_less_time_than_who_did() {
+    let mut cluster = Cluster::start(0).await;
+    let node = cluster.add(|c| c.deadlines.idle = 6 * SECOND).await;
+    let (chunk, all) = (ChunkId(1), ByteRange::new(0, 1000));
+    let sound = bytes(chunk, 1000);
+    write(&cluster.pool, std::slice::from_ref(&node), chunk, &sound)
+        .await
+        .unwrap();
+    let (mut reader, asks) = reading(&node, chunk, all).await;
+    let mut stranger = greeted(&node.address).await;
+
+    assert!(is_closed(&mut stranger).await);
+
+    // It was there before, has been silent for longer, and is served.
     reader.write_all(&asks).await.unwrap();
     let mut answer = vec![0; 1000];
     reader.read_exact(&mut answer).await.unwrap();

@@ -21,7 +21,7 @@ use crate::proto::hello::{self, Hello, HelloReply, Service};
 use crate::proto::metadata::NodeAddress;
 use crate::types::checksum::{block_crcs, crc32c};
 use crate::types::limits::BLOCK_LEN;
-use crate::types::{ByteRange, ChunkId, NodeId, Permit};
+use crate::types::{ByteRange, ChunkId, NodeId, NodeKey, Permit};
 
 const MIB: usize = 1 << 20;
 
@@ -44,7 +44,8 @@ where
         hello::answer(&mut stream, &welcome).await.unwrap();
         let _ = done.send(act(stream).await);
     });
-    (NodeAddress { node, address }, result)
+    let key = NodeKey(0);
+    (NodeAddress { node, key, address }, result)
 }
 
 async fn frame(stream: &mut BoxStream) -> Frame {
@@ -129,6 +130,7 @@ async fn what_is_not_there_and_who_is_not_meant_is_said() {
 
     let moved = NodeAddress {
         node: NodeId(77),
+        key: NodeKey(0),
         address: node.address,
     };
     let error = read(&cluster.pool, &moved, ChunkId(9), range)

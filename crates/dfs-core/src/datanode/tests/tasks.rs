@@ -7,7 +7,7 @@ use crate::datanode::tasks::Tasks;
 use crate::proto::cluster::{Task, TaskResult};
 use crate::proto::metadata::NodeAddress;
 use crate::types::checksum::crc32c;
-use crate::types::{ByteRange, ChunkId, NodeId};
+use crate::types::{ByteRange, ChunkId, NodeId, NodeKey};
 
 const CHUNK: ChunkId = ChunkId(7);
 const LENGTH: usize = 3_000_000;
@@ -43,6 +43,7 @@ async fn a_copy_is_made_from_the_first_source_that_has_the_chunk() {
     let (cluster, first, second) = cluster().await;
     let dead = NodeAddress {
         node: NodeId(9),
+        key: NodeKey(0),
         address: "127.0.0.1:1".to_owned(),
     };
 

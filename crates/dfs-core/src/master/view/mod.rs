@@ -146,6 +146,7 @@ impl NodeView {
     pub fn address(&self) -> NodeAddress {
         NodeAddress {
             node: self.row.node,
+            key: self.row.key,
             address: self.row.address.clone(),
         }
     }

@@ -118,6 +118,11 @@ impl Deadlines {
         }
     }
 
+    /// How long it may take someone to show that it may ask: half of what one has who has shown it.
+    pub fn with_stranger(&self) -> Duration {
+        self.idle / 2
+    }
+
     /// Patience with someone who may have nothing to ask.
     pub fn between_requests(&self) -> Patience {
         Patience {

@@ -16,6 +16,7 @@ use super::reader::ChunkReader;
 use super::writer::{BlockWriter, ChunkWriter};
 use crate::proto::hello::{self, Hello, Service};
 use crate::proto::metadata::NodeAddress;
+use crate::security::Peer;
 use crate::types::{ByteRange, ChunkId, ClusterId, NodeId, Permit};
 
 /// What a pool may keep and how long it waits.
@@ -52,7 +53,7 @@ struct Inner {
     env: Env,
     cluster: ClusterId,
     config: PoolConfig,
-    idle: Mutex<BTreeMap<String, Vec<Idle>>>,
+    idle: Mutex<BTreeMap<NodeAddress, Vec<Idle>>>,
 }
 
 /// A connection between two requests.
@@ -167,7 +168,7 @@ impl ChunkPool {
         let reused = leased.reused;
         match ChunkReader::start(self.clone(), target, leased.stream, &request, range).await {
             Err(broken) if reused && broken.is_closed() => {
-                self.forget(&target.address);
+                self.forget(target);
                 let stream = self.connect(target).await?;
                 ChunkReader::start(self.clone(), target, stream, &request, range).await
             }
@@ -178,7 +179,7 @@ impl ChunkPool {
 
     /// A connection that is not known to be dead.
     async fn lease(&self, target: &NodeAddress) -> Result<Leased, StreamError> {
-        while let Some(mut stream) = self.take_idle(&target.address) {
+        while let Some(mut stream) = self.take_idle(target) {
             // Between requests a node says nothing: what can be read is the end, or nonsense.
             if stream.read_u8().now_or_never().is_none() {
                 return Ok(Leased {
@@ -201,33 +202,37 @@ impl ChunkPool {
         let unreachable =
             |message: String| StreamError::new(target.node, StreamErrorKind::Unreachable, message);
         match hello::call(network, &target.address, hello, deadline).await {
-            Ok((stream, Some(cluster))) if cluster == self.inner.cluster => Ok(stream),
-            Ok((_, cluster)) => Err(unreachable(format!(
+            Ok((_, cluster)) if cluster != Some(self.inner.cluster) => Err(unreachable(format!(
                 "{} belongs to cluster {cluster:?}, not to {}",
                 target.address, self.inner.cluster
             ))),
+            Ok((stream, _)) if !is_target(&stream, target) => Err(unreachable(format!(
+                "another node than {} listens at {}",
+                target.node, target.address
+            ))),
+            Ok((stream, _)) => Ok(stream),
             Err(e) => Err(unreachable(format!("{}: {e}", target.address))),
         }
     }
 
-    fn take_idle(&self, address: &str) -> Option<BoxStream> {
+    fn take_idle(&self, target: &NodeAddress) -> Option<BoxStream> {
         let age_max = self.inner.config.idle_age_max;
         let mut all = self
             .inner
             .idle
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let idle = all.get_mut(address)?;
+        let idle = all.get_mut(target)?;
         idle.retain(|i| i.since.elapsed() <= age_max);
         let newest = idle.pop();
         if idle.is_empty() {
-            all.remove(address);
+            all.remove(target);
         }
         newest.map(|i| i.stream)
     }
 
     /// Gives back a connection whose last request is wholly answered.
-    pub(super) fn keep(&self, address: &str, stream: BoxStream) {
+    pub(super) fn keep(&self, target: &NodeAddress, stream: BoxStream) {
         let config = &self.inner.config;
         let mut all = self
             .inner
@@ -241,7 +246,7 @@ impl ChunkPool {
         if all.values().map(Vec::len).sum::<usize>() >= config.idle_max {
             return;
         }
-        let idle = all.entry(address.to_owned()).or_default();
+        let idle = all.entry(target.clone()).or_default();
         if idle.len() < config.idle_per_node_max {
             idle.push(Idle {
                 stream,
@@ -251,13 +256,24 @@ impl ChunkPool {
     }
 
     /// Closes the idle connections to a node that failed: they fail too.
-    pub(super) fn forget(&self, address: &str) {
+    pub(super) fn forget(&self, target: &NodeAddress) {
         self.inner
             .idle
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(address);
+            .remove(target);
     }
+}
+
+/// Whether who listens has the papers of the node that is meant; anybody has, where nobody shows
+/// papers.
+fn is_target(stream: &BoxStream, target: &NodeAddress) -> bool {
+    let shown = stream.identity();
+    shown.is_none_or(|identity| {
+        let peer = identity.parse::<Peer>().ok();
+        peer.and_then(|peer| peer.node)
+            .is_some_and(|shown| shown.node == target.key)
+    })
 }
 
 fn validate(node: NodeId, request: &Request) -> Result<(), StreamError> {

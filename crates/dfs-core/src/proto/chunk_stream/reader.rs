@@ -81,7 +81,7 @@ impl ChunkReader {
                 checksum,
             }),
             Reply::Failed(error) => {
-                pool.keep(&target.address, stream);
+                pool.keep(target, stream);
                 Err(Broken::Answered(error))
             }
             Reply::Stored(_) | Reply::End => Err(invalid("the answer to another question").into()),
@@ -134,12 +134,12 @@ impl ChunkReader {
                 Ok(Some(blocks))
             }
             Ok(None) => {
-                self.pool.keep(&self.target.address, stream);
+                self.pool.keep(&self.target, stream);
                 Ok(None)
             }
             Err(broken) => {
                 if matches!(broken, Broken::Stream(_)) {
-                    self.pool.forget(&self.target.address);
+                    self.pool.forget(&self.target);
                 }
                 Err(broken.into_error(self.target.node))
             }

@@ -25,7 +25,7 @@ use crate::proto::hello::{self, HelloReply};
 use crate::proto::metadata::NodeAddress;
 use crate::types::checksum::{block_crcs, crc32c};
 use crate::types::limits::BLOCK_LEN;
-use crate::types::{ByteRange, ChunkId, ClusterId, NodeId, Permit};
+use crate::types::{ByteRange, ChunkId, ClusterId, NodeId, NodeKey, Permit};
 
 const CLUSTER: ClusterId = ClusterId(1);
 
@@ -37,6 +37,7 @@ fn hex(bytes: &[u8]) -> String {
 fn the_bytes_of_every_frame_are_what_they_were() {
     let target = NodeAddress {
         node: NodeId(2),
+        key: NodeKey(9),
         address: "b:7".to_owned(),
     };
     let (node, chunk) = (NodeId(1), ChunkId(19));
@@ -124,6 +125,7 @@ fn pool(act: fn(BoxStream) -> BoxFuture<'static, ()>) -> (ChunkPool, NodeAddress
     };
     let node = NodeAddress {
         node: NodeId(1),
+        key: NodeKey(0),
         address: "n1:1".to_owned(),
     };
     (

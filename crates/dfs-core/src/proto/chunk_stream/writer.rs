@@ -267,7 +267,7 @@ async fn drive(
     let outcome = exchange(&mut read, &mut write, &request, &mut outgoing, &deadlines).await;
     match outcome {
         Ok((finish, Reply::Stored(stored))) if is_answer(&stored, finish) => {
-            pool.keep(&target.address, read.unsplit(write));
+            pool.keep(&target, read.unsplit(write));
             Ok(stored)
         }
         Ok((_, Reply::Failed(error))) => Err(error),
@@ -280,7 +280,7 @@ async fn drive(
             ))
         }
         Err(error) => {
-            pool.forget(&target.address);
+            pool.forget(&target);
             Err(StreamError::from_io(target.node, &error))
         }
     }

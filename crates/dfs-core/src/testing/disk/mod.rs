@@ -6,6 +6,7 @@ mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
+use std::ops::Bound;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -275,9 +276,12 @@ impl Disk for MemoryDisk {
             length: world.inodes[inode].current.len() as u64,
             is_directory: false,
         });
-        let inner = world
-            .directories
-            .keys()
+        // What is below it comes right after it.
+        let below = (Bound::Excluded(path), Bound::Unbounded);
+        let below = world.directories.range::<Path, _>(below);
+        let inner = below
+            .map(|(inner, _)| inner)
+            .take_while(|inner| inner.starts_with(path))
             .filter(|inner| inner.parent() == Some(path));
         let directories = inner.map(|inner| Entry {
             name: inner.file_name().unwrap().to_string_lossy().into_owned(),

@@ -10,7 +10,9 @@ use std::io::{Error, Result};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dfs_core::client::{Access, Client, ClientConfig, ClusterStatus, Profile, TokenRequest};
+use dfs_core::client::{
+    Access, Client, ClientConfig, ClusterStatus, Liveness, NodeInfo, Profile, TokenRequest,
+};
 use dfs_core::env::Env;
 use dfs_core::types::NodeRole;
 use rand::rngs::StdRng;
@@ -310,6 +312,18 @@ impl Cluster {
         let client = self.client().await?;
         let removed = client.remove_master(master.member).await;
         removed.map_err(Error::other)
+    }
+
+    /// Sees to it that the data node at a place is never let in again as the node that it is.
+    pub(super) async fn revoke_data_node(&mut self, place: usize) -> Result<()> {
+        let status = self.status().await?;
+        let address = self.node(place)?.address();
+        // Those that were wiped before had the same address.
+        let is_it = |node: &&NodeInfo| node.address == address && node.liveness == Liveness::Live;
+        let node = status.nodes.iter().find(is_it);
+        let node = node.ok_or_else(|| Error::other(format!("no data node is at {address}")))?;
+        let client = self.client().await?;
+        client.revoke_node(node.key).await.map_err(Error::other)
     }
 
     /// Where the log of the masters ends, if one of them says it.

@@ -51,13 +51,31 @@ impl Nemesis {
             FaultKind::InodesFull => node.fill_inodes()?,
             FaultKind::BitRot => return self.rot(fault, place, random).await,
             FaultKind::Membership => return self.replace_master(fault, place, random).await,
-            FaultKind::Wipe => {
-                node.down.insert(fault.id);
-                node.wipe().await?;
-            }
+            FaultKind::Wipe => return self.wipe(fault, place, random).await,
             other => return Err(Error::other(format!("{other} is no fault of disks"))),
         }
         Ok(None)
+    }
+
+    /// A node loses all it had. Some data nodes were revoked just before: they leave for good.
+    async fn wipe(
+        &mut self,
+        fault: &Fault,
+        place: usize,
+        random: &mut StdRng,
+    ) -> Result<Option<String>> {
+        let is_data = self.cluster.node(place)?.role == Role::Data;
+        let revoked = match is_data && random.random_bool(0.5) {
+            true => Some(self.cluster.revoke_data_node(place).await),
+            false => None,
+        };
+        let node = self.cluster.node(place)?;
+        node.down.insert(fault.id);
+        node.wipe().await?;
+        Ok(revoked.map(|revoked| match revoked {
+            Ok(()) => "revoked".to_owned(),
+            Err(error) => format!("could not be revoked: {error}"),
+        }))
     }
 
     /// Lets bits flip: in replicas while they are served, in anything while its owner is down.
