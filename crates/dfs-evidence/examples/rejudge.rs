@@ -46,7 +46,7 @@ fn black_boxes(events: &[dfs_evidence::history::Event]) -> Result<Vec<String>, S
     use dfs_evidence::checkers::certificate::is_of_names;
     use dfs_evidence::checkers::judge::{Judge, Names, Porcupine, Register, names, registers};
     use dfs_evidence::history::operations;
-    use dfs_evidence::model::Namespace;
+    use dfs_evidence::workloads;
 
     let (judge, begun) = (Porcupine::default(), Instant::now());
     let operations_of = |workload: &'static str| operations(events, move |op| is_of(workload, op));
@@ -57,7 +57,7 @@ fn black_boxes(events: &[dfs_evidence::history::Event]) -> Result<Vec<String>, S
     let mut of_names = operations_of("names")?;
     of_names.retain(|operation| is_of_names(operation.op));
     let calls = names(&of_names, NAMES_MAX);
-    let start = Names(Namespace::with::<_, &str>(&["/names"], &[]));
+    let start = Names(workloads::Names::start());
     found.extend(judge.complaint("M1: porcupine: names", &start, &calls));
     println!("porcupine: judged in {:.2?}", begun.elapsed());
     Ok(found)

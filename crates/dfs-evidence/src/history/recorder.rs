@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use dfs_core::types::Rev;
 
@@ -51,6 +52,11 @@ impl Recorder {
             actor,
             op,
         }
+    }
+
+    /// The time of what would be taken down now.
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_nanos((self.now)())
     }
 
     /// All events so far.

@@ -1,5 +1,6 @@
 //! Names: all that can be done to names, on few of them, so that clients meet.
 
+use std::iter;
 use std::time::Duration;
 
 use dfs_core::client::Client;
@@ -16,11 +17,18 @@ use crate::history::{Event, Op};
 use crate::model::Namespace;
 
 const ROOT: &str = "/names";
+/// Places with names of their own. What becomes of an operation that nobody heard of is open until
+/// its names are used again, and the judges keep all that may be; so all go on to the next place
+/// now and then.
+const PLACES: u64 = 16;
+/// How long they stay.
+const STAY: Duration = Duration::from_secs(40);
 /// Some of them are directories, now and then, and some are directories in those.
 const LEAVES: [&str; 5] = ["a", "b", "c", "d", "e"];
+/// Those in which names are made, and how often of four times.
+const DIRECTORIES: [&str; 4] = ["", "", "d", "e"];
 /// Operations from the beginning that are judged as those of a black box.
 const BLACK_BOX_MAX: usize = 10_000;
-const DIRECTORIES: [&str; 4] = ["", "", "/d", "/e"];
 
 /// Several clients make, move, link, remove and look at a few names.
 #[derive(Debug, Clone)]
@@ -37,6 +45,15 @@ impl Default for Names {
     }
 }
 
+impl Names {
+    /// What is there when they begin.
+    pub fn start() -> Namespace {
+        let places = (0..PLACES).map(root);
+        let directories: Vec<String> = iter::once(ROOT.to_owned()).chain(places).collect();
+        Namespace::with::<_, &str>(&directories, &[])
+    }
+}
+
 impl Workload for Names {
     fn name(&self) -> &'static str {
         "names"
@@ -48,7 +65,9 @@ impl Workload for Names {
 
     fn prepare<'a>(&'a self, client: &'a Client) -> BoxFuture<'a, Result<()>> {
         Box::pin(async {
-            client.create_dir_all(ROOT).await?;
+            for place in 0..PLACES {
+                client.create_dir_all(root(place)).await?;
+            }
             let trash = PolicyChange {
                 trash: Some(TRASH_FOR_LONG),
                 ..PolicyChange::default()
@@ -71,19 +90,21 @@ impl Workload for Names {
     fn conclude(&self, mut worker: Worker) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             worker.begin_last_look(ROOT);
-            for directory in DIRECTORIES.iter().skip(1) {
-                let path = format!("{ROOT}{directory}");
-                worker.perform(Op::List { path }).await;
-                for leaf in LEAVES {
-                    let path = format!("{ROOT}{directory}/{leaf}");
-                    worker.perform(Op::Stat { path }).await;
+            for place in 0..PLACES {
+                for in_it in DIRECTORIES.iter().skip(1) {
+                    let path = directory(place, in_it);
+                    worker.perform(Op::List { path: path.clone() }).await;
+                    for leaf in LEAVES {
+                        let path = format!("{path}/{leaf}{place}");
+                        worker.perform(Op::Stat { path }).await;
+                    }
                 }
             }
         })
     }
 
     fn check(&self, history: &[Event]) -> Vec<String> {
-        let start = Namespace::with::<_, &str>(&[ROOT], &[]);
+        let start = Names::start();
         let mut found = judged::names("M1", &start, history, ROOT);
         // Again, without the points of history: a point that lies would hide what is wrong.
         let wanted = |op: &Op| is_of_names(op) && judged::is_in(ROOT, op);
@@ -97,14 +118,32 @@ impl Workload for Names {
     }
 }
 
-fn place(worker: &mut Worker) -> String {
-    let directory = DIRECTORIES.choose(&mut worker.random).unwrap_or(&"");
+fn root(place: u64) -> String {
+    format!("{ROOT}/{place}")
+}
+
+/// A directory in a place. No two places have a name in common.
+fn directory(place: u64, name: &str) -> String {
+    match name {
+        "" => root(place),
+        name => format!("{}/{name}{place}", root(place)),
+    }
+}
+
+/// Where all are at this time.
+fn place_now(worker: &Worker) -> u64 {
+    worker.elapsed().as_secs() / STAY.as_secs() % PLACES
+}
+
+fn path(worker: &mut Worker) -> String {
+    let place = place_now(worker);
+    let name = DIRECTORIES.choose(&mut worker.random).unwrap_or(&"");
     let leaf = LEAVES.choose(&mut worker.random).unwrap_or(&"a");
-    format!("{ROOT}{directory}/{leaf}")
+    format!("{}/{leaf}{place}", directory(place, name))
 }
 
 fn any(worker: &mut Worker) -> Op {
-    let path = place(worker);
+    let path = path(worker);
     match worker.random.random_range(0..100) {
         0..18 => Op::Create {
             path,
@@ -113,8 +152,8 @@ fn any(worker: &mut Worker) -> Op {
         18..23 => Op::Mkdir { path },
         23..28 => {
             // Without these there is no place for half of the names.
-            let directory = if worker.chance(50) { "/d" } else { "/e" };
-            let path = format!("{ROOT}{directory}");
+            let name = if worker.chance(50) { "d" } else { "e" };
+            let path = directory(place_now(worker), name);
             Op::Mkdir { path }
         }
         28..42 => Op::Unlink {
@@ -124,12 +163,12 @@ fn any(worker: &mut Worker) -> Op {
         },
         42..60 => Op::Rename {
             from: path,
-            to: place(worker),
+            to: self::path(worker),
             replace: worker.chance(70),
         },
         60..68 => Op::Link {
             from: path,
-            to: place(worker),
+            to: self::path(worker),
         },
         68..73 => Op::Rmdir { path },
         73..76 => Op::RemoveTree {
@@ -139,8 +178,8 @@ fn any(worker: &mut Worker) -> Op {
         },
         76..90 => Op::Stat { path },
         _ => {
-            let directory = DIRECTORIES.choose(&mut worker.random).unwrap_or(&"");
-            let path = format!("{ROOT}{directory}");
+            let name = DIRECTORIES.choose(&mut worker.random).unwrap_or(&"");
+            let path = directory(place_now(worker), name);
             Op::List { path }
         }
     }

@@ -61,6 +61,11 @@ impl Worker {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// How long the run goes on already, the same for all of its workers.
+    pub fn elapsed(&self) -> Duration {
+        self.recorder.elapsed()
+    }
+
     /// Takes down that an operation is about to be sent.
     pub fn invoke(&self, op: Op) -> Pending {
         self.recorder.invoke(Actor::Process(self.actor), op)
