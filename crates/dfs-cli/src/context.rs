@@ -143,7 +143,7 @@ const UP_ATTEMPT: Duration = Duration::from_secs(5);
 /// What is said of masters that another authority vouches for.
 const STRANGER: &str = "invalid peer certificate";
 /// What is said to whoever does without security.
-const INSECURE: &str = "warning: INSECURE: neither is it known who the masters are, nor is \
+pub(crate) const INSECURE: &str = "warning: INSECURE: neither is it known who the masters are, nor is \
                         anything encrypted: others on the network can read and change it all";
 /// How long a session and a cluster may take to end.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);

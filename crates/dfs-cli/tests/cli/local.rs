@@ -192,3 +192,22 @@ fn a_port_that_another_program_took_is_named_at_once_if_it_cannot_be_done_withou
     drop(master);
     assert_eq!(machine.ok(&["ls", "/"]), "d\n");
 }
+
+#[test]
+fn a_cluster_without_security_that_is_measured_is_said_to_be_one() {
+    let machine = Machine::new();
+    let args = [
+        "bench",
+        "--insecure",
+        "--only",
+        "bulk",
+        "--size",
+        "64KiB",
+        "--rounds",
+        "1",
+    ];
+    let run = machine.dfs(&args);
+    let shown = machine.show(&run);
+    assert_eq!(run.code, Some(0), "{shown}");
+    assert!(shown.contains("warning: INSECURE"), "{shown}");
+}

@@ -17,7 +17,7 @@ use dfs_core::client::Client;
 use dfs_core::cluster::ClusterBuilder;
 use serde::Serialize;
 
-use crate::context::{ClusterArgs, Context, SHAPE, config_of, connect};
+use crate::context::{ClusterArgs, Context, INSECURE, SHAPE, config_of, connect};
 use crate::error::{Doing, Result};
 use crate::local;
 use crate::local::embedded::Embedded;
@@ -219,7 +219,10 @@ async fn cluster(
     }
     let dir = dir.join("cluster");
     let fresh = match args.reach.insecure() {
-        true => Embedded::start_with(&dir, SHAPE, ClusterBuilder::insecure).await?,
+        true => {
+            context.output.note(INSECURE);
+            Embedded::start_with(&dir, SHAPE, ClusterBuilder::insecure).await?
+        }
         false => Embedded::start(&dir, SHAPE).await?,
     };
     let client = connect(config_of(&fresh.profile())?, args.reach.timeout()).await?;
