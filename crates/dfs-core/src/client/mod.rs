@@ -144,6 +144,16 @@ impl Client {
         &self.inner.pool
     }
 
+    /// Ids of chunks, and data nodes to write them to.
+    #[cfg(test)]
+    pub(crate) async fn grant(
+        &self,
+        request: crate::proto::metadata::GrantRequest,
+    ) -> Result<crate::proto::metadata::WriteGrant> {
+        let within = self.inner.config.deadlines.operation;
+        self.inner.metadata.grant(request, within).await
+    }
+
     /// Its settings.
     pub fn config(&self) -> &ClientConfig {
         &self.inner.config

@@ -314,6 +314,31 @@ async fn a_certificate_that_is_not_good_lets_nobody_in_and_is_in_the_audit_log()
 }
 
 #[tokio::test]
+async fn who_says_nothing_is_in_the_audit_log_of_whom_it_came_to() {
+    let world = World::new().await;
+    let nodes = world.admin.nodes().await.unwrap();
+    let addresses = [&world.cluster.addresses()[0], &nodes[0].address];
+    let network = Env::real().network;
+    let mut silent = Vec::new();
+    for address in addresses {
+        silent.push(network.connect(address).await.unwrap());
+    }
+    let written = async |part| {
+        while world.outcomes(part, "connect").is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    for part in [MASTER, DATA_NODE] {
+        tokio::time::timeout(PATIENCE, written(part)).await.unwrap();
+        let lines = world.lines(part);
+        let line = lines.iter().find(|line| line["operation"] == "connect");
+        let why = line.unwrap()["why"].as_str().unwrap();
+        assert!(why.contains("said nothing"), "{part}: {why}");
+    }
+    world.cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_permit_that_is_not_good_is_in_the_audit_log_of_the_data_node() {
     let world = World::new().await;
     world.admin.write("/a", vec![7; 100_000]).await.unwrap();

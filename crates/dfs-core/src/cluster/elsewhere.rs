@@ -1,9 +1,10 @@
-//! A data node that is not the one that is meant.
+//! Data nodes that are not those that are meant.
 #![allow(clippy::unwrap_used, reason = "a test that is surprised fails")]
 
 use super::Part;
 use super::security::World;
 use crate::proto::chunk_stream::StreamErrorKind;
+use crate::proto::metadata::GrantRequest;
 use crate::types::{ByteRange, PolicyChange, ReplicationTarget};
 
 #[tokio::test]
@@ -54,5 +55,40 @@ async fn a_data_node_with_the_address_of_another_is_told_nothing() {
         (taken.node, StreamErrorKind::Unreachable)
     );
     assert!(error.to_string().contains("another node than"), "{error}");
+    world.cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_write_is_passed_on_to_none_but_those_it_was_granted_for() {
+    let world = World::with_data_nodes(2).await;
+    let request = GrantRequest {
+        chunks: 1,
+        chunk_size: 1 << 20,
+        replicas: ReplicationTarget(2),
+        replicas_min: ReplicationTarget(2),
+        avoid: Vec::new(),
+    };
+    let grant = world.admin.grant(request).await.unwrap();
+    let (chunk, pipeline) = (grant.chunks[0].chunk, &grant.chunks[0].pipeline);
+    let pool = world.admin.pool();
+    let write = async |targets: &[_]| {
+        let writer = pool.write(targets, (chunk, &grant.permit), 10).await;
+        let mut writer = writer.unwrap();
+        writer.send("bytes".into()).await?;
+        writer.finish().await
+    };
+    // Whoever listens there would be called, and whether anybody does would be told.
+    let mut door = pipeline.clone();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    door[1].address = listener.local_addr().unwrap().to_string();
+
+    let refused = write(&door).await;
+
+    assert_eq!(refused.unwrap_err().kind, StreamErrorKind::Denied);
+    let lines = [0, 1].map(|index| world.outcomes(Part::DataNode(index), "write"));
+    assert_eq!(lines.concat(), ["refused"]);
+    let called = tokio::time::timeout(std::time::Duration::from_millis(100), listener.accept());
+    assert!(called.await.is_err());
+    assert_eq!(write(pipeline).await.unwrap().nodes.len(), 2);
     world.cluster.shutdown().await.unwrap();
 }

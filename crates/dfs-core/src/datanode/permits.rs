@@ -14,6 +14,7 @@ use crate::node::audit::Actor;
 use crate::planted::{self, Bug};
 use crate::proto::chunk_stream::{Request, StreamError, StreamErrorKind};
 use crate::proto::cluster::Signing;
+use crate::proto::metadata::NodeAddress;
 use crate::security::capability::{Capability, Demand, Gate, Operation};
 use crate::security::{Peer, SigningKeys};
 use crate::types::Permit;
@@ -75,9 +76,12 @@ impl Guest {
         if shared.config.security.is_insecure() {
             return None;
         }
-        let (operation, chunk, permit) = match request {
-            Request::Read(read) => (Operation::Read, read.chunk, &read.permit),
-            Request::Write(write) => (Operation::Write, write.chunk, &write.permit),
+        let (operation, chunk, permit, onward) = match request {
+            Request::Read(read) => (Operation::Read, read.chunk, &read.permit, &[][..]),
+            Request::Write(write) => {
+                let onward = write.forward.as_slice();
+                (Operation::Write, write.chunk, &write.permit, onward)
+            }
         };
         let node = shared.node_or_zero();
         let denied = || StreamError::new(node, StreamErrorKind::Denied, "the permit is not good");
@@ -107,7 +111,13 @@ impl Guest {
                 let mut elsewhere = elsewhere.filter(|gate| capability.permits(&demand, gate));
                 elsewhere.next().is_none().then(denied)
             }
-            Some(capability) if capability.permits(&demand, &gate) => None,
+            // Else whoever writes could have us call at any door.
+            Some(capability)
+                if capability.permits(&demand, &gate)
+                    && capability.leads_to(onward.iter().map(NodeAddress::place)) =>
+            {
+                None
+            }
             _ => Some(denied()),
         }
     }

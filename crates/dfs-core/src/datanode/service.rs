@@ -132,10 +132,16 @@ async fn introduce(
         Ok(request.map(|request| (guest, request)))
     };
     let introduced = timeout(shared.config.deadlines.with_stranger(), introduced);
-    tokio::select! {
-        introduced = introduced => introduced.unwrap_or(Ok(None)),
-        () = visitor.gives_way() => Ok(None),
-    }
+    let why = tokio::select! {
+        introduced = introduced => match introduced {
+            Ok(introduced) => return introduced,
+            Err(_) => "it asked for nothing in time".to_owned(),
+        },
+        () = visitor.gives_way() => hello::gave_way().to_string(),
+    };
+    let somebody = Actor::new("somebody", peer);
+    not_let_in(shared, &somebody, Deed::new("connect"), &why).await;
+    Ok(None)
 }
 
 /// The next request that is permitted, after those that are not were refused; none when the
@@ -176,7 +182,7 @@ async fn greet(shared: &Shared, stream: &mut BoxStream, peer: &str) -> io::Resul
     let hello = match hello {
         Ok(hello) => hello,
         Err(error) => {
-            if error.kind() == io::ErrorKind::InvalidData {
+            if hello::is_odd(&error) {
                 let somebody = Actor::new("somebody", peer);
                 not_let_in(shared, &somebody, Deed::new("connect"), &error.to_string()).await;
             }

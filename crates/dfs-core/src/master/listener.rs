@@ -5,7 +5,6 @@
 //! another master, or comes again.
 
 use std::borrow::Cow;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use tarpc::server::{BaseChannel, Channel, Config, InFlightRequest, serve as answ
 use tarpc::{ClientMessage, RequestName, Response, ServerError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::security::admission::{Guest, Judged, admit, judge, revoked, stands};
 use super::security::trail;
@@ -35,9 +34,12 @@ use crate::proto::enrol::EnrolRpc;
 use crate::proto::hello::{self, HelloReply, Service};
 use crate::proto::login::LoginRpc;
 use crate::proto::metadata::MetadataRpc;
+use crate::proto::rules::LOGIN_REQUIRED;
 use crate::proto::transport::{STRANGER_MESSAGE_LEN_MAX, messages_of};
 use crate::types::limits::MESSAGE_LEN_MAX;
 
+/// How long somebody stays who was told to log in again: to hear it.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// The pause after a connection could not be accepted: files may be short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -45,15 +47,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const NOTED_WITHIN: Duration = Duration::from_secs(2);
 /// One in so many connections is not for clients.
 const LEFT_FOR_OTHERS: usize = 4;
-/// Connections of whoever has only a key, in all and of one source, and how long each may last:
-/// it asks for a ticket or for papers.
+/// Connections of whoever has only a key: one in so many, and in all, and of one source; and how
+/// long each may last: it asks for a ticket or for papers.
+const STRANGERS: usize = 16;
 const STRANGERS_MAX: usize = 64;
 const STRANGERS_OF_SOURCE_MAX: usize = 16;
 const STRANGER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Requests of such a connection at a time.
 const STRANGER_REQUESTS_MAX: usize = 2;
 /// One in so many connections may not have said yet what it wants, and so many of one source.
-const UNGREETED: usize = 4;
+const UNGREETED: usize = 8;
 const UNGREETED_OF_SOURCE_MAX: usize = 128;
 
 /// Accepts and serves connections, for ever. Dropping the future cuts them all off.
@@ -91,14 +94,14 @@ async fn serve(shared: Arc<Shared>, room: &Room, mut stream: BoxStream, peer: &s
     let visitor = room.ungreeted.enter(peer);
     let heard = tokio::select! {
         heard = hello::hear(&mut stream) => heard,
-        () = visitor.gives_way() => return,
+        () = visitor.gives_way() => Err(hello::gave_way()),
     };
     drop(visitor);
     let hello = match heard {
         Ok(hello) => hello,
         Err(error) => {
             tracing::debug!(peer, %error, "a caller did not say hello");
-            if error.kind() == io::ErrorKind::InvalidData {
+            if hello::is_odd(&error) {
                 not_let_in(&shared, &Actor::new("somebody", peer), "connect", &error).await;
             }
             return;
@@ -229,22 +232,38 @@ async fn answer<Req, Resp>(
     let requests = channel.max_concurrent_requests(limit).requests();
     let mut requests = std::pin::pin!(requests);
     let mut running = JoinSet::new();
+    let mut leaves_at = None;
     loop {
         let next = tokio::select! {
             next = timeout(shared.config.idle_timeout, requests.next()) => next,
-            Some(_) = running.join_next() => continue,
+            Some(ended) = running.join_next() => {
+                if matches!(ended, Ok(IsOut(true))) {
+                    leaves_at.get_or_insert(Instant::now() + FAREWELL);
+                }
+                continue;
+            }
+            () = reached(leaves_at) => return,
         };
         match next {
             Ok(Some(Ok(request))) => {
                 let us = (Arc::clone(shared), Arc::clone(actor));
                 match judge(shared, guest, request.get().message.name()) {
-                    Judged::Permitted => running.spawn(execute(request)),
+                    Judged::Permitted => {
+                        let executing = execute(request);
+                        running.spawn(async move {
+                            executing.await;
+                            IsOut(false)
+                        })
+                    }
                     Judged::Refused(error) => running.spawn(refuse(us, request, error)),
                     Judged::If(caller, rule) => {
                         let execute = execute.clone();
                         running.spawn(async move {
                             match stands(&us.0, caller, rule).await {
-                                Ok(()) => execute(request).await,
+                                Ok(()) => {
+                                    execute(request).await;
+                                    IsOut(false)
+                                }
                                 Err(error) => refuse(us, request, error).await,
                             }
                         })
@@ -262,17 +281,48 @@ async fn answer<Req, Resp>(
     }
 }
 
+/// Whether somebody was told to log in again, and has nothing to stay for.
+struct IsOut(bool);
+
+async fn reached(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn refuse<Req, Resp>(
     (shared, actor): (Arc<Shared>, Arc<Actor>),
     request: InFlightRequest<Req, Resp>,
     error: ServerError,
-) where
+) -> IsOut
+where
     Req: RequestName,
 {
+    let is_out = IsOut(error.detail.starts_with(LOGIN_REQUIRED));
     let method = request.get().message.name().to_owned();
     not_let_in(&shared, &actor, method, &error.detail).await;
     let refused = move |_, _| std::future::ready(Err(error));
     request.execute(answering(refused)).await;
+    is_out
+}
+
+/// How many of so many connections each kind may have. All together have fewer, so that there is
+/// always a place for masters and data nodes to come to.
+struct Shares {
+    ungreeted: usize,
+    clients: usize,
+    strangers: usize,
+}
+
+impl Shares {
+    fn of(connections: usize) -> Shares {
+        Shares {
+            ungreeted: connections / UNGREETED,
+            clients: connections - connections / LEFT_FOR_OTHERS,
+            strangers: STRANGERS_MAX.min(connections / STRANGERS),
+        }
+    }
 }
 
 /// Places for connections that are not everybody's.
@@ -307,13 +357,11 @@ impl Place<'_> {
 
 impl Room {
     fn new(connections: usize) -> Room {
+        let shares = Shares::of(connections);
         Room {
-            ungreeted: Lobby::new(connections / UNGREETED, UNGREETED_OF_SOURCE_MAX),
-            clients: Semaphore::new(connections - connections / LEFT_FOR_OTHERS),
-            strangers: Lobby::new(
-                STRANGERS_MAX.min(connections / LEFT_FOR_OTHERS),
-                STRANGERS_OF_SOURCE_MAX,
-            ),
+            ungreeted: Lobby::new(shares.ungreeted, UNGREETED_OF_SOURCE_MAX),
+            clients: Semaphore::new(shares.clients),
+            strangers: Lobby::new(shares.strangers, STRANGERS_OF_SOURCE_MAX),
         }
     }
 
@@ -335,9 +383,23 @@ impl Room {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that is surprised fails")]
 
-    use tokio::time::Instant;
-
     use super::*;
+
+    #[test]
+    fn whoever_is_no_node_leaves_places_for_nodes() {
+        for connections in [16, 100, 4096] {
+            let Shares {
+                ungreeted,
+                clients,
+                strangers,
+            } = Shares::of(connections);
+            assert!(
+                ungreeted + clients + strangers < connections,
+                "{connections}"
+            );
+            assert!(ungreeted.min(clients).min(strangers) > 0, "{connections}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn who_has_a_key_alone_has_a_place_for_half_a_minute_or_until_others_want_it() {

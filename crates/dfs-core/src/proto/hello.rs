@@ -169,9 +169,26 @@ pub async fn hear(stream: &mut BoxStream) -> io::Result<Hello> {
         }
         receive(stream).await
     };
-    timeout(HELLO_TIMEOUT, listen)
-        .await
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    let late = |_| {
+        Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "it said nothing in time",
+        ))
+    };
+    timeout(HELLO_TIMEOUT, listen).await.unwrap_or_else(late)
+}
+
+/// What becomes of a caller that waits where many others come.
+pub fn gave_way() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "it waited while many others came")
+}
+
+/// Whether what was [heard](hear) is not what a caller does who means well, or was cut off.
+pub fn is_odd(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidData | io::ErrorKind::TimedOut
+    )
 }
 
 /// Answers a caller.

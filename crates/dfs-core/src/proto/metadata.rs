@@ -1,6 +1,8 @@
 //! What clients ask of masters.
 
 use crate::env::Timestamp;
+use crate::security::Fingerprint;
+use crate::security::capability::Place;
 use crate::types::Rev;
 use serde::{Deserialize, Serialize};
 
@@ -149,6 +151,21 @@ pub struct NodeAddress {
     pub key: NodeKey,
     /// `host:port`.
     pub address: String,
+}
+
+impl NodeAddress {
+    /// The same in few bytes, for permits.
+    pub fn place(&self) -> Place {
+        let text = format!("{} {} {}", self.node, self.key, self.address);
+        let Fingerprint(all) = Fingerprint::of(text.as_bytes());
+        let mut place = Place::default();
+        place
+            .0
+            .iter_mut()
+            .zip(all)
+            .for_each(|(to, byte)| *to = byte);
+        place
+    }
 }
 
 /// How a data node is seen by the leader.

@@ -1,6 +1,8 @@
 //! How users stand is said by a master that leads, and by no other.
 
 use super::*;
+use crate::proto::login::{LoginRpcClient, Proof};
+use crate::proto::metadata::MetadataRpcClient;
 
 #[tokio::test]
 async fn a_leader_that_cannot_prove_that_it_leads_says_nothing_to_users() {
@@ -23,5 +25,40 @@ async fn a_leader_that_cannot_prove_that_it_leads_says_nothing_to_users() {
     for part in down {
         part.restart().await.unwrap();
     }
+    world.cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_user_that_is_shut_out_keeps_no_connection_by_asking_on() {
+    let world = World::new().await;
+    let new = NewUser::named("alice".parse().unwrap());
+    let (name, user) = (new.name.clone(), world.admin.add_user(new).await.unwrap());
+    let (_, key) = world.admin.add_key(user, "of a test").await.unwrap();
+    let stranger = world.stranger();
+    let login = world.call(&stranger, Service::Login).await.unwrap();
+    let login = LoginRpcClient::new(Default::default(), messages(login)).spawn();
+    let proof = Proof::Key(key.secret());
+    let logged_in = login.login(tarpc::context::current(), name, proof).await;
+    let hello = Hello {
+        ticket: Some(logged_in.unwrap().unwrap().ticket),
+        ..Hello::new(Service::Metadata, None)
+    };
+    let address = &world.cluster.addresses()[0];
+    let called = hello::call(&*stranger.network, address, hello, SECOND).await;
+    let (stream, _) = called.unwrap();
+    let rpc = MetadataRpcClient::new(Default::default(), messages(stream)).spawn();
+    let ask = || rpc.nodes(tarpc::context::current());
+    assert!(ask().await.unwrap().is_ok());
+    let disabled = UserChange {
+        enabled: Some(false),
+        ..UserChange::default()
+    };
+    world.admin.set_user(user, disabled).await.unwrap();
+    let asked = async {
+        while !matches!(ask().await, Err(tarpc::client::RpcError::Shutdown)) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked).await.unwrap();
     world.cluster.shutdown().await.unwrap();
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::master::shared::Shared;
 use crate::proto::error::RpcError;
-use crate::security::capability::{Capability, Holder, Operation};
+use crate::security::capability::{Capability, Holder, Operation, Place};
 use crate::types::query::{Layout, LayoutSource};
 use crate::types::{ChunkId, NodeId, Permit};
 
@@ -22,26 +22,30 @@ pub(crate) async fn permit(
     (holder, operation): (Holder, Operation),
     chunks: impl IntoIterator<Item = ChunkId>,
     nodes: impl IntoIterator<Item = NodeId>,
+    onward: impl IntoIterator<Item = Place>,
 ) -> Result<Permit, RpcError> {
     if shared.config.security.is_insecure() {
         return Ok(Permit::default());
     }
     let cluster = shared.cluster().ok_or_else(|| shared.not_leading())?;
     let (number, key) = shared.keys.signing(shared).await?;
-    let mut nodes: Vec<NodeId> = nodes.into_iter().collect();
-    nodes.sort_unstable();
-    nodes.dedup();
     let capability = Capability {
         cluster,
         holder,
         operation,
         chunks: runs(chunks),
-        nodes,
+        nodes: set(nodes),
+        onward: set(onward),
         expires: shared.now().saturating_add(PERMIT_TTL),
     };
     let signed = capability.sign((number, &key));
     let signed = signed.map_err(|e| RpcError::Internal(e.to_string()))?;
     Ok(Permit(signed.into()))
+}
+
+fn set<T: Ord>(all: impl IntoIterator<Item = T>) -> Vec<T> {
+    let all: BTreeSet<T> = all.into_iter().collect();
+    all.into_iter().collect()
 }
 
 /// Adds to a layout the permit to read it. One of too many chunks or data nodes is cut before
@@ -64,7 +68,7 @@ pub(crate) async fn permit_layout(
     }
     if !chunks.is_empty() {
         let what = (holder, Operation::Read);
-        layout.permit = permit(shared, what, chunks, nodes).await?;
+        layout.permit = permit(shared, what, chunks, nodes, []).await?;
     }
     Ok(())
 }
@@ -210,6 +214,7 @@ mod tests {
                 .map(|n| (ChunkId(u64::MAX - n), u64::MAX))
                 .collect(),
             nodes: (0..nodes).map(|n| NodeId(u32::MAX - n)).collect(),
+            onward: (0..of_grant).map(|_| Place([0xff; 8])).collect(),
             expires: Timestamp(u64::MAX),
         };
         assert!(capability.sign((u32::MAX, &key)).is_ok());

@@ -3,7 +3,7 @@
 //! After some failures each makes the next attempt wait, twice as long every time: of a source up
 //! to a minute, of a user up to a few seconds only, so that somebody who has few sources does not
 //! keep a user out by failing in its name. An attempt that comes too soon is refused unseen, and
-//! costs nothing.
+//! costs next to nothing. Keys cannot be guessed: who fails with one waits for nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -43,6 +43,13 @@ impl Throttle {
     /// Lets somebody try who is none of those that must wait; says how long it must otherwise.
     /// What is tried counts as failed from now on, so that nobody tries much at once.
     pub(crate) fn begin(&mut self, who: &[Who], now: Instant) -> Result<(), Duration> {
+        self.may_try(who, now)?;
+        self.failed(who, now);
+        Ok(())
+    }
+
+    /// The same, and counts nothing.
+    pub(crate) fn may_try(&self, who: &[Who], now: Instant) -> Result<(), Duration> {
         let waits = who.iter().filter_map(|who| {
             let failures = self.0.get(who)?;
             let free = failures.last + delay(who, failures.count);
@@ -50,10 +57,7 @@ impl Throttle {
         });
         match waits.max().filter(|wait| !wait.is_zero()) {
             Some(wait) => Err(wait),
-            None => {
-                self.failed(who, now);
-                Ok(())
-            }
+            None => Ok(()),
         }
     }
 

@@ -82,7 +82,7 @@ impl ClusterService {
         for task in tasks {
             if let Task::Copy { chunk, sources, .. } = task {
                 let nodes = sources.iter().map(|source| source.node).chain([node]);
-                let permit = permits::permit(&self.shared, what, [*chunk], nodes).await?;
+                let permit = permits::permit(&self.shared, what, [*chunk], nodes, []).await?;
                 permits.push((*chunk, permit));
             }
         }

@@ -104,21 +104,20 @@ impl LoginService {
             Proof::Password(_) => vec![self.source.clone(), Who::User(user.to_string())],
             Proof::Key(_) => vec![self.source.clone()],
         };
+        let is_password = matches!(&proof, Proof::Password(_));
+        if is_password {
+            let may_try = shared.throttle().may_try(&who, Instant::now());
+            may_try.map_err(too_early)?;
+        }
         let reading = shared.read(Consistency::Linearizable).await?;
         let look = move |view: &View| query::credentials(view, &user);
         let known = shared.look(reading, look).await?;
         // From here on it counts as failed until it is proven: a reader that lost its leader
         // has not tried.
-        let begun = match &proof {
-            Proof::Password(_) => shared.throttle().begin(&who, Instant::now()),
-            Proof::Key(_) => Ok(()),
-        };
-        if let Err(wait) = begun {
-            let seconds = wait.as_secs() + 1;
-            let what = format!("too many failed logins; try again in {seconds} s");
-            return Err(NotIn::Denied(RpcError::Unavailable(what)));
+        if is_password {
+            let begun = shared.throttle().begin(&who, Instant::now());
+            begun.map_err(too_early)?;
         }
-        let is_password = matches!(&proof, Proof::Password(_));
         match (self.is_proven(known.as_ref(), proof).await?, known) {
             (true, Some(known)) => {
                 if is_password {
@@ -150,6 +149,13 @@ impl From<RpcError> for NotIn {
     fn from(error: RpcError) -> NotIn {
         NotIn::Failed(error)
     }
+}
+
+/// What somebody is told who failed often.
+fn too_early(wait: Duration) -> NotIn {
+    let seconds = wait.as_secs() + 1;
+    let what = format!("too many failed logins; try again in {seconds} s");
+    NotIn::Denied(RpcError::Unavailable(what))
 }
 
 impl LoginRpc for LoginService {

@@ -20,7 +20,7 @@ use crate::planted::{self, Bug};
 use crate::proto::error::RpcError;
 use crate::proto::metadata::{
     Answered, ChunkHealth, ClusterStatus, GrantRequest, LeaderInfo, MasterInfo, MetadataRpc,
-    NodeInfo, Proofs, ReadConsistency, Stamped, WriteGrant,
+    NodeAddress, NodeInfo, Proofs, ReadConsistency, Stamped, WriteGrant,
 };
 use crate::security::PublicKey;
 use crate::security::capability::{Holder, Operation};
@@ -378,9 +378,10 @@ impl MetadataRpc for MetadataService {
             let what = (shows.holder, Operation::Write);
             let chunks = grant.chunks.iter();
             let nodes = chunks.clone().flat_map(|granted| &granted.pipeline);
-            let nodes = nodes.chain(&grant.spares).map(|node| node.node);
+            let nodes = nodes.chain(&grant.spares);
+            let (ids, places) = (nodes.clone().map(|n| n.node), nodes.map(NodeAddress::place));
             let chunks = chunks.map(|granted| granted.chunk);
-            grant.permit = permits::permit(&self.shared, what, chunks, nodes).await?;
+            grant.permit = permits::permit(&self.shared, what, chunks, ids, places).await?;
         }
         Ok(grant)
     }

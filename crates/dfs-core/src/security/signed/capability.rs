@@ -31,6 +31,13 @@ pub enum Holder {
     Node(NodeKey),
 }
 
+/// A data node and where it listens, told apart from any other: the beginning of their
+/// [fingerprint](crate::proto::metadata::NodeAddress::place), so that a permit stays small.
+#[derive(
+    Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Place(pub [u8; 8]);
+
 /// That somebody may do something with chunks on some data nodes, until then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capability {
@@ -44,6 +51,8 @@ pub struct Capability {
     pub chunks: Vec<(ChunkId, u64)>,
     /// Where.
     pub nodes: Vec<NodeId>,
+    /// Of a write: where it may be passed on to.
+    pub onward: Vec<Place>,
     /// From when on it is void.
     pub expires: Timestamp,
 }
@@ -101,6 +110,11 @@ impl Capability {
             && self.is_held_by(&demand.peer)
     }
 
+    /// Whether a write may be passed on to all of these.
+    pub fn leads_to(&self, places: impl IntoIterator<Item = Place>) -> bool {
+        places.into_iter().all(|place| self.onward.contains(&place))
+    }
+
     /// Whether it names a chunk.
     pub fn covers(&self, chunk: ChunkId) -> bool {
         let within =
@@ -155,6 +169,7 @@ mod tests {
             operation: Operation::Write,
             chunks: vec![(ChunkId(10), 2), (ChunkId(20), 1)],
             nodes: vec![NodeId(1), NodeId(2)],
+            onward: vec![Place([1; 8]), Place([2; 8])],
             expires: Timestamp(100),
         }
     }
@@ -204,6 +219,16 @@ mod tests {
             let now = Timestamp(now);
             assert_eq!(permits(demand(), Gate { now, ..gate() }), good);
         }
+    }
+
+    #[test]
+    fn it_leads_to_the_places_that_it_names_alone() {
+        let leads_to = |places: &[u8]| {
+            let places = places.iter().map(|place| Place([*place; 8]));
+            capability().leads_to(places)
+        };
+        assert!(leads_to(&[]) && leads_to(&[2]) && leads_to(&[2, 1]));
+        assert!(!leads_to(&[3]) && !leads_to(&[1, 3]));
     }
 
     #[test]
