@@ -18,6 +18,7 @@ use clap::Args;
 use dfs_core::client::{Client, ClientConfig, Profile};
 use dfs_core::env::Env;
 use dfs_core::error::ErrorKind;
+use dfs_core::node::is_loopback;
 use dfs_core::types::{GroupId, Mode, UserId};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout};
@@ -99,6 +100,10 @@ impl ClusterArgs {
         };
         match (self.insecure, &config.access) {
             (true, _) => {
+                if let Some(open) = config.masters.iter().find(|at| !is_loopback(at)) {
+                    let what = format!("{open}: without security only loopback is connected to");
+                    return Err(Failure::usage(what).hint("leave out `--insecure`"));
+                }
                 config.access = None;
                 of_this_machine(&mut config);
                 Ok(Some(config))
@@ -143,8 +148,8 @@ const UP_ATTEMPT: Duration = Duration::from_secs(5);
 /// What is said of masters that another authority vouches for.
 const STRANGER: &str = "invalid peer certificate";
 /// What is said to whoever does without security.
-pub(crate) const INSECURE: &str = "warning: INSECURE: neither is it known who the masters are, nor is \
-                        anything encrypted: others on the network can read and change it all";
+pub(crate) const INSECURE: &str = "INSECURE: no encryption and no logins: every program on this \
+                                   machine can read, change and delete everything";
 /// How long a session and a cluster may take to end.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -190,7 +195,7 @@ impl Context {
 
     async fn connect(&self, args: &ClusterArgs) -> Result<Session> {
         if args.insecure() {
-            self.output.note(INSECURE);
+            self.output.warning(INSECURE);
         }
         match args.elsewhere()? {
             Some(config) => Ok(Session {

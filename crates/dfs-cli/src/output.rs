@@ -132,6 +132,11 @@ impl Output {
         }
     }
 
+    /// Warns the person, also one who wants quiet.
+    pub(crate) fn warning(&self, text: impl Display) {
+        self.talk(format_args!("{} {text}", self.paint("1;33", "warning:")));
+    }
+
     /// Tells the person what to do next, unless they want quiet.
     pub(crate) fn hint(&self, text: impl Display) {
         if !self.quiet {

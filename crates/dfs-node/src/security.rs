@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use dfs_core::node::Security;
+use dfs_core::node::{Security, is_loopback};
 use dfs_core::security::JoinToken;
 
 use crate::failure::{Failure, USAGE};
@@ -122,13 +122,6 @@ fn warn() {
         "warning: INSECURE: no encryption and no logins: every program on this machine can read, \
          change and delete everything"
     );
-}
-
-fn is_loopback(listen: &str) -> bool {
-    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
-    let host = host.trim_matches(['[', ']']);
-    let address = host.parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

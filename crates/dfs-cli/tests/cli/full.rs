@@ -109,8 +109,8 @@ fn full_data_nodes_refuse_with_a_reason_and_take_writes_again_when_there_is_room
     assert_eq!(
         machine.show(&run).replace(&masters, "[MASTERS]"),
         "$ dfs put a /a --insecure --masters [MASTERS]\n\
-         stderr: warning: INSECURE: neither is it known who the masters are, nor is anything \
-         encrypted: others on the network can read and change it all\n\
+         stderr: warning: INSECURE: no encryption and no logins: every program on this machine \
+         can read, change and delete everything\n\
          stderr: error: cannot write `/a`: out of space: 2 copies of 67108864 bytes, 0 of 3 data \
          nodes have room\n\
          stderr: hint: `dfs status` shows the room on each data node\n\

@@ -198,6 +198,7 @@ fn a_cluster_without_security_that_is_measured_is_said_to_be_one() {
     let machine = Machine::new();
     let args = [
         "bench",
+        "--quiet",
         "--insecure",
         "--only",
         "bulk",

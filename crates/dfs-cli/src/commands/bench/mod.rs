@@ -220,7 +220,7 @@ async fn cluster(
     let dir = dir.join("cluster");
     let fresh = match args.reach.insecure() {
         true => {
-            context.output.note(INSECURE);
+            context.output.warning(INSECURE);
             Embedded::start_with(&dir, SHAPE, ClusterBuilder::insecure).await?
         }
         false => Embedded::start(&dir, SHAPE).await?,
