@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use dfs_evidence::faults::FaultKind;
 use dfs_evidence::processes::Outcome;
@@ -35,6 +36,9 @@ pub(crate) struct Summary {
     quorums_cut: u64,
     /// How long no operation succeeded, whenever the leader was killed and nothing else was wrong.
     pub(crate) stalls_ms: Stalls,
+    /// How long the operation took then that took longest of those under way.
+    #[serde(default)]
+    waits_ms: Stalls,
     /// How long it took until all was well again, once all was healed.
     settled_ms: Vec<u64>,
     pub(crate) matrix: Matrix,
@@ -45,7 +49,8 @@ const FILE: &str = "summary.json";
 impl Summary {
     pub(crate) fn of(outcome: &Outcome) -> Summary {
         let coverage = Coverage::of(&outcome.history);
-        let stalls = outcome.stalls(FaultKind::KillLeader).into_iter();
+        let stalls = outcome.stalls(FaultKind::KillLeader);
+        let waits = outcome.waits(FaultKind::KillLeader);
         let (mut faults, mut not_done) = (BTreeMap::new(), BTreeMap::new());
         for deed in &outcome.deeds {
             let counts = match deed.done {
@@ -78,7 +83,8 @@ impl Summary {
             elections: outcome.elections(),
             leaders_killed: outcome.leaders_killed(),
             quorums_cut: outcome.quorums_cut(),
-            stalls_ms: Stalls(stalls.map(|s| s.as_millis() as u64).collect()),
+            stalls_ms: Stalls::of(&stalls),
+            waits_ms: Stalls::of(&waits),
             settled_ms: vec![outcome.settled_after.as_millis() as u64],
             matrix: outcome.matrix(),
             ..Summary::default()
@@ -129,6 +135,7 @@ impl Summary {
         self.leaders_killed += other.leaders_killed;
         self.quorums_cut += other.quorums_cut;
         self.stalls_ms.0.extend(other.stalls_ms.0);
+        self.waits_ms.0.extend(other.waits_ms.0);
         self.settled_ms.extend(other.settled_ms);
         self.matrix.merge(&other.matrix);
     }
@@ -177,11 +184,12 @@ impl fmt::Display for Summary {
         }
         let (killed, elections) = (self.leaders_killed, self.elections);
         write!(f, "; {killed} leaders killed, {elections} elections")?;
-        write!(f, "; stalls by a killed leader: {}", self.stalls_ms)
+        write!(f, "; stalls by a killed leader: {}", self.stalls_ms)?;
+        write!(f, "; longest waits then: {}", self.waits_ms)
     }
 }
 
-/// Milliseconds for which nothing succeeded.
+/// Milliseconds for which nothing succeeded, or one operation did not.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Stalls(Vec<u64>);
@@ -199,6 +207,10 @@ impl Stalls {
     pub(crate) const LIMIT_MS: u64 = 1000;
     /// Fewer are not judged.
     pub(crate) const JUDGED_MIN: usize = 20;
+
+    fn of(all: &[Duration]) -> Stalls {
+        Stalls(all.iter().map(|one| one.as_millis() as u64).collect())
+    }
 
     /// Of 100 so many are no longer.
     fn percentile(&self, percent: usize) -> Option<u64> {

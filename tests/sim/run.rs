@@ -11,7 +11,7 @@ use dfs_evidence::checkers;
 use dfs_evidence::faults::{Fault, FaultKind, Schedule, ScheduleConfig};
 use dfs_evidence::history::{Actor, Event, Kind, Recorder};
 use dfs_evidence::report::Matrix;
-use dfs_evidence::workloads::{self, Worker, Workload, is_of};
+use dfs_evidence::workloads::{self, Worker, Workload, done_of};
 use futures::future::join_all;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -433,10 +433,9 @@ impl Run {
         let mut matrix = Matrix::default();
         matrix.add(&faults.collect::<Vec<_>>(), &promises);
         let workloads: Vec<String> = self.workloads.iter().map(|w| w.name().to_owned()).collect();
-        let done = workloads.iter().map(|name| {
-            let of_it = |event: &&Event| event.kind == Kind::Ok && is_of(name, &event.op);
-            (name.clone(), events.iter().filter(of_it).count() as u64)
-        });
+        let done = workloads
+            .iter()
+            .map(|name| (name.clone(), done_of(name, &events)));
         let outcome = Outcome {
             seed,
             matrix,

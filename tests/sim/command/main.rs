@@ -310,7 +310,9 @@ fn show(outcome: &Outcome, what: &What) {
         println!("  VIOLATION {violation}");
     }
     if !outcome.violations.is_empty() {
-        println!("  again: sim run {seed} {}", what.arguments().join(" "));
+        let arguments = what.arguments().join(" ");
+        println!("  again: sim run {seed} {arguments}");
+        println!("  with fewer faults: sim minimise {seed} {arguments}");
     }
 }
 

@@ -7,7 +7,7 @@ use super::nemesis::Deed;
 use crate::faults::FaultKind;
 use crate::history::{Actor, Event, Kind, Op};
 use crate::report::{Coverage, Matrix};
-use crate::workloads::{is_of, named};
+use crate::workloads::{done_of, named};
 
 /// Everything a report needs.
 #[derive(Debug, Clone)]
@@ -54,8 +54,7 @@ impl Outcome {
             why.push(format!("only {ok} operations succeeded in {seconds} s"));
         }
         for workload in &self.workloads {
-            let of_it = self.history.iter().filter(|e| is_of(workload, &e.op));
-            let ok = of_it.filter(|e| e.kind == Kind::Ok).count() as u64;
+            let ok = done_of(workload, &self.history);
             if 60 * ok < OPERATIONS_OF_WORKLOAD_PER_MINUTE_MIN * seconds {
                 why.push(format!(
                     "only {ok} operations of {workload} succeeded in {seconds} s"
@@ -155,8 +154,6 @@ impl Outcome {
     /// For each time that a fault of this kind fell on the leader while all else was well:
     /// how long no operation of any client succeeded, of those around its beginning.
     pub fn stalls(&self, kind: FaultKind) -> Vec<Duration> {
-        let hits = self.deeds.iter();
-        let hits = hits.filter(|d| d.done && d.hit_leader && d.was_well && d.fault.kind == kind);
         let stall = |deed: &Deed| {
             let (begin, end) = around(deed);
             let before = self.successes().filter(|time| *time <= begin).last();
@@ -171,7 +168,35 @@ impl Outcome {
             });
             Duration::from_nanos(gaps.max().unwrap_or(0))
         };
-        hits.filter(|deed| self.is_alone(deed)).map(stall).collect()
+        self.alone(kind).map(stall).collect()
+    }
+
+    /// For each such time: how long the operation took that took longest of all that were under
+    /// way around its beginning, since then.
+    pub fn waits(&self, kind: FaultKind) -> Vec<Duration> {
+        let wait = |deed: &Deed| {
+            let (begin, end) = around(deed);
+            let (mut open, mut longest) = (BTreeMap::new(), 0);
+            for event in self.history.iter().filter(|event| is_of_client(event)) {
+                if event.kind == Kind::Invoke {
+                    open.insert(event.actor, event.time);
+                } else if let Some(invoked) = open.remove(&event.actor)
+                    && invoked < end
+                {
+                    longest = longest.max(event.time.saturating_sub(invoked.max(begin)));
+                }
+            }
+            Duration::from_nanos(longest)
+        };
+        self.alone(kind).map(wait).collect()
+    }
+
+    /// The times that a fault of this kind fell on the leader while all else was well.
+    fn alone(&self, kind: FaultKind) -> impl Iterator<Item = &Deed> {
+        let hits = self.deeds.iter();
+        let hits =
+            hits.filter(move |d| d.done && d.hit_leader && d.was_well && d.fault.kind == kind);
+        hits.filter(|deed| self.is_alone(deed))
     }
 
     /// Whether nothing else was wrong when this fell on whom it fell on.
@@ -306,6 +331,26 @@ mod tests {
             ..kill(14)
         });
         assert!(outcome.stalls(FaultKind::KillLeader).is_empty());
+    }
+
+    #[test]
+    fn one_operation_that_waits_for_long_is_seen_among_others_that_do_not() {
+        let mut outcome = outcome(&[1, 2, 3, 4, 5, 6, 7, 8, 9], &[(0, true)]);
+        outcome.deeds = vec![kill(3)];
+        let slow = |kind, time| Event {
+            kind,
+            actor: Actor::Process(2),
+            ..success(time)
+        };
+        outcome.history.insert(0, slow(Kind::Invoke, 0));
+        outcome.history.push(slow(Kind::Ok, 9));
+        let began = Duration::from_nanos(3 * SECOND - SECOND / 5);
+        let waits = outcome.waits(FaultKind::KillLeader);
+        assert_eq!(waits, [Duration::from_secs(9) - began]);
+        assert_eq!(
+            outcome.stalls(FaultKind::KillLeader),
+            [Duration::from_secs(1)]
+        );
     }
 
     #[test]

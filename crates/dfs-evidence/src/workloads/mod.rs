@@ -28,7 +28,7 @@ pub use set::Set;
 pub use trash::Trash;
 pub use worker::Worker;
 
-use crate::history::{Event, Op};
+use crate::history::{Event, Kind, Op};
 use dfs_core::client::Client;
 use dfs_core::error::Result;
 
@@ -83,6 +83,14 @@ pub fn named(name: &str) -> Option<Box<dyn Workload>> {
 /// Whether an operation is of the workload of this name, which works in a directory called so.
 pub fn is_of(workload: &str, op: &Op) -> bool {
     judged::is_in(&format!("/{workload}"), op)
+}
+
+/// How many operations of the workload were done before its last look, which looks whatever was
+/// done before.
+pub fn done_of(workload: &str, history: &[Event]) -> u64 {
+    let of_it = history.iter().filter(|event| is_of(workload, &event.op));
+    let before = of_it.take_while(|event| !matches!(event.op, Op::LastLook { .. }));
+    before.filter(|event| event.kind == Kind::Ok).count() as u64
 }
 
 /// Longer than any clock is moved: within a run nothing expires.

@@ -17,9 +17,9 @@ use crate::history::{Event, Op};
 use crate::model::Namespace;
 
 const ROOT: &str = "/names";
-/// Places with names of their own. What becomes of an operation that nobody heard of is open until
-/// its names are used again, and the judges keep all that may be; so all go on to the next place
-/// now and then.
+/// Places with names of their own, to the next of which all go on now and then: an operation that
+/// nobody heard of may have been done at any later time, and the judges look for it at each that
+/// shares a name with it.
 const PLACES: u64 = 16;
 /// How long they stay.
 const STAY: Duration = Duration::from_secs(40);
@@ -29,6 +29,8 @@ const LEAVES: [&str; 5] = ["a", "b", "c", "d", "e"];
 const DIRECTORIES: [&str; 4] = ["", "", "d", "e"];
 /// Operations from the beginning that are judged as those of a black box.
 const BLACK_BOX_MAX: usize = 10_000;
+#[cfg(feature = "porcupine")]
+const BLACK_BOX_OF_OTHERS_MAX: usize = 2_000;
 
 /// Several clients make, move, link, remove and look at a few names.
 #[derive(Debug, Clone)]
@@ -111,7 +113,14 @@ impl Workload for Names {
         if let Ok(operations) = judged::chosen(history, wanted) {
             let calls = names(&operations, BLACK_BOX_MAX);
             let what = "M1: names, as a black box";
-            found.extend(Search::default().complaint(what, &judge::Names(start), &calls));
+            let names = judge::Names(start);
+            found.extend(Search::default().complaint(what, &names, &calls));
+            #[cfg(feature = "porcupine")]
+            found.extend(judge::Porcupine::default().complaint(
+                "M1: names, as a black box of others",
+                &names,
+                &judge::names(&operations, BLACK_BOX_OF_OTHERS_MAX),
+            ));
         }
         found.extend(judged::last_look(ROOT, history));
         found

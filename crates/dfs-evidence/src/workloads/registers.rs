@@ -10,6 +10,8 @@ use rand::RngExt;
 
 use super::judged::{self, chosen};
 use super::{Worker, Workload};
+#[cfg(feature = "porcupine")]
+use crate::checkers::judge::Porcupine;
 use crate::checkers::judge::{Judge, Register, Search, registers};
 use crate::history::{Event, Op, Output};
 
@@ -79,11 +81,17 @@ impl Workload for Registers {
             Ok(operations) => operations,
             Err(unsound) => return unsound,
         };
-        let complaint = |(key, calls): (&String, &Vec<_>)| {
-            Search::default().complaint(&format!("D1: register {key}"), &Register, calls)
-        };
-        let registers = registers(&operations);
-        let mut found: Vec<String> = registers.iter().filter_map(complaint).collect();
+        let mut found = Vec::new();
+        for (key, calls) in &registers(&operations) {
+            let what = format!("D1: register {key}");
+            found.extend(Search::default().complaint(&what, &Register, calls));
+            #[cfg(feature = "porcupine")]
+            found.extend(Porcupine::default().complaint(
+                &format!("{what}, as others judge it"),
+                &Register,
+                calls,
+            ));
+        }
         found.extend(judged::last_look(ROOT, history));
         found
     }
