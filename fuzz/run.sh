@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Gives decoders bytes that libFuzzer makes, for some seconds each: `fuzz/run.sh path 60`, or `all`.
 # Needs a nightly compiler and cargo-fuzz. What is found is printed, as a line for the corpus.
+# `fuzz/run.sh check` looks whether it could be built, with any compiler.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,6 +11,10 @@ if [ "${1:-all}" != all ]; then names=$1; fi
 
 # The versions that everything else is built with.
 cp Cargo.lock fuzz/Cargo.lock
+if [ "${1:-all}" = check ]; then
+    exec cargo check --quiet --manifest-path fuzz/Cargo.toml \
+        --target-dir "${CARGO_TARGET_DIR:-target}"
+fi
 cargo +nightly fuzz build --fuzz-dir fuzz --target-dir "${CARGO_TARGET_DIR:-fuzz/work/target}" decoder
 
 for name in $names; do

@@ -80,6 +80,8 @@ pub struct Outcome {
     pub carried_out: Vec<u32>,
     /// Times that another master led.
     pub elections: u64,
+    /// Who was seen to lead in a term.
+    pub leaders: BTreeMap<u64, String>,
     /// Times that the process that led was killed.
     pub leaders_killed: u64,
     /// Times that links between the leader and a majority were cut.
@@ -447,6 +449,7 @@ impl Run {
             faults: nemesis.counts(),
             carried_out: nemesis.carried_out(),
             elections: self.cluster.elections,
+            leaders: self.cluster.leaders,
             leaders_killed: nemesis.leaders_killed,
             quorum_cuts: nemesis.quorum_cuts,
             restarts: self.cluster.restarts,

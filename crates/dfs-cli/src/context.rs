@@ -16,9 +16,8 @@ use std::time::Duration;
 
 use clap::Args;
 use dfs_core::client::{Client, ClientConfig, Profile};
-use dfs_core::env::Env;
+use dfs_core::env::{Env, is_loopback};
 use dfs_core::error::ErrorKind;
-use dfs_core::node::is_loopback;
 use dfs_core::types::{GroupId, Mode, UserId};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout};

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use dfs_core::node::{Security, is_loopback};
+use dfs_core::env::is_loopback;
+use dfs_core::node::Security;
 use dfs_core::security::JoinToken;
 
 use crate::failure::{Failure, USAGE};

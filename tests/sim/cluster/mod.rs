@@ -3,6 +3,7 @@
 mod process;
 mod settings;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -79,6 +80,8 @@ pub(crate) struct Cluster {
     pub(crate) restarts: u64,
     /// Changes of leadership that were seen.
     pub(crate) elections: u64,
+    /// Who was seen to lead in a term.
+    pub(crate) leaders: BTreeMap<u64, String>,
     led: Option<(HostId, u64)>,
     /// Rotten disks with which a process did not start, and why.
     pub(crate) refusals: Vec<String>,
@@ -138,6 +141,7 @@ impl Cluster {
             taste: Taste::new(seed),
             restarts: 0,
             elections: 0,
+            leaders: BTreeMap::new(),
             led: None,
             refusals: Vec::new(),
             wrong: Vec::new(),
@@ -371,6 +375,8 @@ impl Cluster {
         if let Some(leader) = self.leader() {
             let led = Some((leader, self.term(leader)));
             if self.led != led {
+                let name = self.world.name(self.servers[leader].host).to_owned();
+                self.leaders.insert(self.term(leader), name);
                 self.elections += u64::from(self.led.is_some());
                 self.led = led;
             }

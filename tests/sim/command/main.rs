@@ -278,6 +278,7 @@ fn header(seed: u64, what: &What, outcome: &Outcome) -> Header {
             .map(|(name, value)| (name.to_owned(), value))
             .collect(),
         versions: [("dfs".to_owned(), env!("CARGO_PKG_VERSION").to_owned())].into(),
+        leaders: outcome.leaders.clone(),
     }
 }
 

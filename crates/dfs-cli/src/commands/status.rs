@@ -307,6 +307,7 @@ mod tests {
     fn status(chunks: ChunkHealth) -> ClusterStatus {
         ClusterStatus {
             cluster: ClusterId(1),
+            term: 1,
             masters: vec![MasterInfo {
                 member: 1,
                 address: "m:1".to_owned(),

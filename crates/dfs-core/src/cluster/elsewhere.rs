@@ -3,6 +3,7 @@
 
 use super::Part;
 use super::security::World;
+use crate::env::Env;
 use crate::proto::chunk_stream::StreamErrorKind;
 use crate::proto::metadata::GrantRequest;
 use crate::types::{ByteRange, PolicyChange, ReplicationTarget};
@@ -79,8 +80,8 @@ async fn a_write_is_passed_on_to_none_but_those_it_was_granted_for() {
     };
     // Whoever listens there would be called, and whether anybody does would be told.
     let mut door = pipeline.clone();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    door[1].address = listener.local_addr().unwrap().to_string();
+    let mut listener = Env::real().network.listen("127.0.0.1:0").await.unwrap();
+    door[1].address = listener.local_address();
 
     let refused = write(&door).await;
 

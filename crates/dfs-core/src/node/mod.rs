@@ -19,5 +19,5 @@ pub use founding::NewCluster;
 pub use joining::JoinError;
 pub use papers::Papers;
 pub(crate) use renewal::{RENEWAL_PAUSE, keep_good};
+pub use security::Security;
 pub(crate) use security::prepare;
-pub use security::{Security, is_loopback};

@@ -42,21 +42,6 @@ impl Security {
     }
 }
 
-/// Whether an address, `host:port`, is reached from this machine alone.
-///
-/// ```
-/// use dfs_core::node::is_loopback;
-///
-/// assert!(is_loopback("127.0.0.1:7400") && is_loopback("[::1]:7400"));
-/// assert!(!is_loopback("0.0.0.0:7400") && !is_loopback("m1:7400"));
-/// ```
-pub fn is_loopback(address: &str) -> bool {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let host = host.trim_matches(['[', ']']);
-    let address = host.parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
 /// Opens a node's papers, or gets them as the settings say; none if it needs none. `masters` are
 /// known besides those that a token names; `belongs_to` is the cluster of the directory, if it is
 /// of one.

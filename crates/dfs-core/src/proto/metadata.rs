@@ -218,6 +218,8 @@ impl NodeInfo {
 pub struct ClusterStatus {
     /// Which cluster.
     pub cluster: ClusterId,
+    /// The term of the leader that says so.
+    pub term: u64,
     /// The masters.
     pub masters: Vec<MasterInfo>,
     /// The data nodes.

@@ -304,6 +304,7 @@ fn what_masters_answer_clients_keeps_its_bytes() {
     }
     let status = ClusterStatus {
         cluster: ClusterId(300),
+        term: 6,
         masters: vec![MasterInfo {
             member: 2,
             address: "m:1".to_owned(),
@@ -324,8 +325,8 @@ fn what_masters_answer_clients_keeps_its_bytes() {
     };
     found.compare(
         Reply::Status(Ok(status)),
-        "0700ac020102036d3a31010001ac0201ac02ac02036e3a3107017a017201680300ac0202010401ac\
-             020403020109",
+        "0700ac02060102036d3a31010001ac0201ac02ac02036e3a3107017a017201680300ac0202010401\
+             ac020403020109",
     );
     found.none();
 }

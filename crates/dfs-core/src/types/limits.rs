@@ -26,7 +26,7 @@ pub const BLOCK_LEN: usize = 64 * 1024;
 /// Most payload in one frame of the chunk stream; a whole number of blocks.
 pub const FRAME_PAYLOAD_MAX: usize = 1 << 20;
 /// Largest header of a frame of the chunk stream.
-pub const FRAME_HEADER_MAX: usize = 16 * 1024;
+pub const FRAME_HEADER_MAX: usize = 24 * 1024;
 
 /// Most bytes a file may keep in its extent map instead of chunks.
 pub const INLINE_MAX: u32 = 64 * 1024;

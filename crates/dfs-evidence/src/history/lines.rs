@@ -3,13 +3,13 @@
 //! ```text
 //! {"header":{"seed":7,"commit":"4bab263","configuration":{"masters":"3"},"versions":{}}}
 //! {"index":0,"time":1200,"process":3,"type":"invoke","f":"mkdir","value":{"path":"/a"}}
-//! {"index":1,"time":5100,"process":3,"type":"ok","f":"mkdir","value":{"in":…,"out":…},"rev":[1,9]}
+//! {"index":1,"time":5100,"process":3,"type":"ok",…,"value":…,"rev":[1,9],"node":"m2"}
 //! {"index":2,"time":6000,"process":3,"type":"fail","f":"mkdir","value":…,"err":"Exists: /a"}
 //! {"index":3,"time":7000,"process":"nemesis","type":"ok","f":"heal","value":null}
 //! ```
 //!
-//! The fields are those that tools for histories of Jepsen's kind read. There is none for the node
-//! that answered: the term in `rev` tells which master led.
+//! The fields are those that tools for histories of Jepsen's kind read. The node is the master that
+//! led in the term in `rev`, if it was seen to lead.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -31,6 +31,9 @@ pub struct Header {
     pub configuration: BTreeMap<String, String>,
     /// Versions of programs and systems.
     pub versions: BTreeMap<String, String>,
+    /// Which master led in a term, as far as it was seen.
+    #[serde(default)]
+    pub leaders: BTreeMap<u64, String>,
 }
 
 /// A history that was written down.
@@ -52,6 +55,8 @@ struct Line {
     value: Value,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rev: Option<(u64, u64)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
     /// Older histories call it `error`.
     #[serde(
         default,
@@ -69,6 +74,10 @@ pub fn header_line(header: &Header) -> String {
 
 /// An event as a line, with its end of line.
 pub fn line(event: &Event) -> String {
+    line_of(event, None)
+}
+
+fn line_of(event: &Event, node: Option<&String>) -> String {
     let op = serde_json::to_value(&event.op).unwrap_or_default();
     let input = op.get("value").cloned().unwrap_or_default();
     let value = match &event.output {
@@ -90,6 +99,7 @@ pub fn line(event: &Event) -> String {
             .into(),
         value,
         rev: event.rev.map(|rev| (rev.term, rev.index)),
+        node: node.cloned(),
         error: event.error.clone(),
     };
     let mut text = serde_json::to_string(&line).unwrap_or_default();
@@ -101,7 +111,8 @@ pub fn line(event: &Event) -> String {
 pub fn write(header: &Header, events: &[Event]) -> String {
     let mut text = header_line(header);
     for event in events {
-        let _ = text.write_str(&line(event));
+        let node = event.rev.and_then(|rev| header.leaders.get(&rev.term));
+        let _ = text.write_str(&line_of(event, node));
     }
     text
 }

@@ -127,6 +127,13 @@ fn a_line_has_the_shape_of_jepsen() {
             "\n"
         )
     );
+    let header = Header {
+        leaders: [(1, "m2".to_owned())].into(),
+        ..Header::default()
+    };
+    let of_leaders = write(&header, &events[3..]);
+    let last = of_leaders.lines().last().unwrap();
+    assert!(last.contains(r#""rev":[1,9],"node":"m2","#), "{last}");
 }
 
 #[derive(Clone, Default)]

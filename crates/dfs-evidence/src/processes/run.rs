@@ -1,5 +1,6 @@
 //! A run: from a seed to an outcome.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Error, Result};
 use std::path::PathBuf;
@@ -227,6 +228,7 @@ async fn prepare(config: &Config, began: u64, recorder: Recorder) -> Result<Neme
 async fn judge(config: &Config, done: Done, recorder: Recorder, wrong: Vec<String>) -> Outcome {
     let mut violations = done.violations;
     violations.extend(wrong);
+    let leaders = done.cluster.leaders.clone();
     violations.extend(done.cluster.stop_and_compare().await);
     let panics = panics::in_logs(&config.directory);
     let panics = known(panics, &mut violations);
@@ -235,7 +237,7 @@ async fn judge(config: &Config, done: Done, recorder: Recorder, wrong: Vec<Strin
     let mut histories = known(done.clients.histories(), &mut violations);
     histories.push(recorder.events());
     let history = merge(histories);
-    let text = write(&header(config), &history);
+    let text = write(&header(config, leaders), &history);
     let written = std::fs::write(config.directory.join("history.jsonl"), text);
     known(written, &mut violations);
     for workload in config.workloads.iter().filter_map(|name| named(name)) {
@@ -257,7 +259,7 @@ async fn judge(config: &Config, done: Done, recorder: Recorder, wrong: Vec<Strin
 }
 
 /// All it takes to make the history again, but the moments at which things happened.
-fn header(config: &Config) -> Header {
+fn header(config: &Config, leaders: BTreeMap<u64, String>) -> Header {
     let kinds = config.schedule.kinds();
     let kinds: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
     let configuration = [
@@ -278,6 +280,7 @@ fn header(config: &Config) -> Header {
             .map(|(name, value)| (name.to_owned(), value))
             .collect(),
         versions: [("dfs".to_owned(), env!("CARGO_PKG_VERSION").to_owned())].into(),
+        leaders,
     }
 }
 

@@ -25,7 +25,7 @@ pub use clock::{Clock, SystemClock, Timestamp};
 pub use database::DatabaseFile;
 pub use disk::{Disk, DiskFile, DiskLock, Entry, OpenMode, Space};
 pub use handles::raise_handle_limit;
-pub use network::{BoxStream, Connection, Listener, Network, Stream, Tcp};
+pub use network::{BoxStream, Connection, Listener, Network, Stream, Tcp, is_loopback};
 pub use overlay::Overlay;
 pub use random::{OsRandom, Random, SeededRandom};
 pub use real_disk::RealDisk;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -107,4 +108,19 @@ impl Listener for Bound {
     fn local_address(&self) -> String {
         self.local.clone()
     }
+}
+
+/// Whether an address, `host:port`, is reached from this machine alone.
+///
+/// ```
+/// use dfs_raft::env::is_loopback;
+///
+/// assert!(is_loopback("127.0.0.1:7400") && is_loopback("[::1]:7400"));
+/// assert!(!is_loopback("0.0.0.0:7400") && !is_loopback("m1:7400"));
+/// ```
+pub fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_matches(['[', ']']);
+    let address = host.parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }

@@ -442,6 +442,7 @@ impl MetadataRpc for MetadataService {
         })?;
         Ok(ClusterStatus {
             cluster,
+            term: self.shared.status()?.leadership.term,
             masters: self.masters()?,
             nodes,
             chunks,

@@ -25,7 +25,7 @@ const DOMAIN: &[u8] = b"dfs signed";
 const HEAD_LEN: usize = 6;
 const SIGNATURE_LEN: usize = 64;
 /// Longest signed thing that is looked at.
-const LEN_MAX: usize = 12 << 10;
+const LEN_MAX: usize = 16 << 10;
 
 /// A signing key's number.
 pub type KeyNumber = u32;

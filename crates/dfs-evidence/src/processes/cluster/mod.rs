@@ -6,6 +6,7 @@ pub(super) mod panics;
 mod replicas;
 mod states;
 
+use std::collections::BTreeMap;
 use std::io::{Error, Result};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -51,6 +52,8 @@ pub(super) struct Cluster {
     access: Option<Access>,
     /// What masters and data nodes join with.
     tokens: Option<(String, String)>,
+    /// Who was seen to lead in a term.
+    pub(super) leaders: BTreeMap<u64, String>,
 }
 
 /// A silent data node is dead after this.
@@ -102,6 +105,7 @@ impl Cluster {
             client: None,
             access: None,
             tokens: None,
+            leaders: BTreeMap::new(),
         };
         cluster.init().await?;
         for place in 0..cluster.nodes.len() {
@@ -270,7 +274,13 @@ impl Cluster {
 
     async fn look(&mut self) -> Result<ClusterStatus> {
         let client = self.client().await?;
-        client.status().await.map_err(Error::other)
+        let status = client.status().await.map_err(Error::other)?;
+        let leader = status.masters.iter().find(|master| master.leader);
+        let is_it = |node: &&Node| leader.is_some_and(|leader| leader.address == node.address());
+        if let Some(node) = self.nodes.iter().find(is_it) {
+            self.leaders.insert(status.term, node.name.clone());
+        }
+        Ok(status)
     }
 
     /// Writes and reads a file of several blocks, as new clients do.

@@ -199,6 +199,7 @@ mod tests {
     fn nothing_is_well_before_the_leader_has_looked_at_every_chunk() {
         let mut status = dfs_core::client::ClusterStatus {
             cluster: ClusterId(1),
+            term: 1,
             masters: vec![MasterInfo {
                 member: 1,
                 address: "m:1".to_owned(),
