@@ -23,8 +23,6 @@ fn main() -> Result<(), String> {
         println!("{}: judged in {:.2?}", workload.name(), begun.elapsed());
         found.extend(complaints);
     }
-    #[cfg(feature = "porcupine")]
-    found.extend(black_boxes(&history.events)?);
     for complaint in &found {
         println!("{complaint}");
     }
@@ -34,31 +32,4 @@ fn main() -> Result<(), String> {
         found.len()
     );
     Ok(())
-}
-
-/// Names that are judged as a black box, of many.
-#[cfg(feature = "porcupine")]
-const NAMES_MAX: usize = 2_000;
-
-/// What porcupine-rs says of the registers and of the first operations on names.
-#[cfg(feature = "porcupine")]
-fn black_boxes(events: &[dfs_evidence::history::Event]) -> Result<Vec<String>, String> {
-    use dfs_evidence::checkers::certificate::is_of_names;
-    use dfs_evidence::checkers::judge::{Judge, Names, Porcupine, Register, names, registers};
-    use dfs_evidence::history::operations;
-    use dfs_evidence::workloads;
-
-    let (judge, begun) = (Porcupine::default(), Instant::now());
-    let operations_of = |workload: &'static str| operations(events, move |op| is_of(workload, op));
-    let mut found = Vec::new();
-    for (key, calls) in registers(&operations_of("registers")?) {
-        found.extend(judge.complaint(&format!("D1: porcupine: {key}"), &Register, &calls));
-    }
-    let mut of_names = operations_of("names")?;
-    of_names.retain(|operation| is_of_names(operation.op));
-    let calls = names(&of_names, NAMES_MAX);
-    let start = Names(workloads::Names::start());
-    found.extend(judge.complaint("M1: porcupine: names", &start, &calls));
-    println!("porcupine: judged in {:.2?}", begun.elapsed());
-    Ok(found)
 }
