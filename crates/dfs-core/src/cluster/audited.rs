@@ -324,14 +324,14 @@ async fn who_says_nothing_is_in_the_audit_log_of_whom_it_came_to() {
         silent.push(network.connect(address).await.unwrap());
     }
     let written = async |part| {
-        while world.outcomes(part, "connect").is_empty() {
+        while world.outcomes(part, "silence").is_empty() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     for part in [MASTER, DATA_NODE] {
         tokio::time::timeout(PATIENCE, written(part)).await.unwrap();
         let lines = world.lines(part);
-        let line = lines.iter().find(|line| line["operation"] == "connect");
+        let line = lines.iter().find(|line| line["operation"] == "silence");
         let why = line.unwrap()["why"].as_str().unwrap();
         assert!(why.contains("said nothing"), "{part}: {why}");
     }

@@ -41,11 +41,14 @@ async fn a_data_node_with_the_address_of_another_is_told_nothing() {
     let (chunk, length, mut taken, permit) = world.chunk_of("/a").await;
     let all = ByteRange::new(0, length);
     let pool = world.admin.pool();
-    // A connection to the right one is kept, and is not for who is elsewhere.
-    let mut reader = pool.read(&taken, (chunk, &permit), all).await.unwrap();
-    while reader.next().await.unwrap().is_some() {}
     let nodes = world.admin.nodes().await.unwrap();
     let other = nodes.iter().find(|info| info.node != taken.node).unwrap();
+    // A connection to the other is kept, and is not for whom is meant now.
+    let mut reader = pool
+        .read(&other.target(), (chunk, &permit), all)
+        .await
+        .unwrap();
+    while reader.next().await.unwrap().is_some() {}
     taken.address.clone_from(&other.address);
 
     let refused = pool.read(&taken, (chunk, &permit), all).await;

@@ -49,6 +49,12 @@ pub(super) struct Guest {
     verified: Option<(Permit, SigningKeys, Capability)>,
 }
 
+fn leads_to_all(capability: &Capability, onward: &[NodeAddress]) -> bool {
+    onward
+        .iter()
+        .all(|node| capability.leads_to(&node.to_string()))
+}
+
 impl Guest {
     /// By what the network says of it.
     pub(super) fn new(identity: Option<&str>) -> Guest {
@@ -113,8 +119,7 @@ impl Guest {
             }
             // Else whoever writes could have us call at any door.
             Some(capability)
-                if capability.permits(&demand, &gate)
-                    && capability.leads_to(onward.iter().map(NodeAddress::place)) =>
+                if capability.permits(&demand, &gate) && leads_to_all(capability, onward) =>
             {
                 None
             }

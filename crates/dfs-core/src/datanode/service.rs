@@ -41,6 +41,9 @@ use crate::types::{ByteRange, ChunkId, NodeId};
 /// How long to wait when accepting fails: too many open files, mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long it may take to write down that somebody is not let in.
+const NOTED_WITHIN: Duration = Duration::from_secs(2);
+
 /// Whether a connection can be used for another request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
@@ -92,8 +95,13 @@ async fn serve(shared: &Arc<Shared>, connection: Connection) {
 /// Writes down that somebody is not let in, or not to what it asks for. It is not, also if that
 /// fails.
 async fn not_let_in(shared: &Shared, actor: &Actor, deed: Deed, why: &str) {
-    if let Err(error) = shared.audit.not_let_in(actor, deed, why).await {
-        warn!(?actor, why, %error, "somebody was not let in");
+    let noted = shared.audit.not_let_in(actor, deed, why);
+    // Nobody keeps a place for long because a disk is slow.
+    if !matches!(timeout(NOTED_WITHIN, noted).await, Ok(Ok(()))) {
+        warn!(
+            ?actor,
+            why, "somebody was not let in, and it is not in the audit log"
+        );
     }
 }
 
@@ -135,12 +143,12 @@ async fn introduce(
     let why = tokio::select! {
         introduced = introduced => match introduced {
             Ok(introduced) => return introduced,
-            Err(_) => "it asked for nothing in time".to_owned(),
+            Err(_) => "it showed no good permit in time".to_owned(),
         },
         () = visitor.gives_way() => hello::gave_way().to_string(),
     };
-    let somebody = Actor::new("somebody", peer);
-    not_let_in(shared, &somebody, Deed::new("connect"), &why).await;
+    let actor = Guest::new(stream.identity().as_deref()).actor(peer);
+    not_let_in(shared, &actor, Deed::new("silence"), &why).await;
     Ok(None)
 }
 
@@ -161,9 +169,14 @@ async fn permitted(
             let (actor, deed) = (guest.actor(peer), deed_of(&request));
             not_let_in(shared, &actor, deed, &error.message).await;
         }
+        let is_denied = error.kind == StreamErrorKind::Denied;
         answer(stream, Reply::Failed(error), &shared.config.deadlines).await?;
         if next_after_refusal(&request) == Next::Close {
             drain(stream, shared.config.deadlines.silence).await;
+            return Ok(None);
+        }
+        // Whoever has another permit may come again; who has none does not stay by asking on.
+        if is_denied {
             return Ok(None);
         }
     }
@@ -182,9 +195,9 @@ async fn greet(shared: &Shared, stream: &mut BoxStream, peer: &str) -> io::Resul
     let hello = match hello {
         Ok(hello) => hello,
         Err(error) => {
-            if hello::is_odd(&error) {
+            if let Some(what) = hello::oddity(&error) {
                 let somebody = Actor::new("somebody", peer);
-                not_let_in(shared, &somebody, Deed::new("connect"), &error.to_string()).await;
+                not_let_in(shared, &somebody, Deed::new(what), &error.to_string()).await;
             }
             return Err(error);
         }

@@ -10,6 +10,9 @@ use super::planners::repair::RepairBudget;
 use crate::error::Error;
 use crate::node::Security;
 
+/// With fewer connections not each kind of caller has a place.
+const CONNECTIONS_MIN: usize = 16;
+
 /// Settings of a master. [`MasterConfig::new`] has the defaults.
 #[derive(Debug, Clone)]
 pub struct MasterConfig {
@@ -89,7 +92,6 @@ impl MasterConfig {
             (self.tick.is_zero(), "tick"),
             (self.pass_rows_per_tick == 0, "pass_rows_per_tick"),
             (self.chunk_ids_per_range == 0, "chunk_ids_per_range"),
-            (self.connections_max == 0, "connections_max"),
             (
                 self.requests_per_connection_max == 0,
                 "requests_per_connection_max",
@@ -99,9 +101,14 @@ impl MasterConfig {
             (self.repair.copies_per_node == 0, "repair.copies_per_node"),
             (self.repair.lookups_per_tick == 0, "repair.lookups_per_tick"),
         ];
-        match zero.into_iter().find(|(is_zero, _)| *is_zero) {
-            Some((_, field)) => Err(Error::invalid(format!("{field} is zero"))),
-            None => Ok(()),
+        if let Some((_, field)) = zero.into_iter().find(|(is_zero, _)| *is_zero) {
+            return Err(Error::invalid(format!("{field} is zero")));
+        }
+        match self.connections_max < CONNECTIONS_MIN {
+            true => Err(Error::invalid(format!(
+                "connections_max is below {CONNECTIONS_MIN}"
+            ))),
+            false => Ok(()),
         }
     }
 }

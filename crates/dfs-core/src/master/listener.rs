@@ -17,9 +17,9 @@ use tarpc::server::{BaseChannel, Channel, Config, InFlightRequest, serve as answ
 use tarpc::{ClientMessage, RequestName, Response, ServerError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 
-use super::security::admission::{Guest, Judged, admit, judge, revoked, stands};
+use super::security::admission::{Guest, Judged, admit, judge, let_out, stands};
 use super::security::trail;
 use super::services::cluster::ClusterService;
 use super::services::enrol::EnrolService;
@@ -34,12 +34,9 @@ use crate::proto::enrol::EnrolRpc;
 use crate::proto::hello::{self, HelloReply, Service};
 use crate::proto::login::LoginRpc;
 use crate::proto::metadata::MetadataRpc;
-use crate::proto::rules::LOGIN_REQUIRED;
 use crate::proto::transport::{STRANGER_MESSAGE_LEN_MAX, messages_of};
 use crate::types::limits::MESSAGE_LEN_MAX;
 
-/// How long somebody stays who was told to log in again: to hear it.
-const FAREWELL: Duration = Duration::from_secs(2);
 /// The pause after a connection could not be accepted: files may be short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -101,8 +98,8 @@ async fn serve(shared: Arc<Shared>, room: &Room, mut stream: BoxStream, peer: &s
         Ok(hello) => hello,
         Err(error) => {
             tracing::debug!(peer, %error, "a caller did not say hello");
-            if hello::is_odd(&error) {
-                not_let_in(&shared, &Actor::new("somebody", peer), "connect", &error).await;
+            if let Some(what) = hello::oddity(&error) {
+                not_let_in(&shared, &Actor::new("somebody", peer), what, &error).await;
             }
             return;
         }
@@ -134,10 +131,7 @@ async fn serve(shared: Arc<Shared>, room: &Room, mut stream: BoxStream, peer: &s
     let actor = Arc::new(trail::actor(&shared, guest, peer).await);
     tokio::select! {
         () = serve_guest(&shared, (guest, &actor), hello.service, (stream, peer)) => {}
-        () = revoked(&shared, guest) => {
-            let why = "it was revoked, or has other papers by now";
-            not_let_in(&shared, &actor, "stay", why).await;
-        }
+        why = let_out(&shared, guest) => not_let_in(&shared, &actor, "stay", why).await,
         () = place.ends() => {}
     }
 }
@@ -232,38 +226,22 @@ async fn answer<Req, Resp>(
     let requests = channel.max_concurrent_requests(limit).requests();
     let mut requests = std::pin::pin!(requests);
     let mut running = JoinSet::new();
-    let mut leaves_at = None;
     loop {
         let next = tokio::select! {
             next = timeout(shared.config.idle_timeout, requests.next()) => next,
-            Some(ended) = running.join_next() => {
-                if matches!(ended, Ok(IsOut(true))) {
-                    leaves_at.get_or_insert(Instant::now() + FAREWELL);
-                }
-                continue;
-            }
-            () = reached(leaves_at) => return,
+            Some(_) = running.join_next() => continue,
         };
         match next {
             Ok(Some(Ok(request))) => {
                 let us = (Arc::clone(shared), Arc::clone(actor));
                 match judge(shared, guest, request.get().message.name()) {
-                    Judged::Permitted => {
-                        let executing = execute(request);
-                        running.spawn(async move {
-                            executing.await;
-                            IsOut(false)
-                        })
-                    }
+                    Judged::Permitted => running.spawn(execute(request)),
                     Judged::Refused(error) => running.spawn(refuse(us, request, error)),
                     Judged::If(caller, rule) => {
                         let execute = execute.clone();
                         running.spawn(async move {
                             match stands(&us.0, caller, rule).await {
-                                Ok(()) => {
-                                    execute(request).await;
-                                    IsOut(false)
-                                }
+                                Ok(()) => execute(request).await,
                                 Err(error) => refuse(us, request, error).await,
                             }
                         })
@@ -281,30 +259,17 @@ async fn answer<Req, Resp>(
     }
 }
 
-/// Whether somebody was told to log in again, and has nothing to stay for.
-struct IsOut(bool);
-
-async fn reached(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
 async fn refuse<Req, Resp>(
     (shared, actor): (Arc<Shared>, Arc<Actor>),
     request: InFlightRequest<Req, Resp>,
     error: ServerError,
-) -> IsOut
-where
+) where
     Req: RequestName,
 {
-    let is_out = IsOut(error.detail.starts_with(LOGIN_REQUIRED));
     let method = request.get().message.name().to_owned();
     not_let_in(&shared, &actor, method, &error.detail).await;
     let refused = move |_, _| std::future::ready(Err(error));
     request.execute(answering(refused)).await;
-    is_out
 }
 
 /// How many of so many connections each kind may have. All together have fewer, so that there is
@@ -382,6 +347,8 @@ impl Room {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that is surprised fails")]
+
+    use tokio::time::Instant;
 
     use super::*;
 

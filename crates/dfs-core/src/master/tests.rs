@@ -268,10 +268,10 @@ async fn clients_leave_room_for_data_nodes_and_masters() {
     let directory = tempfile::tempdir().unwrap();
     let mut config = MasterConfig::new(directory.path().join("m"));
     config.security = Security::Insecure;
-    config.connections_max = 8;
+    config.connections_max = 16;
     let master = founded(Master::start(config, Env::real()).await.unwrap()).await;
     let mut clients = Vec::new();
-    for _ in 0..6 {
+    for _ in 0..12 {
         clients.push(call(&master, Service::Metadata, None).await.unwrap());
     }
     let refused = call(&master, Service::Metadata, None).await.err();

@@ -183,12 +183,13 @@ pub fn gave_way() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "it waited while many others came")
 }
 
-/// Whether what was [heard](hear) is not what a caller does who means well, or was cut off.
-pub fn is_odd(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::InvalidData | io::ErrorKind::TimedOut
-    )
+/// What to call it, in the audit log, when somebody was [not heard](hear) who was not cut off.
+pub fn oddity(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        io::ErrorKind::InvalidData => Some("connect"),
+        io::ErrorKind::TimedOut => Some("silence"),
+        _ => None,
+    }
 }
 
 /// Answers a caller.

@@ -1,8 +1,8 @@
 //! What clients ask of masters.
 
+use std::fmt;
+
 use crate::env::Timestamp;
-use crate::security::Fingerprint;
-use crate::security::capability::Place;
 use crate::types::Rev;
 use serde::{Deserialize, Serialize};
 
@@ -153,18 +153,10 @@ pub struct NodeAddress {
     pub address: String,
 }
 
-impl NodeAddress {
-    /// The same in few bytes, for permits.
-    pub fn place(&self) -> Place {
-        let text = format!("{} {} {}", self.node, self.key, self.address);
-        let Fingerprint(all) = Fingerprint::of(text.as_bytes());
-        let mut place = Place::default();
-        place
-            .0
-            .iter_mut()
-            .zip(all)
-            .for_each(|(to, byte)| *to = byte);
-        place
+/// In words that are its alone: permits name it so.
+impl fmt::Display for NodeAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.node, self.key, self.address)
     }
 }
 

@@ -186,6 +186,11 @@ impl Outcome {
                     longest = longest.max(event.time.saturating_sub(invoked.max(begin)));
                 }
             }
+            // Those that never ended waited to the last.
+            let last = self.history.last().map_or(end, |event| event.time);
+            for invoked in open.into_values().filter(|invoked| *invoked < end) {
+                longest = longest.max(last.saturating_sub(invoked.max(begin)));
+            }
             Duration::from_nanos(longest)
         };
         self.alone(kind).map(wait).collect()

@@ -7,6 +7,7 @@ use std::time::Duration;
 use dfs_raft::state::View;
 use dfs_raft::{Consistency, Fatal};
 use tarpc::ServerError;
+use tokio::time::sleep;
 
 use crate::env::Timestamp;
 use crate::master::shared::Shared;
@@ -18,8 +19,9 @@ use crate::proto::rules::{DENIED, LOGIN_REQUIRED, Rule, rule};
 use crate::security::{NodeIdentity, Peer, PublicKey, Ticket};
 use crate::types::{Caller, NodeKey, NodeRole};
 
-/// How often it is looked whether a node that is connected was revoked.
-const REVOKED_POLL: Duration = Duration::from_secs(2);
+/// How often it is looked whether who is connected is still to be let in.
+const NODE_POLL: Duration = Duration::from_secs(2);
+const USER_POLL: Duration = Duration::from_secs(10);
 
 /// Whoever is at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,17 +166,38 @@ async fn known<T: Send + 'static>(
     shared.look(reading, look).await
 }
 
-/// Returns when this master hears that a node was revoked, or got papers for another key.
-pub(in crate::master) async fn revoked(shared: &Shared, guest: Guest) {
-    let Guest::Node(node, key) = guest else {
-        return std::future::pending().await;
-    };
+/// Returns when this master hears that somebody is to be let in no more, and says why.
+pub(in crate::master) async fn let_out(shared: &Shared, guest: Guest) -> &'static str {
     loop {
-        tokio::time::sleep(REVOKED_POLL).await;
-        if matches!(is_out(shared, node, key).await, Ok(true)) {
-            return;
+        let is_out = match guest {
+            Guest::Node(node, key) => {
+                sleep(NODE_POLL).await;
+                is_out(shared, node, key).await
+            }
+            Guest::User {
+                caller, expires, ..
+            } => {
+                sleep(USER_POLL).await;
+                match shared.now() < expires {
+                    true => has_no_standing(shared, caller).await,
+                    false => Ok(true),
+                }
+            }
+            Guest::Anybody | Guest::Key(_) => std::future::pending().await,
+        };
+        if matches!(is_out, Ok(true)) {
+            return match guest {
+                Guest::Node(..) => "it was revoked, or has other papers by now",
+                _ => "it must log in again",
+            };
         }
     }
+}
+
+/// Whether a user is let in no more with what it logged in with, as far as this master knows.
+async fn has_no_standing(shared: &Shared, caller: Caller) -> Result<bool, RpcError> {
+    let standing = known(shared, move |view: &View| query::standing(view, caller)).await?;
+    Ok(standing.is_none())
 }
 
 async fn user(shared: &Shared, hello: &Hello, peer: Peer) -> Result<Guest, HelloReply> {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::master::shared::Shared;
 use crate::proto::error::RpcError;
-use crate::security::capability::{Capability, Holder, Operation, Place};
+use crate::proto::metadata::NodeAddress;
+use crate::security::capability::{Capability, Holder, Operation};
 use crate::types::query::{Layout, LayoutSource};
 use crate::types::{ChunkId, NodeId, Permit};
 
@@ -17,27 +18,30 @@ const RUNS_MAX: usize = 64;
 const NODES_MAX: usize = 256;
 
 /// Signs a permit; an empty one in a cluster without security.
-pub(crate) async fn permit(
+pub(crate) async fn permit<'a>(
     shared: &Shared,
     (holder, operation): (Holder, Operation),
     chunks: impl IntoIterator<Item = ChunkId>,
     nodes: impl IntoIterator<Item = NodeId>,
-    onward: impl IntoIterator<Item = Place>,
+    onward: impl IntoIterator<Item = &'a NodeAddress>,
 ) -> Result<Permit, RpcError> {
     if shared.config.security.is_insecure() {
         return Ok(Permit::default());
     }
     let cluster = shared.cluster().ok_or_else(|| shared.not_leading())?;
     let (number, key) = shared.keys.signing(shared).await?;
-    let capability = Capability {
+    let mut capability = Capability {
         cluster,
         holder,
         operation,
         chunks: runs(chunks),
         nodes: set(nodes),
-        onward: set(onward),
+        onward: Vec::new(),
         expires: shared.now().saturating_add(PERMIT_TTL),
     };
+    let places = onward.into_iter();
+    let places = places.map(|node| capability.place(&node.to_string()));
+    capability.onward = set(places);
     let signed = capability.sign((number, &key));
     let signed = signed.map_err(|e| RpcError::Internal(e.to_string()))?;
     Ok(Permit(signed.into()))
@@ -123,6 +127,7 @@ mod tests {
     use super::*;
     use crate::env::SeededRandom;
     use crate::security::KeyPair;
+    use crate::security::capability::Place;
     use crate::types::limits::{CHUNKS_PER_GRANT_MAX, REPLICAS_MAX};
     use crate::types::query::LayoutExtent;
     use crate::types::{
@@ -214,7 +219,7 @@ mod tests {
                 .map(|n| (ChunkId(u64::MAX - n), u64::MAX))
                 .collect(),
             nodes: (0..nodes).map(|n| NodeId(u32::MAX - n)).collect(),
-            onward: (0..of_grant).map(|_| Place([0xff; 8])).collect(),
+            onward: vec![Place([0xff; 8]); of_grant as usize],
             expires: Timestamp(u64::MAX),
         };
         assert!(capability.sign((u32::MAX, &key)).is_ok());

@@ -20,7 +20,7 @@ use crate::planted::{self, Bug};
 use crate::proto::error::RpcError;
 use crate::proto::metadata::{
     Answered, ChunkHealth, ClusterStatus, GrantRequest, LeaderInfo, MasterInfo, MetadataRpc,
-    NodeAddress, NodeInfo, Proofs, ReadConsistency, Stamped, WriteGrant,
+    NodeInfo, Proofs, ReadConsistency, Stamped, WriteGrant,
 };
 use crate::security::PublicKey;
 use crate::security::capability::{Holder, Operation};
@@ -217,11 +217,13 @@ impl MetadataService {
             .leading(|leading| leading.view.nodes().map(info).collect())
     }
 
-    fn masters(&self) -> Result<Vec<MasterInfo>, RpcError> {
+    /// The masters, and the term in which one of them leads.
+    fn masters(&self) -> Result<(Vec<MasterInfo>, u64), RpcError> {
         let status = self.shared.status()?;
+        let term = status.leadership.term;
         let leader = status.leadership.leader.map(|hint| hint.member);
         let members = status.members.into_iter();
-        Ok(members
+        let masters = members
             .map(|member| MasterInfo {
                 member: member.id.0,
                 leader: leader == Some(member.id),
@@ -232,7 +234,8 @@ impl MetadataService {
                 },
                 address: member.address,
             })
-            .collect())
+            .collect();
+        Ok((masters, term))
     }
 
     /// Adds to an answer what only the leader knows.
@@ -379,9 +382,9 @@ impl MetadataRpc for MetadataService {
             let chunks = grant.chunks.iter();
             let nodes = chunks.clone().flat_map(|granted| &granted.pipeline);
             let nodes = nodes.chain(&grant.spares);
-            let (ids, places) = (nodes.clone().map(|n| n.node), nodes.map(NodeAddress::place));
+            let ids = nodes.clone().map(|node| node.node);
             let chunks = chunks.map(|granted| granted.chunk);
-            grant.permit = permits::permit(&self.shared, what, chunks, ids, places).await?;
+            grant.permit = permits::permit(&self.shared, what, chunks, ids, nodes).await?;
         }
         Ok(grant)
     }
@@ -440,10 +443,11 @@ impl MetadataRpc for MetadataService {
                 reclaiming: leading.reclaiming,
             }
         })?;
+        let (masters, term) = self.masters()?;
         Ok(ClusterStatus {
             cluster,
-            term: self.shared.status()?.leadership.term,
-            masters: self.masters()?,
+            term,
+            masters,
             nodes,
             chunks,
             inodes: totals.inodes,

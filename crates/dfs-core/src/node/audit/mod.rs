@@ -121,24 +121,21 @@ impl Audit {
         deed: Deed,
         why: impl ToString,
     ) -> Result<(), NotWritten> {
-        let line = || {
-            let unwritten = self.strangers.may_write(deed.operation())?;
-            let mut line = Line::new(actor, deed);
-            line.end(Ending::refused(why), self.clock.now());
-            line.unwritten = unwritten;
-            Some(line)
-        };
-        self.write(line).await
-    }
-
-    /// Writes what `take` gives, once there is room for it: whoever gives up before has it yet.
-    async fn write(&self, take: impl FnOnce() -> Option<Line>) -> Result<(), NotWritten> {
-        let Ok(room) = self.queue.reserve().await else {
+        // Nobody waits for room who is not let in.
+        let Ok(room) = self.queue.try_reserve() else {
+            self.lost.fetch_add(1, Ordering::Relaxed);
             return Err(NotWritten);
         };
-        let Some(mut line) = take() else {
+        let Some(unwritten) = self.strangers.may_write(deed.operation()) else {
             return Ok(());
         };
+        let mut line = Line::new(actor, deed);
+        line.end(Ending::refused(why), self.clock.now());
+        line.unwritten = unwritten;
+        self.write(room, line).await
+    }
+
+    async fn write(&self, room: mpsc::Permit<'_, Job>, mut line: Line) -> Result<(), NotWritten> {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         line.unwritten += lost;
         let (written, done) = oneshot::channel();
@@ -180,12 +177,15 @@ impl Asked {
     pub async fn ended(mut self, ending: Ending) -> Result<(), NotWritten> {
         let audit = self.audit.clone();
         let now = audit.clock.now();
-        let line = || {
-            let mut line = self.line.take()?;
-            line.end(ending, now);
-            Some(line)
+        // Whoever gives up while there is no room has the line yet.
+        let Ok(room) = audit.queue.reserve().await else {
+            return Err(NotWritten);
         };
-        audit.write(line).await
+        let Some(mut line) = self.line.take() else {
+            return Ok(());
+        };
+        line.end(ending, now);
+        audit.write(room, line).await
     }
 
     /// Writes nothing: nothing was done, and nothing refused.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::frame::{Frame, FrameKind, read_frame, write_message};
-use super::message::{Blocks, Reply, Request, StreamError, decode};
+use super::message::{Blocks, Reply, Request, StreamError, StreamErrorKind, decode};
 use super::pool::ChunkPool;
 use crate::proto::metadata::NodeAddress;
 use crate::types::limits::BLOCK_LEN;
@@ -81,7 +81,10 @@ impl ChunkReader {
                 checksum,
             }),
             Reply::Failed(error) => {
-                pool.keep(target, stream);
+                // Who is denied is let out, too.
+                if error.kind != StreamErrorKind::Denied {
+                    pool.keep(target, stream);
+                }
                 Err(Broken::Answered(error))
             }
             Reply::Stored(_) | Reply::End => Err(invalid("the answer to another question").into()),

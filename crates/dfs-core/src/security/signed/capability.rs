@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{KeyNumber, NotSigned, Signable, SigningKeys, sign};
 use crate::env::Timestamp;
-use crate::security::{KeyPair, Peer};
+use crate::security::{Fingerprint, KeyPair, Peer};
 use crate::types::{ChunkId, ClusterId, NodeId, NodeKey, NodeRole};
 
 /// How far clocks may differ before a capability is void too early.
@@ -31,8 +31,8 @@ pub enum Holder {
     Node(NodeKey),
 }
 
-/// A data node and where it listens, told apart from any other: the beginning of their
-/// [fingerprint](crate::proto::metadata::NodeAddress::place), so that a permit stays small.
+/// Who a write may be passed on to, and where: the beginning of a [digest](Capability::place), so
+/// that a capability stays small.
 #[derive(
     Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -110,9 +110,29 @@ impl Capability {
             && self.is_held_by(&demand.peer)
     }
 
-    /// Whether a write may be passed on to all of these.
-    pub fn leads_to(&self, places: impl IntoIterator<Item = Place>) -> bool {
-        places.into_iter().all(|place| self.onward.contains(&place))
+    /// What `target`, in any words that are its alone, is called in this capability and in no
+    /// other: so nobody can look for another of that name before.
+    pub fn place(&self, target: &str) -> Place {
+        let mut bytes = self.cluster.0.to_le_bytes().to_vec();
+        bytes.extend(self.expires.0.to_le_bytes());
+        match self.holder {
+            Holder::Client(key) => bytes.extend(key),
+            Holder::Node(node) => bytes.extend(node.0.to_le_bytes()),
+        }
+        bytes.extend(target.as_bytes());
+        let mut place = Place::default();
+        let digest = Fingerprint::of(&bytes).0;
+        place
+            .0
+            .iter_mut()
+            .zip(digest)
+            .for_each(|(to, byte)| *to = byte);
+        place
+    }
+
+    /// Whether a write may be passed on to this target.
+    pub fn leads_to(&self, target: &str) -> bool {
+        self.onward.contains(&self.place(target))
     }
 
     /// Whether it names a chunk.
@@ -169,7 +189,7 @@ mod tests {
             operation: Operation::Write,
             chunks: vec![(ChunkId(10), 2), (ChunkId(20), 1)],
             nodes: vec![NodeId(1), NodeId(2)],
-            onward: vec![Place([1; 8]), Place([2; 8])],
+            onward: Vec::new(),
             expires: Timestamp(100),
         }
     }
@@ -223,12 +243,24 @@ mod tests {
 
     #[test]
     fn it_leads_to_the_places_that_it_names_alone() {
-        let leads_to = |places: &[u8]| {
-            let places = places.iter().map(|place| Place([*place; 8]));
-            capability().leads_to(places)
-        };
-        assert!(leads_to(&[]) && leads_to(&[2]) && leads_to(&[2, 1]));
-        assert!(!leads_to(&[3]) && !leads_to(&[1, 3]));
+        let mut capability = capability();
+        capability.onward = ["n1", "n2"].map(|target| capability.place(target)).into();
+        assert!(capability.leads_to("n1") && capability.leads_to("n2"));
+        assert!(!capability.leads_to("n3"));
+        // Elsewhere they are called otherwise.
+        let others = [
+            Capability {
+                holder: Holder::Client([2; 32]),
+                ..capability.clone()
+            },
+            Capability {
+                expires: Timestamp(101),
+                ..capability.clone()
+            },
+        ];
+        for other in others {
+            assert!(!other.leads_to("n1"), "{other:?}");
+        }
     }
 
     #[test]
