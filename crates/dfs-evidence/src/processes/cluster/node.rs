@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{Error, Result, Write};
+use std::io::{Error, ErrorKind, Result, Write};
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
@@ -245,8 +245,12 @@ impl Node {
 
     /// Whether any of its syncs was tampered with since [`tamper`](Node::tamper).
     pub(in crate::processes) fn was_tampered_with(&self) -> Result<bool> {
-        let trace = std::fs::read_to_string(self.trace())?;
-        Ok(trace.contains("(DELAYED)") || trace.contains("(INJECTED)"))
+        match std::fs::read_to_string(self.trace()) {
+            Ok(trace) => Ok(trace.contains("(DELAYED)") || trace.contains("(INJECTED)")),
+            // Nobody could begin to.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn trace(&self) -> PathBuf {
