@@ -172,12 +172,14 @@ impl Outcome {
     }
 
     /// For each such time: how long the operation took that took longest of all that were under
-    /// way around its beginning, since then.
+    /// way around its beginning, since then; but for those that log in first.
     pub fn waits(&self, kind: FaultKind) -> Vec<Duration> {
         let wait = |deed: &Deed| {
             let (begin, end) = around(deed);
             let (mut open, mut longest) = (BTreeMap::new(), 0);
-            for event in self.history.iter().filter(|event| is_of_client(event)) {
+            let logs_in = |event: &&Event| matches!(event.op, Op::UseRight { .. });
+            let of_clients = self.history.iter().filter(|event| is_of_client(event));
+            for event in of_clients.filter(|event| !logs_in(event)) {
                 if event.kind == Kind::Invoke {
                     open.insert(event.actor, event.time);
                 } else if let Some(invoked) = open.remove(&event.actor)
