@@ -172,7 +172,8 @@ impl Outcome {
     }
 
     /// For each such time: how long the operation took that took longest of all that were under
-    /// way around its beginning, since then; but for those that log in first.
+    /// way around its beginning, since then; but for those that log in first, and those that never ended: their client was
+    /// killed, or a worker hangs, which is judged elsewhere.
     pub fn waits(&self, kind: FaultKind) -> Vec<Duration> {
         let wait = |deed: &Deed| {
             let (begin, end) = around(deed);
@@ -187,11 +188,6 @@ impl Outcome {
                 {
                     longest = longest.max(event.time.saturating_sub(invoked.max(begin)));
                 }
-            }
-            // Those that never ended waited to the last.
-            let last = self.history.last().map_or(end, |event| event.time);
-            for invoked in open.into_values().filter(|invoked| *invoked < end) {
-                longest = longest.max(last.saturating_sub(invoked.max(begin)));
             }
             Duration::from_nanos(longest)
         };
