@@ -172,8 +172,8 @@ impl Outcome {
     }
 
     /// For each such time: how long the operation took that took longest of all that were under
-    /// way around its beginning, since then; but for those that log in first, and those that never ended: their client was
-    /// killed, or a worker hangs, which is judged elsewhere.
+    /// way around its beginning, since then; but for those that log in first, and those that never
+    /// ended: their client was killed, or a worker hangs, which is judged elsewhere.
     pub fn waits(&self, kind: FaultKind) -> Vec<Duration> {
         let wait = |deed: &Deed| {
             let (begin, end) = around(deed);
