@@ -245,12 +245,7 @@ impl Node {
 
     /// Whether any of its syncs was tampered with since [`tamper`](Node::tamper).
     pub(in crate::processes) fn was_tampered_with(&self) -> Result<bool> {
-        match std::fs::read_to_string(self.trace()) {
-            Ok(trace) => Ok(trace.contains("(DELAYED)") || trace.contains("(INJECTED)")),
-            // Nobody could begin to.
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
+        tells_of_tampering(std::fs::read_to_string(self.trace()))
     }
 
     fn trace(&self) -> PathBuf {
@@ -285,5 +280,30 @@ impl Node {
             // It may just have died of the limit it had.
             let _ = process.limit(limit).await;
         }
+    }
+}
+
+fn tells_of_tampering(trace: Result<String>) -> Result<bool> {
+    match trace {
+        Ok(trace) => Ok(trace.contains("(DELAYED)") || trace.contains("(INJECTED)")),
+        // Nobody could begin to.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_that_was_never_begun_tells_of_nothing() {
+        let tells = |trace: &str| tells_of_tampering(Ok(trace.to_owned())).unwrap();
+        assert!(tells(
+            "fdatasync(7) = -1 EIO (Input/output error) (INJECTED)"
+        ));
+        assert!(tells("fsync(7) = 0 (DELAYED)") && !tells("fsync(7) = 0"));
+        assert!(!tells_of_tampering(Err(ErrorKind::NotFound.into())).unwrap());
+        assert!(tells_of_tampering(Err(ErrorKind::PermissionDenied.into())).is_err());
     }
 }
