@@ -146,14 +146,20 @@ impl<M: StateMachine> RaftRpc for Service<M> {
     ) -> Result<Appended, Refusal> {
         let node = self.member(&header)?;
         let request = AppendEntriesRequest::try_from(request).map_err(invalid)?;
-        let response = node.raft.append_entries(request).await;
+        let response = node
+            .raft
+            .call(|raft| async move { raft.append_entries(request).await })
+            .await;
         Ok(response.map_err(raft_stopped)?.into())
     }
 
     async fn vote(self, _: Context, header: Header, request: AskVote) -> Result<Voted, Refusal> {
         let node = self.member_asked(&header)?;
         let asked = Instant::now();
-        let response = node.raft.vote(request.into()).await;
+        let response = node
+            .raft
+            .call(|raft| async move { raft.vote(request.into()).await })
+            .await;
         let (took, limit) = (asked.elapsed(), node.config.election_timeout_min);
         if took > limit {
             tracing::warn!(
@@ -172,7 +178,10 @@ impl<M: StateMachine> RaftRpc for Service<M> {
         request: AskVote,
     ) -> Result<Voted, Refusal> {
         let node = self.member_asked(&header)?;
-        let response = node.raft.pre_vote(request.into()).await;
+        let response = node
+            .raft
+            .call(|raft| async move { raft.pre_vote(request.into()).await })
+            .await;
         Ok(response.map_err(raft_stopped)?.into())
     }
 
@@ -183,8 +192,10 @@ impl<M: StateMachine> RaftRpc for Service<M> {
         request: Transfer,
     ) -> Result<Transferred, Refusal> {
         let node = self.member(&header)?;
-        let response = node.scoped(node.raft.handle_transfer_leader(request.into()));
-        Ok(response.await.map_err(|_| Refusal::Stopped)?.into())
+        let handled = node
+            .raft
+            .call(|raft| async move { raft.handle_transfer_leader(request.into()).await });
+        Ok(handled.await.map_err(|_| Refusal::Stopped)?.into())
     }
 
     async fn read_index(self, _: Context, header: Header) -> Result<Rev, Refusal> {
@@ -233,7 +244,9 @@ impl<M: StateMachine> RaftRpc for Service<M> {
                 },
                 snapshot: SnapshotData::Received(received),
             };
-            let installed = node.scoped(node.raft.install_full_snapshot(vote, snapshot));
+            let installed = node
+                .raft
+                .call(|raft| async move { raft.install_full_snapshot(vote, snapshot).await });
             let response = installed.await.map_err(|_| Refusal::Stopped)?;
             Ok((&response.vote).into())
         })

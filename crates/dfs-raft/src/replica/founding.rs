@@ -374,7 +374,9 @@ impl<M: StateMachine> Node<M> {
     async fn found(&self, address: String) -> Result<(), Fatal> {
         let member = self.identity.member;
         let members = BTreeMap::from([(member, BasicNode { addr: address })]);
-        let initialized = self.scoped(self.raft.initialize(members));
+        let initialized = self
+            .raft
+            .call(|raft| async move { raft.initialize(members).await });
         match initialized.await {
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(RaftError::APIError(e)) => {

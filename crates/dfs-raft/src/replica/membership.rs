@@ -9,6 +9,7 @@ use openraft::{BasicNode, ChangeMembers, ServerState};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::node::Node;
+use super::raft::{Metrics, Raft};
 use crate::error::{ChangeError, LeaderHint, ProposeError};
 use crate::machine::StateMachine;
 use crate::network::message::{Refusal, Welcome};
@@ -17,9 +18,6 @@ use crate::types::{Answer, MemberId, Proposal, TypeConfig};
 
 /// A change that was not committed within this many proposal deadlines is left to its fate.
 const CHANGE_DEADLINES: u32 = 3;
-
-/// What openraft tells of itself.
-pub(super) type Metrics = openraft::RaftMetrics<TypeConfig>;
 
 /// What openraft makes of a change.
 type RaftResult<T> = Result<T, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
@@ -62,9 +60,12 @@ impl<M: StateMachine> Node<M> {
     /// not say it yet when it has just started.)
     pub(super) async fn is_admitted(&self) -> bool {
         let own = self.identity.member;
-        let look = self.raft.with_raft_state(move |state| {
-            let members = state.membership_state.effective();
-            members.get_node(&own).is_some()
+        let look = self.raft.call(move |raft| async move {
+            let admitted = raft.with_raft_state(move |state| {
+                let members = state.membership_state.effective();
+                members.get_node(&own).is_some()
+            });
+            admitted.await
         });
         // One that has stopped has other worries.
         look.await.unwrap_or(true)
@@ -121,8 +122,9 @@ impl<M: StateMachine> Node<M> {
             };
         }
         let addr = address.to_owned();
-        let change = self.raft.add_learner(member, BasicNode { addr }, false);
-        self.finish_change(change).await
+        let node = BasicNode { addr };
+        self.finish_change(move |raft| async move { raft.add_learner(member, node, false).await })
+            .await
     }
 
     pub(super) async fn promote(&self, member: MemberId) -> Result<(), ChangeError> {
@@ -175,9 +177,8 @@ impl<M: StateMachine> Node<M> {
         let voters = self.voters();
         if !voters.contains(&member) {
             let nodes = ChangeMembers::RemoveNodes(BTreeSet::from([member]));
-            return self
-                .finish_change(self.raft.change_membership(nodes, false))
-                .await;
+            let change = |raft: Raft<M>| async move { raft.change_membership(nodes, false).await };
+            return self.finish_change(change).await;
         }
         let left: BTreeSet<_> = voters.into_iter().filter(|v| *v != member).collect();
         self.require_majority(&left, &format!("without {member}"))?;
@@ -204,7 +205,7 @@ impl<M: StateMachine> Node<M> {
         voters: ChangeMembers<MemberId, BasicNode>,
         retain: bool,
     ) -> Result<(), ChangeError> {
-        let change = self.raft.change_membership(voters, retain);
+        let change = |raft: Raft<M>| async move { raft.change_membership(voters, retain).await };
         match self.finish_change(change).await {
             Err(ChangeError::NotLeader(_)) => {
                 let why = "leadership was lost meanwhile";
@@ -249,7 +250,9 @@ impl<M: StateMachine> Node<M> {
         if !self.answers(to).await {
             return Err(ChangeError::Refused(format!("{to} does not answer")));
         }
-        let triggered = self.scoped(async { self.raft.trigger().transfer_leader(to).await });
+        let triggered = self
+            .raft
+            .call(|raft| async move { raft.trigger().transfer_leader(to).await });
         triggered.await.map_err(|e| self.change_stopped(&e))?;
         let gone = async {
             while metrics.borrow_watched().state == ServerState::Leader {
@@ -328,12 +331,16 @@ impl<M: StateMachine> Node<M> {
         }
     }
 
-    async fn finish_change<T>(
+    async fn finish_change<F, T>(
         &self,
-        change: impl Future<Output = RaftResult<T>>,
-    ) -> Result<(), ChangeError> {
+        change: impl FnOnce(Raft<M>) -> F,
+    ) -> Result<(), ChangeError>
+    where
+        F: Future<Output = RaftResult<T>> + Send + 'static,
+        T: Send + 'static,
+    {
         let deadline = self.config.propose_timeout * CHANGE_DEADLINES;
-        match timeout(deadline, self.scoped(change)).await {
+        match timeout(deadline, self.raft.call(change)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(RaftError::APIError(e))) => Err(self.change_error(e)),
             Ok(Err(e)) => Err(ChangeError::Unknown(e.to_string())),

@@ -10,12 +10,11 @@ mod founding;
 pub(crate) mod leadership;
 mod membership;
 pub(crate) mod node;
+mod raft;
 mod reads;
-mod retention;
 mod shutdown;
 pub(crate) mod status;
 mod upkeep;
-mod verify;
 
 use std::fmt;
 use std::path::Path;
@@ -456,8 +455,8 @@ impl<M: StateMachine> Replica<M> {
     /// It is not a member, or has stopped.
     pub async fn trigger_election(&self) -> Result<(), ChangeError> {
         let node = self.changer()?;
-        let elect = node.scoped(async { node.raft.trigger().elect(true).await });
-        elect.await.map_err(|e| node.change_stopped(&e))
+        let elect = node.raft.elect().await;
+        elect.map_err(|e| node.change_stopped(&e))
     }
 
     /// Takes a snapshot soon, and makes durable what it includes. It cuts nothing from the log.
@@ -466,7 +465,7 @@ impl<M: StateMachine> Replica<M> {
     /// It is not a member, or has stopped.
     pub async fn trigger_snapshot(&self) -> Result<(), ChangeError> {
         let node = self.changer()?;
-        let snapshot = node.raft.trigger().snapshot().await;
+        let snapshot = node.raft.snapshot().await;
         snapshot.map_err(|e| node.change_stopped(&e))
     }
 
@@ -478,7 +477,7 @@ impl<M: StateMachine> Replica<M> {
     /// It is not a member, or has stopped.
     pub async fn trigger_purge(&self, upto: u64) -> Result<(), ChangeError> {
         let node = self.changer()?;
-        let purge = node.raft.trigger().purge_log(upto).await;
+        let purge = node.raft.purge_log(upto).await;
         purge.map_err(|e| node.change_stopped(&e))
     }
 

@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
 use super::failure::Failure;
+use super::raft::Core;
 use super::reads::Waiting;
 use crate::config::ReplicaConfig;
 use crate::env::Env;
@@ -32,7 +33,7 @@ const READERS_MAX: usize = 4096;
 /// A member of a cluster.
 pub(crate) struct Node<M: StateMachine> {
     pub(crate) identity: Identity,
-    pub(crate) raft: Raft<TypeConfig, StateStore<M>>,
+    pub(crate) raft: Core<M>,
     pub(crate) state: Arc<State<M>>,
     pub(crate) log: LogStore,
     pub(crate) peers: Peers,
@@ -101,7 +102,7 @@ impl<M: StateMachine> Node<M> {
         let (readers, waiting) = mpsc::channel(READERS_MAX);
         let node = Node {
             identity,
-            raft,
+            raft: Core::new(raft, env.random.clone()),
             incoming: Incoming::new(state.clone()),
             state,
             log,
@@ -140,7 +141,9 @@ impl<M: StateMachine> Node<M> {
                 return Err(ProposeError::Unavailable(why.to_owned()));
             }
         };
-        let write = self.raft.client_write(proposal);
+        let write = self
+            .raft
+            .call(|raft| async move { raft.client_write(proposal).await });
         match tokio::time::timeout_at(deadline, write).await {
             Ok(Ok(response)) => Ok((types::rev(&response.log_id), response.data)),
             Ok(Err(e)) => Err(self.propose_error(e)),
@@ -159,11 +162,6 @@ impl<M: StateMachine> Node<M> {
             // It may have been appended before the fault.
             other => ProposeError::Unknown(other.to_string()),
         }
-    }
-
-    /// Runs a call of openraft that may spawn tasks or draw random numbers.
-    pub(crate) async fn scoped<T>(&self, call: impl Future<Output = T>) -> T {
-        DeterministicRuntime::scope(self.env.random.next_u64(), call).await
     }
 
     /// Ends openraft and closes the files, as far as this owns them.

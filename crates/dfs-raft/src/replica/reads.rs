@@ -94,7 +94,10 @@ impl<M: StateMachine> Node<M> {
         // Nothing that was heard before counts; a quorum on slow disks may take long to answer.
         let option = LinearizerOption::new(Some(Duration::ZERO), true);
         let option = option.with_wait_timeout(self.config.read_timeout);
-        match self.raft.get_read_linearizer(option).await {
+        let linearizer = self
+            .raft
+            .call(|raft| async move { raft.get_read_linearizer(option).await });
+        match linearizer.await {
             Ok(linearizer) => Ok(types::rev(linearizer.read_log_id().log_id())),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
                 Err(ReadError::NotLeader(self.hint(&forward)))

@@ -18,10 +18,10 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver;
 use tokio::time::{Instant, timeout};
 
-use super::membership::last_answer;
-use super::node::Node;
 use crate::config::ReplicaConfig;
 use crate::machine::StateMachine;
+use crate::replica::membership::last_answer;
+use crate::replica::node::Node;
 use crate::types::MemberId;
 
 /// Entries of which the log has no more for the sake of a member. The place of each is held in
@@ -103,7 +103,7 @@ impl<M: StateMachine> Node<M> {
         let mut metrics = self.raft.metrics();
         let included = |index: Option<u64>| index.is_some_and(|index| index >= upto);
         if !included(metrics.borrow_watched().snapshot.map(|id| id.index)) {
-            self.raft.trigger().snapshot().await?;
+            self.raft.snapshot().await?;
             let wait = async {
                 while !included(metrics.borrow_watched().snapshot.map(|id| id.index)) {
                     metrics.changed().await?;
@@ -112,7 +112,7 @@ impl<M: StateMachine> Node<M> {
             };
             timeout(SNAPSHOT_WITHIN, wait).await??;
         }
-        self.raft.trigger().purge_log(upto).await?;
+        self.raft.purge_log(upto).await?;
         // openraft cuts nothing that it is sending.
         self.peers.send_nothing_up_to(upto);
         Ok(())

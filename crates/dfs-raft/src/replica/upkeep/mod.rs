@@ -1,5 +1,8 @@
 //! What a member does by itself: durability, a bounded log, watching its own disk and end.
 
+mod retention;
+mod verify;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +13,8 @@ use openraft::errors::Fatal as RaftFatal;
 use openraft::type_config::alias::WatchReceiverOf;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::membership::Metrics;
 use super::node::{Node, raft_failed};
-use super::verify;
+use super::raft::Metrics;
 use crate::error::Fatal;
 use crate::machine::StateMachine;
 use crate::types::TypeConfig;

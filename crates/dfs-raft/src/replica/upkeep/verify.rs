@@ -23,10 +23,10 @@ use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::node::Node;
 use crate::error::Fatal;
 use crate::machine::{Rev, StateMachine};
 use crate::network::peers::Purpose;
+use crate::replica::node::Node;
 use crate::state::{Digest, DigestCursor};
 use crate::types::MemberId;
 
@@ -224,7 +224,7 @@ impl<M: StateMachine> Node<M> {
     }
 
     /// Reads and verifies every row of the state, at most `pace` bytes per second.
-    pub(super) async fn verify_state(&self, pace: Option<u64>) -> Result<(), Fatal> {
+    pub(in crate::replica) async fn verify_state(&self, pace: Option<u64>) -> Result<(), Fatal> {
         let result = self.verify_rows(pace).await;
         match &result {
             Err(fatal) if fatal.is_of_state() => self.condemn(fatal.clone()).await,
