@@ -347,6 +347,7 @@ fn mismatch(answer: &Answer) -> Error {
         Answer::Group(_) | Answer::Groups(_) => "groups",
         Answer::JoinTokens(_) => "join tokens",
         Answer::EnrolledNodes(_) => "nodes with papers",
+        Answer::NodeDuties(_) => "what a data node has to do",
     };
     let message = format!("a master answered another question, with {kind}");
     Error::new(ErrorKind::Internal, message)

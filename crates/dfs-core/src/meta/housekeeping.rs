@@ -9,7 +9,7 @@ use dfs_raft::state::{ReadState, StateTxn};
 use super::accounts::sessions;
 use super::chunks::{extents, grant};
 use super::counters;
-use super::members::secrets;
+use super::members::{decisions, secrets};
 use super::namespace::purge::{self, Budget};
 use super::namespace::trash;
 use crate::types::Timestamp;
@@ -25,6 +25,7 @@ pub fn is_due(state: &impl ReadState, now: Timestamp) -> Result<bool, Fatal> {
         || trash::is_due(state, now)?
         || purge::is_due(state)?
         || grant::is_due(state, now)?
+        || decisions::is_due(state)?
         || secrets::is_due(state, now)?)
 }
 
@@ -36,5 +37,6 @@ pub(crate) fn step(state: &mut StateTxn<'_>, now: Timestamp) -> Result<(), Fatal
     sessions::expire(state, now, &mut budget)?;
     trash::expire(state, now, &mut budget)?;
     grant::expire(state, now, &mut budget)?;
+    decisions::forget_departed(state, &mut budget)?;
     purge::step(state, now, &mut budget)
 }

@@ -8,6 +8,7 @@ use super::accounts::subject::Subject;
 use super::accounts::{acl, sessions};
 use super::chunks::{commit, grant, reclaim, replicas};
 use super::command::{Command, Reply, validate};
+use super::members::decisions;
 use super::members::nodes::Registration;
 use super::members::{enrolled, nodes, secrets};
 use super::namespace::{create, link, remove, rename, setattr, trash, upload};
@@ -123,7 +124,7 @@ fn apply_of_nodes(
             Reply::Node(settle(state, registered)?)
         }
         Command::SetAdminState { node, state: admin } => {
-            let set = nodes::set_admin_state(state, node, admin);
+            let set = decisions::decide(state, node, admin, None);
             Reply::AdminState(settle(state, set)?)
         }
         Command::AdoptReplicas { node, chunks } => {

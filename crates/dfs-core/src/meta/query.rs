@@ -116,6 +116,7 @@ fn answer_to(state: &impl ReadState, by: &Subject, query: &Query) -> Result<Answ
             let page = page_len(*limit);
             Answer::EnrolledNodes(members::enrolled_nodes(state, by, *after, page)?)
         }
+        Query::NodeDuties(node) => Answer::NodeDuties(members::node_duties(state, by, *node)?),
     })
 }
 

@@ -33,6 +33,8 @@
 //! TOKEN_HASHES  hash -> TokenId                    the same by what is shown      tokens
 //! ENROLLED      NodeKey -> Enrolled                who has become one             enrolled
 //! SECRETS       SecretId -> Secret                 keys of the cluster            secrets
+//! WIDTHS        nodes -> chunks to be on so many   who can be spared              replicas
+//! DEPARTED      NodeId -> ()                       removed, not yet forgotten     decisions
 //! ```
 //!
 //! New tables are appended: a table's place is part of snapshots. Numbers in keys are
@@ -114,6 +116,8 @@ tables! {
     TOKEN_HASHES: TokenHash => TokenId;
     ENROLLED: NodeKey => Enrolled;
     SECRETS: SecretId => Secret;
+    WIDTHS: u64 => u64;
+    DEPARTED: NodeId => ();
 }
 
 /// Makes sure that a key and a value, if these bytes are some, come back as they are.
@@ -196,4 +200,6 @@ meta! {
     Chunks = "chunks";
     /// The sum of their lengths.
     ChunkBytes = "chunk_bytes";
+    /// How often data nodes came, or something was decided about them.
+    Decisions = "decisions";
 }

@@ -16,7 +16,7 @@ use super::hello::{Hello, HelloReply, Service};
 use super::metadata::*;
 use crate::security::{PublicKey, SigningKeys};
 use crate::types::account::Account;
-use crate::types::node::{EnrolledNode, TokenId};
+use crate::types::node::{EnrolledNode, NodeDuties, TokenId};
 use crate::types::query::*;
 use crate::types::{
     AdminState, Attr, ByteRange, Change, Changed, ChunkId, ClientId, ClusterId, DfsPath, FileKind,
@@ -232,6 +232,7 @@ fn what_clients_ask_keeps_its_bytes() {
             },
             "030d01ac02ac02010000",
         ),
+        (Query::NodeDuties(NodeId(300)), "030eac02010000"),
     ] {
         let consistency = ReadConsistency::Stale;
         let ask = Ask::Query {
@@ -436,6 +437,19 @@ fn answers_to_queries_keep_their_bytes() {
             Answer::EnrolledNodes(vec![enrolled]),
             "030002ac020c01ac0201020103010401\
              010909090909090909090909090909090909090909090909090909090909090909",
+        ),
+        (
+            Answer::NodeDuties(NodeDuties {
+                plan: 300,
+                state: AdminState::Draining,
+                replicas: 5,
+                bytes: 300,
+                others: 4,
+                widest: 3,
+                widest_chunks: 2,
+            }),
+            "030002ac020dac020105ac0204030201\
+             0909090909090909090909090909090909090909090909090909090909090909",
         ),
     ] {
         let reply = MetadataRpcResponse::Query(Ok(answered(answer)));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::id::{NodeId, NodeKey, UserId};
+use super::topology::AdminState;
 use dfs_raft::env::Timestamp;
 
 /// What a node is.
@@ -118,6 +119,35 @@ pub enum MemberChange {
         /// Which, by what its directory is stamped with.
         node: NodeKey,
     },
+    /// Decides about a data node: to empty it, to let it rest, to take it back, to be rid of it.
+    Decide {
+        /// Which.
+        node: NodeId,
+        /// What it is to be. [`Drained`](AdminState::Drained) is not for people to say.
+        state: AdminState,
+        /// The number of the plan that was looked at; refused if data nodes or what was decided
+        /// about them have changed since. None is whatever has changed.
+        plan: Option<u64>,
+    },
+}
+
+/// What is to be known before something is decided about a data node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeDuties {
+    /// The number of a plan that is made now.
+    pub plan: u64,
+    /// What was decided last.
+    pub state: AdminState,
+    /// Replicas that it is meant to have.
+    pub replicas: u64,
+    /// The sum of their lengths, in bytes.
+    pub bytes: u64,
+    /// Other data nodes that are in service.
+    pub others: u32,
+    /// How many data nodes the most widely spread chunks are to be on; zero without chunks.
+    pub widest: u32,
+    /// How many chunks are to be on so many.
+    pub widest_chunks: u64,
 }
 
 /// A join token. Never used again for another.

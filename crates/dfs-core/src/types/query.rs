@@ -7,7 +7,7 @@ use super::account::{AccountName, GroupInfo, UserInfo};
 use super::acl::{Acl, AclKind};
 use super::attr::{Attr, FileKind};
 use super::id::{ChunkId, GroupId, InodeId, NodeId, NodeKey, TrashId, UserId};
-use super::node::{EnrolledNode, TokenInfo};
+use super::node::{EnrolledNode, NodeDuties, TokenInfo};
 use super::path::{Location, Name};
 use super::permit::Permit;
 use super::range::ByteRange;
@@ -92,6 +92,8 @@ pub enum Query {
         /// At most this many.
         limit: u32,
     },
+    /// What is to be known before something is decided about a data node; for administrators.
+    NodeDuties(NodeId),
 }
 
 impl Query {
@@ -111,7 +113,8 @@ impl Query {
             | Query::Users { .. }
             | Query::Groups { .. }
             | Query::JoinTokens
-            | Query::EnrolledNodes { .. } => None,
+            | Query::EnrolledNodes { .. }
+            | Query::NodeDuties(_) => None,
         }
     }
 }
@@ -165,6 +168,8 @@ pub enum Answer {
     JoinTokens(Vec<TokenInfo>),
     /// To `EnrolledNodes`.
     EnrolledNodes(Vec<EnrolledNode>),
+    /// To `NodeDuties`.
+    NodeDuties(NodeDuties),
 }
 
 /// Part of a listing.

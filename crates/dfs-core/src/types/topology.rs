@@ -1,5 +1,7 @@
 //! Where data nodes stand, and what people have decided about them.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// The nested failure domains a data node is in, widest first. Empty is unknown, and unknown
@@ -28,6 +30,27 @@ pub enum AdminState {
     Drained,
     /// It may be away for a while, on purpose.
     Maintenance,
+    /// It is a data node no more, for good.
+    Removed,
+}
+
+impl AdminState {
+    /// In a word or two.
+    pub fn name(self) -> &'static str {
+        match self {
+            AdminState::InService => "in service",
+            AdminState::Draining => "draining",
+            AdminState::Drained => "drained",
+            AdminState::Maintenance => "maintenance",
+            AdminState::Removed => "removed",
+        }
+    }
+}
+
+impl fmt::Display for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
 }
 
 /// Room on a data node, in bytes.

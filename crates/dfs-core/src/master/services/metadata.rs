@@ -262,7 +262,8 @@ impl MetadataService {
             | Answer::Users(_)
             | Answer::Groups(_)
             | Answer::JoinTokens(_)
-            | Answer::EnrolledNodes(_) => {}
+            | Answer::EnrolledNodes(_)
+            | Answer::NodeDuties(_) => {}
         });
     }
 }

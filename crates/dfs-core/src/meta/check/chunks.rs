@@ -12,7 +12,7 @@ use crate::meta::chunks::grant::range_of;
 use crate::meta::counters::number;
 use crate::meta::members::nodes::{NodeLoad, is_registered};
 use crate::meta::tables::{
-    CHUNKS, Meta, NODE_CHUNKS, NODE_LOADS, NODE_RECLAIM, RANGES, RECLAIM, SPENT,
+    CHUNKS, DEPARTED, Meta, NODE_CHUNKS, NODE_LOADS, NODE_RECLAIM, RANGES, RECLAIM, SPENT, WIDTHS,
 };
 use crate::types::{ChunkId, NodeId, Timestamp};
 
@@ -51,11 +51,13 @@ fn rows(
     findings: &mut Findings,
 ) -> Result<Loads, Fatal> {
     let mut loads = Loads::new();
+    let mut widths = BTreeMap::<u64, u64>::new();
     let (mut count, mut bytes) = (0, 0);
     for row in state.scan(CHUNKS, ..)? {
         let (id, chunk) = row?;
         count += 1;
         bytes += chunk.length;
+        *widths.entry(chunk.target.0.into()).or_default() += 1;
         let found = references.get(&id).copied().unwrap_or(0);
         findings.equal(chunk.references, found, format!("{id}: the references"));
         findings.require(found > 0, || format!("{id} has no references"));
@@ -84,6 +86,8 @@ fn rows(
             format!("{id} is not below the next id {next}")
         });
     }
+    let kept = state.scan(WIDTHS, ..)?.collect::<Result<_, _>>()?;
+    findings.equal(kept, widths, "how many data nodes chunks are to be on");
     findings.equal(number(state, Meta::Chunks)?, count, "the number of chunks");
     findings.equal(
         number(state, Meta::ChunkBytes)?,
@@ -108,7 +112,7 @@ fn reclaim(state: &impl ReadState, findings: &mut Findings) -> Result<(), Fatal>
         findings.require(!wanted, || {
             format!("{id} on {node} is intended and given up")
         });
-        let known = is_registered(state, node)?;
+        let known = is_registered(state, node)? || state.get(DEPARTED, &node)?.is_some();
         findings.require(known, || {
             format!("{id} is given up on {node}, who is unknown")
         });

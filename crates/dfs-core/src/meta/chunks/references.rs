@@ -8,6 +8,7 @@ use super::grant::range_of;
 use super::{reclaim, replicas};
 use crate::meta::counters;
 use crate::meta::machine::{Stop, refuse};
+use crate::meta::members::decisions::count_width;
 use crate::meta::tables::{CHUNKS, Meta, SPENT};
 use crate::types::{ChunkId, InodeId, NodeId, RefusalKind, ReplicationTarget, Timestamp};
 
@@ -46,6 +47,7 @@ pub(crate) fn insert(state: &mut StateTxn<'_>, id: ChunkId, chunk: &Chunk) -> Re
     for node in &chunk.replicas {
         replicas::list(state, *node, id, chunk.length)?;
     }
+    count_width(state, chunk.target.0.into(), |chunks| chunks.checked_add(1))?;
     counters::add(state, Meta::Chunks, 1)?;
     counters::add(state, Meta::ChunkBytes, chunk.length)
 }
@@ -90,6 +92,7 @@ pub(crate) fn release(
         // Its range would still let it be committed once more.
         state.put(SPENT, &id, &())?;
     }
+    count_width(state, chunk.target.0.into(), |chunks| chunks.checked_sub(1))?;
     counters::subtract(state, Meta::Chunks, 1)?;
     counters::subtract(state, Meta::ChunkBytes, chunk.length)?;
     Ok(2 + 3 * chunk.replicas.len())

@@ -406,6 +406,14 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
             MemberChange::RevokeNode { node },
             "02010003ac02ab021102ac02",
         ),
+        (
+            MemberChange::Decide {
+                node: NodeId(300),
+                state: AdminState::Removed,
+                plan: Some(300),
+            },
+            "02010003ac02ab021103ac020401ac02",
+        ),
     ] {
         all.push((client(Change::Member(change)), golden));
     }

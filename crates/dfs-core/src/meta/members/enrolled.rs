@@ -95,6 +95,14 @@ pub(crate) fn revoke(state: &mut StateTxn<'_>, node: NodeKey) -> Result<(), Stop
     Ok(state.put(ENROLLED, &node, &row)?)
 }
 
+/// The same, if it ever had one: not in a cluster without security.
+pub(super) fn revoke_if_enrolled(state: &mut StateTxn<'_>, node: NodeKey) -> Result<(), Stop> {
+    match state.get(ENROLLED, &node)? {
+        Some(_) => revoke(state, node),
+        None => Ok(()),
+    }
+}
+
 /// Whether a node of this kind has papers for a key.
 ///
 /// # Errors

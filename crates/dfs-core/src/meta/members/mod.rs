@@ -1,5 +1,6 @@
 //! What belongs to the cluster: data nodes, who may become a node, and the cluster's secrets.
 
+pub(crate) mod decisions;
 pub(crate) mod enrolled;
 pub mod nodes;
 pub(crate) mod secrets;
@@ -10,9 +11,9 @@ use dfs_raft::state::{ReadState, StateTxn};
 
 use self::tokens::JoinToken;
 use super::accounts::subject::Subject;
-use super::machine::Stop;
-use crate::types::node::{EnrolledNode, MemberChange, TokenInfo};
-use crate::types::{Changed, NodeKey, Timestamp};
+use super::machine::{Stop, refuse};
+use crate::types::node::{EnrolledNode, MemberChange, NodeDuties, TokenInfo};
+use crate::types::{AdminState, Changed, NodeId, NodeKey, RefusalKind, Timestamp};
 
 /// Changes who may be a node.
 pub(crate) fn change(
@@ -51,6 +52,14 @@ pub(crate) fn change(
             enrolled::revoke(state, *node)?;
             None
         }
+        MemberChange::Decide { node, state: to, plan } => {
+            if *to == AdminState::Drained {
+                let subject = "drained: a node becomes so by itself, when it is empty";
+                return refuse(RefusalKind::Invalid, subject);
+            }
+            decisions::decide(state, *node, *to, *plan)?;
+            None
+        }
     };
     Ok(Changed {
         token,
@@ -63,6 +72,16 @@ pub(crate) fn join_tokens(state: &impl ReadState, by: &Subject) -> Result<Vec<To
     by.require_administrator()?;
     let list: Result<_, Fatal> = tokens::list(state);
     Ok(list?)
+}
+
+/// What is to be known before something is decided about a data node.
+pub(crate) fn node_duties(
+    state: &impl ReadState,
+    by: &Subject,
+    node: NodeId,
+) -> Result<NodeDuties, Stop> {
+    by.require_administrator()?;
+    decisions::duties(state, node)
 }
 
 /// The next nodes that got papers, by key.

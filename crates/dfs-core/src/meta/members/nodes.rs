@@ -90,6 +90,12 @@ pub(crate) fn register(
         }
         (Some(known), _) => {
             let before = require(state, known)?;
+            if before.admin == AdminState::Removed {
+                return refuse(
+                    RefusalKind::NotPermitted,
+                    format!("{known}: it was removed; with an empty directory it joins as another"),
+                );
+            }
             (
                 known,
                 NodeEpoch(before.epoch.0.saturating_add(1)),
@@ -100,6 +106,7 @@ pub(crate) fn register(
             let id = counters::take(state, Meta::NextNode, 1)?;
             let id = u32::try_from(id).map_err(|_| Fatal::new("all data node ids are used"))?;
             state.put(NODE_KEYS, &key, &NodeId(id))?;
+            counters::add(state, Meta::Decisions, 1)?;
             (NodeId(id), NodeEpoch(1), AdminState::InService)
         }
     };
@@ -116,23 +123,15 @@ pub(crate) fn register(
     Ok(RegisteredNode { node, epoch })
 }
 
-/// Records what people decided about a data node.
-pub(crate) fn set_admin_state(
-    state: &mut StateTxn<'_>,
-    node: NodeId,
-    admin: AdminState,
-) -> Result<(), Stop> {
-    let Some(mut row) = state.get(NODES, &node)? else {
-        return refuse(RefusalKind::NotFound, node);
-    };
-    row.admin = admin;
-    state.put(NODES, &node, &row)?;
-    Ok(())
+/// Whether this is a data node, and was not removed.
+pub(crate) fn is_registered(state: &impl ReadState, node: NodeId) -> Result<bool, Fatal> {
+    Ok(find(state, node)?.is_some())
 }
 
-/// Whether a data node was ever registered.
-pub(crate) fn is_registered(state: &impl ReadState, node: NodeId) -> Result<bool, Fatal> {
-    Ok(state.get(NODES, &node)?.is_some())
+/// A data node, if it is one and was not removed.
+pub(crate) fn find(state: &impl ReadState, node: NodeId) -> Result<Option<Node>, Fatal> {
+    let row = state.get(NODES, &node)?;
+    Ok(row.filter(|row| row.admin != AdminState::Removed))
 }
 
 fn require(state: &impl ReadState, node: NodeId) -> Result<Node, Fatal> {

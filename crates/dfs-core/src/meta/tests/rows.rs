@@ -277,6 +277,8 @@ fn contents(rows: &mut Rows) {
 }
 
 fn others(rows: &mut Rows) {
+    rows.row(table!(WIDTHS), (3, 300), ("0000000000000003", "01ac02"));
+    rows.row(table!(DEPARTED), (NodeId(258), ()), ("00000102", "01"));
     for (admin, golden) in [
         (
             AdminState::InService,
@@ -293,6 +295,10 @@ fn others(rows: &mut Rows) {
         (
             AdminState::Maintenance,
             "018202036e3a31017a017201680703ac020201ac02",
+        ),
+        (
+            AdminState::Removed,
+            "018202036e3a31017a017201680704ac020201ac02",
         ),
     ] {
         let node = Node {
@@ -551,6 +557,6 @@ fn tables_keep_their_places() {
     let first = "META INODES DIRENTS TRASH TRASH_EXPIRY UPLOADS PURGE EXTENTS TRIMS CHUNKS \
                  NODE_CHUNKS RANGES SPENT RECLAIM NODE_RECLAIM NODES NODE_KEYS NODE_LOADS \
                  SESSIONS SESSION_AGES REPLIES USERS USER_NAMES GROUPS GROUP_NAMES MEMBERS \
-                 ACLS TRASH_OWNERS JOIN_TOKENS TOKEN_HASHES ENROLLED SECRETS";
+                 ACLS TRASH_OWNERS JOIN_TOKENS TOKEN_HASHES ENROLLED SECRETS WIDTHS DEPARTED";
     assert_eq!(TABLES.join(" "), first);
 }

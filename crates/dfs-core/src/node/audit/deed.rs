@@ -160,6 +160,7 @@ impl Deed {
             Query::Group(_) | Query::Groups { .. } => "list-groups",
             Query::JoinTokens => "list-tokens",
             Query::EnrolledNodes { .. } => "list-nodes",
+            Query::NodeDuties(_) => "look-at-node",
         };
         match query.location() {
             Some(at) => Deed::new(operation).at(at),
@@ -336,5 +337,8 @@ fn of_member(change: &MemberChange) -> Deed {
         }
         MemberChange::RevokeToken { token } => Deed::new("token-revoke").about(token),
         MemberChange::RevokeNode { node } => Deed::new("node-revoke").about(node),
+        MemberChange::Decide { node, state, .. } => {
+            Deed::new("node-decide").about(node).with(state)
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::meta::command::{Founding, SecretBytes};
 use crate::types::account::{AccountChange, KeyHash, KeyId, PasswordHash, UserChange};
 use crate::types::acl::{AclKind, Named};
 use crate::types::node::{MemberChange, TokenHash, TokenId};
-use crate::types::{Acl, Caller, Change, GroupId, NodeKey, Rights, Role, UserId};
+use crate::types::{Acl, Caller, Change, GroupId, NodeId, NodeKey, Rights, Role, UserId};
 
 pub(super) fn which(args: &mut Args<'_>) -> Result<AclKind> {
     Ok(match flag(args, "default", false)? {
@@ -93,6 +93,11 @@ fn member(name: &str, args: &mut Args<'_>) -> Result<Option<Change>> {
         },
         "revoke-node" => MemberChange::RevokeNode {
             node: NodeKey(text(args)?.parse()?),
+        },
+        "decide" => MemberChange::Decide {
+            plan: number(args, "plan")?,
+            node: NodeId(text(args)?.trim_start_matches('n').parse()?),
+            state: super::language::admin_state(text(args)?),
         },
         _ => return Ok(None),
     };

@@ -114,6 +114,16 @@ pub(super) fn show_answer(answer: Answer) -> String {
         Answer::Groups(groups) => groups.iter().map(show_group).collect(),
         Answer::JoinTokens(tokens) => tokens.iter().map(show_token).collect(),
         Answer::EnrolledNodes(nodes) => nodes.iter().map(show_enrolled).collect(),
+        Answer::NodeDuties(duties) => format!(
+            "plan {}: {}, {} replicas {} bytes; {} others, {} chunks on {}\n",
+            duties.plan,
+            duties.state,
+            duties.replicas,
+            duties.bytes,
+            duties.others,
+            duties.widest_chunks,
+            duties.widest
+        ),
     }
 }
 

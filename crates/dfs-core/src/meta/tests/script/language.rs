@@ -308,6 +308,16 @@ fn set(name: &str, args: &mut Args<'_>) -> Result<Change> {
     Ok(Change::SetAttr { at, change, follow })
 }
 
+pub(super) fn admin_state(name: &str) -> AdminState {
+    match name {
+        "in-service" => AdminState::InService,
+        "draining" => AdminState::Draining,
+        "drained" => AdminState::Drained,
+        "removed" => AdminState::Removed,
+        _ => AdminState::Maintenance,
+    }
+}
+
 pub(super) fn command(name: &str, caller: Caller, args: &mut Args<'_>) -> Result<Option<Command>> {
     if let Some(command) = accounts::command(name, caller, args)? {
         return Ok(Some(command));
@@ -336,12 +346,7 @@ pub(super) fn command(name: &str, caller: Caller, args: &mut Args<'_>) -> Result
         }
         "admin" => {
             let node = node(text(args)?)?;
-            let state = match text(args)? {
-                "in-service" => AdminState::InService,
-                "draining" => AdminState::Draining,
-                "drained" => AdminState::Drained,
-                _ => AdminState::Maintenance,
-            };
+            let state = admin_state(text(args)?);
             Command::SetAdminState { node, state }
         }
         "adopt" | "orphans" | "reclaimed" => {
@@ -415,6 +420,7 @@ pub(super) fn query(name: &str, args: &mut Args<'_>) -> Result<Option<Query>> {
             after: number(args, "after")?.map(NodeKey),
             limit: number(args, "limit")?.unwrap_or(100),
         },
+        "duties" => Query::NodeDuties(node(text(args)?)?),
         "whoami" => Query::Whoami,
         "user" => Query::User(text(args)?.parse()?),
         "group" => Query::Group(text(args)?.parse()?),
