@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, cat, chaos, chgrp, chmod, chown, completions, cp, df, du, get, getfacl, group, ln,
-    login, logout, ls, master, mkdir, mv, node, policy, put, rm, setfacl, stat, status, token,
+    bench, cat, chaos, chgrp, chmod, chown, completions, cp, df, du, explain, get, getfacl, group,
+    ln, login, logout, ls, master, mkdir, mv, node, policy, put, rm, setfacl, stat, status, token,
     touch, trash, tree, up, user, whoami,
 };
 use crate::context::Context;
@@ -74,6 +74,7 @@ pub(crate) enum Command {
     User(user::UserArgs),
     Group(group::GroupArgs),
     Status(status::StatusArgs),
+    Explain(explain::ExplainArgs),
     Master(master::MasterArgs),
     Node(node::NodeArgs),
     Token(token::TokenArgs),
@@ -116,6 +117,7 @@ impl Command {
             Command::User(args) => Box::pin(user::run(args, context)).await,
             Command::Group(args) => Box::pin(group::run(args, context)).await,
             Command::Status(args) => Box::pin(status::run(args, context)).await,
+            Command::Explain(args) => Box::pin(explain::run(args, context)).await,
             Command::Master(args) => Box::pin(master::run(args, context)).await,
             Command::Node(args) => Box::pin(node::run(args, context)).await,
             Command::Token(args) => Box::pin(token::run(args, context)).await,

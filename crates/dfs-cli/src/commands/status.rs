@@ -1,14 +1,16 @@
 //! `dfs status`: how the cluster is.
 
+use std::time::Duration;
+
 use clap::Args;
 use dfs_core::client::{ChunkHealth, ClusterStatus, Liveness, MasterInfo, NodeInfo};
-use dfs_core::types::AdminState;
 use serde::Serialize;
 
 use crate::context::{ClusterArgs, Context};
 use crate::error::{Doing, Exit, Failure, Result};
 use crate::text::size::{count, human};
 use crate::text::table::{Align, Table};
+use crate::text::when::about;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -68,6 +70,7 @@ pub(crate) struct NodeDocument {
     used: u64,
     available: u64,
     replicas: u64,
+    replica_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -78,6 +81,9 @@ struct ChunkDocument {
     missing: u64,
     repairing: u64,
     reclaiming: u64,
+    moving: u64,
+    repair_bytes: u64,
+    repair_bytes_per_second: u64,
 }
 
 /// How a cluster is, in a word.
@@ -202,7 +208,7 @@ pub(crate) fn node_table(nodes: &[NodeInfo]) -> Table {
             node.node.to_string(),
             node.address.clone(),
             liveness(node.liveness).to_owned(),
-            admin(node.admin).to_owned(),
+            node.admin.name().to_owned(),
             human(node.space.used),
             human(node.space.available),
             node.replicas.to_string(),
@@ -223,11 +229,31 @@ fn chunk_table(chunks: &ChunkHealth) -> Table {
         ("under-replicated", chunks.under_replicated),
         ("missing", chunks.missing),
         ("copies being made", chunks.repairing),
+        ("of these moved", chunks.moving),
         ("copies to be deleted", chunks.reclaiming),
     ] {
         table.row([what.to_owned(), n.to_string()]);
     }
+    if let Some(progress) = progress(chunks) {
+        table.row(["left to copy".to_owned(), progress]);
+    }
     table
+}
+
+/// How much is to be copied, how fast that goes, and how long it takes.
+fn progress(chunks: &ChunkHealth) -> Option<String> {
+    let (left, rate) = (chunks.repair_bytes, chunks.repair_bytes_per_second);
+    let eta = left.checked_div(rate).map(Duration::from_secs);
+    match (left, eta) {
+        (0, _) => None,
+        (left, None) => Some(human(left)),
+        (left, Some(eta)) => Some(format!(
+            "{}, {} a second, about {}",
+            human(left),
+            human(rate),
+            about(eta)
+        )),
+    }
 }
 
 fn liveness(liveness: Liveness) -> &'static str {
@@ -235,15 +261,6 @@ fn liveness(liveness: Liveness) -> &'static str {
         Liveness::Live => "live",
         Liveness::Suspect => "suspect",
         Liveness::Dead => "dead",
-    }
-}
-
-fn admin(state: AdminState) -> &'static str {
-    match state {
-        AdminState::InService => "in service",
-        AdminState::Draining => "draining",
-        AdminState::Drained => "drained",
-        AdminState::Maintenance => "maintenance",
     }
 }
 
@@ -261,6 +278,9 @@ fn document(status: &ClusterStatus, health: Health) -> Document {
             missing: chunks.missing,
             repairing: chunks.repairing,
             reclaiming: chunks.reclaiming,
+            moving: chunks.moving,
+            repair_bytes: chunks.repair_bytes,
+            repair_bytes_per_second: chunks.repair_bytes_per_second,
         },
         inodes: status.inodes,
     }
@@ -287,7 +307,7 @@ impl NodeDocument {
             key: node.key.to_string(),
             address: node.address.clone(),
             liveness: liveness(node.liveness),
-            admin: admin(node.admin),
+            admin: node.admin.name(),
             zone: node.topology.zone.clone(),
             rack: node.topology.rack.clone(),
             host: node.topology.host.clone(),
@@ -295,6 +315,7 @@ impl NodeDocument {
             used: node.space.used,
             available: node.space.available,
             replicas: node.replicas,
+            replica_bytes: node.bytes,
         }
     }
 }
@@ -330,6 +351,17 @@ mod tests {
         assert_eq!(health(&status(chunks)), Health::Unknown);
         chunks.surveyed = true;
         assert_eq!(health(&status(chunks)), Health::Healthy);
+    }
+
+    #[test]
+    fn what_is_left_to_copy_is_told_with_how_long_it_takes() {
+        let mut chunks = ChunkHealth::default();
+        assert_eq!(progress(&chunks), None);
+        chunks.repair_bytes = 3 << 30;
+        assert_eq!(progress(&chunks).unwrap(), "3 GiB");
+        chunks.repair_bytes_per_second = 1 << 20;
+        let told = progress(&chunks).unwrap();
+        assert_eq!(told, "3 GiB, 1 MiB a second, about 51m 12s");
     }
 
     #[test]

@@ -58,6 +58,13 @@ pub(crate) fn duration(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
+/// `2h 30m`, for what nobody knows exactly.
+pub(crate) fn about(time: Duration) -> String {
+    let text = duration(Duration::from_secs(time.as_secs()));
+    let parts: Vec<_> = text.split(' ').take(2).collect();
+    parts.join(" ")
+}
+
 /// Reads `24h`, `7days`, `0`.
 ///
 /// # Errors

@@ -6,6 +6,7 @@ use std::time::Duration;
 use dfs_raft::ReplicaConfig;
 
 use super::liveness::LivenessConfig;
+use super::planners::balance::BalanceConfig;
 use super::planners::repair::RepairBudget;
 use crate::error::Error;
 use crate::node::Security;
@@ -36,6 +37,8 @@ pub struct MasterConfig {
     pub liveness: LivenessConfig,
     /// How much repair may cost at a time.
     pub repair: RepairBudget,
+    /// How equally full data nodes are to be.
+    pub balance: BalanceConfig,
     /// How often the leader looks around.
     pub tick: Duration,
     /// Rows of the chunk map looked at in one tick, in the slow pass over all of it.
@@ -67,6 +70,7 @@ impl MasterConfig {
             audit_bytes: 1 << 30,
             liveness: LivenessConfig::DEFAULT,
             repair: RepairBudget::DEFAULT,
+            balance: BalanceConfig::DEFAULT,
             tick: Duration::from_millis(250),
             pass_rows_per_tick: 1024,
             pass_interval: Duration::from_secs(5),
@@ -100,6 +104,12 @@ impl MasterConfig {
             (self.repair.copies == 0, "repair.copies"),
             (self.repair.copies_per_node == 0, "repair.copies_per_node"),
             (self.repair.lookups_per_tick == 0, "repair.lookups_per_tick"),
+            (self.repair.bytes_per_second == 0, "repair.bytes_per_second"),
+            (
+                self.repair.bytes_per_second_per_node == 0,
+                "repair.bytes_per_second_per_node",
+            ),
+            (self.balance.threshold == 0, "balance.threshold"),
         ];
         if let Some((_, field)) = zero.into_iter().find(|(is_zero, _)| *is_zero) {
             return Err(Error::invalid(format!("{field} is zero")));

@@ -123,6 +123,11 @@ impl Watch {
         }
     }
 
+    /// Forgets a node: it is one no more.
+    pub fn forget(&mut self, node: NodeId) {
+        self.nodes.remove(&node);
+    }
+
     /// How a node is; dead if unknown.
     pub fn liveness(&self, node: NodeId) -> Liveness {
         self.nodes

@@ -23,6 +23,11 @@ pub enum Purpose {
         /// Whose.
         replaces: Option<NodeId>,
     },
+    /// A copy that takes the place of a good replica, so that nodes are equally full.
+    Move {
+        /// Whose.
+        from: NodeId,
+    },
     /// Someone doubts a replica, or it is a witness for another's deletion.
     Doubt,
     /// The map has given them up.
@@ -171,15 +176,39 @@ impl Tasks {
         self.running.iter().flat_map(|(&(node, _), running)| {
             let live = match &running.purpose {
                 Purpose::Reclaim { live } => Some(live),
-                Purpose::Repair { .. } | Purpose::Doubt => None,
+                Purpose::Repair { .. } | Purpose::Move { .. } | Purpose::Doubt => None,
             };
             live.into_iter().flatten().map(move |&chunk| (node, chunk))
         })
     }
 
+    /// Replicas on their way: from which node, to which, and their bytes.
+    pub fn moves(&self) -> impl Iterator<Item = (NodeId, NodeId, u64)> {
+        self.running.iter().filter_map(|(&(to, _), running)| {
+            match (&running.purpose, &running.task) {
+                (Purpose::Move { from }, Task::Copy { length, .. }) => Some((*from, to, *length)),
+                _ => None,
+            }
+        })
+    }
+
+    /// The node whose replica of a chunk is on its way to another.
+    pub fn moving_from(&self, chunk: ChunkId) -> Option<NodeId> {
+        let (node, _) = self.copies.get(&chunk)?;
+        match self.running.get(&(*node, TaskKey::Copy(chunk)))?.purpose {
+            Purpose::Move { from } => Some(from),
+            Purpose::Repair { .. } | Purpose::Doubt | Purpose::Reclaim { .. } => None,
+        }
+    }
+
     /// Chunks being copied now.
     pub fn copied_chunks(&self) -> impl Iterator<Item = ChunkId> {
         self.copies.keys().copied()
+    }
+
+    /// Who makes a copy of a chunk now.
+    pub fn copier(&self, chunk: ChunkId) -> Option<NodeId> {
+        self.copies.get(&chunk).map(|(node, _)| *node)
     }
 
     /// Whether a chunk is being copied.

@@ -12,6 +12,7 @@ use super::chunks::commit::require_file;
 use super::chunks::extents::{Source, last_before};
 use super::chunks::reclaim;
 use super::chunks::references::{self, Chunk};
+use super::chunks::stories;
 use super::counters;
 use super::machine::{Stop, refuse};
 use super::members;
@@ -117,6 +118,13 @@ fn answer_to(state: &impl ReadState, by: &Subject, query: &Query) -> Result<Answ
             Answer::EnrolledNodes(members::enrolled_nodes(state, by, *after, page)?)
         }
         Query::NodeDuties(node) => Answer::NodeDuties(members::node_duties(state, by, *node)?),
+        Query::Explain { at, range } => {
+            Answer::Explained(stories::explain(state, layout(state, by, at, *range)?)?)
+        }
+        Query::NodeChunks { node, after, limit } => {
+            let page = page_len(*limit);
+            Answer::Chunks(stories::of_node(state, by, *node, *after, page)?)
+        }
     })
 }
 

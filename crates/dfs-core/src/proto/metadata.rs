@@ -192,6 +192,8 @@ pub struct NodeInfo {
     pub space: Space,
     /// Replicas it is meant to have.
     pub replicas: u64,
+    /// The sum of their lengths.
+    pub bytes: u64,
 }
 
 impl NodeInfo {
@@ -254,4 +256,11 @@ pub struct ChunkHealth {
     pub repairing: u64,
     /// Copies waiting to be deleted.
     pub reclaiming: u64,
+    /// Of the copies being made, those that move replicas from where they are good.
+    pub moving: u64,
+    /// Bytes that are to be copied until nothing lacks copies and no data node is being emptied,
+    /// as far as is known.
+    pub repair_bytes: u64,
+    /// Bytes a second that were copied lately.
+    pub repair_bytes_per_second: u64,
 }

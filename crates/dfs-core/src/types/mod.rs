@@ -17,6 +17,7 @@ pub mod permit;
 pub mod policy;
 pub mod query;
 pub mod range;
+pub mod story;
 pub mod topology;
 
 pub use account::{AccountName, Caller, Role};

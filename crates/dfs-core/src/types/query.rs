@@ -11,6 +11,7 @@ use super::node::{EnrolledNode, NodeDuties, TokenInfo};
 use super::path::{Location, Name};
 use super::permit::Permit;
 use super::range::ByteRange;
+use super::story::{ChunkStory, Explained};
 use super::topology::Space;
 use dfs_raft::env::Timestamp;
 
@@ -94,6 +95,24 @@ pub enum Query {
     },
     /// What is to be known before something is decided about a data node; for administrators.
     NodeDuties(NodeId),
+    /// Where the bytes of a file are and how they are. Symbolic links are followed. Only the
+    /// leader can tell.
+    Explain {
+        /// The file.
+        at: Location,
+        /// Which bytes.
+        range: ByteRange,
+    },
+    /// The chunks that a data node is meant to have, by id, and how they are; for administrators.
+    /// Only the leader can tell.
+    NodeChunks {
+        /// Which node.
+        node: NodeId,
+        /// Begin after this one.
+        after: Option<ChunkId>,
+        /// At most this many.
+        limit: u32,
+    },
 }
 
 impl Query {
@@ -104,6 +123,7 @@ impl Query {
             | Query::List { at, .. }
             | Query::Layout { at, .. }
             | Query::ReadLink { at }
+            | Query::Explain { at, .. }
             | Query::Acl { at, .. } => Some(at),
             Query::StatFs
             | Query::ListTrash { .. }
@@ -114,8 +134,17 @@ impl Query {
             | Query::Groups { .. }
             | Query::JoinTokens
             | Query::EnrolledNodes { .. }
-            | Query::NodeDuties(_) => None,
+            | Query::NodeDuties(_)
+            | Query::NodeChunks { .. } => None,
         }
+    }
+
+    /// Whether only the leader knows all of the answer.
+    pub fn is_for_leader(&self) -> bool {
+        matches!(
+            self,
+            Query::StatFs | Query::Explain { .. } | Query::NodeChunks { .. }
+        )
     }
 }
 
@@ -125,6 +154,7 @@ impl Answer {
         match self {
             Answer::Attr(attr) => Some(attr),
             Answer::Layout(layout) => Some(&layout.attr),
+            Answer::Explained(explained) => Some(&explained.layout.attr),
             _ => None,
         }
     }
@@ -134,6 +164,7 @@ impl Answer {
         match self {
             Answer::Attr(attr) => Some(attr),
             Answer::Layout(layout) => Some(&mut layout.attr),
+            Answer::Explained(explained) => Some(&mut explained.layout.attr),
             _ => None,
         }
     }
@@ -170,6 +201,10 @@ pub enum Answer {
     EnrolledNodes(Vec<EnrolledNode>),
     /// To `NodeDuties`.
     NodeDuties(NodeDuties),
+    /// To `Explain`.
+    Explained(Explained),
+    /// To `NodeChunks`.
+    Chunks(Vec<ChunkStory>),
 }
 
 /// Part of a listing.

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod members;
+mod nodes;
 
 pub use accounts::NewUser;
 pub use members::TokenRequest;

@@ -231,6 +231,7 @@ impl MetadataRpc for Server {
             liveness: Liveness::Live,
             space: Space::default(),
             replicas: 0,
+            bytes: 0,
         };
         self.lead(|group| Ok(group.nodes.iter().map(info).collect()))
             .await

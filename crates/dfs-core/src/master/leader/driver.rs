@@ -4,8 +4,11 @@
 //! tick ─▶ what to ask ─▶ look up the map ─▶ decide ─▶ tasks for nodes, commands for the log
 //! ```
 //!
+//! What it does beside repair, to make nodes equally full and to spread replicas, is in `moves`.
 //! Everything it does is bounded by a budget a tick, and nothing it knows survives the loss of
 //! leadership.
+
+mod moves;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +22,7 @@ use super::{Leading, Survey, recorder, room};
 use crate::env::Random;
 use crate::master::MasterConfig;
 use crate::master::planners::reclaim::{self, CHUNKS_PER_DELETE_MAX};
-use crate::master::planners::repair::{self, PlannedCopy};
+use crate::master::planners::repair::{self, PlannedCopy, RepairBudget};
 use crate::master::planners::surplus::{self, Verdict};
 use crate::master::security::keys;
 use crate::master::shared::{Pace, Shared};
@@ -94,6 +97,7 @@ async fn step(shared: &Shared, elapsed: Duration) -> Result<(), RpcError> {
     recorder::record(shared).await?;
     let question = shared.leading(|leading| {
         leading.advance(elapsed);
+        leading.rates.pass(elapsed, &shared.config.repair);
         ask(leading, &shared.config)
     })?;
     let reading = shared.read(Consistency::Stale).await?;
@@ -143,6 +147,7 @@ fn ask(leading: &mut Leading, config: &MasterConfig) -> Question {
         chunks,
         ranges: searches.map(|(&node, &after)| (node, after)).collect(),
         pass: pass_is_due.then_some(leading.searches.pass),
+        too_full: moves::ask(leading, config),
         rows: config.pass_rows_per_tick,
         deleters: deleters.collect(),
         deletions: CHUNKS_PER_DELETE_MAX,
@@ -189,18 +194,25 @@ fn decide(leading: &mut Leading, config: &MasterConfig, answers: Answers, random
             .map(|chunk| repair::assess(&leading.view, id, chunk));
         match found {
             Some(found) if found.lacking > 0 => {
+                let bytes = chunk.as_ref().map_or(0, |chunk| chunk.length);
+                let bytes = bytes.saturating_mul(found.lacking as u64);
                 leading
                     .endangered
-                    .update(id, found.readable(), leading.clock);
+                    .update(id, found.readable(), bytes, leading.clock);
             }
             Some(_) | None => {
                 leading.endangered.remove(id);
-                leading.tasks.cancel_copy(id);
+                if leading.tasks.moving_from(id).is_none() {
+                    leading.tasks.cancel_copy(id);
+                }
             }
         }
+        moves::withdraw(leading, id, chunk.as_ref());
     }
     leading.begin_survey();
     plan_repairs(leading, config, &answers, random);
+    moves::plan(leading, config, &answers);
+    leading.note_drained();
     withdraw_deletions(leading, &answers);
     consider_surplus(leading, &answers);
     consider_excess(leading, &answers);
@@ -246,8 +258,9 @@ fn plan_repairs(
         let avoid = leading.endangered.avoided(id);
         let draw = &mut |bound| random.below(bound);
         match repair::plan_copy(&leading.view, id, chunk, avoid, draw) {
-            Ok(Some(copy)) if repair::affordable(budget, &leading.tasks, &copy) => {
-                begin_copy(leading, &copy);
+            Ok(Some(copy)) if affordable(leading, budget, &copy) => {
+                let replaces = copy.replaces;
+                begin_copy(leading, &copy, Purpose::Repair { replaces });
             }
             Ok(Some(_)) => {
                 if leading.tasks.copies() >= budget.copies {
@@ -263,7 +276,12 @@ fn plan_repairs(
     }
 }
 
-fn begin_copy(leading: &mut Leading, copy: &PlannedCopy) {
+/// Whether a copy may begin now.
+fn affordable(leading: &Leading, budget: &RepairBudget, copy: &PlannedCopy) -> bool {
+    repair::affordable(budget, &leading.tasks, copy) && leading.rates.allow(copy)
+}
+
+fn begin_copy(leading: &mut Leading, copy: &PlannedCopy, purpose: Purpose) {
     let sources = copy.sources.iter();
     let sources = sources.filter_map(|&node| leading.view.node(node));
     let task = Task::Copy {
@@ -272,11 +290,11 @@ fn begin_copy(leading: &mut Leading, copy: &PlannedCopy) {
         checksum: copy.checksum,
         sources: sources.map(|node| node.address()).collect(),
     };
-    let replaces = copy.replaces;
-    tracing::info!(chunk = %copy.chunk, to = %copy.to, ?replaces, "a copy is to be made");
-    leading.view.pledge(copy.to, copy.length);
-    let purpose = Purpose::Repair { replaces };
-    leading.tasks.start(copy.to, task, purpose, leading.clock);
+    tracing::info!(chunk = %copy.chunk, to = %copy.to, ?purpose, "a copy is to be made");
+    if leading.tasks.start(copy.to, task, purpose, leading.clock) {
+        leading.view.pledge(copy.to, copy.length);
+        leading.rates.spend(copy);
+    }
 }
 
 /// Puts surplus copies on trial, and gives up those that passed.

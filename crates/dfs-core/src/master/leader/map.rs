@@ -76,6 +76,7 @@ pub(crate) fn whole(state: &impl ReadState, now: Timestamp) -> Result<ChunkMap, 
 pub(crate) fn nodes(state: &impl ReadState) -> Result<Vec<NodeRow>, Fatal> {
     let mut rows = Vec::new();
     for (node, row) in query::nodes(state)? {
+        let load = query::node_load(state, node)?;
         rows.push(NodeRow {
             node,
             key: row.key,
@@ -84,7 +85,8 @@ pub(crate) fn nodes(state: &impl ReadState) -> Result<Vec<NodeRow>, Fatal> {
             admin: row.admin,
             epoch: row.epoch,
             space: row.space,
-            replicas: query::node_load(state, node)?.replicas,
+            replicas: load.replicas,
+            bytes: load.bytes,
         });
     }
     Ok(rows)
@@ -120,6 +122,8 @@ pub(crate) struct Question {
     pub(crate) ranges: BTreeMap<NodeId, Option<ChunkId>>,
     /// Part of the pass over all chunks, after an id.
     pub(crate) pass: Option<Option<ChunkId>>,
+    /// Chunks of a node that is too full, after an id, and how many.
+    pub(crate) too_full: Option<(NodeId, Option<ChunkId>, usize)>,
     /// Most rows of a range or a pass.
     pub(crate) rows: usize,
     /// Nodes that can delete, and after which replica to go on with theirs.
@@ -141,6 +145,8 @@ pub(crate) struct Answers {
     pub(crate) ranges: BTreeMap<NodeId, Option<ChunkId>>,
     /// How far the pass was read; none is to the end.
     pub(crate) pass: Option<Option<ChunkId>>,
+    /// The chunks of the node that is too full.
+    pub(crate) too_full: Option<(NodeId, Vec<ChunkId>)>,
     /// Replicas to delete, and whether their chunk is still part of a file.
     pub(crate) due: Vec<(ChunkId, NodeId, bool)>,
     /// How far the deletions of nodes were read; none is to the end.
@@ -188,6 +194,13 @@ pub(crate) fn look_up(
         for (id, chunk) in rows {
             answers.chunks.insert(id, Some(chunk.into()));
         }
+    }
+    if let Some((node, after, limit)) = question.too_full {
+        let ids = query::chunks_of_node(state, node, after, limit)?;
+        for &id in &ids {
+            answers.chunks.insert(id, chunk(state, id)?);
+        }
+        answers.too_full = Some((node, ids));
     }
     for (node, after) in question.deleters {
         let all = query::reclaim_due(state, node, after, now, question.deletions)?;

@@ -8,18 +8,22 @@ pub(super) mod driver;
 pub(super) mod group;
 mod ids;
 pub(super) mod map;
+mod meter;
 mod recorder;
 pub(super) mod room;
+mod story;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ids::ChunkIdPool;
+use meter::Meter;
 use room::Room;
 
 use super::config::MasterConfig;
 use super::liveness::{Effect, Event, Watch};
 use super::planners::Intended;
+use super::planners::rates::Rates;
 use super::planners::repair::{self, Endangered};
 use super::planners::report::{self, Finding};
 use super::planners::surplus::Trials;
@@ -56,6 +60,8 @@ pub(crate) struct Outbox {
     pub(crate) deleted: BTreeMap<NodeId, BTreeSet<ChunkId>>,
     /// Surplus replicas, and who was seen to have the right bytes.
     pub(crate) surplus: BTreeMap<(NodeId, ChunkId), Vec<NodeId>>,
+    /// Nodes that were to be emptied and are empty.
+    pub(crate) drained: BTreeSet<NodeId>,
 }
 
 impl Outbox {
@@ -83,6 +89,8 @@ pub(crate) enum Survey {
 pub(crate) struct Searches {
     /// The chunks of nodes that are lost or being emptied: after which id to go on.
     pub(crate) nodes: BTreeMap<NodeId, Option<ChunkId>>,
+    /// The chunks of nodes that are too full: after which id to go on.
+    pub(crate) full: BTreeMap<NodeId, ChunkId>,
     /// All chunks: after which id to go on.
     pub(crate) pass: Option<ChunkId>,
     /// When the next pass begins.
@@ -104,6 +112,10 @@ pub(crate) struct Leading {
     pub(crate) view: ClusterView,
     pub(crate) watch: Watch,
     pub(crate) tasks: Tasks,
+    /// What may be copied now.
+    pub(crate) rates: Rates,
+    /// What was copied lately.
+    pub(crate) meter: Meter,
     pub(crate) endangered: Endangered,
     pub(crate) trials: Trials,
     pub(crate) ids: ChunkIdPool,
@@ -127,6 +139,8 @@ impl Leading {
             view: ClusterView::default(),
             watch: Watch::new(config.liveness),
             tasks: Tasks::default(),
+            rates: Rates::default(),
+            meter: Meter::default(),
             endangered: Endangered::default(),
             trials: Trials::default(),
             ids: ChunkIdPool::default(),
@@ -145,6 +159,10 @@ impl Leading {
     pub(crate) fn know(&mut self, nodes: Vec<NodeRow>) {
         for row in nodes {
             let (node, epoch) = (row.node, row.epoch);
+            if row.admin == AdminState::Removed {
+                self.forget(node);
+                continue;
+            }
             let before = self.view.node(node).map(|known| known.row.admin);
             let leaves = matches!(row.admin, AdminState::Draining);
             if leaves && before != Some(row.admin) {
@@ -153,6 +171,24 @@ impl Leading {
             self.view.know(row);
             self.watch.step(self.clock, Event::Known { node, epoch });
         }
+    }
+
+    /// Forgets a node that was removed.
+    fn forget(&mut self, node: NodeId) {
+        if self.view.node(node).is_some() {
+            tracing::info!(%node, "a data node was removed");
+            self.view.forget(node);
+            self.watch.forget(node);
+            self.tasks.forget_node(node);
+            self.searches.nodes.remove(&node);
+        }
+    }
+
+    /// Notes which nodes that were to be emptied are empty.
+    fn note_drained(&mut self) {
+        let nodes = self.view.nodes().map(|node| &node.row);
+        let drained = nodes.filter(|row| row.admin == AdminState::Draining && row.replicas == 0);
+        self.outbox.drained = drained.map(|row| row.node).collect();
     }
 
     /// Takes in a registration that was committed.
@@ -307,7 +343,13 @@ impl Leading {
     pub(crate) fn finished(&mut self, node: NodeId, ended: &TaskResult, chunk: Option<&Intended>) {
         let running = self.tasks.finish(node, &ended.task);
         match (&ended.task, &ended.result) {
-            (Task::Copy { chunk: id, .. }, Ok(())) => {
+            (
+                Task::Copy {
+                    chunk: id, length, ..
+                },
+                Ok(()),
+            ) => {
+                self.meter.add(self.clock, *length);
                 self.copied(node, *id, running.map(|r| r.purpose), chunk);
             }
             (Task::Delete { chunks }, Ok(())) => {
@@ -356,6 +398,10 @@ impl Leading {
                 let by = node;
                 self.outbox.made.insert(id, Made { by, replaces });
             }
+            Some(Purpose::Move { from }) if !lacking && chunk.replicas.contains(&from) => {
+                let (by, replaces) = (node, Some(from));
+                self.outbox.made.insert(id, Made { by, replaces });
+            }
             // It was cancelled, or another leader wanted it: the planners may still use it.
             _ => self.note(node, id, Finding::Surplus),
         }
@@ -363,6 +409,10 @@ impl Leading {
 
     fn fell_through(&mut self, node: NodeId, running: &Running) {
         if let Task::Copy { chunk, .. } = &running.task {
+            if let Purpose::Move { from } = running.purpose {
+                // Another chunk is tried before.
+                self.searches.full.insert(from, *chunk);
+            }
             self.endangered.set_back(*chunk, Some(node), self.clock);
         }
     }

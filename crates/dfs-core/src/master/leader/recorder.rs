@@ -13,7 +13,7 @@ use crate::meta::command::ReplicaDrop;
 use crate::meta::{Command, Reply};
 use crate::proto::error::RpcError;
 use crate::types::limits::REPLICAS_PER_COMMAND_MAX;
-use crate::types::{ChunkId, NodeId};
+use crate::types::{AdminState, ChunkId, NodeId};
 
 /// Most commands of one kind in one tick.
 const COMMANDS_PER_TICK: usize = 64;
@@ -29,7 +29,26 @@ pub(super) async fn record(shared: &Shared) -> Result<(), RpcError> {
     record_adoptions(shared).await?;
     record_deletions(shared).await?;
     record_surplus(shared).await?;
+    record_drained(shared).await?;
     drop_orphans(shared).await
+}
+
+/// Says that nodes are drained which are empty; the state machine makes sure of it.
+async fn record_drained(shared: &Shared) -> Result<(), RpcError> {
+    let drained = shared.leading(|leading| std::mem::take(&mut leading.outbox.drained))?;
+    for node in drained {
+        let state = AdminState::Drained;
+        let reply = shared
+            .propose(Command::SetAdminState { node, state })
+            .await?
+            .value;
+        match reply {
+            Reply::AdminState(Ok(())) => tracing::info!(%node, "a data node is drained"),
+            Reply::AdminState(Err(refusal)) => tracing::info!(%node, %refusal, "not drained"),
+            other => return Err(unexpected(&other)),
+        }
+    }
+    Ok(())
 }
 
 /// Does what time or earlier commands have made due.

@@ -1,9 +1,12 @@
 //! Pure, budgeted decisions: from a picture of the cluster to a bounded list of things to do.
 
+pub mod balance;
 pub mod placement;
+pub mod rates;
 pub mod reclaim;
 pub mod repair;
 pub mod report;
+pub mod spread;
 pub mod surplus;
 
 use crate::types::{NodeId, ReplicationTarget};

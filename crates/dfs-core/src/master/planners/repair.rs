@@ -43,17 +43,24 @@ pub struct RepairBudget {
     pub copies: usize,
     /// Bytes of copies under way.
     pub bytes: u64,
+    /// Bytes of copies a second that a node makes and serves.
+    pub bytes_per_second_per_node: u64,
+    /// Bytes of copies a second in the cluster.
+    pub bytes_per_second: u64,
     /// Chunks looked at in one tick.
     pub lookups_per_tick: usize,
 }
 
 impl RepairBudget {
-    /// Four large copies a node or 48 small ones, 256 in all, 2 GiB under way.
+    /// Four large copies a node or 48 small ones, 256 in all, 2 GiB under way; 128 MiB a second
+    /// for a node, 4 GiB a second for all.
     pub const DEFAULT: RepairBudget = RepairBudget {
         copies_per_node: 48,
         bytes_per_node: 256 << 20,
         copies: 256,
         bytes: 2 << 30,
+        bytes_per_second_per_node: 128 << 20,
+        bytes_per_second: 4 << 30,
         lookups_per_tick: 512,
     };
 }
@@ -144,11 +151,21 @@ struct Setback {
     pause: Duration,
 }
 
+/// Where a chunk is in the queue, and what it lacks.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    readable: usize,
+    since: Duration,
+    bytes: u64,
+}
+
 /// Chunks that lack copies, most endangered first.
 #[derive(Debug, Default)]
 pub struct Endangered {
     order: BTreeSet<(usize, Duration, ChunkId)>,
-    chunks: BTreeMap<ChunkId, (usize, Duration)>,
+    chunks: BTreeMap<ChunkId, Place>,
+    /// Bytes of the copies that they lack.
+    bytes: u64,
     /// What went wrong with some of them.
     setbacks: BTreeMap<ChunkId, Setback>,
     /// Chunks that came when the queue was full.
@@ -156,12 +173,19 @@ pub struct Endangered {
 }
 
 impl Endangered {
-    /// Takes a chunk in, or changes its place, by what was found of it at `now`.
-    pub fn update(&mut self, chunk: ChunkId, readable: usize, now: Duration) {
+    /// Takes a chunk in, or changes its place, by what was found of it at `now`: the copies that
+    /// can be read, and the bytes of those that lack.
+    pub fn update(&mut self, chunk: ChunkId, readable: usize, bytes: u64, now: Duration) {
         let since = self.unlink(chunk).unwrap_or(now);
         if self.chunks.len() < ENDANGERED_MAX {
             self.order.insert((readable, since, chunk));
-            self.chunks.insert(chunk, (readable, since));
+            let place = Place {
+                readable,
+                since,
+                bytes,
+            };
+            self.chunks.insert(chunk, place);
+            self.bytes = self.bytes.saturating_add(bytes);
         } else {
             self.overflowed = true;
         }
@@ -175,9 +199,10 @@ impl Endangered {
     }
 
     fn unlink(&mut self, chunk: ChunkId) -> Option<Duration> {
-        let (readable, since) = self.chunks.remove(&chunk)?;
-        self.order.remove(&(readable, since, chunk));
-        Some(since)
+        let place = self.chunks.remove(&chunk)?;
+        self.order.remove(&(place.readable, place.since, chunk));
+        self.bytes = self.bytes.saturating_sub(place.bytes);
+        Some(place.since)
     }
 
     /// Leaves a chunk alone for a while, longer each time: it could not be repaired, by the
@@ -213,9 +238,24 @@ impl Endangered {
         self.chunks.len()
     }
 
+    /// Bytes of the copies that they lack.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.chunks.is_empty()
+    }
+
+    /// How many chunks are to be repaired before this one, and how long it is left alone; none if
+    /// it lacks nothing.
+    pub fn place(&self, chunk: ChunkId, now: Duration) -> Option<(usize, Duration)> {
+        let place = self.chunks.get(&chunk)?;
+        let key = (place.readable, place.since, chunk);
+        let setback = self.setbacks.get(&chunk);
+        let again = setback.map_or(Duration::ZERO, |s| s.again.saturating_sub(now));
+        Some((self.order.range(..key).count(), again))
     }
 
     /// Whether chunks were turned away since this was last asked.
@@ -513,7 +553,7 @@ mod tests {
         view.set_liveness(NodeId(1), Liveness::Dead);
         assert_eq!(plan(&view, &[1]), None);
         let mut queue = Endangered::default();
-        queue.update(C, 0, Duration::ZERO);
+        queue.update(C, 0, 10, Duration::ZERO);
         assert_eq!(
             (queue.missing(), queue.first(10, Duration::ZERO)),
             (1, vec![])
@@ -523,18 +563,18 @@ mod tests {
     #[test]
     fn the_fewest_copies_come_first_and_then_the_oldest() {
         let mut queue = Endangered::default();
-        queue.update(ChunkId(1), 2, Duration::from_secs(1));
-        queue.update(ChunkId(2), 1, Duration::from_secs(3));
-        queue.update(ChunkId(3), 1, Duration::from_secs(2));
-        queue.update(ChunkId(1), 2, Duration::from_secs(9));
-        queue.update(ChunkId(4), 2, Duration::from_secs(5));
+        queue.update(ChunkId(1), 2, 10, Duration::from_secs(1));
+        queue.update(ChunkId(2), 1, 10, Duration::from_secs(3));
+        queue.update(ChunkId(3), 1, 10, Duration::from_secs(2));
+        queue.update(ChunkId(1), 2, 10, Duration::from_secs(9));
+        queue.update(ChunkId(4), 2, 10, Duration::from_secs(5));
         assert_eq!(queue.first(9, Duration::ZERO), [3, 2, 1, 4].map(ChunkId));
     }
 
     #[test]
     fn a_chunk_that_could_not_be_repaired_is_left_alone_longer_each_time() {
         let mut queue = Endangered::default();
-        queue.update(C, 1, Duration::ZERO);
+        queue.update(C, 1, 10, Duration::ZERO);
         queue.set_back(C, Some(NodeId(4)), Duration::ZERO);
         assert_eq!(queue.first(9, PAUSE_MIN / 2), []);
         assert_eq!(queue.first(9, PAUSE_MIN), [C]);
@@ -543,7 +583,7 @@ mod tests {
         assert_eq!(queue.first(9, PAUSE_MIN * 2), []);
         assert_eq!(queue.avoided(C), []);
         queue.remove(C);
-        queue.update(C, 1, Duration::ZERO);
+        queue.update(C, 1, 10, Duration::ZERO);
         assert_eq!(queue.first(9, Duration::ZERO), [C]);
     }
 }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Intended;
+use super::spread::spread;
 use crate::master::view::ClusterView;
 use crate::planted::{self, Bug};
 use crate::types::{ChunkId, NodeId};
@@ -67,7 +68,8 @@ pub fn consider(
 }
 
 /// An intended replica beyond what is wanted, and the nodes that make it so: one that is not
-/// good if there is one, else the last. None while the others are not all confirmed.
+/// good if there is one, else the one without which the others are spread most widely, the last
+/// of these. None while the others are not all confirmed.
 pub fn excess(
     view: &ClusterView,
     chunk: ChunkId,
@@ -78,8 +80,14 @@ pub fn excess(
         return None;
     }
     let bad = |id: &&NodeId| !super::repair::is_good(view, chunk, **id);
-    let mut replicas = intended.replicas.iter();
-    let victim = replicas.find(bad).or(intended.replicas.last()).copied()?;
+    let spread_without = |id: &&NodeId| {
+        let others = intended.replicas.iter().filter(|other| other != id);
+        spread(view, others.copied())
+    };
+    let replicas = intended.replicas.iter();
+    let victim = replicas.clone().find(bad);
+    let victim = victim.or_else(|| replicas.max_by_key(spread_without));
+    let victim = victim.copied()?;
     let others = intended.replicas.iter().filter(|id| **id != victim);
     let others = others.filter(|id| view.confirmed(**id, chunk));
     let witnesses: Vec<NodeId> = others.copied().collect();

@@ -157,6 +157,7 @@ impl ClusterRpc for ClusterService {
             epoch,
             space,
             replicas: load.replicas,
+            bytes: load.bytes,
         };
         let peers = shared.leading(|leading| {
             leading.registered(row);

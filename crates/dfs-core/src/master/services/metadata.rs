@@ -19,13 +19,14 @@ use crate::node::audit::{Actor, Deed, Ending};
 use crate::planted::{self, Bug};
 use crate::proto::error::RpcError;
 use crate::proto::metadata::{
-    Answered, ChunkHealth, ClusterStatus, GrantRequest, LeaderInfo, MasterInfo, MetadataRpc,
-    NodeInfo, Proofs, ReadConsistency, Stamped, WriteGrant,
+    Answered, ClusterStatus, GrantRequest, LeaderInfo, MasterInfo, MetadataRpc, NodeInfo, Proofs,
+    ReadConsistency, Stamped, WriteGrant,
 };
 use crate::security::PublicKey;
 use crate::security::capability::{Holder, Operation};
 use crate::types::node::MemberChange;
 use crate::types::query::LayoutSource;
+use crate::types::story::Explained;
 use crate::types::{
     Answer, Attr, Caller, Change, Changed, ChunkId, ClientId, Handle, NodeId, Policy, Query,
     Refusal, RefusalKind, RequestId, Rev,
@@ -183,8 +184,7 @@ impl MetadataService {
             ReadConsistency::Linearizable => Consistency::Linearizable,
             ReadConsistency::Stale => Consistency::Stale,
         };
-        if matches!(query, Query::StatFs) && consistency == Consistency::Linearizable {
-            // Room is known to the leader alone.
+        if query.is_for_leader() && consistency == Consistency::Linearizable {
             self.shared.leading(|_| ())?;
         }
         let reading = self.shared.read(consistency).await?;
@@ -212,6 +212,7 @@ impl MetadataService {
             liveness: node.liveness,
             space: node.space,
             replicas: node.row.replicas,
+            bytes: node.row.bytes,
         };
         self.shared
             .leading(|leading| leading.view.nodes().map(info).collect())
@@ -264,6 +265,11 @@ impl MetadataService {
             | Answer::JoinTokens(_)
             | Answer::EnrolledNodes(_)
             | Answer::NodeDuties(_) => {}
+            Answer::Explained(Explained { chunks, .. }) | Answer::Chunks(chunks) => {
+                for story in chunks {
+                    leading.tell(story);
+                }
+            }
         });
     }
 }
@@ -433,17 +439,9 @@ impl MetadataRpc for MetadataService {
         let reading = self.shared.read(Consistency::Linearizable).await?;
         let look = |view: &View| query::counters(view);
         let totals = self.shared.look(reading, look).await?;
-        let chunks = self.shared.leading(|leading| {
-            let missing = leading.endangered.missing() as u64;
-            ChunkHealth {
-                surveyed: leading.has_surveyed(),
-                total: totals.chunks,
-                under_replicated: (leading.endangered.len() as u64).saturating_sub(missing),
-                missing,
-                repairing: leading.tasks.copies() as u64,
-                reclaiming: leading.reclaiming,
-            }
-        })?;
+        let chunks = self
+            .shared
+            .leading(|leading| leading.health(totals.chunks))?;
         let (masters, term) = self.masters()?;
         Ok(ClusterStatus {
             cluster,

@@ -71,6 +71,8 @@ pub struct NodeRow {
     pub space: Space,
     /// Replicas it is meant to have.
     pub replicas: u64,
+    /// The sum of their lengths.
+    pub bytes: u64,
 }
 
 /// A node as the leader sees it.
@@ -236,6 +238,11 @@ impl ClusterView {
                 self.nodes.insert(row.node, NodeView::new(row));
             }
         }
+    }
+
+    /// Forgets a node: it is one no more.
+    pub fn forget(&mut self, node: NodeId) {
+        self.nodes.remove(&node);
     }
 
     /// Takes in a heartbeat of the present incarnation.

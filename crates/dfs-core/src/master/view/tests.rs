@@ -20,6 +20,7 @@ pub(crate) fn row(id: u32) -> NodeRow {
             available: 1 << 40,
         },
         replicas: 0,
+        bytes: 0,
     }
 }
 

@@ -15,3 +15,4 @@ pub mod grant;
 pub(crate) mod reclaim;
 pub mod references;
 pub(crate) mod replicas;
+pub(crate) mod stories;

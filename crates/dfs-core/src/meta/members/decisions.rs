@@ -18,7 +18,9 @@ use super::{enrolled, nodes};
 use crate::meta::counters::{self, number};
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::namespace::purge::Budget;
-use crate::meta::tables::{DEPARTED, Meta, Moment, NODE_LOADS, NODE_RECLAIM, NODES, RECLAIM, WIDTHS};
+use crate::meta::tables::{
+    DEPARTED, Meta, Moment, NODE_LOADS, NODE_RECLAIM, NODES, RECLAIM, WIDTHS,
+};
 use crate::types::node::NodeDuties;
 use crate::types::{AdminState, ChunkId, NodeId, RefusalKind, Timestamp};
 

@@ -52,7 +52,11 @@ pub(crate) fn change(
             enrolled::revoke(state, *node)?;
             None
         }
-        MemberChange::Decide { node, state: to, plan } => {
+        MemberChange::Decide {
+            node,
+            state: to,
+            plan,
+        } => {
             if *to == AdminState::Drained {
                 let subject = "drained: a node becomes so by itself, when it is empty";
                 return refuse(RefusalKind::Invalid, subject);

@@ -160,7 +160,8 @@ impl Deed {
             Query::Group(_) | Query::Groups { .. } => "list-groups",
             Query::JoinTokens => "list-tokens",
             Query::EnrolledNodes { .. } => "list-nodes",
-            Query::NodeDuties(_) => "look-at-node",
+            Query::NodeDuties(_) | Query::NodeChunks { .. } => "look-at-node",
+            Query::Explain { .. } => "explain",
         };
         match query.location() {
             Some(at) => Deed::new(operation).at(at),

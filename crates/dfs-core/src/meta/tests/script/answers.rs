@@ -8,6 +8,7 @@ use crate::meta::tests::show::{list, seconds, show_acl, show_bytes};
 use crate::types::account::{Account, GroupInfo, UserInfo};
 use crate::types::node::{EnrolledNode, TokenInfo};
 use crate::types::query::LayoutSource;
+use crate::types::story::ChunkStory;
 use crate::types::{Answer, Attr, Changed, Refusal};
 
 pub(super) fn refused(refusal: &Refusal) -> Box<dyn Error> {
@@ -114,6 +115,11 @@ pub(super) fn show_answer(answer: Answer) -> String {
         Answer::Groups(groups) => groups.iter().map(show_group).collect(),
         Answer::JoinTokens(tokens) => tokens.iter().map(show_token).collect(),
         Answer::EnrolledNodes(nodes) => nodes.iter().map(show_enrolled).collect(),
+        Answer::Explained(explained) => {
+            let layout = show_answer(Answer::Layout(explained.layout));
+            layout + &explained.chunks.iter().map(show_story).collect::<String>()
+        }
+        Answer::Chunks(chunks) => chunks.iter().map(show_story).collect(),
         Answer::NodeDuties(duties) => format!(
             "plan {}: {}, {} replicas {} bytes; {} others, {} chunks on {}\n",
             duties.plan,
@@ -195,4 +201,10 @@ pub(super) fn show_reply(reply: Reply) -> Result<String> {
         Reply::Housekeeping { more } => Ok(format!("more {more}\n")),
     };
     shown.map_err(|refusal| refused(&refusal))
+}
+
+fn show_story(story: &ChunkStory) -> String {
+    let nodes: Vec<_> = story.replicas.iter().map(|replica| replica.node).collect();
+    let (chunk, length, target) = (story.chunk, story.length, story.target.0);
+    format!("{chunk} {length} bytes on {} of {target}\n", list(&nodes))
 }

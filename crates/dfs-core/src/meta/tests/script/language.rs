@@ -421,6 +421,15 @@ pub(super) fn query(name: &str, args: &mut Args<'_>) -> Result<Option<Query>> {
             limit: number(args, "limit")?.unwrap_or(100),
         },
         "duties" => Query::NodeDuties(node(text(args)?)?),
+        "explain" => Query::Explain {
+            at: place(args)?,
+            range: ByteRange::new(0, u64::MAX),
+        },
+        "node-chunks" => Query::NodeChunks {
+            after: args.take_key("after").map(chunk).transpose()?,
+            limit: number(args, "limit")?.unwrap_or(100),
+            node: node(text(args)?)?,
+        },
         "whoami" => Query::Whoami,
         "user" => Query::User(text(args)?.parse()?),
         "group" => Query::Group(text(args)?.parse()?),

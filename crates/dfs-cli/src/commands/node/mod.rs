@@ -1,18 +1,21 @@
 //! `dfs node`: the data nodes.
 
+mod decide;
+
 use clap::{Args, Subcommand};
-use dfs_core::client::Client;
+use dfs_core::client::{Client, NodeInfo};
 use dfs_core::types::NodeKey;
 use dfs_core::types::node::EnrolledNode;
 use serde::Serialize;
 
+use self::decide::{DrainArgs, MaintenanceArgs, RemoveArgs, UndrainArgs};
 use super::status::{NodeDocument, node_table};
 use crate::context::{ClusterArgs, Context};
 use crate::error::{Doing, Failure, Result};
 use crate::text::table::{Align, Table};
 use crate::text::when::{date, exact};
 
-/// See the data nodes, and cut a node off.
+/// See the data nodes, empty one, let one rest, remove one, and cut one off.
 #[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
     #[command(subcommand)]
@@ -22,6 +25,10 @@ pub(crate) struct NodeArgs {
 #[derive(Debug, Subcommand)]
 enum NodeCommand {
     Ls(LsArgs),
+    Drain(DrainArgs),
+    Undrain(UndrainArgs),
+    Maintenance(MaintenanceArgs),
+    Remove(RemoveArgs),
     Revoke(RevokeArgs),
 }
 
@@ -74,8 +81,26 @@ struct RevokeArgs {
 pub(crate) async fn run(args: NodeArgs, context: &Context) -> Result<()> {
     match args.command {
         NodeCommand::Ls(args) => ls(args, context).await,
+        NodeCommand::Drain(args) => decide::drain(args, context).await,
+        NodeCommand::Undrain(args) => decide::undrain(args, context).await,
+        NodeCommand::Maintenance(args) => decide::maintenance(args, context).await,
+        NodeCommand::Remove(args) => decide::remove(args, context).await,
         NodeCommand::Revoke(args) => revoke(args, context).await,
     }
+}
+
+/// The data node of that id or address.
+///
+/// # Errors
+/// There is none.
+pub(super) async fn named(client: &Client, name: &str) -> Result<NodeInfo> {
+    let nodes = client.nodes().await.doing("list", "the data nodes")?;
+    let named = |node: &NodeInfo| node.node.to_string() == name || node.address == name;
+    let found = nodes.into_iter().find(named);
+    found.ok_or_else(|| {
+        let message = format!("no data node is called `{name}`");
+        Failure::refused(message).hint("`dfs node ls` shows their ids and addresses")
+    })
 }
 
 async fn ls(args: LsArgs, context: &Context) -> Result<()> {
