@@ -18,6 +18,7 @@ use crate::security::{PublicKey, SigningKeys};
 use crate::types::account::Account;
 use crate::types::node::{EnrolledNode, NodeDuties, TokenId};
 use crate::types::query::*;
+use crate::types::story::*;
 use crate::types::{
     AdminState, Attr, ByteRange, Change, Changed, ChunkId, ClientId, ClusterId, DfsPath, FileKind,
     GroupId, Handle, InodeId, Location, Mode, Name, NodeEpoch, NodeId, NodeKey, NodeRole, Permit,
@@ -233,6 +234,18 @@ fn what_clients_ask_keeps_its_bytes() {
             "030d01ac02ac02010000",
         ),
         (Query::NodeDuties(NodeId(300)), "030eac02010000"),
+        (
+            Query::Explain { at: f(), range },
+            "030f01022f6605ac02010000",
+        ),
+        (
+            Query::NodeChunks {
+                node: NodeId(300),
+                after: Some(ChunkId(300)),
+                limit,
+            },
+            "0310ac0201ac02ac02010000",
+        ),
     ] {
         let consistency = ReadConsistency::Stale;
         let ask = Ask::Query {
@@ -290,15 +303,15 @@ fn what_masters_answer_clients_keeps_its_bytes() {
     for (liveness, golden) in [
         (
             Liveness::Live,
-            "060001ac02ac02036e3a3107017a017201680300ac02020104",
+            "060001ac02ac02036e3a3107017a017201680300ac02020104ac02",
         ),
         (
             Liveness::Suspect,
-            "060001ac02ac02036e3a3107017a017201680301ac02020104",
+            "060001ac02ac02036e3a3107017a017201680301ac02020104ac02",
         ),
         (
             Liveness::Dead,
-            "060001ac02ac02036e3a3107017a017201680302ac02020104",
+            "060001ac02ac02036e3a3107017a017201680302ac02020104ac02",
         ),
     ] {
         found.compare(Reply::Nodes(Ok(vec![node_info(liveness)])), golden);
@@ -321,13 +334,16 @@ fn what_masters_answer_clients_keeps_its_bytes() {
             missing: 3,
             repairing: 2,
             reclaiming: 1,
+            moving: 5,
+            repair_bytes: 300,
+            repair_bytes_per_second: 301,
         },
         inodes: 9,
     };
     found.compare(
         Reply::Status(Ok(status)),
-        "0700ac02060102036d3a31010001ac0201ac02ac02036e3a3107017a017201680300ac0202010401\
-             ac020403020109",
+        "0700ac02060102036d3a31010001ac0201ac02ac02036e3a3107017a017201680300ac02020104ac0201\
+             ac020403020105ac02ad0209",
     );
     found.none();
 }
@@ -343,7 +359,40 @@ fn node_info(liveness: Liveness) -> NodeInfo {
         liveness,
         space: SPACE,
         replicas: 4,
+        bytes: 300,
     }
+}
+
+/// Chunks in every state.
+fn stories() -> Vec<ChunkStory> {
+    let (from, to, again) = (NodeId(1), NodeId(300), Duration::new(60, 5));
+    let doings = [
+        Doing::Nothing,
+        Doing::Waiting { ahead: 300, again },
+        Doing::Copying { to },
+        Doing::Moving { from, to },
+        Doing::Recording,
+    ];
+    let states = [
+        ReplicaState::Good,
+        ReplicaState::Unconfirmed,
+        ReplicaState::Suspect,
+        ReplicaState::Leaving,
+        ReplicaState::Resting,
+        ReplicaState::Missing,
+        ReplicaState::Corrupt,
+        ReplicaState::Dead,
+        ReplicaState::Stray,
+    ];
+    let replicas = states.map(|state| ReplicaStory { node: to, state });
+    let story = |doing| ChunkStory {
+        chunk: ChunkId(300),
+        length: 5,
+        target: ReplicationTarget(3),
+        replicas: replicas.to_vec(),
+        doing,
+    };
+    doings.map(story).to_vec()
 }
 
 #[test]
@@ -376,6 +425,11 @@ fn answers_to_queries_keep_their_bytes() {
         extents: extents.to_vec(),
         more: false,
     };
+    let explained_layout = Layout {
+        extents: Vec::new(),
+        ..layout.clone()
+    };
+    let stories = stories();
     let totals = StatFs {
         inodes: 300,
         chunks: 2,
@@ -450,6 +504,28 @@ fn answers_to_queries_keep_their_bytes() {
             }),
             "030002ac020dac020105ac0204030201\
              0909090909090909090909090909090909090909090909090909090909090909",
+        ),
+        (
+            Answer::Explained(Explained {
+                layout: explained_layout,
+                chunks: stories.clone(),
+            }),
+            "030002ac020e0500a4030708ac020201020304030280804080203c050906000002070805ac02\
+             050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac020800ac02050309ac02\
+             00ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac020801ac023c05ac02050309ac0200\
+             ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac020802ac02ac02050309ac0200ac0201\
+             ac0202ac0203ac0204ac0205ac0206ac0207ac02080301ac02ac02050309ac0200ac0201ac02\
+             02ac0203ac0204ac0205ac0206ac0207ac020804010909090909090909090909090909090909\
+             090909090909090909090909090909",
+        ),
+        (
+            Answer::Chunks(stories),
+            "030002ac020f05ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac02\
+             0800ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac020801ac023c\
+             05ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac020802ac02ac02\
+             050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac02080301ac02ac020503\
+             09ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac020804010909090909090909\
+             090909090909090909090909090909090909090909090909",
         ),
     ] {
         let reply = MetadataRpcResponse::Query(Ok(answered(answer)));

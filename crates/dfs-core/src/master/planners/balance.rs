@@ -1,9 +1,10 @@
 //! Which replicas move so that data nodes are equally full.
 //!
 //! A node is as full as what it is *meant* to have is to what chunks may use there, so that a move
-//! counts from its commit on and what is still to be deleted does not count. Replicas move from
-//! nodes that are fuller than all together by more than a threshold to the least full ones that
-//! can have them, as long as these stay below the common measure. No move makes the replicas of a
+//! counts from its commit on and what is still to be deleted does not count. Replicas move from the
+//! fullest node to the least full ones that can have them, as long as these stay below the common
+//! measure, and as long as any node is fuller or emptier than that by more than a threshold. No
+//! move makes the replicas of a
 //! chunk share more fate than before, and nothing moves while anything lacks copies.
 //!
 //! A move is a copy, verified where it is made, that takes the place of the replica it is a copy
@@ -22,7 +23,7 @@ use crate::types::{ChunkId, NodeId};
 /// How equal is equal enough, and how much may move at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BalanceConfig {
-    /// By how much of its room a node may be fuller than all together, in thousandths.
+    /// By how much of its room a node may be fuller or emptier than all together, in thousandths.
     pub threshold: u32,
     /// Moves under way.
     pub moves: usize,
@@ -37,6 +38,10 @@ impl BalanceConfig {
         moves: 8,
         lookups_per_tick: 64,
     };
+
+    fn threshold(&self) -> u64 {
+        u64::from(self.threshold) * 1000
+    }
 }
 
 /// Thousandths of a thousandth of what a node may hold: fine enough for one chunk of a large disk.
@@ -111,22 +116,40 @@ impl Fullness {
         }
     }
 
-    /// The fullest node that is too full.
+    /// The node to take from: the fullest, if it is too full, or if another is too empty.
     pub fn source(&self, config: &BalanceConfig) -> Option<NodeId> {
-        let most = self
-            .all
-            .full()
-            .saturating_add(u64::from(config.threshold) * 1000);
-        let too_full = self.nodes.iter().filter(|(_, node)| node.full() > most);
-        let fullest = too_full.max_by_key(|(id, node)| (node.full(), **id));
-        fullest.map(|(id, _)| *id)
+        let fullest = self
+            .nodes
+            .iter()
+            .max_by_key(|(id, node)| (node.full(), **id));
+        let (id, node) = fullest?;
+        let gives = self.is_too_full(*node, config)
+            || node.full() > self.all.full()
+                && self
+                    .nodes
+                    .values()
+                    .any(|node| self.is_too_empty(*node, config));
+        gives.then_some(*id)
     }
 
-    /// Nodes that stay below the common measure with so many bytes more, least full first.
-    fn with_room_for(&self, length: u64) -> Vec<NodeId> {
-        let nodes = self.nodes.iter();
-        let fits = |node: &Use| node.with(length).full() <= self.all.full();
-        let mut nodes: Vec<_> = nodes.filter(|(_, node)| fits(node)).collect();
+    fn is_too_full(&self, node: Use, config: &BalanceConfig) -> bool {
+        node.full() > self.all.full().saturating_add(config.threshold())
+    }
+
+    fn is_too_empty(&self, node: Use, config: &BalanceConfig) -> bool {
+        node.full().saturating_add(config.threshold()) < self.all.full()
+    }
+
+    /// Nodes that stay below the common measure with so many bytes more, least full first. One
+    /// that is not too full gives only to those that are too empty.
+    fn takers(&self, from: NodeId, length: u64, config: &BalanceConfig) -> Vec<NodeId> {
+        let from = self.nodes.get(&from).copied().unwrap_or_default();
+        let from_full = self.is_too_full(from, config);
+        let fits = |node: &Use| {
+            let wanted = from_full || self.is_too_empty(*node, config);
+            wanted && node.with(length).full() <= self.all.full()
+        };
+        let mut nodes: Vec<_> = self.nodes.iter().filter(|(_, node)| fits(node)).collect();
         nodes.sort_by_key(|(id, node)| (node.full(), **id));
         nodes.into_iter().map(|(id, _)| *id).collect()
     }
@@ -135,7 +158,7 @@ impl Fullness {
 /// Plans the move of a replica away from a node, if another can have it instead.
 pub fn plan_move(
     view: &ClusterView,
-    fullness: &Fullness,
+    (fullness, config): (&Fullness, &BalanceConfig),
     from: NodeId,
     chunk: ChunkId,
     intended: &Intended,
@@ -154,7 +177,7 @@ pub fn plan_move(
             .zip(&before)
             .all(|(after, before)| after >= before)
     };
-    let mut able = fullness.with_room_for(intended.length).into_iter();
+    let mut able = fullness.takers(from, intended.length, config).into_iter();
     let to = able.find(|to| {
         let has_room = view
             .node(*to)
@@ -224,7 +247,8 @@ mod tests {
             replicas: replicas.iter().copied().map(NodeId).collect(),
         };
         let fullness = Fullness::of(view, &Tasks::default());
-        let planned = plan_move(view, &fullness, NodeId(1), C, &intended);
+        let balance = (&fullness, &BalanceConfig::DEFAULT);
+        let planned = plan_move(view, balance, NodeId(1), C, &intended);
         planned.map(|copy| copy.to)
     }
 
@@ -241,6 +265,17 @@ mod tests {
         assert_eq!(source(&view), Some(NodeId(1)));
         assert_eq!(target(&view, &[1], GIB), Some(NodeId(3)));
         assert_eq!(target(&view, &[1, 3], GIB), Some(NodeId(4)));
+    }
+
+    #[test]
+    fn one_empty_node_among_many_is_filled_though_none_is_too_full() {
+        let mut gib = [60; 30];
+        gib[29] = 0;
+        let view = view(&gib, &[]);
+        assert_eq!(source(&view), Some(NodeId(29)));
+        assert_eq!(target(&view, &[1], GIB), Some(NodeId(30)));
+        gib[29] = 55;
+        assert_eq!(source(&super::tests::view(&gib, &[])), None);
     }
 
     #[test]

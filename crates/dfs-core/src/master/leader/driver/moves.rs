@@ -53,7 +53,8 @@ pub(super) fn plan(leading: &mut Leading, config: &MasterConfig, answers: &Answe
         if is_busy(leading, id) {
             continue;
         }
-        let Some(copy) = balance::plan_move(&leading.view, &fullness, from, id, chunk) else {
+        let balance = (&fullness, &config.balance);
+        let Some(copy) = balance::plan_move(&leading.view, balance, from, id, chunk) else {
             continue;
         };
         if !affordable(leading, &config.repair, &copy) {

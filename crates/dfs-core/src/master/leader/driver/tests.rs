@@ -15,10 +15,11 @@ use crate::meta::Reply;
 use crate::meta::command::ReplicaDrop;
 use crate::meta::query;
 use crate::meta::tests::fixture::{ATTR, Machine, at, serial};
-use crate::proto::cluster::TaskResult;
+use crate::proto::cluster::{Heartbeat, TaskResult};
 use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::limits::RECLAIM_GRACE;
-use crate::types::{Change, NewChunk, Permit};
+use crate::types::topology::Topology;
+use crate::types::{AdminState, Change, NewChunk, NodeKey, Permit, Space};
 
 const C: ChunkId = ChunkId(1);
 
@@ -42,9 +43,24 @@ impl World {
 
     /// The same just after an election: the data nodes have yet to report.
     fn unreported(nodes: u32, chunks: u64) -> World {
+        World::standing(&vec![""; nodes as usize], chunks)
+    }
+
+    /// The same with data nodes that stand in these racks.
+    fn standing(racks: &[&str], chunks: u64) -> World {
         let mut machine = Machine::lenient();
-        for key in 1..=nodes {
-            machine.register(u128::from(key));
+        for (key, rack) in (1..).zip(racks) {
+            let rack = (*rack).to_owned();
+            machine.apply(Command::RegisterNode {
+                key: NodeKey(key),
+                node: None,
+                address: format!("node{key}:1"),
+                topology: Topology {
+                    rack,
+                    ..Topology::default()
+                },
+                space: Space::default(),
+            });
         }
         machine.apply(Command::ReserveChunkIds { count: 10_000 });
         for chunk in 1..=chunks {
@@ -91,11 +107,19 @@ impl World {
 
     fn tick(&mut self) {
         self.leading.advance(self.config.tick);
+        self.leading
+            .rates
+            .pass(self.config.tick, &self.config.repair);
         let question = ask(&mut self.leading, &self.config);
         let view = self.machine.view();
         let answers = map::look_up(&view, self.machine.now, question).unwrap();
         let random = SeededRandom::new(1);
         decide(&mut self.leading, &self.config, answers, &random);
+        for node in std::mem::take(&mut self.leading.outbox.drained) {
+            let state = AdminState::Drained;
+            let drained = self.machine.apply(Command::SetAdminState { node, state });
+            assert_eq!(drained, Reply::AdminState(Ok(())));
+        }
         let surplus = std::mem::take(&mut self.leading.outbox.surplus);
         for ((node, chunk), confirmed) in surplus {
             let drops = vec![ReplicaDrop { chunk, confirmed }];
@@ -142,6 +166,29 @@ impl World {
 
     fn is_queued(&self, chunk: ChunkId, node: u32) -> bool {
         query::is_reclaimed(&self.machine.view(), chunk, NodeId(node)).unwrap()
+    }
+
+    fn decide(&mut self, node: u32, state: AdminState) {
+        let node = NodeId(node);
+        let decided = self.machine.apply(Command::SetAdminState { node, state });
+        assert_eq!(decided, Reply::AdminState(Ok(())));
+    }
+
+    fn state_of(&self, node: u32) -> AdminState {
+        let row = query::node(&self.machine.view(), NodeId(node)).unwrap();
+        row.unwrap().admin
+    }
+
+    /// As after an election: another leader knows what the map says, and reports come.
+    fn elect(&mut self) {
+        let known = map::nodes(&self.machine.view()).unwrap();
+        self.leading = Leading::new(2, &self.config, known);
+        self.heartbeats();
+        for row in map::nodes(&self.machine.view()).unwrap() {
+            if !self.silent.contains(&row.node) {
+                self.report(row.node.0);
+            }
+        }
     }
 
     fn give_up(&mut self, chunk: ChunkId, node: u32) {
@@ -338,4 +385,91 @@ fn a_survey_that_has_ended_stays_so_whoever_comes_later() {
     world.machine.register(4);
     world.ticks(3);
     assert!(world.leading.has_surveyed());
+}
+
+#[test]
+fn a_node_is_drained_when_all_that_it_had_is_elsewhere_whoever_leads() {
+    let mut world = World::new(4, 3);
+    world.decide(1, AdminState::Draining);
+    world.tick();
+    world.elect();
+    world.ticks(5);
+    for chunk in 1..=3 {
+        assert_eq!(world.holders(ChunkId(chunk)), [2, 3, 4].map(NodeId));
+    }
+    assert_eq!(world.state_of(1), AdminState::Drained);
+    world.machine.check();
+}
+
+#[test]
+fn a_node_is_not_drained_while_nothing_can_take_what_it_has() {
+    let mut world = World::new(4, 3);
+    world.decide(1, AdminState::Draining);
+    world.die(4);
+    world.ticks(5);
+    assert_eq!(world.holders(C), [1, 2, 3].map(NodeId));
+    assert_eq!(world.state_of(1), AdminState::Draining);
+    world.come_back(4, ChunkId(999));
+    world.ticks(5);
+    assert_eq!(world.state_of(1), AdminState::Drained);
+}
+
+#[test]
+fn a_removed_node_is_forgotten() {
+    let mut world = World::new(4, 0);
+    world.decide(1, AdminState::Draining);
+    world.ticks(1);
+    world.decide(1, AdminState::Removed);
+    world.tick();
+    assert!(world.leading.view.node(NodeId(1)).is_none());
+    assert!(!world.leading.heartbeat(&heartbeat(1)));
+    world.tick();
+    assert!(world.leading.view.node(NodeId(1)).is_none());
+}
+
+#[test]
+fn replicas_move_off_a_node_that_is_too_full_and_the_copies_left_there_are_surplus() {
+    let mut world = World::new(4, 30);
+    let room = Space {
+        total: 400,
+        used: 0,
+        available: 400,
+    };
+    let beat = |world: &mut World| {
+        for node in 1..=4 {
+            let space = room;
+            assert!(world.leading.heartbeat(&Heartbeat {
+                space,
+                ..heartbeat(node)
+            }));
+        }
+    };
+    for _ in 0..60 {
+        beat(&mut world);
+        world.ticks(1);
+    }
+    // 900 bytes on four nodes: 225 each, and up to five percent of 400 more or less.
+    let bytes = |node| {
+        query::node_load(&world.machine.view(), NodeId(node))
+            .unwrap()
+            .bytes
+    };
+    let loads = [1, 2, 3, 4].map(bytes);
+    assert!(
+        loads.iter().all(|load| (205..=245).contains(load)),
+        "{loads:?}"
+    );
+    world.machine.check();
+}
+
+#[test]
+fn replicas_that_share_a_rack_move_apart_once_another_rack_is_there() {
+    let mut world = World::standing(&["a", "a", "a", "b"], 1);
+    world.elect();
+    world.ticks(5);
+    assert!(
+        world.holders(C).contains(&NodeId(4)),
+        "{:?}",
+        world.holders(C)
+    );
 }
