@@ -178,7 +178,8 @@ fn hints(verb: &str, subject: &str, error: &Error) -> Vec<String> {
         let look = match verb {
             "exchange" => return one("it may have been done; once more does no harm".to_owned()),
             "remove master" => "dfs master ls".to_owned(),
-            "revoke node" => "dfs node ls".to_owned(),
+            "take back" => "dfs node ls".to_owned(),
+            _ if verb.ends_with(" node") => "dfs node ls".to_owned(),
             _ if verb.contains("token") => "dfs token ls".to_owned(),
             _ if verb.contains("group") => "dfs group ls".to_owned(),
             "set the password of" | "make a key of" => "dfs user ls".to_owned(),

@@ -228,9 +228,10 @@ fn kind_of(refusal: RefusalKind) -> ErrorKind {
         | RefusalKind::NameTooLong
         | RefusalKind::TooLarge
         | RefusalKind::Invalid => ErrorKind::Invalid,
-        RefusalKind::NotPermitted | RefusalKind::AccessDenied | RefusalKind::LoginRequired => {
-            ErrorKind::Denied
-        }
+        RefusalKind::NotPermitted
+        | RefusalKind::AccessDenied
+        | RefusalKind::LoginRequired
+        | RefusalKind::StillNeeded => ErrorKind::Denied,
         RefusalKind::Conflict => ErrorKind::Conflict,
         RefusalKind::SessionExpired
         | RefusalKind::GrantExpired

@@ -52,6 +52,13 @@ fn master_config(settings: &MasterSettings) -> Result<(MasterConfig, Vec<String>
     if let Some(period) = settings.dead_after {
         config.liveness.dead_after = period.0;
     }
+    set_mib(
+        &mut config.repair.bytes_per_second_per_node,
+        settings.repair_mib,
+    );
+    if let Some(percent) = settings.balance_percent {
+        config.balance.threshold = percent.saturating_mul(10);
+    }
     set_mib(&mut config.audit_bytes, settings.audit_mib);
     set_mib(&mut config.reserve, settings.reserve_mib);
     if let Some(mib) = settings.cache_mib {

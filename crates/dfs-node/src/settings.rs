@@ -172,6 +172,12 @@ settings! {
         /// A data node silent for this long is dead, and its chunks are repaired
         #[arg(long, env = "DFS_DEAD_AFTER", value_name = "DURATION")]
         dead_after: Period = Some(Period(Duration::from_secs(120)));
+        /// How fast a data node makes and serves copies for repair, in MiB a second
+        #[arg(long, env = "DFS_REPAIR_MIB", value_name = "MIB")]
+        repair_mib: u32 = Some(128);
+        /// By how many percent data nodes may be fuller or emptier than all; 100 moves nothing
+        #[arg(long, env = "DFS_BALANCE_PERCENT", value_name = "PERCENT")]
+        balance_percent: u32 = Some(5);
         /// Memory for the metadata's cache, in MiB
         #[arg(long, env = "DFS_CACHE_MIB", value_name = "MIB")]
         cache_mib: u32 = Some(128);

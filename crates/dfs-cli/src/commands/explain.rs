@@ -216,8 +216,8 @@ fn head(
         false => format!("without {}: ", nodes.join(" and ")),
     };
     let what = match (lost, lacking) {
-        (1.., _) => format!("{} cannot be read, {} lack copies", chunks(lost), lacking),
-        (0, 1..) => format!("all can be read, {} lack copies", chunks(lacking)),
+        (1.., _) => format!("{} cannot be read, copies of {lacking} lack", chunks(lost)),
+        (0, 1..) => format!("all can be read, copies of {} lack", chunks(lacking)),
         (0, 0) => "all copies are there".to_owned(),
     };
     lines.push(format!("{when}{what}"));

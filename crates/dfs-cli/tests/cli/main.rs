@@ -19,5 +19,6 @@ mod files;
 mod full;
 mod json;
 mod local;
+mod nodes;
 mod reference;
 mod usage;

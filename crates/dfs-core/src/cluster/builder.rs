@@ -202,7 +202,8 @@ async fn start(mut config: Config, directory: PathBuf) -> Result<Cluster> {
     };
     let founded = cluster.gather_masters(&roster).await?;
     roster.cluster = Some(cluster.id().await?);
-    let nodes = 0..cluster.data_nodes();
+    cluster.parts.leave_out_removed().await?;
+    let nodes = 0..cluster.parts.nodes.len();
     try_join_all(nodes.map(|index| cluster.parts.start_node(index))).await?;
     let slots = cluster.parts.nodes.iter();
     roster.nodes = slots.filter_map(NodeSlot::address).collect();
@@ -297,11 +298,13 @@ impl Cluster {
     /// Waits until all masters vote and all data nodes are heard.
     async fn wait_until_ready(&self) -> Result<()> {
         let limit = self.parts.config.patience;
+        let slots = self.parts.nodes.iter();
+        let nodes = slots.filter(|slot| !slot.is_removed()).count();
         self.wait_for("all masters and data nodes", limit, || async {
             for index in 0..self.masters() {
                 let ready = self.parts.with_master(index, |master| {
                     let (voters, live) = master.strength()?;
-                    Some(voters >= self.masters() && live >= self.data_nodes())
+                    Some(voters >= self.masters() && live >= nodes)
                 });
                 if ready.await.flatten() == Some(true) {
                     return Ok(Some(()));

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -59,6 +60,8 @@ pub(crate) struct NodeSlot {
     pub(crate) running: Mutex<Option<DataNode>>,
     /// Where it was last.
     address: std::sync::Mutex<Option<String>>,
+    /// Whether it is a data node no more.
+    removed: AtomicBool,
 }
 
 impl NodeSlot {
@@ -66,6 +69,11 @@ impl NodeSlot {
     pub(crate) fn address(&self) -> Option<String> {
         let address = self.address.lock().unwrap_or_else(PoisonError::into_inner);
         address.clone()
+    }
+
+    /// Whether it is a data node no more: it is not started.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Relaxed)
     }
 }
 
@@ -75,6 +83,7 @@ impl Parts {
         let node = |index| NodeSlot {
             running: Mutex::default(),
             address: std::sync::Mutex::new(roster.nodes.get(index).cloned()),
+            removed: AtomicBool::new(false),
         };
         Parts {
             addresses: roster.masters.clone(),
@@ -107,6 +116,28 @@ impl Parts {
             .await
             .as_ref()
             .map(ask)
+    }
+
+    /// Leaves out the data nodes that were removed from the cluster.
+    pub(crate) async fn leave_out_removed(&self) -> Result<()> {
+        let removed = retry(self.config.patience, || async {
+            let mut result = Err(Error::unavailable("no master runs"));
+            for slot in &self.masters {
+                if let Some(master) = slot.lock().await.as_ref() {
+                    result = master.removed_nodes().await;
+                    if result.is_ok() {
+                        break;
+                    }
+                }
+            }
+            result
+        });
+        let removed = removed.await?;
+        for slot in &self.nodes {
+            let is_removed = slot.address().is_some_and(|at| removed.contains(&at));
+            slot.removed.store(is_removed, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     pub(crate) fn directory_of(&self, part: Part) -> PathBuf {
@@ -220,7 +251,7 @@ impl Parts {
             return Err(Error::invalid(format!("there is no {part}")));
         };
         let mut running = slot.running.lock().await;
-        if running.is_none() {
+        if running.is_none() && !slot.is_removed() {
             let env = &self.config.env;
             let former = slot.address();
             let address = match &former {

@@ -18,7 +18,7 @@
 //!
 //! - **Nobody is believed for nothing.** Who connects is judged before it is served, in `security`.
 //!
-//! Not done here: balancing, draining beyond repair's, erasure coding.
+//! Not done here: erasure coding.
 
 mod config;
 mod grants;
@@ -53,8 +53,9 @@ use crate::meta::{MetaMachine, Violation};
 use crate::node::audit::Audit;
 use crate::node::{self, JoinError, Papers};
 use crate::proto::error::RpcError;
+use crate::proto::metadata::Liveness;
 use crate::security::{Fingerprint, PublicKey};
-use crate::types::{ChunkId, ClusterId, NodeId, NodeRole, Rev};
+use crate::types::{AdminState, ChunkId, ClusterId, NodeId, NodeRole, Rev};
 pub use leader::map::ChunkMap;
 use leader::{driver, group, map};
 use security::dialer::RaftDialer;
@@ -240,11 +241,27 @@ impl Master {
     pub fn strength(&self) -> Option<(usize, usize)> {
         let live = self.shared.if_leading(|leading| {
             let nodes = leading.view.nodes();
-            nodes.filter(|node| node.takes_replicas()).count()
+            nodes
+                .filter(|node| node.heard && node.liveness == Liveness::Live)
+                .count()
         })?;
         let members = self.shared.replica.status().ok()??.members;
         let voters = members.iter().filter(|m| m.role == Role::Voter);
         Some((voters.count(), live))
+    }
+
+    /// Where the data nodes were that are such no more, as of all that was decided before.
+    pub(crate) async fn removed_nodes(&self) -> Result<Vec<String>> {
+        let reading = self.shared.read(Consistency::Linearizable).await;
+        let look = |view: &dfs_raft::state::View| map::nodes(view);
+        let nodes = self.shared.look(reading.map_err(rpc_error)?, look).await;
+        let nodes = nodes.map_err(rpc_error)?;
+        let (removed, others): (Vec<_>, Vec<_>) = nodes
+            .into_iter()
+            .partition(|row| row.admin == AdminState::Removed);
+        let is_taken = |address: &String| others.iter().any(|row| row.address == *address);
+        let removed = removed.into_iter().map(|row| row.address);
+        Ok(removed.filter(|address| !is_taken(address)).collect())
     }
 
     /// The map of chunks as this master has it now. It reads all of it, on the spot: for tests

@@ -411,4 +411,7 @@ pub enum RefusalKind {
     /// The caller is unknown, disabled, or was let in with what is void by now.
     #[error("log in again")]
     LoginRequired,
+    /// Something else cannot do without it; the subject says what.
+    #[error("still needed")]
+    StillNeeded,
 }

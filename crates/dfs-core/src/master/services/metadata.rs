@@ -7,7 +7,7 @@ use dfs_raft::{Consistency, Fatal, MemberId, Role};
 use tarpc::context::Context;
 
 use crate::master::grants;
-use crate::master::leader::{group, room};
+use crate::master::leader::{group, map, room};
 use crate::master::security::admission::is_confined;
 use crate::master::security::proofs::Shows;
 use crate::master::security::{keys, permits, trail};
@@ -109,11 +109,10 @@ impl MetadataService {
         let few = with_few_copies(&change);
         let mut attempts = 0;
         loop {
-            let change = change.clone();
             let command = Command::Client {
                 caller: self.caller,
                 request,
-                change,
+                change: change.clone(),
             };
             let (rev, outcome) = match self.shared.propose(command).await?.value {
                 Reply::Client { rev, outcome } => (rev, outcome),
@@ -122,6 +121,9 @@ impl MetadataService {
             match outcome {
                 Ok(value) => {
                     self.hint(&few);
+                    if matches!(change, Change::Member(MemberChange::Decide { .. })) {
+                        self.know_nodes().await?;
+                    }
                     let handle = vouch(value.attr.as_ref());
                     let stamped = Stamped { rev, value };
                     return Ok(Answered { stamped, handle });
@@ -135,6 +137,15 @@ impl MetadataService {
                 Err(refusal) => return Err(refused_at(rev)(refusal)),
             }
         }
+    }
+
+    /// Lets the leader know at once what was decided about data nodes.
+    async fn know_nodes(&self) -> Result<(), RpcError> {
+        let reading = self.shared.read(Consistency::Stale).await?;
+        let look = |view: &View| map::nodes(view);
+        let nodes = self.shared.look(reading, look).await?;
+        self.shared.if_leading(|leading| leading.know(nodes));
+        Ok(())
     }
 
     /// Whether what is not there for this caller may be there for others.

@@ -56,7 +56,7 @@ pub(crate) fn decide(
         }
         (from, to) => {
             let subject = format!("{node}: it is {from}, and does not become {to} at once");
-            return refuse(RefusalKind::Conflict, subject);
+            return refuse(RefusalKind::Invalid, subject);
         }
     }
     row.admin = to;
@@ -123,9 +123,9 @@ fn require_others(state: &impl ReadState, node: NodeId) -> Result<(), Stop> {
         return Ok(());
     }
     refuse(
-        RefusalKind::Conflict,
+        RefusalKind::StillNeeded,
         format!(
-            "{node} is needed: {chunks} chunks are to be on {widest} data nodes each, and {others} \
+            "{node}: {chunks} chunks are to be on {widest} data nodes each, and {others} \
              others are in service"
         ),
     )
@@ -136,8 +136,8 @@ fn require_empty(state: &impl ReadState, node: NodeId) -> Result<(), Stop> {
     match load.replicas {
         0 => Ok(()),
         left => refuse(
-            RefusalKind::Conflict,
-            format!("{node} is meant to have {left} replicas yet"),
+            RefusalKind::StillNeeded,
+            format!("{node}: it is meant to have {left} replicas"),
         ),
     }
 }

@@ -547,9 +547,10 @@ fn refusals_keep_their_numbers() {
         TooFewReplicas,
         AccessDenied,
         LoginRequired,
+        StillNeeded,
     ];
     let bytes = postcard::to_stdvec(&all).unwrap();
-    assert_eq!(hex(&bytes), "000102030405060708090a0b0c0d0e0f1011121314");
+    assert_eq!(hex(&bytes), "000102030405060708090a0b0c0d0e0f101112131415");
 }
 
 #[test]

@@ -6,8 +6,9 @@ use super::language::Result;
 use crate::meta::Reply;
 use crate::meta::tests::show::{list, seconds, show_acl, show_bytes};
 use crate::types::account::{Account, GroupInfo, UserInfo};
+use crate::types::node::NodeDuties;
 use crate::types::node::{EnrolledNode, TokenInfo};
-use crate::types::query::LayoutSource;
+use crate::types::query::{Layout, LayoutSource};
 use crate::types::story::ChunkStory;
 use crate::types::{Answer, Attr, Changed, Refusal};
 
@@ -68,29 +69,7 @@ pub(super) fn show_answer(answer: Answer) -> String {
             });
             entries.collect::<String>() + more(page.more)
         }
-        Answer::Layout(layout) => {
-            let extents = layout.extents.iter().map(|extent| {
-                let source = match &extent.source {
-                    LayoutSource::Inline(bytes) => show_bytes(bytes),
-                    LayoutSource::Chunk {
-                        chunk,
-                        offset,
-                        length,
-                        replicas,
-                    } => {
-                        format!("{chunk} from {offset} of {length} on {}", list(replicas))
-                    }
-                };
-                format!(
-                    "{}..{} {source}\n",
-                    extent.offset,
-                    extent.offset + extent.length
-                )
-            });
-            format!("size {}\n", layout.attr.size)
-                + &extents.collect::<String>()
-                + more(layout.more)
-        }
+        Answer::Layout(layout) => show_layout(&layout),
         Answer::Target(target) => format!("{target}\n"),
         Answer::StatFs(fs) => {
             format!(
@@ -116,20 +95,11 @@ pub(super) fn show_answer(answer: Answer) -> String {
         Answer::JoinTokens(tokens) => tokens.iter().map(show_token).collect(),
         Answer::EnrolledNodes(nodes) => nodes.iter().map(show_enrolled).collect(),
         Answer::Explained(explained) => {
-            let layout = show_answer(Answer::Layout(explained.layout));
+            let layout = show_layout(&explained.layout);
             layout + &explained.chunks.iter().map(show_story).collect::<String>()
         }
         Answer::Chunks(chunks) => chunks.iter().map(show_story).collect(),
-        Answer::NodeDuties(duties) => format!(
-            "plan {}: {}, {} replicas {} bytes; {} others, {} chunks on {}\n",
-            duties.plan,
-            duties.state,
-            duties.replicas,
-            duties.bytes,
-            duties.others,
-            duties.widest_chunks,
-            duties.widest
-        ),
+        Answer::NodeDuties(duties) => show_duties(&duties),
     }
 }
 
@@ -207,4 +177,39 @@ fn show_story(story: &ChunkStory) -> String {
     let nodes: Vec<_> = story.replicas.iter().map(|replica| replica.node).collect();
     let (chunk, length, target) = (story.chunk, story.length, story.target.0);
     format!("{chunk} {length} bytes on {} of {target}\n", list(&nodes))
+}
+
+fn show_layout(layout: &Layout) -> String {
+    let extents = layout.extents.iter().map(|extent| {
+        let source = match &extent.source {
+            LayoutSource::Inline(bytes) => show_bytes(bytes),
+            LayoutSource::Chunk {
+                chunk,
+                offset,
+                length,
+                replicas,
+            } => {
+                format!("{chunk} from {offset} of {length} on {}", list(replicas))
+            }
+        };
+        format!(
+            "{}..{} {source}\n",
+            extent.offset,
+            extent.offset + extent.length
+        )
+    });
+    format!("size {}\n", layout.attr.size) + &extents.collect::<String>() + more(layout.more)
+}
+
+fn show_duties(duties: &NodeDuties) -> String {
+    format!(
+        "plan {}: {}, {} replicas {} bytes; {} others, {} chunks on {}\n",
+        duties.plan,
+        duties.state,
+        duties.replicas,
+        duties.bytes,
+        duties.others,
+        duties.widest_chunks,
+        duties.widest
+    )
 }
