@@ -1,9 +1,10 @@
 //! Whatever the leader proposes, and whenever: no chunk of a file loses its last good copy.
 //!
 //! A small world keeps the truth, which data node has a good copy of which chunk. Nodes come and
-//! go, copies rot as long as another good one is left, and a careless leader proposes at random,
-//! knowing only what the nodes that are up have confirmed. Copies are deleted when the state says
-//! they are due.
+//! go, are emptied and removed with all that they have, copies rot as long as another good one is
+//! left, and a careless leader proposes at random, knowing only what the nodes that are up have
+//! confirmed. Files are removed for good or into the trash, which expires. Copies are deleted when
+//! the state says they are due.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,9 +16,10 @@ use crate::meta::command::ReplicaDrop;
 use crate::meta::{Chunk, Command, Reply, query};
 use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::limits::RECLAIM_GRACE;
-use crate::types::{Change, ChunkId, NewChunk, NodeId, Permit};
+use crate::types::{AdminState, Change, ChunkId, NewChunk, NodeId, Permit};
 
-const NODES: u32 = 5;
+const NODES: u32 = 8;
+const KEPT: u32 = 5;
 
 struct World {
     random: SeededRandom,
@@ -28,6 +30,8 @@ struct World {
     next_chunk: u64,
     chunks_end: u64,
     deleted: usize,
+    /// Nodes that were removed.
+    removed: usize,
 }
 
 impl World {
@@ -44,6 +48,7 @@ impl World {
             next_chunk: 1,
             chunks_end: 1,
             deleted: 0,
+            removed: 0,
         }
     }
 
@@ -91,7 +96,9 @@ impl World {
         let chunk = ChunkId(self.next_chunk);
         self.next_chunk += 1;
         let count = 1 + self.below(3);
-        let replicas: BTreeSet<_> = (0..count).map(|_| self.node()).collect();
+        let leaving = self.leaving();
+        let mut replicas: BTreeSet<_> = (0..count).map(|_| self.node()).collect();
+        replicas.retain(|node| Some(*node) != leaving);
         let replicas: Vec<_> = replicas.into_iter().collect();
         self.good.extend(replicas.iter().map(|node| (chunk, *node)));
         NewChunk {
@@ -127,10 +134,11 @@ impl World {
     fn remove(&mut self) {
         let at = at(&format!("f{}", self.below(12)));
         let what = Removal::File;
+        let skip_trash = self.below(3) > 0;
         self.client(Change::Remove {
             at,
             what,
-            skip_trash: true,
+            skip_trash,
         });
     }
 
@@ -223,8 +231,61 @@ impl World {
         self.machine.apply(Command::Reclaimed { node, chunks });
     }
 
+    /// Someone decides about a node, whatever it is good for; one that is removed is gone with all
+    /// that it has. Enough stay for the others to go on.
+    fn decide(&mut self) {
+        let states = [
+            AdminState::Draining,
+            AdminState::Drained,
+            AdminState::Removed,
+            AdminState::Removed,
+            AdminState::Maintenance,
+            AdminState::InService,
+        ];
+        let node = match self.below(4) {
+            0 => self.node(),
+            _ => self.leaving().unwrap_or(NodeId(1)),
+        };
+        let pick = self.below(states.len());
+        let state = states.get(pick).copied().unwrap_or_default();
+        if state == AdminState::Removed && self.removed >= (NODES - KEPT) as usize {
+            return;
+        }
+        let decided = self.machine.apply(Command::SetAdminState { node, state });
+        if state == AdminState::Removed && decided == Reply::AdminState(Ok(())) {
+            self.good.retain(|(_, holder)| *holder != node);
+            self.up.remove(&node);
+            self.removed += 1;
+            self.machine.housekeep();
+        }
+    }
+
+    /// The leader moves one replica off a node that is being emptied.
+    fn empty(&mut self) {
+        let Some(node) = self.leaving() else {
+            return;
+        };
+        for chunk in query::chunks_of_node(&self.machine.view(), node, None, 5).unwrap() {
+            let add = self.node();
+            if add == node || self.confirmed(chunk).is_empty() || !self.up.contains(&add) {
+                continue;
+            }
+            let remove = Some(node);
+            self.good.insert((chunk, add));
+            self.machine
+                .apply(Command::ReplaceReplica { chunk, remove, add });
+        }
+    }
+
+    fn leaving(&self) -> Option<NodeId> {
+        let nodes = query::nodes(&self.machine.view()).unwrap().into_iter();
+        let leaves = |row: &AdminState| matches!(row, AdminState::Draining | AdminState::Drained);
+        let mut leaving = nodes.filter(|(_, row)| leaves(&row.admin));
+        leaving.next().map(|(node, _)| node)
+    }
+
     fn step(&mut self) {
-        match self.below(20) {
+        match self.below(24) {
             0..=2 => self.put(),
             3 => self.remove(),
             // Written and never committed.
@@ -236,11 +297,15 @@ impl World {
             15 | 16 => self.delete(),
             17 => {
                 let node = self.node();
-                if !self.up.remove(&node) {
+                let is_node = query::node(&self.machine.view(), node).unwrap();
+                let removed = is_node.is_some_and(|row| row.admin == AdminState::Removed);
+                if !self.up.remove(&node) && !removed {
                     self.up.insert(node);
                 }
             }
             18 => self.machine.advance(RECLAIM_GRACE),
+            19 => self.decide(),
+            20..=22 => self.empty(),
             _ if self.below(10) == 0 => {
                 self.machine.advance(Duration::from_secs(25 * 3600));
                 self.machine.housekeep();
@@ -253,9 +318,10 @@ impl World {
 
 #[test]
 fn no_chunk_of_a_file_ever_loses_its_last_good_copy() {
+    let mut removed = 0;
     for seed in 1..=4 {
         let mut world = World::new(seed);
-        for step in 0..700 {
+        for step in 0..1000 {
             world.step();
             for (chunk, _) in world.chunks() {
                 let left = world.good.iter().any(|(c, _)| *c == chunk);
@@ -271,5 +337,7 @@ fn no_chunk_of_a_file_ever_loses_its_last_good_copy() {
             "seed {seed}: only {} copies deleted",
             world.deleted
         );
+        removed += world.removed;
     }
+    assert!(removed > 1, "only {removed} nodes removed");
 }
