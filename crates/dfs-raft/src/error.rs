@@ -116,6 +116,23 @@ pub enum StartError {
     Fatal(#[from] Fatal),
 }
 
+/// Why nothing was restored from a backup.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The backup is damaged, cut short, none, or of a newer program.
+    #[error("the backup cannot be used: {0}")]
+    Backup(String),
+    /// There is a replica in the directory, or remains of one.
+    #[error("the directory is not empty: a replica, or remains of one, are in it")]
+    NotEmpty,
+    /// The directory cannot be made, locked or read.
+    #[error("the directory cannot be used: {0}")]
+    Directory(#[source] io::Error),
+    /// The disk failed.
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+}
+
 /// Why a command was not, or perhaps was, carried out.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ProposeError {

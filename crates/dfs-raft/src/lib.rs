@@ -47,10 +47,13 @@ pub mod testing;
 mod types;
 
 pub use config::{InvalidConfig, ReplicaConfig};
-pub use error::{ChangeError, Fatal, LeaderHint, ProposeError, ReadError, StartError};
+pub use error::{
+    ChangeError, Fatal, LeaderHint, ProposeError, ReadError, RestoreError, StartError,
+};
 pub use machine::{ApplyContext, Rev, StateMachine};
 pub use network::{Dial, Incoming};
 pub use replica::leadership::Leadership;
 pub use replica::status::{Member, ReplicaStatus, Role};
 pub use replica::{Applied, Consistency, Reading, Replica, cluster_in};
+pub use storage::backup::{Backup, BackupInfo, restore, verify_backup};
 pub use types::{ClusterId, MemberId};

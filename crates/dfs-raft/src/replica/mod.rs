@@ -34,6 +34,7 @@ use crate::machine::{Rev, StateMachine};
 use crate::network::connections::Connections;
 use crate::network::{Dial, service};
 use crate::state::{Value, View};
+use crate::storage::backup::Backup;
 use crate::storage::directory::{Directory, disk_failed};
 use crate::types::{Answer, ClusterId, MemberId, Proposal};
 use failure::Failure;
@@ -334,6 +335,18 @@ impl<M: StateMachine> Replica<M> {
     /// See [`ReadError`].
     pub fn read_stale(&self) -> Result<Reading, ReadError> {
         self.reader()?.read_now()
+    }
+
+    /// All that is acknowledged by now, at one position, to be written down. What is written later
+    /// is not in it, and it must not be kept for long: it holds on to the room of what is replaced.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn backup(&self) -> Result<Backup, ReadError> {
+        self.read(Consistency::Linearizable).await?;
+        let node = self.reader()?;
+        let view = node.state.snapshot().map_err(ReadError::Stopped)?;
+        Ok(Backup::new(node.identity.cluster, view))
     }
 
     fn reader(&self) -> Result<Arc<Node<M>>, ReadError> {

@@ -1,5 +1,7 @@
 //! A committed batch and the position it brings the state to, in one transaction.
 
+use std::collections::BTreeSet;
+
 use openraft::EntryPayload;
 
 use super::codec::{decode_members, decode_rev, encode_members, encode_rev};
@@ -75,6 +77,22 @@ pub(crate) fn may_be_member(db: &StateDb, member: MemberId) -> Result<bool, Fata
 pub(crate) fn was_removed(db: &StateDb, member: MemberId) -> Result<bool, Fatal> {
     let system: SystemTable = db.system_table();
     Ok(db.view()?.get(system, &(REMOVED, member.0))?.is_some())
+}
+
+/// Begins a group anew with what a state has: all former members are removed. Gives the id of the
+/// only member, which nobody had, and the time of the last command.
+pub(crate) fn refound(
+    system: SystemTable,
+    state: &mut StateTxn<'_>,
+    former: &BTreeSet<MemberId>,
+) -> Result<(MemberId, Timestamp), Fatal> {
+    for member in former {
+        state.put(system, &(REMOVED, member.0), &1)?;
+    }
+    let next = state.get(system, &NEXT_MEMBER)?.unwrap_or(FIRST_JOINER);
+    state.put(system, &NEXT_MEMBER, &(next + 1))?;
+    let time = state.get(system, &TIME)?.unwrap_or(0);
+    Ok((MemberId(next), Timestamp(time)))
 }
 
 /// Applies entries and returns their outcomes, one each.

@@ -18,6 +18,7 @@
 //! - After a failed write nothing is retried: the replica stops.
 
 pub(crate) mod apply;
+pub(crate) mod backup;
 pub(crate) mod codec;
 pub(crate) mod directory;
 pub(crate) mod log;
