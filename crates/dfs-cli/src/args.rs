@@ -3,9 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, cat, chaos, chgrp, chmod, chown, completions, cp, df, du, explain, get, getfacl, group,
-    ln, login, logout, ls, master, mkdir, mv, node, policy, put, rm, setfacl, stat, status, token,
-    touch, trash, tree, up, user, whoami,
+    admin, bench, cat, chaos, chgrp, chmod, chown, completions, cp, df, du, explain, get, getfacl,
+    group, ln, login, logout, ls, master, mkdir, mv, node, policy, put, rm, setfacl, stat, status,
+    token, touch, trash, tree, up, user, whoami,
 };
 use crate::context::Context;
 use crate::error::Result;
@@ -78,6 +78,7 @@ pub(crate) enum Command {
     Master(master::MasterArgs),
     Node(node::NodeArgs),
     Token(token::TokenArgs),
+    Admin(admin::AdminArgs),
     Bench(bench::BenchArgs),
     Chaos(chaos::ChaosArgs),
     Completions(completions::CompletionsArgs),
@@ -121,6 +122,7 @@ impl Command {
             Command::Master(args) => Box::pin(master::run(args, context)).await,
             Command::Node(args) => Box::pin(node::run(args, context)).await,
             Command::Token(args) => Box::pin(token::run(args, context)).await,
+            Command::Admin(args) => Box::pin(admin::run(args, context)).await,
             Command::Bench(args) => Box::pin(bench::run(args, context)).await,
             Command::Chaos(args) => Box::pin(chaos::run(args, context)).await,
             Command::Completions(args) => completions::run(args, context),

@@ -40,13 +40,22 @@ pub(crate) enum Command {
     Master(MasterArgs),
     /// Run a data node
     Data(DataArgs),
+    /// Make a master of a backup, where all masters were lost
+    ///
+    /// The directory must be empty, and the masters that were must never run again. Start the
+    /// master then; data nodes come back to it once they know its address:
+    ///
+    ///   dfs-node restore --from backup --directory /var/lib/dfs/master --listen 10.0.0.1:7400
+    ///   dfs-node master  --directory /var/lib/dfs/master --listen 10.0.0.1:7400
+    #[command(verbatim_doc_comment)]
+    Restore(RestoreArgs),
     /// Let an administrator in again whose every key and password is lost
     ///
     /// Run it where a master was stopped, then start the master. It writes a profile that is good
     /// for an hour and changes nothing else:
     ///
     ///   dfs-node recover --directory /var/lib/dfs/master
-    ///   dfs --profile /var/lib/dfs/master/recovered.toml user passwd admin
+    ///   dfs user passwd admin --profile /var/lib/dfs/master/recovered.toml
     #[command(verbatim_doc_comment)]
     Recover(RecoverArgs),
 }
@@ -69,6 +78,20 @@ pub(crate) struct DataArgs {
     pub(crate) new: bool,
     #[command(flatten)]
     pub(crate) settings: DataSettings,
+    #[command(flatten)]
+    pub(crate) general: General,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RestoreArgs {
+    /// The backup, as `dfs admin backup` has written it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: PathBuf,
+    /// Read the backup through, tell what it is of, and make nothing
+    #[arg(long)]
+    pub(crate) check: bool,
+    #[command(flatten)]
+    pub(crate) settings: MasterSettings,
     #[command(flatten)]
     pub(crate) general: General,
 }

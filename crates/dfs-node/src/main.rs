@@ -7,6 +7,7 @@ mod limits;
 mod master;
 mod profile;
 mod recover;
+mod restore;
 mod run;
 mod security;
 mod settings;

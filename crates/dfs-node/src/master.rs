@@ -34,7 +34,9 @@ pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(5);
 const SEED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The settings, and where masters are that it may join.
-fn master_config(settings: &MasterSettings) -> Result<(MasterConfig, Vec<String>), Failure> {
+pub(crate) fn master_config(
+    settings: &MasterSettings,
+) -> Result<(MasterConfig, Vec<String>), Failure> {
     let mut config = MasterConfig::new(directory(settings.directory.clone())?);
     let wanted = Wanted {
         join: settings.join.as_deref().unwrap_or_default(),

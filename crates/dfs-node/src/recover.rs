@@ -43,6 +43,6 @@ pub(crate) async fn recover(args: RecoverArgs) -> Result<(), Failure> {
     say(&format!("recovered {user} of cluster {cluster}"))?;
     say(&format!("profile, for one hour: {path}"))?;
     say(&format!(
-        "next: start the master, then dfs --profile {path} user passwd {user}"
+        "next: start the master, then dfs user passwd {user} --profile {path}"
     ))
 }

@@ -12,6 +12,7 @@ use crate::data::data;
 use crate::failure::{Failure, REFUSED, USAGE};
 use crate::master::{init, master};
 use crate::recover::recover;
+use crate::restore::{restore, verify};
 use crate::settings::{File, LogFormat, LogSettings, MasterSettings};
 
 /// Does what the arguments say.
@@ -45,6 +46,16 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             }
             start_log(&log)?;
             block_on(data(settings, args.new))
+        }
+        Command::Restore(args) => {
+            let (from, check) = (args.from, args.check);
+            if check {
+                return verify(&from);
+            }
+            let Some(settings) = master_settings(args.settings, args.general)? else {
+                return Ok(());
+            };
+            block_on(restore(settings, from))
         }
         Command::Recover(args) => block_on(recover(args)),
     }

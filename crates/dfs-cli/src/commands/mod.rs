@@ -33,6 +33,7 @@ pub(crate) mod trash;
 pub(crate) mod group;
 pub(crate) mod user;
 
+pub(crate) mod admin;
 pub(crate) mod explain;
 pub(crate) mod master;
 pub(crate) mod node;

@@ -132,3 +132,23 @@ fn a_file_is_explained_as_it_is_and_as_it_would_be_without_some_nodes() {
         "no data node is called",
     );
 }
+
+#[test]
+fn the_metadata_is_written_down_for_its_owner_alone_and_never_over_another_file() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let machine = Machine::new();
+    let _up = machine.up(&["--masters", "1", "--data-nodes", "1"]);
+    machine.ok(&["admin", "backup", "meta.dfs"]);
+    let file = machine.work().join("meta.dfs");
+    let kept = std::fs::metadata(&file).unwrap();
+    assert_eq!(kept.permissions().mode() & 0o777, 0o600);
+    assert!(kept.len() > 1000);
+    refused(&machine, &["admin", "backup", "meta.dfs"], "exists already");
+    refused(
+        &machine,
+        &["admin", "backup", "nowhere/meta.dfs"],
+        "no such file or directory",
+    );
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), kept.len());
+}

@@ -49,7 +49,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use access::{Access, HeldTicket, Profile};
-pub use admin::{NewUser, TokenRequest};
+pub use admin::{MetadataBackup, NewUser, TokenRequest};
 pub use config::{Budgets, ClientConfig, Deadlines, Identity};
 pub use file::{File, OpenOptions};
 pub use names::listing::{Listing, ReadDir, TrashListing};

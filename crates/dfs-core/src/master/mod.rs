@@ -61,6 +61,7 @@ use leader::{driver, group, map};
 use security::dialer::RaftDialer;
 use security::papers;
 pub use security::recovery::{Recovered, recover};
+pub use security::restoring::{Restored, restore, verify_backup};
 use shared::{Replica, Shared};
 
 /// A running master. Dropping it stops it at once, as a crash would; [`Master::shutdown`] is

@@ -202,4 +202,8 @@ meta! {
     ChunkBytes = "chunk_bytes";
     /// How often data nodes came, or something was decided about them.
     Decisions = "decisions";
+    /// The first chunk id that may have been granted by a cluster before it was restored.
+    ForeignFrom = "foreign_from";
+    /// The first chunk id after these.
+    ForeignTo = "foreign_to";
 }

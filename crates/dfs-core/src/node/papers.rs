@@ -7,8 +7,8 @@ use super::NewCluster;
 use crate::env::{Env, Timestamp};
 use crate::proto::enrol::IssuedPapers;
 use crate::security::{
-    Certificate, Credentials, KeyPair, NODE_CERTIFICATE_TTL, NodeFile, NodeIdentity, PublicKey,
-    SecurityError, TlsNetwork, Trust,
+    Authority, Certificate, Credentials, KeyPair, NODE_CERTIFICATE_TTL, NodeFile, NodeIdentity,
+    PublicKey, SecurityError, TlsNetwork, Trust,
 };
 use crate::types::NodeRole;
 
@@ -42,16 +42,30 @@ impl Papers {
     ) -> Result<Papers, SecurityError> {
         Papers::require_none(env, directory).await?;
         new.write(env, directory).await?;
-        let (random, now) = (&*env.random, env.clock.now());
-        let authority = new.authority()?;
-        let key = KeyPair::generate(random)?;
+        let key = KeyPair::generate(&*env.random)?;
         let identity = NodeIdentity {
             cluster: new.cluster(),
             role: NodeRole::Master,
             node: new.node(),
         };
+        Papers::issue(env, directory, identity, key, &new.authority()?).await
+    }
+
+    /// Makes those of a node in a directory that has none, by the authority's key itself.
+    ///
+    /// # Errors
+    /// There are some, or they cannot be made or written.
+    pub async fn issue(
+        env: &Env,
+        directory: &Path,
+        identity: NodeIdentity,
+        key: KeyPair,
+        authority: &Authority,
+    ) -> Result<Papers, SecurityError> {
+        Papers::require_none(env, directory).await?;
+        let now = env.clock.now();
         let good = (now, NODE_CERTIFICATE_TTL);
-        let certificate = authority.issue(&identity, &key.public(), good, random)?;
+        let certificate = authority.issue(&identity, &key.public(), good, &*env.random)?;
         let file = NodeFile {
             identity,
             key,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::env::Timestamp;
 use crate::types::Rev;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::error::RpcError;
@@ -54,6 +55,11 @@ pub trait MetadataRpc {
     /// Exchanges the key that the masters sign with; makes void all that was signed before, if
     /// told so.
     async fn exchange_signing_key(void_former: bool) -> Result<(), RpcError>;
+
+    /// The next piece of a backup of the metadata, none after the last. The first, number 0, is of
+    /// what is acknowledged by now, and all others that are asked for on this connection are of
+    /// the same; the last one can be asked for again.
+    async fn backup(number: u64) -> Result<Option<Bytes>, RpcError>;
 }
 
 /// A value with the point of history it belongs to: for a change the entry that made it, for a

@@ -33,6 +33,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("EnrolRpc.enrol", Rule::Key),
     ("EnrolRpc.renew", Rule::Key),
     ("LoginRpc.login", Rule::Key),
+    ("MetadataRpc.backup", Rule::Administrator),
     ("MetadataRpc.change", Rule::User),
     ("MetadataRpc.exchange_signing_key", Rule::Administrator),
     ("MetadataRpc.grant", Rule::Writer),

@@ -255,6 +255,7 @@ fn what_clients_ask_keeps_its_bytes() {
         };
         found.compare(ask, golden);
     }
+    found.compare(Ask::Backup { number: 300 }, "0aac02");
     found.none();
 }
 
@@ -316,6 +317,8 @@ fn what_masters_answer_clients_keeps_its_bytes() {
     ] {
         found.compare(Reply::Nodes(Ok(vec![node_info(liveness)])), golden);
     }
+    let piece = Some(Bytes::from_static(b"hi"));
+    found.compare(Reply::Backup(Ok(piece)), "0a0001026869");
     let status = ClusterStatus {
         cluster: ClusterId(300),
         term: 6,

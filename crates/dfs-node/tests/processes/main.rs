@@ -9,6 +9,7 @@
     reason = "these tests read and write files of their own"
 )]
 
+mod backup;
 #[allow(dead_code, reason = "shared with `benches/faults`")]
 #[path = "../cluster/mod.rs"]
 mod cluster;

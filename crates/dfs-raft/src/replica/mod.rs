@@ -34,7 +34,6 @@ use crate::machine::{Rev, StateMachine};
 use crate::network::connections::Connections;
 use crate::network::{Dial, service};
 use crate::state::{Value, View};
-use crate::storage::backup::Backup;
 use crate::storage::directory::{Directory, disk_failed};
 use crate::types::{Answer, ClusterId, MemberId, Proposal};
 use failure::Failure;
@@ -337,19 +336,7 @@ impl<M: StateMachine> Replica<M> {
         self.reader()?.read_now()
     }
 
-    /// All that is acknowledged by now, at one position, to be written down. What is written later
-    /// is not in it, and it must not be kept for long: it holds on to the room of what is replaced.
-    ///
-    /// # Errors
-    /// See [`ReadError`].
-    pub async fn backup(&self) -> Result<Backup, ReadError> {
-        self.read(Consistency::Linearizable).await?;
-        let node = self.reader()?;
-        let view = node.state.snapshot().map_err(ReadError::Stopped)?;
-        Ok(Backup::new(node.identity.cluster, view))
-    }
-
-    fn reader(&self) -> Result<Arc<Node<M>>, ReadError> {
+    pub(crate) fn reader(&self) -> Result<Arc<Node<M>>, ReadError> {
         let inner = self.inner();
         match (inner.failure.reason(), inner.node()) {
             (Some(fatal), _) => Err(ReadError::Stopped(fatal)),

@@ -29,8 +29,9 @@ use super::log::segment::Change;
 use super::snapshot::{Cursor, FrameError, Receiver, SnapshotView, decode_frame};
 use crate::config::ReplicaConfig;
 use crate::env::{Env, Timestamp};
-use crate::error::{Fatal, RestoreError};
+use crate::error::{Fatal, ReadError, RestoreError};
 use crate::machine::{Rev, StateMachine};
+use crate::replica::{Consistency, Replica};
 use crate::state::{Digest, StateTxn, decode_postcard, encode_postcard, seal, unseal};
 use crate::types::{ClusterId, Membership, StoredMembership, Vote, log_id};
 
@@ -57,7 +58,7 @@ struct End {
 }
 
 /// What a backup is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackupInfo {
     /// The cluster.
     pub cluster: ClusterId,
@@ -65,6 +66,8 @@ pub struct BackupInfo {
     pub rev: Rev,
     /// Its rows.
     pub rows: u64,
+    /// Where its members were.
+    pub members: Vec<String>,
 }
 
 /// A state at one position, to be written down piece by piece.
@@ -134,10 +137,32 @@ impl Backup {
             Next::Head | Next::Rows => self.number,
         };
         self.number += 1;
-        let sealed = seal(KIND, &number.to_be_bytes(), body);
-        let length = u32::try_from(sealed.len());
-        let length = length.map_err(|_| Fatal::new("a row is too long for a backup"))?;
-        Ok(Some([&length.to_le_bytes()[..], &sealed].concat()))
+        seal_piece(number, body).map(Some)
+    }
+}
+
+/// The bytes of a piece with a number.
+pub(crate) fn seal_piece(number: u64, body: Vec<u8>) -> Result<Vec<u8>, Fatal> {
+    let sealed = seal(KIND, &number.to_be_bytes(), body);
+    match u32::try_from(sealed.len()) {
+        Ok(length) if sealed.len() <= PIECE_MAX => {
+            Ok([&length.to_le_bytes()[..], &sealed].concat())
+        }
+        _ => Err(Fatal::new("a row is too long for a backup")),
+    }
+}
+
+impl<M: StateMachine> Replica<M> {
+    /// All that is acknowledged by now, at one position, to be written down. What is written later
+    /// is not in it, and it must not be kept for long: it holds on to the room of what is replaced.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn backup(&self) -> Result<Backup, ReadError> {
+        self.read(Consistency::Linearizable).await?;
+        let node = self.reader()?;
+        let view = node.state.snapshot().map_err(ReadError::Stopped)?;
+        Ok(Backup::new(node.identity.cluster, view))
     }
 }
 
@@ -198,7 +223,7 @@ impl<R: Read> Pieces<R> {
     }
 }
 
-fn read_piece(from: &mut impl Read) -> Result<Vec<u8>, RestoreError> {
+fn read_piece(mut from: impl Read) -> Result<Vec<u8>, RestoreError> {
     let read = |e: io::Error| match e.kind() {
         io::ErrorKind::UnexpectedEof => invalid("it was cut short"),
         _ => invalid(format!("it cannot be read: {e}")),
@@ -209,9 +234,13 @@ fn read_piece(from: &mut impl Read) -> Result<Vec<u8>, RestoreError> {
     if length > PIECE_MAX {
         return Err(invalid("it does not begin as a backup does, or is damaged"));
     }
-    let mut sealed = vec![0; length];
-    from.read_exact(&mut sealed).map_err(read)?;
-    Ok(sealed)
+    let mut sealed = Vec::new();
+    let mut part = from.take(length as u64);
+    part.read_to_end(&mut sealed).map_err(read)?;
+    match sealed.len() == length {
+        true => Ok(sealed),
+        false => Err(invalid("it was cut short")),
+    }
 }
 
 /// Reads a backup through: whether it is whole, and of what it is. Blocks.
@@ -233,13 +262,22 @@ pub fn verify_backup(from: impl Read) -> Result<BackupInfo, RestoreError> {
                 }
             }
             Piece::End(end) if (end.rows, end.digest) == (rows, digest.0) => {
-                let Head { cluster, rev } = head;
-                return Ok(BackupInfo { cluster, rev, rows });
+                let members = decode_members(&end.members).map_err(invalid)?;
+                return Ok(info(&head, rows, &members));
             }
             Piece::End(end) => {
                 return Err(invalid(format!("{rows} of {} rows are there", end.rows)));
             }
         }
+    }
+}
+
+fn info(head: &Head, rows: u64, members: &StoredMembership) -> BackupInfo {
+    BackupInfo {
+        cluster: head.cluster,
+        rev: head.rev,
+        rows,
+        members: members.nodes().map(|(_, node)| node.addr.clone()).collect(),
     }
 }
 
@@ -276,6 +314,7 @@ pub fn restore<M: StateMachine, T>(
         applied: Some(head.rev),
         members,
     };
+    let info = info(&head, end.rows, &position.members);
     let former: BTreeSet<_> = position.members.nodes().map(|(id, _)| *id).collect();
     let received = receiver.finish(end.rows, Digest(end.digest), position)?;
     let rev = Rev {
@@ -312,9 +351,7 @@ pub fn restore<M: StateMachine, T>(
     // It is a replica from here on.
     directory.set_identity(&identity)?;
     directory.sync().map_err(|e| disk_failed("directory", e))?;
-    let (cluster, rows) = (head.cluster, end.rows);
-    let rev = head.rev;
-    Ok((BackupInfo { cluster, rev, rows }, adjusted))
+    Ok((info, adjusted))
 }
 
 /// A log that has nothing but the position from which it goes on.
@@ -352,7 +389,6 @@ mod tests {
     use crate::machine::ApplyContext;
     use crate::state::Table;
     use crate::testing::Cluster;
-    use crate::{Consistency, Replica};
 
     const SUMS: Table<u64, u64> = Table::new(0, "sums");
 

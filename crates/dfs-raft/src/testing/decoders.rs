@@ -19,6 +19,7 @@ use crate::network::Incoming;
 use crate::network::message::{RaftRpcRequest, RaftRpcResponse};
 use crate::network::transport;
 use crate::state::{seal, unseal};
+use crate::storage::backup::{seal_piece, verify_backup};
 use crate::storage::codec;
 use crate::storage::directory::Identity;
 use crate::storage::log::recovery::read_alone;
@@ -36,6 +37,7 @@ pub const DECODERS: &[Decoder] = &[
     ("raft-entry", raft_entry),
     ("raft-notes", raft_notes),
     ("raft-segment", raft_segment),
+    ("raft-backup", raft_backup),
 ];
 
 /// Makes sure that what was decoded is the same when it is encoded and decoded again.
@@ -211,6 +213,24 @@ fn raft_segment(bytes: &[u8]) {
         (rest, sequence) = (after, sequence.wrapping_add(1));
     }
     read(segment);
+}
+
+/// The backup is in the bytes as it is, and in another form: the bodies of its pieces, each after
+/// its length, the last without a checksum of a piece of another place.
+fn raft_backup(bytes: &[u8]) {
+    let _ = verify_backup(bytes);
+    let mut rest = bytes;
+    let mut backup = Vec::new();
+    let mut number = 0;
+    while let Some((length, after)) = rest.split_first_chunk() {
+        let length = usize::from(u16::from_le_bytes(*length)).min(after.len());
+        let (body, after) = after.split_at_checked(length).unwrap_or_default();
+        let is_last = after.len() < 2;
+        let place = if is_last { u64::MAX } else { number };
+        backup.extend(seal_piece(place, body.to_vec()).unwrap_or_default());
+        (rest, number) = (after, number + 1);
+    }
+    let _ = verify_backup(&backup[..]);
 }
 
 fn frame_comes_back(sequence: u64, frame: &[u8]) {

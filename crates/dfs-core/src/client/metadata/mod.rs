@@ -27,6 +27,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tarpc::context::Context;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::debug;
@@ -218,6 +219,12 @@ impl Metadata {
     /// The state of the cluster.
     pub(super) async fn status(self: &Arc<Self>) -> Result<ClusterStatus> {
         self.ask(|rpc, context| async move { rpc.status(context).await })
+            .await
+    }
+
+    /// A piece of a backup.
+    pub(super) async fn backup_piece(self: &Arc<Self>, number: u64) -> Result<Option<Bytes>> {
+        self.ask(move |rpc, context| async move { rpc.backup(context, number).await })
             .await
     }
 

@@ -241,6 +241,10 @@ impl MetadataRpc for Server {
         Err(RpcError::Unavailable("not part of the tests".to_owned()))
     }
 
+    async fn backup(self, _: Context, _: u64) -> Result<Option<bytes::Bytes>, RpcError> {
+        Err(RpcError::Unavailable("not part of the tests".to_owned()))
+    }
+
     async fn exchange_signing_key(self, _: Context, _: bool) -> Result<(), RpcError> {
         self.change_with_faults(|group| {
             group.exchanges += 1;

@@ -8,6 +8,7 @@
 //! enrol, renew ─▶ papers                                    which nodes there are
 //! dialer ─▶ hello                                           which masters are talked to
 //! disk of a stopped master ─▶ recovery                      an administrator who lost its keys
+//! backup ─▶ restoring                                       a master, where all were lost
 //! all of them ─▶ trail ─▶ audit log                         who did what
 //! ```
 
@@ -19,5 +20,6 @@ pub(in crate::master) mod papers;
 pub(in crate::master) mod permits;
 pub(in crate::master) mod proofs;
 pub(in crate::master) mod recovery;
+pub(in crate::master) mod restoring;
 pub(in crate::master) mod throttle;
 pub(in crate::master) mod trail;

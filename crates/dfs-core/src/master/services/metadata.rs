@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use dfs_raft::state::View;
 use dfs_raft::{Consistency, Fatal, MemberId, Role};
 use tarpc::context::Context;
 
+use super::backup::Sending;
 use crate::master::grants;
 use crate::master::leader::{group, map, room};
 use crate::master::security::admission::is_confined;
@@ -46,6 +48,8 @@ pub(crate) struct MetadataService {
     caller: Caller,
     /// What proofs it shows are of; none in a cluster without security.
     shows: Option<Shows>,
+    /// The backup that it is being sent.
+    backup: Arc<tokio::sync::Mutex<Sending>>,
 }
 
 impl MetadataService {
@@ -64,6 +68,7 @@ impl MetadataService {
             actor,
             caller,
             shows,
+            backup: Arc::default(),
         }
     }
 
@@ -429,6 +434,16 @@ impl MetadataRpc for MetadataService {
         let asked = self.shared.audit.ask(&self.actor, deed);
         let removed = group::remove(&self.shared, MemberId(member)).await;
         trail::told(asked, removed, |()| Ending::done()).await
+    }
+
+    async fn backup(self, _: Context, number: u64) -> Result<Option<Bytes>, RpcError> {
+        let mut sending = self.backup.lock().await;
+        if number > 0 {
+            return sending.piece(&self.shared, number).await;
+        }
+        let asked = self.shared.audit.ask(&self.actor, Deed::new("backup"));
+        let begun = sending.piece(&self.shared, number).await;
+        trail::told(asked, begun, |_| Ending::done()).await
     }
 
     async fn exchange_signing_key(self, _: Context, void_former: bool) -> Result<(), RpcError> {

@@ -1,5 +1,6 @@
 //! RPC ↔ command: validate and translate, decide nothing.
 
+mod backup;
 pub(crate) mod cluster;
 pub(crate) mod enrol;
 pub(crate) mod login;

@@ -69,11 +69,20 @@ pub fn range_state(
     Ok(match range_of(state, chunk)? {
         Some(range) if now < range.expires => RangeState::Open(range.expires),
         Some(_) => RangeState::Expired,
+        None if is_foreign(state, chunk)? => RangeState::Unreserved,
         None if chunk.0 != 0 && chunk.0 < counters::number(state, Meta::NextChunk)? => {
             RangeState::Expired
         }
         None => RangeState::Unreserved,
     })
+}
+
+/// Whether an id may have been granted by the cluster before it was restored from a backup, and
+/// mean something that this one never knew.
+fn is_foreign(state: &impl ReadState, chunk: ChunkId) -> Result<bool, Fatal> {
+    let from = counters::number(state, Meta::ForeignFrom)?;
+    let to = counters::number(state, Meta::ForeignTo)?;
+    Ok((from..to).contains(&chunk.0))
 }
 
 /// Chunk ids that can still be committed at a log time, ranges of them, but for those of

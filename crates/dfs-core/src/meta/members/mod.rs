@@ -3,6 +3,7 @@
 pub(crate) mod decisions;
 pub(crate) mod enrolled;
 pub mod nodes;
+pub(crate) mod restored;
 pub(crate) mod secrets;
 pub(crate) mod tokens;
 
