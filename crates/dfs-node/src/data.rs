@@ -53,6 +53,10 @@ pub(crate) async fn data(settings: DataSettings, new: bool) -> Result<(), Failur
     config.advertise = settings.advertise;
     set_mib(&mut config.audit_bytes, settings.audit_mib);
     set_mib(&mut config.store.reserve.bytes, settings.reserve_mib);
+    if let Some(period) = settings.scrub_period {
+        config.scrub.period = period.0;
+    }
+    set_mib(&mut config.scrub.rate_max, settings.scrub_mib);
     config.topology = Topology {
         zone: settings.zone.unwrap_or_default(),
         rack: settings.rack.unwrap_or_default(),

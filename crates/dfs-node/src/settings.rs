@@ -216,6 +216,12 @@ settings! {
         /// Room for the audit log, in MiB; when it is full the oldest lines go
         #[arg(long, env = "DFS_AUDIT_MIB", value_name = "MIB")]
         audit_mib: u32 = Some(64);
+        /// Every replica is read through within this time, to find what rotted
+        #[arg(long, env = "DFS_SCRUB_PERIOD", value_name = "DURATION")]
+        scrub_period: Period = Some(Period(Duration::from_secs(14 * 24 * 3600)));
+        /// But no more than so many MiB a second are read for that
+        #[arg(long, env = "DFS_SCRUB_MIB", value_name = "MIB")]
+        scrub_mib: u32 = Some(64);
         /// The zone it is in
         #[arg(long, env = "DFS_ZONE")]
         zone: String = Some(String::new());

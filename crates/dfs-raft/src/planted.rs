@@ -143,6 +143,8 @@ bugs! {
     UnknownFilesDeleted = "unknown-files-deleted";
     /// A directory without a stamp, as of a disk that is not mounted, becomes a new data node.
     UnmountedDiskTakenForNew = "unmounted-disk-taken-for-new";
+    /// Scrub takes a replica for checked without reading it: rot that nobody reads stays.
+    ScrubSkipsBlocks = "scrub-skips-blocks";
 
     // Rights.
 

@@ -2,8 +2,8 @@
 
 use clap::{Args, Subcommand};
 use dfs_core::client::Client;
-use dfs_core::types::NodeKey;
 use dfs_core::types::node::EnrolledNode;
+use dfs_core::types::{NodeId, NodeKey};
 use serde::Serialize;
 
 use super::status::{NodeDocument, node_table};
@@ -12,7 +12,7 @@ use crate::error::{Doing, Failure, Result};
 use crate::text::table::{Align, Table};
 use crate::text::when::{date, exact};
 
-/// See the data nodes, and cut a node off.
+/// See the data nodes, have one read its replicas through, and cut a node off.
 #[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
     #[command(subcommand)]
@@ -23,6 +23,7 @@ pub(crate) struct NodeArgs {
 enum NodeCommand {
     Ls(LsArgs),
     Revoke(RevokeArgs),
+    Scrub(ScrubArgs),
 }
 
 const LS_EXAMPLES: &str = "\
@@ -70,12 +71,44 @@ struct RevokeArgs {
     cluster: ClusterArgs,
 }
 
+const SCRUB_EXAMPLES: &str = "\
+Examples:
+  dfs node scrub n3
+  dfs node ls --json | jq '.entries[] | {node, scrub}'     how far it is
+
+Every data node reads all of its replicas through within two weeks, or as `dfs-node data
+--scrub-period` says. This is for a disk that is not trusted: the pass begins anew, and takes as
+little time as `--scrub-mib` allows. What is found corrupt is repaired from other replicas.";
+
+/// Have a data node read all of its replicas through, from now on and at full pace.
+#[derive(Debug, Args)]
+#[command(after_help = SCRUB_EXAMPLES)]
+struct ScrubArgs {
+    /// Which, by its id.
+    #[arg(value_name = "NODE")]
+    node: String,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
 /// Runs it.
 pub(crate) async fn run(args: NodeArgs, context: &Context) -> Result<()> {
     match args.command {
         NodeCommand::Ls(args) => ls(args, context).await,
         NodeCommand::Revoke(args) => revoke(args, context).await,
+        NodeCommand::Scrub(args) => scrub(args, context).await,
     }
+}
+
+async fn scrub(args: ScrubArgs, context: &Context) -> Result<()> {
+    let digits = args.node.strip_prefix('n').unwrap_or_default();
+    let node = digits.parse().map(NodeId).map_err(|_| {
+        let why = format!("{:?} is no id of a data node: n1, n2, …", args.node);
+        Failure::usage(why).hint("`dfs node ls` shows the ids of all data nodes")
+    })?;
+    let client = context.client(&args.cluster).await?;
+    client.scrub_node(node).await.doing("scrub", &args.node)
 }
 
 async fn ls(args: LsArgs, context: &Context) -> Result<()> {

@@ -2,13 +2,14 @@
 
 use clap::Args;
 use dfs_core::client::{ChunkHealth, ClusterStatus, Liveness, MasterInfo, NodeInfo};
-use dfs_core::types::AdminState;
+use dfs_core::types::{AdminState, Scrub};
 use serde::Serialize;
 
 use crate::context::{ClusterArgs, Context};
 use crate::error::{Doing, Exit, Failure, Result};
 use crate::text::size::{count, human};
 use crate::text::table::{Align, Table};
+use crate::text::when::age;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -68,6 +69,18 @@ pub(crate) struct NodeDocument {
     used: u64,
     available: u64,
     replicas: u64,
+    scrub: ScrubDocument,
+}
+
+/// How far replicas were read through, as `--json` shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct ScrubDocument {
+    /// No replica was read through, or written, longer ago; null if some were never read.
+    oldest_unchecked_seconds: Option<u64>,
+    reading: bool,
+    replicas: u64,
+    bytes: u64,
+    corrupt: u64,
 }
 
 #[derive(Serialize)]
@@ -196,6 +209,7 @@ pub(crate) fn node_table(nodes: &[NodeInfo]) -> Table {
         ("used", Align::Right),
         ("available", Align::Right),
         ("replicas", Align::Right),
+        ("oldest unchecked", Align::Right),
     ]);
     for node in nodes {
         table.row([
@@ -206,6 +220,7 @@ pub(crate) fn node_table(nodes: &[NodeInfo]) -> Table {
             human(node.space.used),
             human(node.space.available),
             node.replicas.to_string(),
+            unchecked(node.scrub()),
         ]);
     }
     table
@@ -228,6 +243,11 @@ fn chunk_table(chunks: &ChunkHealth) -> Table {
         table.row([what.to_owned(), n.to_string()]);
     }
     table
+}
+
+/// How long ago the replica was read through or written for which that is longest.
+pub(crate) fn unchecked(scrub: Scrub) -> String {
+    scrub.unchecked.map_or_else(|| "unknown".to_owned(), age)
 }
 
 fn liveness(liveness: Liveness) -> &'static str {
@@ -295,6 +315,20 @@ impl NodeDocument {
             used: node.space.used,
             available: node.space.available,
             replicas: node.replicas,
+            scrub: ScrubDocument::new(node.scrub()),
+        }
+    }
+}
+
+impl ScrubDocument {
+    /// Of `scrub`.
+    pub(crate) fn new(scrub: Scrub) -> ScrubDocument {
+        ScrubDocument {
+            oldest_unchecked_seconds: scrub.unchecked.map(|age| age.as_secs()),
+            reading: scrub.reading,
+            replicas: scrub.replicas,
+            bytes: scrub.bytes,
+            corrupt: scrub.corrupt,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::scrub::ScrubConfig;
 use super::store::StoreConfig;
 use crate::node::Security;
 use crate::proto::chunk_stream::Deadlines;
@@ -26,6 +27,8 @@ pub struct DataNodeConfig {
     pub topology: Topology,
     /// Bytes that the audit log may take in `store.directory`; the oldest lines go.
     pub audit_bytes: u64,
+    /// How it reads its replicas through.
+    pub scrub: ScrubConfig,
     /// How much it takes on.
     pub limits: DataNodeLimits,
     /// How long it waits for others.
@@ -87,6 +90,7 @@ impl DataNodeConfig {
             masters,
             topology: Topology::default(),
             audit_bytes: 64 << 20,
+            scrub: ScrubConfig::DEFAULT,
             limits: DataNodeLimits::default(),
             deadlines: Deadlines::default(),
         }
@@ -106,6 +110,7 @@ impl DataNodeConfig {
     /// Names the settings that do not.
     pub fn validate(&self) -> Result<(), String> {
         self.store.validate().map_err(|e| format!("store: {e}"))?;
+        self.scrub.validate()?;
         self.deadlines
             .validate()
             .map_err(|e| format!("deadlines: {e}"))?;

@@ -14,15 +14,15 @@
 //! - It decides nothing that others depend on: masters do, with what it reports. Without masters
 //!   it goes on serving what it has.
 //!
-//! Not done here: reading all replicas through now and then (scrub), gossip between data nodes.
+//! Not done here: gossip between data nodes.
 
 mod admission;
 mod config;
-mod corrupt;
 mod error;
 mod heartbeat;
 mod permits;
 mod pipeline;
+mod scrub;
 mod service;
 pub mod store;
 mod tasks;
@@ -42,6 +42,7 @@ use tracing::{error, info, warn};
 
 pub use config::{DataNodeConfig, DataNodeLimits};
 pub use error::DataNodeError;
+pub use scrub::ScrubConfig;
 
 use crate::env::Env;
 use crate::node::audit::Audit;
@@ -49,7 +50,7 @@ use crate::node::{self, JoinError, Papers};
 use crate::proto::chunk_stream::{ChunkPool, PoolConfig};
 use crate::types::{ClusterId, NodeId, NodeRole};
 use admission::Admission;
-use corrupt::CorruptReplicas;
+use scrub::{CorruptReplicas, Scrubbing};
 use store::{ChunkStore, RecoveryReport};
 
 /// A running data node. Dropping it stops it at once; [`DataNode::shutdown`] is gentler.
@@ -69,6 +70,7 @@ struct Shared {
     address: String,
     admission: Admission,
     corrupt: CorruptReplicas,
+    scrubbing: Arc<Scrubbing>,
     /// Where it is written down who was not let in.
     audit: Audit,
     /// What permits are verified with.
@@ -126,6 +128,7 @@ impl DataNode {
             .advertise
             .clone()
             .unwrap_or_else(|| listener.local_address());
+        let scrubbing = Scrubbing::of(&store).await;
         let shared = Arc::new(Shared {
             admission: Admission::new(&config.limits),
             audit,
@@ -136,6 +139,7 @@ impl DataNode {
             store,
             address,
             corrupt: CorruptReplicas::default(),
+            scrubbing,
             identity: watch::Sender::new(None),
             pool: OnceLock::new(),
             streams_running: AtomicU32::new(0),
@@ -153,6 +157,11 @@ impl DataNode {
         let auditing = AbortOnDropHandle::new(tokio::spawn(writing));
         background.spawn(service::accept(Arc::clone(&shared), listener));
         background.spawn(heartbeat::run(Arc::clone(&shared)));
+        background.spawn(scrub::run(
+            Arc::clone(&shared),
+            shared.store.clone(),
+            Arc::clone(&shared.scrubbing),
+        ));
         if let Some(papers) = papers {
             background.spawn(renew(Arc::clone(&shared), papers, world));
         }

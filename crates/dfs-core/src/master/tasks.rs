@@ -23,6 +23,8 @@ pub enum Purpose {
         /// Whose.
         replaces: Option<NodeId>,
     },
+    /// A person wants it.
+    Asked,
     /// Someone doubts a replica, or it is a witness for another's deletion.
     Doubt,
     /// The map has given them up.
@@ -38,6 +40,7 @@ enum TaskKey {
     Delete,
     Copy(ChunkId),
     Verify(ChunkId),
+    Scrub,
 }
 
 impl TaskKey {
@@ -46,6 +49,7 @@ impl TaskKey {
             Task::Copy { chunk, .. } => TaskKey::Copy(*chunk),
             Task::Delete { .. } => TaskKey::Delete,
             Task::Verify { chunk } => TaskKey::Verify(*chunk),
+            Task::Scrub => TaskKey::Scrub,
         }
     }
 }
@@ -125,7 +129,7 @@ impl Tasks {
 
     /// What to tell a node now.
     pub fn of_node(&self, node: NodeId) -> Vec<Task> {
-        let all = (node, TaskKey::Delete)..=(node, TaskKey::Verify(ChunkId(u64::MAX)));
+        let all = (node, TaskKey::Delete)..=(node, TaskKey::Scrub);
         self.running
             .range(all)
             .take(TASKS_PER_HEARTBEAT_MAX)
@@ -171,7 +175,7 @@ impl Tasks {
         self.running.iter().flat_map(|(&(node, _), running)| {
             let live = match &running.purpose {
                 Purpose::Reclaim { live } => Some(live),
-                Purpose::Repair { .. } | Purpose::Doubt => None,
+                Purpose::Repair { .. } | Purpose::Asked | Purpose::Doubt => None,
             };
             live.into_iter().flatten().map(move |&chunk| (node, chunk))
         })
@@ -217,7 +221,7 @@ impl Tasks {
 fn taking_part(node: NodeId, task: &Task) -> impl Iterator<Item = NodeId> {
     let source = match task {
         Task::Copy { sources, .. } => sources.first().map(|source| source.node),
-        Task::Delete { .. } | Task::Verify { .. } => None,
+        Task::Delete { .. } | Task::Verify { .. } | Task::Scrub => None,
     };
     [Some(node), source].into_iter().flatten()
 }

@@ -10,7 +10,7 @@ use super::error::RpcError;
 use crate::types::topology::{AdminState, Space, Topology};
 use crate::types::{
     Answer, Change, Changed, ChunkId, ClientId, ClusterId, Handle, InodeId, NodeEpoch, NodeId,
-    NodeKey, Permit, Query, ReplicationTarget, RequestId,
+    NodeKey, Permit, Query, ReplicationTarget, RequestId, Scrub, Volume,
 };
 
 /// Metadata for clients. Any master answers; all but `leader` need the leader.
@@ -54,6 +54,10 @@ pub trait MetadataRpc {
     /// Exchanges the key that the masters sign with; makes void all that was signed before, if
     /// told so.
     async fn exchange_signing_key(void_former: bool) -> Result<(), RpcError>;
+
+    /// Has a data node begin to read all of its replicas through, now and at full pace. To ask
+    /// again is to begin again.
+    async fn scrub_node(node: NodeId) -> Result<(), RpcError>;
 }
 
 /// A value with the point of history it belongs to: for a change the entry that made it, for a
@@ -192,9 +196,19 @@ pub struct NodeInfo {
     pub space: Space,
     /// Replicas it is meant to have.
     pub replicas: u64,
+    /// Its disks, by its last heartbeat.
+    pub volumes: Vec<Volume>,
 }
 
 impl NodeInfo {
+    /// How far it has read its replicas through; nothing is known before a heartbeat.
+    pub fn scrub(&self) -> Scrub {
+        match self.volumes.is_empty() {
+            true => Scrub::default(),
+            false => Scrub::sum(self.volumes.iter().map(|volume| &volume.scrub)),
+        }
+    }
+
     /// Where its chunks are read and written.
     pub fn target(&self) -> NodeAddress {
         NodeAddress {

@@ -68,6 +68,7 @@ pub const DECODERS: &[Decoder] = &[
     ("joining", joining),
     ("command", command),
     ("row", row),
+    ("store-scrub", store::scrubbed),
     ("store-stamp", store::stamp),
     ("store-replica", store::replica),
     ("store-row", store::row),

@@ -18,6 +18,7 @@ pub mod policy;
 pub mod query;
 pub mod range;
 pub mod topology;
+pub mod volume;
 
 pub use account::{AccountName, Caller, Role};
 pub use acl::{Acl, Rights};
@@ -37,3 +38,4 @@ pub use policy::{Policy, PolicyChange, ReplicationTarget};
 pub use query::{Answer, Query};
 pub use range::ByteRange;
 pub use topology::{AdminState, Space, Topology};
+pub use volume::{Scrub, Volume, VolumeId};

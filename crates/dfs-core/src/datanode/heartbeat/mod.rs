@@ -28,7 +28,7 @@ use crate::datanode::{Identity, Shared};
 use crate::planted::{self, Bug};
 use crate::proto::cluster::{Heartbeat, HeartbeatReply, Registered, Registration};
 use crate::proto::error::RpcError;
-use crate::types::ChunkId;
+use crate::types::{ChunkId, Volume, VolumeId};
 use masters::{CALL_TIMEOUT, CallError, HEARTBEAT_TIMEOUT, Link, Masters};
 use report::Incarnation;
 
@@ -265,13 +265,23 @@ impl Line {
     /// Says "alive".
     async fn beat(&self, link: &Link, attached: Attached) -> Result<HeartbeatReply, CallError> {
         let Incarnation { node, epoch } = attached.incarnation;
+        let space = self.shared.store.space().await;
+        let failed = self.shared.store.failed().borrow().clone();
         let heartbeat = Heartbeat {
             node,
             epoch,
-            space: self.shared.store.space().await,
+            space,
             replicas: self.shared.store.replicas(),
             streams: self.shared.streams_running(),
-            failed: self.shared.store.failed().borrow().clone(),
+            failed: failed.clone(),
+            volumes: vec![Volume {
+                id: VolumeId::default(),
+                directory: self.shared.config.store.directory.display().to_string(),
+                failed,
+                space,
+                replicas: self.shared.store.replicas(),
+                scrub: self.shared.scrubbing.report(self.shared.env.clock.now()),
+            }],
         };
         link.call(HEARTBEAT_TIMEOUT, |c, context| {
             c.heartbeat(context, heartbeat)

@@ -12,6 +12,7 @@
 //!   segments/<number>.seg       small chunks, packed
 //!   quarantine/<name>           what recovery or a reader found wrong, never deleted by us
 //!   quarantine/<name>.reason    why it is there, for people
+//!   scrub                       how far replicas were read through (Scrubbed); may be lost
 //!   papers, joining             not the store's: who the node is, or is about to be
 //!   audit/                      neither: who was not let in
 //! ```
@@ -20,6 +21,12 @@
 //! ```text
 //! stamp     0 "DFSSTAMP" | 8 version u16 | 10 flags u16 (1: cluster, 2: node set) | 12 zero u32
 //!           16 key u128 | 32 cluster u128 | 48 node u32 | 52 crc of 0..52
+//!
+//! scrub     0 "DFSSCRUB" | 8 version u16 | 10 state u16 (1 reading, 2 between) | 12 zero u32
+//!           16 begun u64 | 24 position u64 | 32 replicas u64 | 40 bytes u64
+//!           48 steps of the former pass u16 | 50 of this pass u16 | 52 corrupt u16 | 54 zero u16
+//!           56 the steps, each chunk u64, time u64 | the corrupt replicas, u64 each | zeroes
+//!           2044 crc of 0..2044
 //!
 //! replica   0 "DFSCHUNK" | 8 version u16 | 10 state u16 (1 live, 2 deleted) | 12 data offset u32
 //! header    16 chunk u64 | 24 length u64 | 32 salt u64 | 40 crc of all data | 44 blocks u32
@@ -86,6 +93,14 @@ impl Paths {
 
     pub(super) fn new_stamp(&self) -> PathBuf {
         self.root.join("stamp.new")
+    }
+
+    pub(super) fn scrub(&self) -> PathBuf {
+        self.root.join("scrub")
+    }
+
+    pub(super) fn new_scrub(&self) -> PathBuf {
+        self.root.join("scrub.new")
     }
 
     pub(super) fn index(&self) -> PathBuf {

@@ -23,7 +23,7 @@
 //!   it can read. A full disk is no failure: what does not fit is refused and leaves nothing.
 //! - The index is a help. Replicas describe themselves, and what they say is compared with it.
 //!
-//! Not done here: which replicas there should be, when to verify them (scrub), how they travel.
+//! Not done here: which replicas there should be, when they are read through, how they travel.
 
 mod commit;
 mod condition;
@@ -36,7 +36,7 @@ mod layout;
 mod open;
 mod quarantine;
 mod replica;
-mod space;
+mod scrubbed;
 
 use std::fmt;
 use std::io;
@@ -47,25 +47,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tracing::warn;
 
-pub use condition::Changes;
+pub use condition::{Changes, Purpose};
 pub use config::{IndexLag, Reserve, StoreConfig};
 pub use error::StoreError;
 pub use open::stamp::Stamp;
 pub use open::{Finding, RecoveryReport};
 pub use replica::{BlockRun, ReplicaReader, ReplicaSummary, ReplicaWriter};
-pub use space::Purpose;
+pub use scrubbed::Scrubbed;
 
 use crate::env::{DiskFile, DiskLock, Env};
 use crate::planted::{self, Bug};
 use crate::types::limits::CHUNK_SIZE_MAX;
 use crate::types::{ChunkId, ClusterId, NodeId, Space};
 use commit::{Op, Queue};
-use condition::Condition;
+use condition::{Condition, Room};
 use index::{Index, Place};
 use layout::{PAGE_LEN, Paths};
 use open::stamp;
 use replica::Opened;
-use space::Room;
 
 /// The replicas in one directory. Cheap to clone; all clones are the same store.
 #[derive(Clone)]
@@ -202,6 +201,43 @@ impl ChunkStore {
     pub async fn verify(&self, chunk: ChunkId) -> Result<(), StoreError> {
         let reader = self.open_replica(chunk).await?;
         reader.verify().await
+    }
+
+    /// Whether there is a replica of this chunk here, right or not.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if the index cannot be read.
+    pub async fn holds(&self, chunk: ChunkId) -> Result<bool, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let known = move || shared.index.get(chunk);
+        let known = self.shared.env.run_blocking(known).await;
+        known
+            .map(|entry| entry.is_some())
+            .map_err(|e| self.shared.condition.note(e))
+    }
+
+    /// How far the replicas were read through, as it was noted last. If that cannot be read they
+    /// count as never read.
+    pub async fn scrubbed(&self) -> Scrubbed {
+        let shared = Arc::clone(&self.shared);
+        let read = move || shared.scrubbed();
+        self.shared.env.run_blocking(read).await
+    }
+
+    /// Notes how far the replicas were read through, durably.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfSpace`]: what was noted before stands. [`StoreError::Failed`].
+    pub async fn note_scrubbed(&self, scrubbed: Scrubbed) -> Result<(), StoreError> {
+        self.shared.condition.check()?;
+        let shared = Arc::clone(&self.shared);
+        let write = move || {
+            // One at a time: they write the same file.
+            let _stamp = shared.stamp();
+            scrubbed::write(&*shared.env.disk, &shared.paths, &scrubbed)
+        };
+        let written = self.shared.env.run_blocking(write).await;
+        written.map_err(|e| self.shared.condition.note(e))
     }
 
     /// Deletes replicas, durably. Those that are not here are no error. Works on a full disk.
@@ -366,6 +402,16 @@ impl Shared {
                 Ok(())
             }
         }
+    }
+
+    fn scrubbed(&self) -> Scrubbed {
+        match scrubbed::read(&*self.env.disk, &self.paths.scrub()) {
+            Ok(Some(scrubbed)) => return scrubbed,
+            Ok(None) => {}
+            Err(error) => warn!(error, "how far replicas were read through is not known"),
+        }
+        let is_empty = self.index.totals().replicas == 0;
+        Scrubbed::new(self.env.clock.now(), is_empty)
     }
 
     /// Syncs a file, with others but not with too many.

@@ -61,7 +61,7 @@ impl State {
         // What was found of them before is no longer so.
         self.finished.retain(|task, _| match task {
             Task::Copy { chunk, .. } | Task::Verify { chunk } => !standing.contains(chunk),
-            Task::Delete { .. } => true,
+            Task::Delete { .. } | Task::Scrub => true,
         });
         standing
     }
@@ -95,7 +95,7 @@ impl Tasks {
             match &task {
                 Task::Copy { chunk, .. } => state.deletions.want(*chunk),
                 Task::Delete { chunks } => state.deletions.order(chunks),
-                Task::Verify { .. } => {}
+                Task::Verify { .. } | Task::Scrub => {}
             }
             state.running.insert(task.clone());
             let tasks = Arc::clone(self);
@@ -151,7 +151,7 @@ impl Tasks {
     async fn perform(&self, task: &Task) -> Result<(), String> {
         let turn = match task {
             Task::Copy { .. } => &self.copies,
-            Task::Delete { .. } | Task::Verify { .. } => &self.chores,
+            Task::Delete { .. } | Task::Verify { .. } | Task::Scrub => &self.chores,
         };
         let _turn = turn.acquire().await.map_err(|e| e.to_string())?;
         match task {
@@ -174,6 +174,10 @@ impl Tasks {
             }
             Task::Delete { chunks } => self.delete(chunks).await,
             Task::Verify { chunk } => self.verify(*chunk).await,
+            Task::Scrub => {
+                self.shared.scrubbing.ask();
+                Ok(())
+            }
         }
     }
 
@@ -228,7 +232,7 @@ fn weight_of(task: &Task) -> usize {
     match task {
         Task::Copy { sources, .. } => 16 + 16 * sources.len(),
         Task::Delete { chunks } => 16 + chunks.len(),
-        Task::Verify { .. } => 16,
+        Task::Verify { .. } | Task::Scrub => 16,
     }
 }
 

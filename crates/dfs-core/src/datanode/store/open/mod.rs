@@ -22,12 +22,11 @@ pub(super) use scan::{Found, scan_segment};
 
 use super::Shared;
 use super::commit::Segments;
-use super::condition::Condition;
+use super::condition::{Condition, Room};
 use super::config::StoreConfig;
 use super::error::StoreError;
 use super::index::{Contents, Index, Scanned};
 use super::layout::Paths;
-use super::space::Room;
 use crate::env::Env;
 use claim::claim;
 use recovery::Recovery;

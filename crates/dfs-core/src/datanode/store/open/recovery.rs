@@ -23,6 +23,15 @@ use crate::env::{Entry as Listed, OpenMode};
 use crate::planted::{self, Bug};
 use crate::types::ChunkId;
 
+/// Files of ours in the root.
+const OWN_FILES: &[&str] = &[
+    "LOCK",
+    "stamp",
+    "stamp.new",
+    "index.redb",
+    "scrub",
+    "scrub.new",
+];
 /// Index rows looked at in one go.
 const PAGE_ROWS: usize = 4096;
 
@@ -91,7 +100,7 @@ impl<'a> Recovery<'a> {
                 .iter()
                 .chain(NEIGHBOUR_DIRECTORIES)
                 .any(|own| *own == entry.name),
-            false => ["LOCK", "stamp", "stamp.new", "index.redb"]
+            false => OWN_FILES
                 .iter()
                 .chain(NEIGHBOURS)
                 .any(|own| *own == entry.name),

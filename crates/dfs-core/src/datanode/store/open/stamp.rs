@@ -90,7 +90,12 @@ pub(in crate::datanode::store) fn write(
         .map_err(|e| StoreError::from_sync(&e, &paths.root))
 }
 
-fn replace(disk: &dyn Disk, new: &Path, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+pub(in crate::datanode::store) fn replace(
+    disk: &dyn Disk,
+    new: &Path,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(), StoreError> {
     let write = |e| StoreError::from_write(&e, new);
     let file = disk.open(new, OpenMode::Create).map_err(write)?;
     file.set_len(0).map_err(write)?;

@@ -104,13 +104,22 @@ impl ReplicaReader {
     pub async fn verify(&self) -> Result<(), StoreError> {
         let mut offset = 0;
         while offset < self.length() {
-            let (shared, opened) = (self.shared.clone(), self.opened.clone());
-            let chunk = self.chunk;
-            let run = move || opened.verify_run(&shared, chunk, offset);
-            // A piece at a time, so that a scrub holds no thread for long.
-            offset = self.shared.env.run_blocking(run).await?;
+            // A piece at a time, so that it holds no thread for long.
+            offset = self.verify_run(offset).await?;
         }
         Ok(())
+    }
+
+    /// Reads some blocks from `offset` on, from the disk itself where the system can, compares
+    /// them with their checksums, and says where the next ones begin.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] with the first bad block, or as [`ReplicaReader::read`].
+    pub async fn verify_run(&self, offset: u64) -> Result<u64, StoreError> {
+        let (shared, opened) = (self.shared.clone(), self.opened.clone());
+        let chunk = self.chunk;
+        let run = move || opened.verify_run(&shared, chunk, offset);
+        self.shared.env.run_blocking(run).await
     }
 }
 
@@ -246,7 +255,10 @@ impl Opened {
         chunk: ChunkId,
         offset: u64,
     ) -> Result<u64, StoreError> {
-        let run = self.read(shared, chunk, self.rest(offset))?;
+        let rest = self.rest(offset);
+        let length = rest.length.min(FRAME_PAYLOAD_MAX as u64);
+        self.file.forget_cached(self.start + offset, length);
+        let run = self.read(shared, chunk, rest)?;
         self.compare(chunk, &run)
     }
 

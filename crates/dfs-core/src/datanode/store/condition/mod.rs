@@ -1,10 +1,15 @@
 //! How a store is: whether it has failed, how much room it has, what changed lately.
 
+mod space;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
 use tracing::error;
+
+pub use space::Purpose;
+pub(super) use space::{Promise, Room};
 
 use super::error::StoreError;
 use super::replica::ReplicaSummary;
