@@ -44,7 +44,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
                 });
             }
             start_log(&log)?;
-            block_on(data(settings, args.new))
+            block_on(data(settings, args.new, args.forget))
         }
         Command::Recover(args) => block_on(recover(args)),
     }

@@ -186,9 +186,15 @@ settings! {
 settings! {
     /// Settings of a data node.
     DataSettings {
-        /// Where chunks are kept
+        /// Where chunks are kept, and what the node is known by
         #[arg(long, env = "DFS_DIRECTORY", value_name = "DIR")]
         directory: PathBuf = None;
+        /// Another directory for chunks, on a disk of its own; again for each
+        ///
+        /// One that is empty and was none of this node becomes one. One that fails is taken out
+        /// alone, and what it held is repaired. Without `--directory` the first is that one.
+        #[arg(long, env = "DFS_DIRS", value_name = "DIR", value_delimiter = ',')]
+        dir: Vec<PathBuf> = None;
         /// Where to listen
         #[arg(long, env = "DFS_LISTEN", value_name = "HOST:PORT")]
         listen: String = Some("127.0.0.1:7500".to_owned());

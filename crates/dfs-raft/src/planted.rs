@@ -145,6 +145,9 @@ bugs! {
     UnmountedDiskTakenForNew = "unmounted-disk-taken-for-new";
     /// Scrub takes a replica for checked without reading it: rot that nobody reads stays.
     ScrubSkipsBlocks = "scrub-skips-blocks";
+    /// A volume that has failed goes on as if nothing had happened: what a failed sync lost is
+    /// counted on.
+    FailedVolumeRetried = "failed-volume-retried";
 
     // Rights.
 

@@ -6,7 +6,7 @@ use dfs_core::types::node::EnrolledNode;
 use dfs_core::types::{NodeId, NodeKey};
 use serde::Serialize;
 
-use super::status::{NodeDocument, node_table};
+use super::status::{NodeDocument, node_table, volume_table};
 use crate::context::{ClusterArgs, Context};
 use crate::error::{Doing, Failure, Result};
 use crate::text::table::{Align, Table};
@@ -29,6 +29,7 @@ enum NodeCommand {
 const LS_EXAMPLES: &str = "\
 Examples:
   dfs node ls
+  dfs node ls --volumes
   dfs node ls --all
   dfs node ls --json | jq '.entries[] | select(.liveness != \"live\")'";
 
@@ -41,6 +42,10 @@ struct LsArgs {
     /// and those that were revoked, with the join token that each has shown while that is good.
     #[arg(long)]
     all: bool,
+
+    /// The directories of each data node instead: which are in use, and how much room there is.
+    #[arg(long, conflicts_with_all = ["all", "json"])]
+    volumes: bool,
 
     /// A JSON document: `entries`.
     #[arg(long)]
@@ -117,6 +122,9 @@ async fn ls(args: LsArgs, context: &Context) -> Result<()> {
         return ls_all(client, args.json, context).await;
     }
     let nodes = client.nodes().await.doing("list", "the data nodes")?;
+    if args.volumes {
+        return context.output.lines(volume_table(&nodes).lines());
+    }
     match args.json {
         true => {
             let entries: Vec<_> = nodes.iter().map(NodeDocument::new).collect();

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use dfs_core::client::{ChunkHealth, ClusterStatus, Liveness, MasterInfo, NodeInfo};
-use dfs_core::types::{AdminState, Scrub};
+use dfs_core::types::{AdminState, Scrub, Volume};
 use serde::Serialize;
 
 use crate::context::{ClusterArgs, Context};
@@ -21,7 +21,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct StatusArgs {
-    /// Exit with 3 if something is being repaired, a node is away or chunks have yet to be looked
+    /// Exit with 3 if something is being repaired, a node is away, a disk has failed or chunks have yet to be looked
     /// at, with 4 if data is missing.
     #[arg(long)]
     check: bool,
@@ -65,6 +65,21 @@ pub(crate) struct NodeDocument {
     zone: String,
     rack: String,
     host: String,
+    total: u64,
+    used: u64,
+    available: u64,
+    replicas: u64,
+    scrub: ScrubDocument,
+    volumes: Vec<VolumeDocument>,
+}
+
+/// A directory of a data node, as `--json` shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct VolumeDocument {
+    volume: u32,
+    directory: String,
+    /// Why it is out of use; null if it is in use.
+    failed: Option<String>,
     total: u64,
     used: u64,
     available: u64,
@@ -126,10 +141,11 @@ fn health(status: &ClusterStatus) -> Health {
         .masters
         .iter()
         .any(|master| master.log_index.is_none());
-    let nodes_live = status
-        .nodes
-        .iter()
-        .all(|node| node.liveness == Liveness::Live);
+    let is_well = |node: &NodeInfo| {
+        let whole = node.volumes.iter().all(|volume| volume.failed.is_none());
+        whole && node.liveness == Liveness::Live
+    };
+    let nodes_live = status.nodes.iter().all(is_well);
     match status.chunks {
         ChunkHealth { missing: 1.., .. } => Health::DataMissing,
         ChunkHealth {
@@ -226,6 +242,36 @@ pub(crate) fn node_table(nodes: &[NodeInfo]) -> Table {
     table
 }
 
+/// The directories of data nodes as a table.
+pub(crate) fn volume_table(nodes: &[NodeInfo]) -> Table {
+    let mut table = Table::with_head([
+        ("node", Align::Left),
+        ("volume", Align::Left),
+        ("directory", Align::Left),
+        ("used", Align::Right),
+        ("available", Align::Right),
+        ("replicas", Align::Right),
+        ("oldest unchecked", Align::Right),
+        ("state", Align::Left),
+    ]);
+    for node in nodes {
+        for volume in &node.volumes {
+            let failed = volume.failed.as_ref().map(|why| format!("failed: {why}"));
+            table.row([
+                node.node.to_string(),
+                volume.id.to_string(),
+                volume.directory.clone(),
+                human(volume.space.used),
+                human(volume.space.available),
+                volume.replicas.to_string(),
+                unchecked(volume.scrub),
+                failed.unwrap_or_else(|| "in use".to_owned()),
+            ]);
+        }
+    }
+    table
+}
+
 fn chunk_table(chunks: &ChunkHealth) -> Table {
     let bad = chunks.under_replicated.saturating_add(chunks.missing);
     let healthy = match chunks.surveyed {
@@ -316,6 +362,22 @@ impl NodeDocument {
             available: node.space.available,
             replicas: node.replicas,
             scrub: ScrubDocument::new(node.scrub()),
+            volumes: node.volumes.iter().map(VolumeDocument::new).collect(),
+        }
+    }
+}
+
+impl VolumeDocument {
+    fn new(volume: &Volume) -> VolumeDocument {
+        VolumeDocument {
+            volume: volume.id.0,
+            directory: volume.directory.clone(),
+            failed: volume.failed.clone(),
+            total: volume.space.total,
+            used: volume.space.used,
+            available: volume.space.available,
+            replicas: volume.replicas,
+            scrub: ScrubDocument::new(volume.scrub),
         }
     }
 }

@@ -4,17 +4,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::scrub::ScrubConfig;
-use super::store::StoreConfig;
+use super::store::{StoreConfig, VOLUMES_MAX};
 use crate::node::Security;
 use crate::proto::chunk_stream::Deadlines;
-use crate::types::Topology;
 use crate::types::limits::{BLOCK_LEN, FRAME_PAYLOAD_MAX};
+use crate::types::{Topology, VolumeId};
 
 /// Settings of a [`DataNode`](super::DataNode).
 #[derive(Debug, Clone)]
 pub struct DataNodeConfig {
-    /// Where replicas are kept, and how.
+    /// Where replicas are kept, and how. This directory has the papers and the audit log, too.
     pub store: StoreConfig,
+    /// Directories of more volumes, each best a disk of its own. Those that are new to the node and
+    /// empty become volumes of it.
+    pub more: Vec<PathBuf>,
+    /// Volumes that are gone for good, and are not missed any more.
+    pub forget: Vec<VolumeId>,
     /// How it proves who it is.
     pub security: Security,
     /// Where to listen for chunk streams, `host:port`; port 0 takes a free one.
@@ -84,6 +89,8 @@ impl DataNodeConfig {
     pub fn new(directory: impl Into<PathBuf>, masters: Vec<String>) -> DataNodeConfig {
         DataNodeConfig {
             store: StoreConfig::new(directory),
+            more: Vec::new(),
+            forget: Vec::new(),
             security: Security::Papers,
             listen: "127.0.0.1:0".to_owned(),
             advertise: None,
@@ -94,6 +101,12 @@ impl DataNodeConfig {
             limits: DataNodeLimits::default(),
             deadlines: Deadlines::default(),
         }
+    }
+
+    /// The directories of all volumes, spelled one way.
+    pub(super) fn directories(&self) -> Vec<PathBuf> {
+        let all = [&self.store.directory].into_iter().chain(&self.more);
+        all.map(|path| path.components().collect()).collect()
     }
 
     /// Masters to begin with: those that are set, then those that the join token names.
@@ -111,6 +124,15 @@ impl DataNodeConfig {
     pub fn validate(&self) -> Result<(), String> {
         self.store.validate().map_err(|e| format!("store: {e}"))?;
         self.scrub.validate()?;
+        let directories = self.directories();
+        for (at, directory) in directories.iter().enumerate() {
+            if directories.iter().take(at).any(|other| other == directory) {
+                return Err(format!("{} is named twice", directory.display()));
+            }
+        }
+        if directories.len() > VOLUMES_MAX {
+            return Err(format!("more than {VOLUMES_MAX} directories"));
+        }
         self.deadlines
             .validate()
             .map_err(|e| format!("deadlines: {e}"))?;

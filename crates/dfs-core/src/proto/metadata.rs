@@ -201,11 +201,13 @@ pub struct NodeInfo {
 }
 
 impl NodeInfo {
-    /// How far it has read its replicas through; nothing is known before a heartbeat.
+    /// How far it has read through what is on disks in use; nothing is known before a heartbeat.
     pub fn scrub(&self) -> Scrub {
-        match self.volumes.is_empty() {
-            true => Scrub::default(),
-            false => Scrub::sum(self.volumes.iter().map(|volume| &volume.scrub)),
+        let in_use = self.volumes.iter().filter(|volume| volume.failed.is_none());
+        let mut in_use = in_use.map(|volume| &volume.scrub).peekable();
+        match in_use.peek() {
+            None => Scrub::default(),
+            Some(_) => Scrub::sum(in_use),
         }
     }
 

@@ -70,6 +70,7 @@ pub const DECODERS: &[Decoder] = &[
     ("row", row),
     ("store-scrub", store::scrubbed),
     ("store-stamp", store::stamp),
+    ("store-volumes", store::volumes),
     ("store-replica", store::replica),
     ("store-row", store::row),
     ("store-segment", segment),

@@ -1,6 +1,7 @@
 //! The disks of a data node, and how far each was read through.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,26 @@ pub struct VolumeId(pub u32);
 impl fmt::Display for VolumeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "v{}", self.0)
+    }
+}
+
+/// Something is no volume's id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0:.20}` is no volume: v0, v1, …")]
+pub struct VolumeIdError(String);
+
+impl FromStr for VolumeId {
+    type Err = VolumeIdError;
+
+    fn from_str(text: &str) -> Result<VolumeId, VolumeIdError> {
+        let digits = text.strip_prefix('v').filter(|digits| {
+            let is_digit = |byte: u8| byte.is_ascii_digit();
+            digits.bytes().all(is_digit)
+        });
+        let number = digits.and_then(|digits| digits.parse().ok());
+        number
+            .map(VolumeId)
+            .ok_or_else(|| VolumeIdError(text.to_owned()))
     }
 }
 
@@ -80,6 +101,15 @@ mod tests {
             replicas: 1,
             bytes: 2,
             corrupt: 3,
+        }
+    }
+
+    #[test]
+    fn a_volume_is_read_as_it_is_shown() {
+        let shown = VolumeId(12).to_string();
+        assert_eq!(shown.parse(), Ok(VolumeId(12)));
+        for text in ["", "v", "12", "v+1", "v-1", "v99999999999", "n1"] {
+            assert!(text.parse::<VolumeId>().is_err(), "{text}");
         }
     }
 

@@ -28,7 +28,7 @@ use crate::datanode::{Identity, Shared};
 use crate::planted::{self, Bug};
 use crate::proto::cluster::{Heartbeat, HeartbeatReply, Registered, Registration};
 use crate::proto::error::RpcError;
-use crate::types::{ChunkId, Volume, VolumeId};
+use crate::types::ChunkId;
 use masters::{CALL_TIMEOUT, CallError, HEARTBEAT_TIMEOUT, Link, Masters};
 use report::Incarnation;
 
@@ -266,22 +266,14 @@ impl Line {
     async fn beat(&self, link: &Link, attached: Attached) -> Result<HeartbeatReply, CallError> {
         let Incarnation { node, epoch } = attached.incarnation;
         let space = self.shared.store.space().await;
-        let failed = self.shared.store.failed().borrow().clone();
         let heartbeat = Heartbeat {
             node,
             epoch,
             space,
             replicas: self.shared.store.replicas(),
             streams: self.shared.streams_running(),
-            failed: failed.clone(),
-            volumes: vec![Volume {
-                id: VolumeId::default(),
-                directory: self.shared.config.store.directory.display().to_string(),
-                failed,
-                space,
-                replicas: self.shared.store.replicas(),
-                scrub: self.shared.scrubbing.report(self.shared.env.clock.now()),
-            }],
+            failed: self.shared.store.failed(),
+            volumes: self.shared.store.tell(self.shared.env.clock.now()).await,
         };
         link.call(HEARTBEAT_TIMEOUT, |c, context| {
             c.heartbeat(context, heartbeat)
@@ -351,7 +343,7 @@ impl Line {
 
     /// Reports changes; false if there are none.
     async fn report_delta(&mut self, link: &Link, attached: Attached) -> Result<bool, Lost> {
-        let Some(delta) = report::take_delta(&self.shared, attached.incarnation) else {
+        let Some(delta) = report::take_delta(&self.shared, attached.incarnation).await else {
             return Ok(false);
         };
         if delta.overflowed {

@@ -197,6 +197,10 @@ impl Scrubber {
     /// Reads from the position to the end.
     async fn pass(&mut self) -> Result<(), StoreError> {
         while let Some(position) = self.position() {
+            if self.store.failed().borrow().is_some() {
+                // Its replicas count no more.
+                std::future::pending::<()>().await;
+            }
             let page = self.store.list(position, PAGE).await?;
             if page.is_empty() {
                 break;

@@ -9,6 +9,7 @@ use super::layout::{
     parse_name,
 };
 use super::open::scan::{Found, scan};
+use super::open::siblings::{self, Siblings};
 use super::open::stamp::Stamp;
 use super::scrubbed::{self, Scrubbed};
 use crate::env::{DiskFile, Timestamp};
@@ -64,7 +65,21 @@ pub(crate) fn scrubbed(bytes: &[u8]) {
             scrubbed.unchecked(now);
             scrubbed.passed(ChunkId(1), u64::MAX, now, Duration::ZERO);
             scrubbed.end();
-            Scrubbed::decode(&scrubbed.encode()).expect("it stays well-formed");
+            assert!(Scrubbed::decode(&scrubbed.encode()).is_ok());
+        }
+    }
+}
+
+/// The volumes of a data node.
+pub(crate) fn volumes(bytes: &[u8]) {
+    let mut sealed = Fixed::new(siblings::MAGIC);
+    sealed.put(bytes.get(..siblings::LEN - 14).unwrap_or(bytes));
+    let sealed: [u8; siblings::LEN] = sealed.seal();
+    for bytes in [bytes, &sealed] {
+        if let Ok(siblings) = Siblings::decode(bytes) {
+            assert_eq!(Siblings::decode(&siblings.encode()).as_ref(), Ok(&siblings));
+            let next = siblings.next_id();
+            assert!(siblings.get(next).is_none() || next.0 == u32::MAX);
         }
     }
 }

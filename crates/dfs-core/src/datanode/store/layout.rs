@@ -5,6 +5,7 @@
 //!   LOCK                        held while a process has the store open
 //!   stamp                       whose directory this is (Stamp); written last, so its presence
 //!                               says that all of the following exists
+//!   volumes                     all volumes of the data node (Siblings), if it has several
 //!   index.redb                  where each replica is; can be rebuilt from the rest
 //!   incoming/<chunk>-<n>.part   large chunks being written; the header comes last, and without
 //!                               it the file is removed at the next start
@@ -19,8 +20,11 @@
 //! `<chunk>` and `<number>` are 16 hexadecimal digits. Integers are little-endian.
 //!
 //! ```text
-//! stamp     0 "DFSSTAMP" | 8 version u16 | 10 flags u16 (1: cluster, 2: node set) | 12 zero u32
+//! stamp     0 "DFSSTAMP" | 8 version u16 | 10 flags u16 (1: cluster, 2: node set) | 12 volume u32
 //!           16 key u128 | 32 cluster u128 | 48 node u32 | 52 crc of 0..52
+//!
+//! volumes   0 "DFSVOLUM" | 8 version u16 | 10 count u16 | 12 zero u32 | 16 generation u64 | 24 zero
+//!           32 64 times: id u32, given up u16, length of the path u16, path | 16416 crc of all
 //!
 //! scrub     0 "DFSSCRUB" | 8 version u16 | 10 state u16 (1 reading, 2 between) | 12 zero u32
 //!           16 begun u64 | 24 position u64 | 32 replicas u64 | 40 bytes u64
@@ -93,6 +97,14 @@ impl Paths {
 
     pub(super) fn new_stamp(&self) -> PathBuf {
         self.root.join("stamp.new")
+    }
+
+    pub(super) fn siblings(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    pub(super) fn new_siblings(&self) -> PathBuf {
+        self.root.join("volumes.new")
     }
 
     pub(super) fn scrub(&self) -> PathBuf {

@@ -40,7 +40,7 @@ mod scrubbed;
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -48,10 +48,11 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tracing::warn;
 
 pub use condition::{Changes, Purpose};
-pub use config::{IndexLag, Reserve, StoreConfig};
+pub use config::{IndexLag, Origin, Reserve, StoreConfig};
 pub use error::StoreError;
+pub use open::siblings::{Sibling, Siblings, VOLUMES_MAX};
 pub use open::stamp::Stamp;
-pub use open::{Finding, RecoveryReport};
+pub use open::{Finding, Look, RecoveryReport};
 pub use replica::{BlockRun, ReplicaReader, ReplicaSummary, ReplicaWriter};
 pub use scrubbed::Scrubbed;
 
@@ -63,7 +64,7 @@ use commit::{Op, Queue};
 use condition::{Condition, Room};
 use index::{Index, Place};
 use layout::{PAGE_LEN, Paths};
-use open::stamp;
+use open::{siblings, stamp};
 use replica::Opened;
 
 /// The replicas in one directory. Cheap to clone; all clones are the same store.
@@ -82,6 +83,7 @@ struct Shared {
     condition: Condition,
     room: Arc<Room>,
     stamp: Mutex<Stamp>,
+    siblings: Mutex<Option<Siblings>>,
     syncs: Semaphore,
     parts: AtomicU64,
     lock: Mutex<Option<Box<dyn DiskLock>>>,
@@ -107,6 +109,40 @@ impl ChunkStore {
         let shared = Arc::clone(&recovered.shared);
         let queue = commit::start(Arc::clone(&shared), recovered.segments);
         Ok((ChunkStore { shared, queue }, recovered.report))
+    }
+
+    /// Looks whose directory this is, without taking it.
+    ///
+    /// # Errors
+    /// It cannot be read, or a newer program wrote it.
+    pub async fn look(directory: &Path, env: &Env) -> Result<Look, StoreError> {
+        let paths = Paths {
+            root: directory.to_owned(),
+        };
+        let disk = Arc::clone(&env.disk);
+        env.run_blocking(move || open::look(&*disk, &paths)).await
+    }
+
+    /// All volumes of the data node, if it was noted here.
+    pub fn siblings(&self) -> Option<Siblings> {
+        self.shared.siblings().clone()
+    }
+
+    /// Notes all volumes of the data node, durably.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfSpace`], [`StoreError::Failed`].
+    pub async fn set_siblings(&self, siblings: Siblings) -> Result<(), StoreError> {
+        self.shared.condition.check()?;
+        let shared = Arc::clone(&self.shared);
+        let write = move || {
+            let mut known = shared.siblings();
+            siblings::write(&*shared.env.disk, &shared.paths, &siblings)?;
+            *known = Some(siblings);
+            Ok(())
+        };
+        let written = self.shared.env.run_blocking(write).await;
+        written.map_err(|e| self.shared.condition.note(e))
     }
 
     /// Whose directory this is.
@@ -296,6 +332,11 @@ impl ChunkStore {
     /// Room on the disk, now.
     pub async fn space(&self) -> Space {
         self.refresh_room().await;
+        self.last_space()
+    }
+
+    /// Room on the disk when it was asked last.
+    pub fn last_space(&self) -> Space {
         let (total, available) = self.shared.room.total_and_available();
         Space {
             total,
@@ -365,6 +406,10 @@ impl Shared {
 
     fn stamp(&self) -> std::sync::MutexGuard<'_, Stamp> {
         self.stamp.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn siblings(&self) -> std::sync::MutexGuard<'_, Option<Siblings>> {
+        self.siblings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens a replica; again, if it went elsewhere meanwhile. An error comes with whether the

@@ -19,7 +19,8 @@ use tokio::sync::{Notify, Semaphore};
 use tracing::{info, warn};
 
 use super::Shared;
-use super::store::{Purpose, ReplicaWriter, StoreError};
+use super::store::{Purpose, StoreError};
+use super::volumes::VolumeWriter;
 use crate::planted::{self, Bug};
 use crate::proto::chunk_stream::{StreamError, StreamErrorKind};
 use crate::proto::cluster::{Task, TaskResult};
@@ -175,7 +176,7 @@ impl Tasks {
             Task::Delete { chunks } => self.delete(chunks).await,
             Task::Verify { chunk } => self.verify(*chunk).await,
             Task::Scrub => {
-                self.shared.scrubbing.ask();
+                self.shared.store.scrub();
                 Ok(())
             }
         }
@@ -281,7 +282,7 @@ impl From<StoreError> for Failed {
 
 /// Blocks that have been copied.
 struct Copied {
-    replica: ReplicaWriter,
+    replica: VolumeWriter,
     checksums: Vec<u32>,
 }
 
@@ -332,7 +333,7 @@ impl Copy<'_> {
     }
 
     /// Gets all blocks, each from a source that has it.
-    async fn collect(&self, mut sources: Vec<NodeAddress>) -> Result<ReplicaWriter, String> {
+    async fn collect(&self, mut sources: Vec<NodeAddress>) -> Result<VolumeWriter, String> {
         let store = &self.shared.store;
         let replica = store.create(self.chunk, self.length, Purpose::Repair);
         let mut copied = Copied {
@@ -390,7 +391,7 @@ impl Copy<'_> {
     }
 
     /// Makes the new replica durable; what is here goes to quarantine.
-    async fn replace(&self, here: Here, replica: ReplicaWriter) -> Result<(), StoreError> {
+    async fn replace(&self, here: Here, replica: VolumeWriter) -> Result<(), StoreError> {
         if here == Here::Other {
             let reason = "it is not what the masters know";
             self.shared.store.quarantine(self.chunk, reason).await?;

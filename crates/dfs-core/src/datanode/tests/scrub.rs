@@ -61,7 +61,9 @@ async fn fill(node: &DataNode) {
 }
 
 fn scrub(node: &DataNode) -> Scrub {
-    node.shared.scrubbing.report(node.shared.env.clock.now())
+    node.shared.store.all()[0]
+        .scrubbing
+        .report(node.shared.env.clock.now())
 }
 
 fn rot_chunk(disk: &MemoryDisk, chunk: ChunkId) {
@@ -206,7 +208,9 @@ async fn what_rots_again_is_kept_beside_what_rotted_before() {
         rot(&cluster.directory(0).join("chunks"), LARGE as u64);
         cluster.master.give(first.node, Task::Scrub);
         eventually("scrub finds it", || {
-            let found = cluster.nodes[0].shared.scrubbing.report(Timestamp(0));
+            let found = cluster.nodes[0].shared.store.all()[0]
+                .scrubbing
+                .report(Timestamp(0));
             (found.corrupt == times).then_some(())
         })
         .await;

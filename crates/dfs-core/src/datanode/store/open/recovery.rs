@@ -29,6 +29,8 @@ const OWN_FILES: &[&str] = &[
     "stamp",
     "stamp.new",
     "index.redb",
+    "volumes",
+    "volumes.new",
     "scrub",
     "scrub.new",
 ];
@@ -266,7 +268,7 @@ impl<'a> Recovery<'a> {
             return Ok(());
         }
         let sound = Opened::open(self.shared, chunk, entry).and_then(|opened| match fresh {
-            true => opened.verify_at_rest(chunk),
+            true => opened.verify_at_rest(self.shared, chunk),
             false => Ok(()),
         });
         let wrong = match (sound, known) {

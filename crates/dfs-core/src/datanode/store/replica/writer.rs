@@ -213,7 +213,7 @@ impl ReplicaWriter {
                 let Some(entry) = shared.index.get(chunk)? else {
                     return Ok(None);
                 };
-                Opened::open(&shared, chunk, entry)?.verify_at_rest(chunk)?;
+                Opened::open(&shared, chunk, entry)?.verify_at_rest(&shared, chunk)?;
                 Ok(Some(entry))
             })
             .await;
