@@ -6,9 +6,11 @@ mod linearizable;
 mod once;
 mod reclaim;
 mod repair;
+mod restored;
 mod rights;
 mod rot;
 mod too_few_nodes;
+mod volumes;
 mod whole;
 mod wiped;
 

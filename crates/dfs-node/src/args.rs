@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use dfs_core::types::VolumeId;
 
 use crate::settings::{DataSettings, LogSettings, MasterSettings};
 
@@ -29,7 +30,10 @@ Examples:
     dfs-node master --directory /var/lib/dfs/master --listen 10.0.0.2:7400 --join-file masters.token
 
   Add a data node on each machine:
-    dfs-node data --new --directory /var/lib/dfs/data --listen 10.0.0.1:7500 --join-file data.token\
+    dfs-node data --new --directory /var/lib/dfs/data --listen 10.0.0.1:7500 --join-file data.token
+
+  One with several disks, of which each may fail alone:
+    dfs-node data --new --dir /disks/a --dir /disks/b --listen 10.0.0.1:7500 --join-file data.token\
 ";
 
 #[derive(Debug, Subcommand)]
@@ -76,6 +80,12 @@ pub(crate) struct DataArgs {
     /// like that.
     #[arg(long)]
     pub(crate) new: bool,
+    /// A volume that is gone for good, and is not missed any more; `dfs node ls --volumes` shows
+    /// which is where
+    ///
+    /// What it held is repaired from other nodes. It is not taken back.
+    #[arg(long, value_name = "VOLUME")]
+    pub(crate) forget: Vec<VolumeId>,
     #[command(flatten)]
     pub(crate) settings: DataSettings,
     #[command(flatten)]

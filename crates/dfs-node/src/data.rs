@@ -1,9 +1,11 @@
 //! Running a data node.
 
+use std::path::PathBuf;
+
 use dfs_core::datanode::store::StoreError;
 use dfs_core::datanode::{DataNode, DataNodeConfig, DataNodeError};
 use dfs_core::env::{Env, raise_handle_limit};
-use dfs_core::types::Topology;
+use dfs_core::types::{Topology, VolumeId};
 
 use crate::failure::{Failure, USAGE};
 use crate::limits::affordable;
@@ -27,10 +29,20 @@ async fn start(config: DataNodeConfig) -> Result<DataNode, DataNodeError> {
     }
 }
 
-/// Runs a data node until it is told to stop.
-pub(crate) async fn data(settings: DataSettings, new: bool) -> Result<(), Failure> {
+/// A directory as it is known from anywhere: it is remembered.
+fn whole(directory: PathBuf) -> Result<PathBuf, Failure> {
+    std::path::absolute(&directory)
+        .map_err(|e| Failure::new(USAGE, format!("{}: {e}", directory.display())))
+}
+
+/// What the settings say.
+fn configured(settings: DataSettings) -> Result<DataNodeConfig, Failure> {
     let masters = settings.masters.unwrap_or_default();
-    let mut config = DataNodeConfig::new(directory(settings.directory)?, masters);
+    let all = settings.directory.into_iter();
+    let mut all = all.chain(settings.dir.into_iter().flatten());
+    let first = whole(directory(all.next())?)?;
+    let mut config = DataNodeConfig::new(first, masters);
+    config.more = all.map(whole).collect::<Result<_, _>>()?;
     let wanted = Wanted {
         join: settings.join.as_slice(),
         join_file: settings.join_file.as_deref(),
@@ -46,13 +58,16 @@ pub(crate) async fn data(settings: DataSettings, new: bool) -> Result<(), Failur
              DFS_MASTERS or `masters` in the file",
         ));
     }
-    config.store.initialize = new;
     if let Some(listen) = settings.listen {
         config.listen = listen;
     }
     config.advertise = settings.advertise;
     set_mib(&mut config.audit_bytes, settings.audit_mib);
     set_mib(&mut config.store.reserve.bytes, settings.reserve_mib);
+    if let Some(period) = settings.scrub_period {
+        config.scrub.period = period.0;
+    }
+    set_mib(&mut config.scrub.rate_max, settings.scrub_mib);
     config.topology = Topology {
         zone: settings.zone.unwrap_or_default(),
         rack: settings.rack.unwrap_or_default(),
@@ -60,21 +75,44 @@ pub(crate) async fn data(settings: DataSettings, new: bool) -> Result<(), Failur
     };
     // A connection may need a file, and a connection to the next data node.
     config.limits.connections = affordable(config.limits.connections, 3, raise_handle_limit());
-    let mut stop = std::pin::pin!(stop_signal()?);
-    let started = tokio::select! {
-        started = start(config) => started,
-        () = &mut stop => return Ok(()),
-    };
-    let node = started.map_err(|error| match error {
+    Ok(config)
+}
+
+/// What a data node that did not start is told to do.
+fn hinted(error: DataNodeError) -> Failure {
+    match error {
         DataNodeError::Store(StoreError::Empty(_)) => {
             Failure::from(error).hint("if this is to be a new data node, pass `--new`, this once")
+        }
+        DataNodeError::Store(StoreError::Missing { volume, .. }) => {
+            Failure::from(error).hint(format!(
+                "name it with `--dir DIR`, wherever it is now; if it is gone for good, pass \
+                 `--forget {volume}`, this once"
+            ))
         }
         DataNodeError::Papers { .. } => Failure::from(error).hint(
             "join with `--join-file` and a token of an administrator \
              (`dfs token create --role data`)",
         ),
         error => Failure::from(error),
-    })?;
+    }
+}
+
+/// Runs a data node until it is told to stop.
+pub(crate) async fn data(
+    settings: DataSettings,
+    new: bool,
+    forget: Vec<VolumeId>,
+) -> Result<(), Failure> {
+    let mut config = configured(settings)?;
+    config.store.initialize = new;
+    config.forget = forget;
+    let mut stop = std::pin::pin!(stop_signal()?);
+    let started = tokio::select! {
+        started = start(config) => started,
+        () = &mut stop => return Ok(()),
+    };
+    let node = started.map_err(hinted)?;
     let mut failed = node.failed();
     let run = async {
         let id = node.joined().await?;

@@ -45,7 +45,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
                 });
             }
             start_log(&log)?;
-            block_on(data(settings, args.new))
+            block_on(data(settings, args.new, args.forget))
         }
         Command::Restore(args) => {
             let (from, check) = (args.from, args.check);

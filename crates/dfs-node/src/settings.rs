@@ -192,9 +192,15 @@ settings! {
 settings! {
     /// Settings of a data node.
     DataSettings {
-        /// Where chunks are kept
+        /// Where chunks are kept, and what the node is known by
         #[arg(long, env = "DFS_DIRECTORY", value_name = "DIR")]
         directory: PathBuf = None;
+        /// Another directory for chunks, on a disk of its own; again for each
+        ///
+        /// One that is empty and was none of this node becomes one. One that fails is taken out
+        /// alone, and what it held is repaired. Without `--directory` the first is that one.
+        #[arg(long, env = "DFS_DIRS", value_name = "DIR", value_delimiter = ',')]
+        dir: Vec<PathBuf> = None;
         /// Where to listen
         #[arg(long, env = "DFS_LISTEN", value_name = "HOST:PORT")]
         listen: String = Some("127.0.0.1:7500".to_owned());
@@ -222,6 +228,12 @@ settings! {
         /// Room for the audit log, in MiB; when it is full the oldest lines go
         #[arg(long, env = "DFS_AUDIT_MIB", value_name = "MIB")]
         audit_mib: u32 = Some(64);
+        /// Every replica is read through within this time, to find what rotted
+        #[arg(long, env = "DFS_SCRUB_PERIOD", value_name = "DURATION")]
+        scrub_period: Period = Some(Period(Duration::from_secs(14 * 24 * 3600)));
+        /// But no more than so many MiB a second are read for that
+        #[arg(long, env = "DFS_SCRUB_MIB", value_name = "MIB")]
+        scrub_mib: u32 = Some(64);
         /// The zone it is in
         #[arg(long, env = "DFS_ZONE")]
         zone: String = Some(String::new());

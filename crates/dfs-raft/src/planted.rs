@@ -143,6 +143,11 @@ bugs! {
     UnknownFilesDeleted = "unknown-files-deleted";
     /// A directory without a stamp, as of a disk that is not mounted, becomes a new data node.
     UnmountedDiskTakenForNew = "unmounted-disk-taken-for-new";
+    /// Scrub takes a replica for checked without reading it: rot that nobody reads stays.
+    ScrubSkipsBlocks = "scrub-skips-blocks";
+    /// A volume that has failed goes on as if nothing had happened: what a failed sync lost is
+    /// counted on.
+    FailedVolumeRetried = "failed-volume-retried";
 
     // Rights.
 

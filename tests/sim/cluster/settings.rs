@@ -81,6 +81,7 @@ impl Taste {
             percent: 1,
         };
         config.limits.buffer_bytes = 64 * MIB;
+        config.scrub.period = Duration::from_secs(40);
         config
     }
 

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use clap::Args;
 use dfs_core::client::{ChunkHealth, ClusterStatus, Liveness, MasterInfo, NodeInfo};
+use dfs_core::types::{Scrub, Volume};
 use serde::Serialize;
 
 use crate::context::{ClusterArgs, Context};
 use crate::error::{Doing, Exit, Failure, Result};
 use crate::text::size::{count, human};
 use crate::text::table::{Align, Table};
-use crate::text::when::about;
+use crate::text::when::{about, age};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,7 +23,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct StatusArgs {
-    /// Exit with 3 if something is being repaired, a node is away or chunks have yet to be looked
+    /// Exit with 3 if something is being repaired, a node is away, a disk has failed or chunks have yet to be looked
     /// at, with 4 if data is missing.
     #[arg(long)]
     check: bool,
@@ -71,6 +72,33 @@ pub(crate) struct NodeDocument {
     available: u64,
     replicas: u64,
     replica_bytes: u64,
+    scrub: ScrubDocument,
+    volumes: Vec<VolumeDocument>,
+}
+
+/// A directory of a data node, as `--json` shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct VolumeDocument {
+    volume: u32,
+    directory: String,
+    /// Why it is out of use; null if it is in use.
+    failed: Option<String>,
+    total: u64,
+    used: u64,
+    available: u64,
+    replicas: u64,
+    scrub: ScrubDocument,
+}
+
+/// How far replicas were read through, as `--json` shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct ScrubDocument {
+    /// No replica was read through, or written, longer ago; null if some were never read.
+    oldest_unchecked_seconds: Option<u64>,
+    reading: bool,
+    replicas: u64,
+    bytes: u64,
+    corrupt: u64,
 }
 
 #[derive(Serialize)]
@@ -119,10 +147,11 @@ fn health(status: &ClusterStatus) -> Health {
         .masters
         .iter()
         .any(|master| master.log_index.is_none());
-    let nodes_live = status
-        .nodes
-        .iter()
-        .all(|node| node.liveness == Liveness::Live);
+    let is_well = |node: &NodeInfo| {
+        let whole = node.volumes.iter().all(|volume| volume.failed.is_none());
+        whole && node.liveness == Liveness::Live
+    };
+    let nodes_live = status.nodes.iter().all(is_well);
     match status.chunks {
         ChunkHealth { missing: 1.., .. } => Health::DataMissing,
         ChunkHealth {
@@ -202,6 +231,7 @@ pub(crate) fn node_table(nodes: &[NodeInfo]) -> Table {
         ("used", Align::Right),
         ("available", Align::Right),
         ("replicas", Align::Right),
+        ("oldest unchecked", Align::Right),
     ]);
     for node in nodes {
         table.row([
@@ -212,7 +242,38 @@ pub(crate) fn node_table(nodes: &[NodeInfo]) -> Table {
             human(node.space.used),
             human(node.space.available),
             node.replicas.to_string(),
+            unchecked(node.scrub()),
         ]);
+    }
+    table
+}
+
+/// The directories of data nodes as a table.
+pub(crate) fn volume_table(nodes: &[NodeInfo]) -> Table {
+    let mut table = Table::with_head([
+        ("node", Align::Left),
+        ("volume", Align::Left),
+        ("directory", Align::Left),
+        ("used", Align::Right),
+        ("available", Align::Right),
+        ("replicas", Align::Right),
+        ("oldest unchecked", Align::Right),
+        ("state", Align::Left),
+    ]);
+    for node in nodes {
+        for volume in &node.volumes {
+            let failed = volume.failed.as_ref().map(|why| format!("failed: {why}"));
+            table.row([
+                node.node.to_string(),
+                volume.id.to_string(),
+                volume.directory.clone(),
+                human(volume.space.used),
+                human(volume.space.available),
+                volume.replicas.to_string(),
+                unchecked(volume.scrub),
+                failed.unwrap_or_else(|| "in use".to_owned()),
+            ]);
+        }
     }
     table
 }
@@ -254,6 +315,11 @@ fn progress(chunks: &ChunkHealth) -> Option<String> {
             about(eta)
         )),
     }
+}
+
+/// How long ago the replica was read through or written for which that is longest.
+pub(crate) fn unchecked(scrub: Scrub) -> String {
+    scrub.unchecked.map_or_else(|| "unknown".to_owned(), age)
 }
 
 fn liveness(liveness: Liveness) -> &'static str {
@@ -316,6 +382,36 @@ impl NodeDocument {
             available: node.space.available,
             replicas: node.replicas,
             replica_bytes: node.bytes,
+            scrub: ScrubDocument::new(node.scrub()),
+            volumes: node.volumes.iter().map(VolumeDocument::new).collect(),
+        }
+    }
+}
+
+impl VolumeDocument {
+    fn new(volume: &Volume) -> VolumeDocument {
+        VolumeDocument {
+            volume: volume.id.0,
+            directory: volume.directory.clone(),
+            failed: volume.failed.clone(),
+            total: volume.space.total,
+            used: volume.space.used,
+            available: volume.space.available,
+            replicas: volume.replicas,
+            scrub: ScrubDocument::new(volume.scrub),
+        }
+    }
+}
+
+impl ScrubDocument {
+    /// Of `scrub`.
+    pub(crate) fn new(scrub: Scrub) -> ScrubDocument {
+        ScrubDocument {
+            oldest_unchecked_seconds: scrub.unchecked.map(|age| age.as_secs()),
+            reading: scrub.reading,
+            replicas: scrub.replicas,
+            bytes: scrub.bytes,
+            corrupt: scrub.corrupt,
         }
     }
 }

@@ -65,6 +65,17 @@ pub(crate) fn about(time: Duration) -> String {
     parts.join(" ")
 }
 
+/// `3days`, `2h`, `5m`, `40s`: the largest unit, rounded down, is enough for an age.
+pub(crate) fn age(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(24 * 3600, "days"), (3600, "h"), (60, "m")];
+    let fits = units.iter().find(|(unit, _)| seconds >= 2 * unit);
+    match fits {
+        Some((unit, name)) => format!("{}{name}", seconds / unit),
+        None => format!("{seconds}s"),
+    }
+}
+
 /// Reads `24h`, `7days`, `0`.
 ///
 /// # Errors
@@ -80,6 +91,19 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_age_is_told_in_its_largest_unit() {
+        for (seconds, told) in [
+            (0, "0s"),
+            (119, "119s"),
+            (125, "2m"),
+            (7_200, "2h"),
+            (172_800, "2days"),
+        ] {
+            assert_eq!(age(Duration::from_secs(seconds)), told);
+        }
+    }
 
     #[test]
     fn times_are_read_as_they_are_shown() {

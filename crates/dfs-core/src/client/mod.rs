@@ -65,7 +65,9 @@ use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::chunk_stream::{ChunkPool, PoolConfig};
 use crate::types::query::{Layout, StatFs};
-use crate::types::{Answer, Attr, ByteRange, Change, Changed, ClusterId, Location, Query, Rev};
+use crate::types::{
+    Answer, Attr, ByteRange, Change, Changed, ClusterId, Location, NodeId, Query, Rev,
+};
 use budget::Budget;
 use metadata::Metadata;
 use nodes::Nodes;
@@ -190,6 +192,17 @@ impl Client {
     /// its outcome may be unknown. It is safe to ask again.
     pub async fn remove_master(&self, member: u64) -> Result<()> {
         self.inner.metadata.remove_master(member).await
+    }
+
+    /// Has a data node begin to read all of its replicas through, now and at full pace. What it
+    /// finds corrupt is repaired. [`Client::nodes`] tells how far it is. The leader forgets it if
+    /// it loses its leadership before the node's next heartbeat.
+    ///
+    /// # Errors
+    /// `NotFound` if no such node is heard, `Denied` for whoever is no administrator,
+    /// `Unavailable`. It is safe to ask again.
+    pub async fn scrub_node(&self, node: NodeId) -> Result<()> {
+        self.inner.metadata.scrub_node(node).await
     }
 
     /// Totals of the file system.

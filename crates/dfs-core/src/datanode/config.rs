@@ -3,17 +3,23 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::store::StoreConfig;
+use super::scrub::ScrubConfig;
+use super::store::{StoreConfig, VOLUMES_MAX};
 use crate::node::Security;
 use crate::proto::chunk_stream::Deadlines;
-use crate::types::Topology;
 use crate::types::limits::{BLOCK_LEN, FRAME_PAYLOAD_MAX};
+use crate::types::{Topology, VolumeId};
 
 /// Settings of a [`DataNode`](super::DataNode).
 #[derive(Debug, Clone)]
 pub struct DataNodeConfig {
-    /// Where replicas are kept, and how.
+    /// Where replicas are kept, and how. This directory has the papers and the audit log, too.
     pub store: StoreConfig,
+    /// Directories of more volumes, each best a disk of its own. Those that are new to the node and
+    /// empty become volumes of it.
+    pub more: Vec<PathBuf>,
+    /// Volumes that are gone for good, and are not missed any more.
+    pub forget: Vec<VolumeId>,
     /// How it proves who it is.
     pub security: Security,
     /// Where to listen for chunk streams, `host:port`; port 0 takes a free one.
@@ -26,6 +32,8 @@ pub struct DataNodeConfig {
     pub topology: Topology,
     /// Bytes that the audit log may take in `store.directory`; the oldest lines go.
     pub audit_bytes: u64,
+    /// How it reads its replicas through.
+    pub scrub: ScrubConfig,
     /// How much it takes on.
     pub limits: DataNodeLimits,
     /// How long it waits for others.
@@ -81,15 +89,24 @@ impl DataNodeConfig {
     pub fn new(directory: impl Into<PathBuf>, masters: Vec<String>) -> DataNodeConfig {
         DataNodeConfig {
             store: StoreConfig::new(directory),
+            more: Vec::new(),
+            forget: Vec::new(),
             security: Security::Papers,
             listen: "127.0.0.1:0".to_owned(),
             advertise: None,
             masters,
             topology: Topology::default(),
             audit_bytes: 64 << 20,
+            scrub: ScrubConfig::DEFAULT,
             limits: DataNodeLimits::default(),
             deadlines: Deadlines::default(),
         }
+    }
+
+    /// The directories of all volumes, spelled one way.
+    pub(super) fn directories(&self) -> Vec<PathBuf> {
+        let all = [&self.store.directory].into_iter().chain(&self.more);
+        all.map(|path| path.components().collect()).collect()
     }
 
     /// Masters to begin with: those that are set, then those that the join token names.
@@ -106,6 +123,16 @@ impl DataNodeConfig {
     /// Names the settings that do not.
     pub fn validate(&self) -> Result<(), String> {
         self.store.validate().map_err(|e| format!("store: {e}"))?;
+        self.scrub.validate()?;
+        let directories = self.directories();
+        for (at, directory) in directories.iter().enumerate() {
+            if directories.iter().take(at).any(|other| other == directory) {
+                return Err(format!("{} is named twice", directory.display()));
+            }
+        }
+        if directories.len() > VOLUMES_MAX {
+            return Err(format!("more than {VOLUMES_MAX} directories"));
+        }
         self.deadlines
             .validate()
             .map_err(|e| format!("deadlines: {e}"))?;

@@ -44,9 +44,10 @@ pub(super) fn to_stream_error(node: NodeId, error: &StoreError) -> StreamError {
         StoreError::Corrupt { .. } => StreamErrorKind::Corrupt,
         StoreError::OutOfSpace(_) => StreamErrorKind::OutOfSpace,
         StoreError::Busy(_) => StreamErrorKind::Busy,
-        StoreError::Exists(_) | StoreError::Empty(_) | StoreError::Invalid(_) => {
-            StreamErrorKind::Invalid
-        }
+        StoreError::Exists(_)
+        | StoreError::Empty(_)
+        | StoreError::Missing { .. }
+        | StoreError::Invalid(_) => StreamErrorKind::Invalid,
         StoreError::Failed(_) => StreamErrorKind::Failed,
     };
     StreamError::new(node, kind, error)

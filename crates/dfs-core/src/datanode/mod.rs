@@ -14,18 +14,19 @@
 //! - It decides nothing that others depend on: masters do, with what it reports. Without masters
 //!   it goes on serving what it has.
 //!
-//! Not done here: reading all replicas through now and then (scrub), gossip between data nodes.
+//! Not done here: gossip between data nodes.
 
 mod admission;
 mod config;
-mod corrupt;
 mod error;
 mod heartbeat;
 mod permits;
 mod pipeline;
+mod scrub;
 mod service;
 pub mod store;
 mod tasks;
+mod volumes;
 
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ use tracing::{error, info, warn};
 
 pub use config::{DataNodeConfig, DataNodeLimits};
 pub use error::DataNodeError;
+pub use scrub::ScrubConfig;
 
 use crate::env::Env;
 use crate::node::audit::Audit;
@@ -49,8 +51,9 @@ use crate::node::{self, JoinError, Papers};
 use crate::proto::chunk_stream::{ChunkPool, PoolConfig};
 use crate::types::{ClusterId, NodeId, NodeRole};
 use admission::Admission;
-use corrupt::CorruptReplicas;
-use store::{ChunkStore, RecoveryReport};
+use scrub::CorruptReplicas;
+use store::RecoveryReport;
+use volumes::Volumes;
 
 /// A running data node. Dropping it stops it at once; [`DataNode::shutdown`] is gentler.
 pub struct DataNode {
@@ -64,7 +67,7 @@ pub struct DataNode {
 struct Shared {
     env: Env,
     config: DataNodeConfig,
-    store: ChunkStore,
+    store: Volumes,
     /// Where others reach it.
     address: String,
     admission: Admission,
@@ -104,7 +107,7 @@ impl DataNode {
     pub async fn start(config: DataNodeConfig, env: Env) -> Result<DataNode, DataNodeError> {
         config.validate().map_err(DataNodeError::Invalid)?;
         let world = env;
-        let (store, recovered) = ChunkStore::open(config.store.clone(), world.clone()).await?;
+        let (store, recovered) = Volumes::open(&config, &world).await?;
         let (papers, env) = match prepare(&config, &store, &world).await {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -113,7 +116,7 @@ impl DataNode {
             }
         };
         let room = (config.audit_bytes, config.store.reserve.bytes);
-        let (audit, writing) = Audit::new(&env, &config.store.directory, room);
+        let (audit, writing) = Audit::new(&env, store.home(), room);
         let listener = match env.network.listen(&config.listen).await {
             Ok(listener) => listener,
             Err(e) => {
@@ -153,6 +156,10 @@ impl DataNode {
         let auditing = AbortOnDropHandle::new(tokio::spawn(writing));
         background.spawn(service::accept(Arc::clone(&shared), listener));
         background.spawn(heartbeat::run(Arc::clone(&shared)));
+        for volume in shared.store.all() {
+            let (store, scrubbing) = (volume.store.clone(), Arc::clone(&volume.scrubbing));
+            background.spawn(scrub::run(Arc::clone(&shared), store, scrubbing));
+        }
         if let Some(papers) = papers {
             background.spawn(renew(Arc::clone(&shared), papers, world));
         }
@@ -230,7 +237,7 @@ impl DataNode {
         if let Err(error) = (&mut self.auditing).await {
             error!(%error, "the audit log may lack its last lines");
         }
-        shared.store.clone().close().await?;
+        shared.store.close().await?;
         info!(address = shared.address, "data node stopped");
         Ok(())
     }
@@ -239,16 +246,16 @@ impl DataNode {
 /// Opens its papers, or gets them, and the world in which it shows them.
 async fn prepare(
     config: &DataNodeConfig,
-    store: &ChunkStore,
+    store: &Volumes,
     world: &Env,
 ) -> Result<(Option<Papers>, Env), DataNodeError> {
-    let directory = &config.store.directory;
-    let own = (Some(store.stamp().key), NodeRole::DataNode);
+    let (directory, stamp) = (store.home(), store.stamp());
+    let own = (Some(stamp.key), NodeRole::DataNode);
     let failed = |reason: String| DataNodeError::Papers {
         directory: directory.display().to_string(),
         reason,
     };
-    let known = (&*config.masters, store.stamp().cluster);
+    let known = (&*config.masters, stamp.cluster);
     let papers = node::prepare(world, directory, own, &config.security, known).await;
     let papers = papers.map_err(|error| match error {
         JoinError::Unavailable(why) => DataNodeError::Unavailable(why),

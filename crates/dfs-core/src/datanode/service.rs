@@ -364,7 +364,7 @@ async fn open(shared: &Arc<Shared>, request: &ReadRequest) -> Result<ReplicaRead
     let ReadRequest {
         node, chunk, range, ..
     } = *request;
-    let replica = shared.store.open_replica(chunk).await.map_err(|error| {
+    let replica = shared.store.open_in_spite(chunk).await.map_err(|error| {
         note_corrupt(shared, chunk, &error);
         to_stream_error(node, &error)
     })?;

@@ -28,6 +28,8 @@ pub enum Purpose {
         /// Whose.
         from: NodeId,
     },
+    /// A person wants it.
+    Asked,
     /// Someone doubts a replica, or it is a witness for another's deletion.
     Doubt,
     /// The map has given them up.
@@ -43,6 +45,7 @@ enum TaskKey {
     Delete,
     Copy(ChunkId),
     Verify(ChunkId),
+    Scrub,
 }
 
 impl TaskKey {
@@ -51,6 +54,7 @@ impl TaskKey {
             Task::Copy { chunk, .. } => TaskKey::Copy(*chunk),
             Task::Delete { .. } => TaskKey::Delete,
             Task::Verify { chunk } => TaskKey::Verify(*chunk),
+            Task::Scrub => TaskKey::Scrub,
         }
     }
 }
@@ -130,7 +134,7 @@ impl Tasks {
 
     /// What to tell a node now.
     pub fn of_node(&self, node: NodeId) -> Vec<Task> {
-        let all = (node, TaskKey::Delete)..=(node, TaskKey::Verify(ChunkId(u64::MAX)));
+        let all = (node, TaskKey::Delete)..=(node, TaskKey::Scrub);
         self.running
             .range(all)
             .take(TASKS_PER_HEARTBEAT_MAX)
@@ -176,7 +180,9 @@ impl Tasks {
         self.running.iter().flat_map(|(&(node, _), running)| {
             let live = match &running.purpose {
                 Purpose::Reclaim { live } => Some(live),
-                Purpose::Repair { .. } | Purpose::Move { .. } | Purpose::Doubt => None,
+                Purpose::Repair { .. } | Purpose::Move { .. } | Purpose::Asked | Purpose::Doubt => {
+                    None
+                }
             };
             live.into_iter().flatten().map(move |&chunk| (node, chunk))
         })
@@ -197,7 +203,9 @@ impl Tasks {
         let (node, _) = self.copies.get(&chunk)?;
         match self.running.get(&(*node, TaskKey::Copy(chunk)))?.purpose {
             Purpose::Move { from } => Some(from),
-            Purpose::Repair { .. } | Purpose::Doubt | Purpose::Reclaim { .. } => None,
+            Purpose::Repair { .. } | Purpose::Asked | Purpose::Doubt | Purpose::Reclaim { .. } => {
+                None
+            }
         }
     }
 
@@ -246,7 +254,7 @@ impl Tasks {
 fn taking_part(node: NodeId, task: &Task) -> impl Iterator<Item = NodeId> {
     let source = match task {
         Task::Copy { sources, .. } => sources.first().map(|source| source.node),
-        Task::Delete { .. } | Task::Verify { .. } => None,
+        Task::Delete { .. } | Task::Verify { .. } | Task::Scrub => None,
     };
     [Some(node), source].into_iter().flatten()
 }

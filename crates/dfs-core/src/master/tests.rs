@@ -121,6 +121,7 @@ pub(super) fn heartbeat(node: NodeId, epoch: NodeEpoch) -> Heartbeat {
         replicas: 0,
         streams: 0,
         failed: None,
+        volumes: Vec::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use super::metadata::NodeAddress;
 use crate::env::Timestamp;
 use crate::security::SigningKeys;
 use crate::types::topology::{Space, Topology};
-use crate::types::{ChunkId, ClusterId, NodeEpoch, NodeId, NodeKey, Permit};
+use crate::types::{ChunkId, ClusterId, NodeEpoch, NodeId, NodeKey, Permit, Volume};
 
 /// The control of data nodes. Only the leader answers.
 #[tarpc::service]
@@ -87,6 +87,8 @@ pub struct Heartbeat {
     pub streams: u32,
     /// The directory failed, and why: it takes no writes, and what can be read is served.
     pub failed: Option<String>,
+    /// Its disks.
+    pub volumes: Vec<Volume>,
 }
 
 /// The answer to a heartbeat.
@@ -131,6 +133,8 @@ pub enum Task {
         /// Which.
         chunk: ChunkId,
     },
+    /// Begin to read all replicas through, now and at full pace. Done when it has begun.
+    Scrub,
 }
 
 /// How a task ended.

@@ -11,7 +11,7 @@ use super::error::RpcError;
 use crate::types::topology::{AdminState, Space, Topology};
 use crate::types::{
     Answer, Change, Changed, ChunkId, ClientId, ClusterId, Handle, InodeId, NodeEpoch, NodeId,
-    NodeKey, Permit, Query, ReplicationTarget, RequestId,
+    NodeKey, Permit, Query, ReplicationTarget, RequestId, Scrub, Volume,
 };
 
 /// Metadata for clients. Any master answers; all but `leader` need the leader.
@@ -60,6 +60,9 @@ pub trait MetadataRpc {
     /// what is acknowledged by now, and all others that are asked for on this connection are of
     /// the same; the last one can be asked for again.
     async fn backup(number: u64) -> Result<Option<Bytes>, RpcError>;
+    /// Has a data node begin to read all of its replicas through, now and at full pace. To ask
+    /// again is to begin again.
+    async fn scrub_node(node: NodeId) -> Result<(), RpcError>;
 }
 
 /// A value with the point of history it belongs to: for a change the entry that made it, for a
@@ -200,9 +203,21 @@ pub struct NodeInfo {
     pub replicas: u64,
     /// The sum of their lengths.
     pub bytes: u64,
+    /// Its disks, by its last heartbeat.
+    pub volumes: Vec<Volume>,
 }
 
 impl NodeInfo {
+    /// How far it has read through what is on disks in use; nothing is known before a heartbeat.
+    pub fn scrub(&self) -> Scrub {
+        let in_use = self.volumes.iter().filter(|volume| volume.failed.is_none());
+        let mut in_use = in_use.map(|volume| &volume.scrub).peekable();
+        match in_use.peek() {
+            None => Scrub::default(),
+            Some(_) => Scrub::sum(in_use),
+        }
+    }
+
     /// Where its chunks are read and written.
     pub fn target(&self) -> NodeAddress {
         NodeAddress {

@@ -43,6 +43,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("MetadataRpc.query", Rule::User),
     ("MetadataRpc.remove_master", Rule::Administrator),
     ("MetadataRpc.report_corrupt", Rule::Reader),
+    ("MetadataRpc.scrub_node", Rule::Administrator),
     ("MetadataRpc.status", Rule::Reader),
 ];
 

@@ -22,8 +22,8 @@ use crate::types::story::*;
 use crate::types::{
     AdminState, Attr, ByteRange, Change, Changed, ChunkId, ClientId, ClusterId, DfsPath, FileKind,
     GroupId, Handle, InodeId, Location, Mode, Name, NodeEpoch, NodeId, NodeKey, NodeRole, Permit,
-    Policy, Refusal, RefusalKind, ReplicationTarget, RequestId, Rev, Space, Timestamp, Topology,
-    TrashId, UserId,
+    Policy, Refusal, RefusalKind, ReplicationTarget, RequestId, Rev, Scrub, Space, Timestamp,
+    Topology, TrashId, UserId, Volume, VolumeId,
 };
 
 /// What differs from its bytes.
@@ -304,15 +304,18 @@ fn what_masters_answer_clients_keeps_its_bytes() {
     for (liveness, golden) in [
         (
             Liveness::Live,
-            "060001ac02ac02036e3a3107017a017201680300ac02020104ac02",
+            "060001ac02ac02036e3a3107017a017201680300ac02020104ac02\
+             01ac02022f64010345494fac0202010401ac02070103ac0202",
         ),
         (
             Liveness::Suspect,
-            "060001ac02ac02036e3a3107017a017201680301ac02020104ac02",
+            "060001ac02ac02036e3a3107017a017201680301ac02020104ac02\
+             01ac02022f64010345494fac0202010401ac02070103ac0202",
         ),
         (
             Liveness::Dead,
-            "060001ac02ac02036e3a3107017a017201680302ac02020104ac02",
+            "060001ac02ac02036e3a3107017a017201680302ac02020104ac02\
+             01ac02022f64010345494fac0202010401ac02070103ac0202",
         ),
     ] {
         found.compare(Reply::Nodes(Ok(vec![node_info(liveness)])), golden);
@@ -345,8 +348,8 @@ fn what_masters_answer_clients_keeps_its_bytes() {
     };
     found.compare(
         Reply::Status(Ok(status)),
-        "0700ac02060102036d3a31010001ac0201ac02ac02036e3a3107017a017201680300ac02020104ac0201\
-             ac020403020105ac02ad0209",
+        "0700ac02060102036d3a31010001ac0201ac02ac02036e3a3107017a017201680300ac02020104ac02\
+             01ac02022f64010345494fac0202010401ac02070103ac020201ac020403020105ac02ad0209",
     );
     found.none();
 }
@@ -363,6 +366,24 @@ fn node_info(liveness: Liveness) -> NodeInfo {
         space: SPACE,
         replicas: 4,
         bytes: 300,
+        volumes: vec![volume()],
+    }
+}
+
+fn volume() -> Volume {
+    Volume {
+        id: VolumeId(300),
+        directory: "/d".to_owned(),
+        failed: Some("EIO".to_owned()),
+        space: SPACE,
+        replicas: 4,
+        scrub: Scrub {
+            unchecked: Some(Duration::new(300, 7)),
+            reading: true,
+            replicas: 3,
+            bytes: 300,
+            corrupt: 2,
+        },
     }
 }
 
@@ -583,6 +604,7 @@ fn tasks() -> Vec<Task> {
             chunks: vec![chunk],
         },
         Task::Verify { chunk },
+        Task::Scrub,
     ]
 }
 
@@ -605,6 +627,7 @@ fn what_data_nodes_say_keeps_its_bytes() {
         replicas: 4,
         streams: 5,
         failed: Some("EIO".to_owned()),
+        volumes: vec![volume()],
     };
     let report = |kind| ChunkReport {
         node,
@@ -634,7 +657,7 @@ fn what_data_nodes_say_keeps_its_bytes() {
         ),
         (
             Say::Heartbeat { heartbeat },
-            "01ac0207ac0202010405010345494f",
+            "01ac0207ac0202010405010345494f01ac02022f64010345494fac0202010401ac02070103ac0202",
         ),
         (
             Say::Report {
@@ -650,7 +673,8 @@ fn what_data_nodes_say_keeps_its_bytes() {
         ),
         (
             Say::Finished { node, epoch, tasks },
-            "03ac02070300ac020aeffdb6f50d010202046e323a310101770101ac0201017702ac02010177",
+            "03ac02070400ac020aeffdb6f50d010202046e323a310101770101ac0201017702ac020101770301\
+             0177",
         ),
     ] {
         found.compare(say, golden);
@@ -688,8 +712,8 @@ fn what_masters_answer_data_nodes_keeps_its_bytes() {
         ),
         (
             Reply::Heartbeat(Ok(heard)),
-            "0100ac02010300ac020aeffdb6f50d010202046e323a310101ac0202ac0201ac0202070801030505\
-             050505050505050505050505050505050505050505050505050505050505ac0201036d3a31",
+            "0100ac02010400ac020aeffdb6f50d010202046e323a310101ac0202ac020301ac02020708010305\
+             05050505050505050505050505050505050505050505050505050505050505ac0201036d3a31",
         ),
         (Reply::Report(Ok(ReportReply { term: 300 })), "0200ac02"),
         (Reply::Finished(Ok(())), "0300"),

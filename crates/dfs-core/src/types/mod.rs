@@ -19,6 +19,7 @@ pub mod query;
 pub mod range;
 pub mod story;
 pub mod topology;
+pub mod volume;
 
 pub use account::{AccountName, Caller, Role};
 pub use acl::{Acl, Rights};
@@ -38,3 +39,4 @@ pub use policy::{Policy, PolicyChange, ReplicationTarget};
 pub use query::{Answer, Query};
 pub use range::ByteRange;
 pub use topology::{AdminState, Space, Topology};
+pub use volume::{Scrub, Volume, VolumeId};

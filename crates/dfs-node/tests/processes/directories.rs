@@ -331,3 +331,105 @@ async fn a_master_s_directory_of_a_newer_format_is_refused_and_named() -> TestRe
     assert_eq!(Process::start(&run, &log).await?.stop().await?, Some(0));
     Ok(())
 }
+
+#[tokio::test]
+async fn a_node_with_two_disks_serves_from_one_while_the_other_is_not_mounted() -> TestResult {
+    let small = Small::found().await?;
+    let second = small.path("n1-b").display().to_string();
+    let both = ["--dir", second.as_str()];
+    let node = small.start("n1", &["--new", both[0], both[1]]).await?;
+    let other = small.start("n2", &["--new"]).await?;
+    let client = small.client().await?;
+    for file in 0..20 {
+        client
+            .write(&*format!("/{file}"), vec![file; 100_000])
+            .await?;
+    }
+    assert_eq!(node.stop().await?, Some(0));
+
+    // Left out by mistake: it is asked for.
+    let (code, said) = refused(&strings(&small.node("n1", "127.0.0.1:0"), &[])).await?;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("volume v1") && said.contains(&second),
+        "{said}"
+    );
+    assert!(said.contains("`--forget v1`"), "{said}");
+
+    fs::rename(&second, small.path("unmounted"))?;
+    fs::create_dir(&second)?;
+    let node = small.start("n1", &both).await?;
+    let reason = volume(&client, 1, |failed| failed.is_some()).await?;
+    assert!(reason.is_some_and(|why| why.contains("is the disk mounted")));
+    assert_eq!(
+        fs::read_dir(&second)?.count(),
+        0,
+        "nothing is made below a mount"
+    );
+    for file in 0..20 {
+        assert_eq!(
+            client.read(&*format!("/{file}")).await?,
+            vec![file; 100_000]
+        );
+    }
+    client.write("/more", vec![7; 100_000]).await?;
+    assert_eq!(node.stop().await?, Some(0));
+
+    fs::remove_dir(&second)?;
+    fs::rename(small.path("unmounted"), &second)?;
+    let node = small.start("n1", &both).await?;
+    volume(&client, 1, |failed| failed.is_none()).await?;
+    assert_eq!(other.stop().await?, Some(0));
+    for file in 0..20 {
+        assert_eq!(
+            client.read(&*format!("/{file}")).await?,
+            vec![file; 100_000]
+        );
+    }
+    assert_eq!(node.stop().await?, Some(0));
+    Ok(())
+}
+
+/// Waits until the first data node says of a volume what is so; why it is out of use, if it is.
+async fn volume(
+    client: &Client,
+    id: u32,
+    is_so: impl Fn(&Option<String>) -> bool,
+) -> Result<Option<String>, Box<dyn std::error::Error>> {
+    let deadline = Instant::now() + WITHIN;
+    while Instant::now() < deadline {
+        let nodes = client.nodes().await?;
+        let volumes = nodes.iter().flat_map(|node| &node.volumes);
+        let mut found = volumes.filter(|volume| volume.id.0 == id);
+        if let Some(volume) = found.next()
+            && is_so(&volume.failed)
+        {
+            return Ok(volume.failed.clone());
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    Err(format!("v{id} is not as it should be").into())
+}
+
+#[tokio::test]
+async fn disks_that_were_swapped_between_two_nodes_are_refused_by_both() -> TestResult {
+    let small = Small::found().await?;
+    let paths = ["n1-b", "n2-b"].map(|name| small.path(name).display().to_string());
+    for (name, second) in ["n1", "n2"].iter().zip(&paths) {
+        let node = small.start(name, &["--new", "--dir", second]).await?;
+        assert_eq!(node.stop().await?, Some(0));
+    }
+    fs::rename(&paths[0], small.path("aside"))?;
+    fs::rename(&paths[1], &paths[0])?;
+    fs::rename(small.path("aside"), &paths[1])?;
+    for (name, second) in ["n1", "n2"].iter().zip(&paths) {
+        let node = small.node(name, "127.0.0.1:0");
+        let (code, said) = refused(&strings(&node, &["--dir", second])).await?;
+        assert_eq!(code, Some(1), "{said}");
+        assert!(
+            said.contains("were disks swapped") && said.contains(second),
+            "{said}"
+        );
+    }
+    Ok(())
+}

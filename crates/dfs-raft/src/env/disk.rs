@@ -115,6 +115,10 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Gives a range back to the file system; it reads as zero afterwards.
     fn punch_hole(&self, offset: u64, length: u64) -> io::Result<()>;
 
+    /// Has the next read of a range come from the disk itself, where the system can: what is kept
+    /// of it in memory says nothing of the disk. A hint.
+    fn forget_cached(&self, _offset: u64, _length: u64) {}
+
     /// Makes bytes and length durable. After an error nothing is known of what was written since
     /// the last success: stop using the file.
     fn sync(&self) -> io::Result<()>;

@@ -6,11 +6,12 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::num::NonZero;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate, statvfs};
 use rustix::io::Errno;
 
 use super::disk::{Disk, DiskFile, DiskLock, Entry, OpenMode, Space};
@@ -146,6 +147,11 @@ impl DiskFile for RealFile {
     fn punch_hole(&self, offset: u64, length: u64) -> io::Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         supported(fallocate(&self.0, flags, offset, length))
+    }
+
+    fn forget_cached(&self, offset: u64, length: u64) {
+        // Without it the read says what the disk was told, which is less, and no harm.
+        let _ = fadvise(&self.0, offset, NonZero::new(length), Advice::DontNeed);
     }
 
     fn sync(&self) -> io::Result<()> {

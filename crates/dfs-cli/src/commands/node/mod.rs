@@ -9,13 +9,14 @@ use dfs_core::types::node::EnrolledNode;
 use serde::Serialize;
 
 use self::decide::{DrainArgs, MaintenanceArgs, RemoveArgs, UndrainArgs};
-use super::status::{NodeDocument, node_table};
+use super::status::{NodeDocument, node_table, volume_table};
 use crate::context::{ClusterArgs, Context};
 use crate::error::{Doing, Failure, Result};
 use crate::text::table::{Align, Table};
 use crate::text::when::{date, exact};
 
-/// See the data nodes, empty one, let one rest, remove one, and cut one off.
+/// See the data nodes, empty one, let one rest, remove one, have one read its replicas through, and
+/// cut one off.
 #[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
     #[command(subcommand)]
@@ -30,11 +31,13 @@ enum NodeCommand {
     Maintenance(MaintenanceArgs),
     Remove(RemoveArgs),
     Revoke(RevokeArgs),
+    Scrub(ScrubArgs),
 }
 
 const LS_EXAMPLES: &str = "\
 Examples:
   dfs node ls
+  dfs node ls --volumes
   dfs node ls --all
   dfs node ls --json | jq '.entries[] | select(.liveness != \"live\")'";
 
@@ -47,6 +50,10 @@ struct LsArgs {
     /// and those that were revoked, with the join token that each has shown while that is good.
     #[arg(long)]
     all: bool,
+
+    /// The directories of each data node instead: which are in use, and how much room there is.
+    #[arg(long, conflicts_with_all = ["all", "json"])]
+    volumes: bool,
 
     /// A JSON document: `entries`.
     #[arg(long)]
@@ -77,6 +84,27 @@ struct RevokeArgs {
     cluster: ClusterArgs,
 }
 
+const SCRUB_EXAMPLES: &str = "\
+Examples:
+  dfs node scrub n3
+  dfs node ls --json | jq '.entries[] | {node, scrub}'     how far it is
+
+Every data node reads all of its replicas through within two weeks, or as `dfs-node data
+--scrub-period` says. This is for a disk that is not trusted: the pass begins anew, and takes as
+little time as `--scrub-mib` allows. What is found corrupt is repaired from other replicas.";
+
+/// Have a data node read all of its replicas through, from now on and at full pace.
+#[derive(Debug, Args)]
+#[command(after_help = SCRUB_EXAMPLES)]
+struct ScrubArgs {
+    /// Which, by its id.
+    #[arg(value_name = "NODE")]
+    node: String,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
 /// Runs it.
 pub(crate) async fn run(args: NodeArgs, context: &Context) -> Result<()> {
     match args.command {
@@ -86,6 +114,7 @@ pub(crate) async fn run(args: NodeArgs, context: &Context) -> Result<()> {
         NodeCommand::Maintenance(args) => decide::maintenance(args, context).await,
         NodeCommand::Remove(args) => decide::remove(args, context).await,
         NodeCommand::Revoke(args) => revoke(args, context).await,
+        NodeCommand::Scrub(args) => scrub(args, context).await,
     }
 }
 
@@ -103,12 +132,24 @@ pub(super) async fn named(client: &Client, name: &str) -> Result<NodeInfo> {
     })
 }
 
+async fn scrub(args: ScrubArgs, context: &Context) -> Result<()> {
+    let client = context.client(&args.cluster).await?;
+    let node = named(client, &args.node).await?;
+    client
+        .scrub_node(node.node)
+        .await
+        .doing("scrub", &args.node)
+}
+
 async fn ls(args: LsArgs, context: &Context) -> Result<()> {
     let client = context.client(&args.cluster).await?;
     if args.all {
         return ls_all(client, args.json, context).await;
     }
     let nodes = client.nodes().await.doing("list", "the data nodes")?;
+    if args.volumes {
+        return context.output.lines(volume_table(&nodes).lines());
+    }
     match args.json {
         true => {
             let entries: Vec<_> = nodes.iter().map(NodeDocument::new).collect();

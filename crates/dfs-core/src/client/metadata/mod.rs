@@ -238,6 +238,15 @@ impl Metadata {
         removed.map_err(|failed| failure_unremembered(failed, attempts.is_uncertain()))
     }
 
+    /// Has a data node read all of its replicas through.
+    pub(super) async fn scrub_node(self: &Arc<Self>, node: NodeId) -> Result<()> {
+        let send =
+            |rpc: MetadataRpcClient, context| async move { rpc.scrub_node(context, node).await };
+        let mut attempts = self.attempts();
+        let asked = self.call(&mut attempts, send).await;
+        asked.map_err(|failed| failure_unremembered(failed, attempts.is_uncertain()))
+    }
+
     /// Exchanges the key that the masters sign with, once: masters do not remember that they did.
     pub(super) async fn exchange_signing_key(self: &Arc<Self>, void_former: bool) -> Result<()> {
         let send = |rpc: MetadataRpcClient, context| async move {

@@ -32,6 +32,8 @@ pub(super) struct Group {
     pub(super) removed: BTreeSet<u64>,
     /// How often the signing key was exchanged.
     pub(super) exchanges: u32,
+    /// Nodes that were to read their replicas through.
+    pub(super) scrubbed: Vec<NodeId>,
     /// Sessions, and when they were last active.
     pub(super) sessions: BTreeMap<ClientId, Instant>,
     pub(super) chunks: BTreeMap<ChunkId, NewChunk>,
@@ -60,6 +62,7 @@ impl Group {
             corrupt: Vec::new(),
             removed: BTreeSet::new(),
             exchanges: 0,
+            scrubbed: Vec::new(),
             sessions: BTreeMap::new(),
             chunks: BTreeMap::new(),
             extents_per_reply: 1000,

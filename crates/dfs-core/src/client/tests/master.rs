@@ -232,6 +232,7 @@ impl MetadataRpc for Server {
             space: Space::default(),
             replicas: 0,
             bytes: 0,
+            volumes: Vec::new(),
         };
         self.lead(|group| Ok(group.nodes.iter().map(info).collect()))
             .await
@@ -248,6 +249,14 @@ impl MetadataRpc for Server {
     async fn exchange_signing_key(self, _: Context, _: bool) -> Result<(), RpcError> {
         self.change_with_faults(|group| {
             group.exchanges += 1;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn scrub_node(self, _: Context, node: NodeId) -> Result<(), RpcError> {
+        self.change_with_faults(|group| {
+            group.scrubbed.push(node);
             Ok(())
         })
         .await

@@ -265,13 +265,15 @@ impl Line {
     /// Says "alive".
     async fn beat(&self, link: &Link, attached: Attached) -> Result<HeartbeatReply, CallError> {
         let Incarnation { node, epoch } = attached.incarnation;
+        let space = self.shared.store.space().await;
         let heartbeat = Heartbeat {
             node,
             epoch,
-            space: self.shared.store.space().await,
+            space,
             replicas: self.shared.store.replicas(),
             streams: self.shared.streams_running(),
-            failed: self.shared.store.failed().borrow().clone(),
+            failed: self.shared.store.failed(),
+            volumes: self.shared.store.tell(self.shared.env.clock.now()).await,
         };
         link.call(HEARTBEAT_TIMEOUT, |c, context| {
             c.heartbeat(context, heartbeat)
@@ -341,7 +343,7 @@ impl Line {
 
     /// Reports changes; false if there are none.
     async fn report_delta(&mut self, link: &Link, attached: Attached) -> Result<bool, Lost> {
-        let Some(delta) = report::take_delta(&self.shared, attached.incarnation) else {
+        let Some(delta) = report::take_delta(&self.shared, attached.incarnation).await else {
             return Ok(false);
         };
         if delta.overflowed {

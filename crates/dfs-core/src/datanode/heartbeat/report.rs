@@ -54,8 +54,8 @@ pub(super) struct Delta {
 }
 
 /// Takes what changed; none if nothing did.
-pub(super) fn take_delta(shared: &Shared, incarnation: Incarnation) -> Option<Delta> {
-    let changes = shared.store.take_changes(ENTRIES_PER_REPLY_MAX / 2);
+pub(super) async fn take_delta(shared: &Shared, incarnation: Incarnation) -> Option<Delta> {
+    let changes = shared.store.take_changes(ENTRIES_PER_REPLY_MAX / 2).await;
     // What went, or went to quarantine, is no longer in its place. (What came is not looked at:
     // it may have been found corrupt since.)
     for chunk in changes.absent.iter().chain(&changes.corrupt) {

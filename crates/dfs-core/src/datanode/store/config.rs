@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::error::StoreError;
 use crate::types::limits::{BLOCK_LEN, CHUNK_SIZE_MAX};
+use crate::types::{NodeKey, VolumeId};
 
 /// Settings of a [`ChunkStore`](super::ChunkStore). Lengths in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +15,9 @@ pub struct StoreConfig {
     /// Whether an empty or missing directory may be made a new store. Otherwise it is refused:
     /// a disk that is not mounted looks just like that.
     pub initialize: bool,
+    /// What a new store is stamped with, and one that is there must be; by chance and the first
+    /// volume, unless set.
+    pub origin: Option<Origin>,
     /// Chunks up to this length are packed into segments, longer ones get a file each.
     pub small_chunk_max: u64,
     /// A segment that has grown to this length is sealed.
@@ -28,6 +32,15 @@ pub struct StoreConfig {
     pub index_lag: IndexLag,
     /// Memory for the pages of the index.
     pub index_cache: usize,
+}
+
+/// Which volume of which data node a store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The data node's.
+    pub key: NodeKey,
+    /// Which of its volumes.
+    pub volume: VolumeId,
 }
 
 /// Room on the disk that ordinary writes may not use: the larger of the two. A repair may dig
@@ -65,6 +78,7 @@ impl StoreConfig {
         StoreConfig {
             directory: directory.into(),
             initialize: false,
+            origin: None,
             small_chunk_max: 1 << 20,
             segment_size: 256 << 20,
             reserve: Reserve {

@@ -1,18 +1,25 @@
 //! What is on the disk of a store, read from any bytes: each fails where it does not hold what a
 //! decoder must.
 
+use std::time::Duration;
+
 use super::index::Entry;
 use super::layout::{
     CHUNK_MAGIC, Fixed, HEADER_LEN, PAGE_LEN, ReplicaHeader, SegmentHeader, is_part_name,
     parse_name,
 };
 use super::open::scan::{Found, scan};
+use super::open::siblings::{self, Siblings};
 use super::open::stamp::Stamp;
-use crate::env::DiskFile;
+use super::scrubbed::{self, Scrubbed};
+use crate::env::{DiskFile, Timestamp};
 use crate::types::ChunkId;
 
 /// Of a header: what is neither magic, version nor checksum.
 const FIELDS_LEN: usize = HEADER_LEN - 14;
+
+/// The same of how far replicas were read through.
+const SCRUBBED_LEN: usize = scrubbed::LEN - 14;
 
 /// A header with the right magic, version and checksum.
 fn header_of(fields: &[u8]) -> [u8; HEADER_LEN] {
@@ -43,6 +50,37 @@ pub(crate) fn replica(bytes: &[u8]) {
 pub(crate) fn stamp(bytes: &[u8]) {
     if let Ok(stamp) = Stamp::decode(bytes) {
         assert_eq!(Stamp::decode(&stamp.encode()), Ok(stamp));
+    }
+}
+
+/// How far replicas were read through.
+pub(crate) fn scrubbed(bytes: &[u8]) {
+    let mut sealed = Fixed::new(scrubbed::MAGIC);
+    sealed.put(bytes.get(..SCRUBBED_LEN).unwrap_or(bytes));
+    let sealed: [u8; scrubbed::LEN] = sealed.seal();
+    for bytes in [bytes, &sealed] {
+        if let Ok(mut scrubbed) = Scrubbed::decode(bytes) {
+            assert_eq!(Scrubbed::decode(&scrubbed.encode()).as_ref(), Ok(&scrubbed));
+            let now = Timestamp(1);
+            scrubbed.unchecked(now);
+            scrubbed.passed(ChunkId(1), u64::MAX, now, Duration::ZERO);
+            scrubbed.end();
+            assert!(Scrubbed::decode(&scrubbed.encode()).is_ok());
+        }
+    }
+}
+
+/// The volumes of a data node.
+pub(crate) fn volumes(bytes: &[u8]) {
+    let mut sealed = Fixed::new(siblings::MAGIC);
+    sealed.put(bytes.get(..siblings::LEN - 14).unwrap_or(bytes));
+    let sealed: [u8; siblings::LEN] = sealed.seal();
+    for bytes in [bytes, &sealed] {
+        if let Ok(siblings) = Siblings::decode(bytes) {
+            assert_eq!(Siblings::decode(&siblings.encode()).as_ref(), Ok(&siblings));
+            let next = siblings.next_id();
+            assert!(siblings.get(next).is_none() || next.0 == u32::MAX);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::types::ChunkId;
+use crate::types::{ChunkId, VolumeId};
 
 /// Why a store did not do it. Messages name the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +41,14 @@ pub enum StoreError {
     /// is not mounted.
     #[error("{0}: there is no stamp of a data node here; is the disk mounted?")]
     Empty(String),
+    /// A volume of the data node is not named, and nobody has said that it is gone for good.
+    #[error("volume {volume} of this data node, last at {directory}, is not among its directories")]
+    Missing {
+        /// Which.
+        volume: VolumeId,
+        /// Where it was last.
+        directory: String,
+    },
     /// The request or the directory is not as it must be; the same again fails again.
     #[error("{0}")]
     Invalid(String),

@@ -5,6 +5,7 @@
 //!   LOCK                        held while a process has the store open
 //!   stamp                       whose directory this is (Stamp); written last, so its presence
 //!                               says that all of the following exists
+//!   volumes                     all volumes of the data node (Siblings), if it has several
 //!   index.redb                  where each replica is; can be rebuilt from the rest
 //!   incoming/<chunk>-<n>.part   large chunks being written; the header comes last, and without
 //!                               it the file is removed at the next start
@@ -12,14 +13,24 @@
 //!   segments/<number>.seg       small chunks, packed
 //!   quarantine/<name>           what recovery or a reader found wrong, never deleted by us
 //!   quarantine/<name>.reason    why it is there, for people
+//!   scrub                       how far replicas were read through (Scrubbed); may be lost
 //!   papers, joining             not the store's: who the node is, or is about to be
 //!   audit/                      neither: who was not let in
 //! ```
 //! `<chunk>` and `<number>` are 16 hexadecimal digits. Integers are little-endian.
 //!
 //! ```text
-//! stamp     0 "DFSSTAMP" | 8 version u16 | 10 flags u16 (1: cluster, 2: node set) | 12 zero u32
+//! stamp     0 "DFSSTAMP" | 8 version u16 | 10 flags u16 (1: cluster, 2: node set) | 12 volume u32
 //!           16 key u128 | 32 cluster u128 | 48 node u32 | 52 crc of 0..52
+//!
+//! volumes   0 "DFSVOLUM" | 8 version u16 | 10 count u16 | 12 zero u32 | 16 generation u64 | 24 zero
+//!           32 64 times: id u32, given up u16, length of the path u16, path | 16416 crc of all
+//!
+//! scrub     0 "DFSSCRUB" | 8 version u16 | 10 state u16 (1 reading, 2 between) | 12 zero u32
+//!           16 begun u64 | 24 position u64 | 32 replicas u64 | 40 bytes u64
+//!           48 steps of the former pass u16 | 50 of this pass u16 | 52 corrupt u16 | 54 zero u16
+//!           56 the steps, each chunk u64, time u64 | the corrupt replicas, u64 each | zeroes
+//!           2044 crc of 0..2044
 //!
 //! replica   0 "DFSCHUNK" | 8 version u16 | 10 state u16 (1 live, 2 deleted) | 12 data offset u32
 //! header    16 chunk u64 | 24 length u64 | 32 salt u64 | 40 crc of all data | 44 blocks u32
@@ -86,6 +97,22 @@ impl Paths {
 
     pub(super) fn new_stamp(&self) -> PathBuf {
         self.root.join("stamp.new")
+    }
+
+    pub(super) fn siblings(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    pub(super) fn new_siblings(&self) -> PathBuf {
+        self.root.join("volumes.new")
+    }
+
+    pub(super) fn scrub(&self) -> PathBuf {
+        self.root.join("scrub")
+    }
+
+    pub(super) fn new_scrub(&self) -> PathBuf {
+        self.root.join("scrub.new")
     }
 
     pub(super) fn index(&self) -> PathBuf {

@@ -23,7 +23,7 @@
 //!   it can read. A full disk is no failure: what does not fit is refused and leaves nothing.
 //! - The index is a help. Replicas describe themselves, and what they say is compared with it.
 //!
-//! Not done here: which replicas there should be, when to verify them (scrub), how they travel.
+//! Not done here: which replicas there should be, when they are read through, how they travel.
 
 mod commit;
 mod condition;
@@ -36,36 +36,36 @@ mod layout;
 mod open;
 mod quarantine;
 mod replica;
-mod space;
+mod scrubbed;
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, oneshot, watch};
 use tracing::warn;
 
-pub use condition::Changes;
-pub use config::{IndexLag, Reserve, StoreConfig};
+pub use condition::{Changes, Purpose};
+pub use config::{IndexLag, Origin, Reserve, StoreConfig};
 pub use error::StoreError;
+pub use open::siblings::{Sibling, Siblings, VOLUMES_MAX};
 pub use open::stamp::Stamp;
-pub use open::{Finding, RecoveryReport};
+pub use open::{Finding, Look, RecoveryReport};
 pub use replica::{BlockRun, ReplicaReader, ReplicaSummary, ReplicaWriter};
-pub use space::Purpose;
+pub use scrubbed::Scrubbed;
 
 use crate::env::{DiskFile, DiskLock, Env};
 use crate::planted::{self, Bug};
 use crate::types::limits::CHUNK_SIZE_MAX;
 use crate::types::{ChunkId, ClusterId, NodeId, Space};
 use commit::{Op, Queue};
-use condition::Condition;
+use condition::{Condition, Room};
 use index::{Index, Place};
 use layout::{PAGE_LEN, Paths};
-use open::stamp;
+use open::{siblings, stamp};
 use replica::Opened;
-use space::Room;
 
 /// The replicas in one directory. Cheap to clone; all clones are the same store.
 #[derive(Clone)]
@@ -83,6 +83,7 @@ struct Shared {
     condition: Condition,
     room: Arc<Room>,
     stamp: Mutex<Stamp>,
+    siblings: Mutex<Option<Siblings>>,
     syncs: Semaphore,
     parts: AtomicU64,
     lock: Mutex<Option<Box<dyn DiskLock>>>,
@@ -108,6 +109,40 @@ impl ChunkStore {
         let shared = Arc::clone(&recovered.shared);
         let queue = commit::start(Arc::clone(&shared), recovered.segments);
         Ok((ChunkStore { shared, queue }, recovered.report))
+    }
+
+    /// Looks whose directory this is, without taking it.
+    ///
+    /// # Errors
+    /// It cannot be read, or a newer program wrote it.
+    pub async fn look(directory: &Path, env: &Env) -> Result<Look, StoreError> {
+        let paths = Paths {
+            root: directory.to_owned(),
+        };
+        let disk = Arc::clone(&env.disk);
+        env.run_blocking(move || open::look(&*disk, &paths)).await
+    }
+
+    /// All volumes of the data node, if it was noted here.
+    pub fn siblings(&self) -> Option<Siblings> {
+        self.shared.siblings().clone()
+    }
+
+    /// Notes all volumes of the data node, durably.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfSpace`], [`StoreError::Failed`].
+    pub async fn set_siblings(&self, siblings: Siblings) -> Result<(), StoreError> {
+        self.shared.condition.check()?;
+        let shared = Arc::clone(&self.shared);
+        let write = move || {
+            let mut known = shared.siblings();
+            siblings::write(&*shared.env.disk, &shared.paths, &siblings)?;
+            *known = Some(siblings);
+            Ok(())
+        };
+        let written = self.shared.env.run_blocking(write).await;
+        written.map_err(|e| self.shared.condition.note(e))
     }
 
     /// Whose directory this is.
@@ -204,6 +239,43 @@ impl ChunkStore {
         reader.verify().await
     }
 
+    /// Whether there is a replica of this chunk here, right or not.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if the index cannot be read.
+    pub async fn holds(&self, chunk: ChunkId) -> Result<bool, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let known = move || shared.index.get(chunk);
+        let known = self.shared.env.run_blocking(known).await;
+        known
+            .map(|entry| entry.is_some())
+            .map_err(|e| self.shared.condition.note(e))
+    }
+
+    /// How far the replicas were read through, as it was noted last. If that cannot be read they
+    /// count as never read.
+    pub async fn scrubbed(&self) -> Scrubbed {
+        let shared = Arc::clone(&self.shared);
+        let read = move || shared.scrubbed();
+        self.shared.env.run_blocking(read).await
+    }
+
+    /// Notes how far the replicas were read through, durably.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfSpace`]: what was noted before stands. [`StoreError::Failed`].
+    pub async fn note_scrubbed(&self, scrubbed: Scrubbed) -> Result<(), StoreError> {
+        self.shared.condition.check()?;
+        let shared = Arc::clone(&self.shared);
+        let write = move || {
+            // One at a time: they write the same file.
+            let _stamp = shared.stamp();
+            scrubbed::write(&*shared.env.disk, &shared.paths, &scrubbed)
+        };
+        let written = self.shared.env.run_blocking(write).await;
+        written.map_err(|e| self.shared.condition.note(e))
+    }
+
     /// Deletes replicas, durably. Those that are not here are no error. Works on a full disk.
     ///
     /// # Errors
@@ -260,6 +332,11 @@ impl ChunkStore {
     /// Room on the disk, now.
     pub async fn space(&self) -> Space {
         self.refresh_room().await;
+        self.last_space()
+    }
+
+    /// Room on the disk when it was asked last.
+    pub fn last_space(&self) -> Space {
         let (total, available) = self.shared.room.total_and_available();
         Space {
             total,
@@ -331,6 +408,10 @@ impl Shared {
         self.stamp.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn siblings(&self) -> std::sync::MutexGuard<'_, Option<Siblings>> {
+        self.siblings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Opens a replica; again, if it went elsewhere meanwhile. An error comes with whether the
     /// index has it. Blocks.
     fn open_replica(&self, chunk: ChunkId) -> Result<Opened, (StoreError, bool)> {
@@ -366,6 +447,16 @@ impl Shared {
                 Ok(())
             }
         }
+    }
+
+    fn scrubbed(&self) -> Scrubbed {
+        match scrubbed::read(&*self.env.disk, &self.paths.scrub()) {
+            Ok(Some(scrubbed)) => return scrubbed,
+            Ok(None) => {}
+            Err(error) => warn!(error, "how far replicas were read through is not known"),
+        }
+        let is_empty = self.index.totals().replicas == 0;
+        Scrubbed::new(self.env.clock.now(), is_empty)
     }
 
     /// Syncs a file, with others but not with too many.

@@ -19,7 +19,8 @@ use tokio::sync::{Notify, Semaphore};
 use tracing::{info, warn};
 
 use super::Shared;
-use super::store::{Purpose, ReplicaWriter, StoreError};
+use super::store::{Purpose, StoreError};
+use super::volumes::VolumeWriter;
 use crate::planted::{self, Bug};
 use crate::proto::chunk_stream::{StreamError, StreamErrorKind};
 use crate::proto::cluster::{Task, TaskResult};
@@ -61,7 +62,7 @@ impl State {
         // What was found of them before is no longer so.
         self.finished.retain(|task, _| match task {
             Task::Copy { chunk, .. } | Task::Verify { chunk } => !standing.contains(chunk),
-            Task::Delete { .. } => true,
+            Task::Delete { .. } | Task::Scrub => true,
         });
         standing
     }
@@ -95,7 +96,7 @@ impl Tasks {
             match &task {
                 Task::Copy { chunk, .. } => state.deletions.want(*chunk),
                 Task::Delete { chunks } => state.deletions.order(chunks),
-                Task::Verify { .. } => {}
+                Task::Verify { .. } | Task::Scrub => {}
             }
             state.running.insert(task.clone());
             let tasks = Arc::clone(self);
@@ -151,7 +152,7 @@ impl Tasks {
     async fn perform(&self, task: &Task) -> Result<(), String> {
         let turn = match task {
             Task::Copy { .. } => &self.copies,
-            Task::Delete { .. } | Task::Verify { .. } => &self.chores,
+            Task::Delete { .. } | Task::Verify { .. } | Task::Scrub => &self.chores,
         };
         let _turn = turn.acquire().await.map_err(|e| e.to_string())?;
         match task {
@@ -174,6 +175,10 @@ impl Tasks {
             }
             Task::Delete { chunks } => self.delete(chunks).await,
             Task::Verify { chunk } => self.verify(*chunk).await,
+            Task::Scrub => {
+                self.shared.store.scrub();
+                Ok(())
+            }
         }
     }
 
@@ -228,7 +233,7 @@ fn weight_of(task: &Task) -> usize {
     match task {
         Task::Copy { sources, .. } => 16 + 16 * sources.len(),
         Task::Delete { chunks } => 16 + chunks.len(),
-        Task::Verify { .. } => 16,
+        Task::Verify { .. } | Task::Scrub => 16,
     }
 }
 
@@ -277,7 +282,7 @@ impl From<StoreError> for Failed {
 
 /// Blocks that have been copied.
 struct Copied {
-    replica: ReplicaWriter,
+    replica: VolumeWriter,
     checksums: Vec<u32>,
 }
 
@@ -328,7 +333,7 @@ impl Copy<'_> {
     }
 
     /// Gets all blocks, each from a source that has it.
-    async fn collect(&self, mut sources: Vec<NodeAddress>) -> Result<ReplicaWriter, String> {
+    async fn collect(&self, mut sources: Vec<NodeAddress>) -> Result<VolumeWriter, String> {
         let store = &self.shared.store;
         let replica = store.create(self.chunk, self.length, Purpose::Repair);
         let mut copied = Copied {
@@ -386,7 +391,7 @@ impl Copy<'_> {
     }
 
     /// Makes the new replica durable; what is here goes to quarantine.
-    async fn replace(&self, here: Here, replica: ReplicaWriter) -> Result<(), StoreError> {
+    async fn replace(&self, here: Here, replica: VolumeWriter) -> Result<(), StoreError> {
         if here == Here::Other {
             let reason = "it is not what the masters know";
             self.shared.store.quarantine(self.chunk, reason).await?;

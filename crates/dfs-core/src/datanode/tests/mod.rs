@@ -10,5 +10,6 @@ mod fixture;
 mod hostile;
 mod life;
 mod master;
+mod scrub;
 mod streams;
 mod tasks;

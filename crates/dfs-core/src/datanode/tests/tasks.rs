@@ -198,3 +198,18 @@ async fn a_replica_that_fails_its_verification_is_reported_and_stays() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_copy_that_finds_no_room_fails_and_leaves_what_is_there() {
+    let (mut cluster, first, _) = cluster().await;
+    let full = cluster.add(|c| c.store.reserve.bytes = u64::MAX).await;
+
+    let failed = done(&cluster, &full, copy_from(&[&first])).await;
+
+    let why = failed.unwrap_err();
+    assert!(why.contains("out of space"), "{why}");
+    let incoming = cluster.directory(2).join("incoming");
+    assert_eq!(crate::env::Env::real().disk.list(&incoming).unwrap(), []);
+    assert_eq!(cluster.nodes[2].shared.store.replicas(), 0);
+    assert_eq!(cluster.nodes[2].shared.store.failed(), None);
+}

@@ -334,6 +334,18 @@ impl Leading {
         self.tasks.start(node, task, Purpose::Doubt, self.clock);
     }
 
+    /// Has a node read all of its replicas through; false if it is not heard.
+    pub(crate) fn scrub(&mut self, node: NodeId) -> bool {
+        let known = self.view.node(node);
+        if !known.is_some_and(|node| node.heard && node.liveness != Liveness::Dead) {
+            return false;
+        }
+        // One that was given and has not ended is as good.
+        self.tasks
+            .start(node, Task::Scrub, Purpose::Asked, self.clock);
+        true
+    }
+
     /// Whether results of tasks can be taken in.
     pub(crate) fn has_room_for_results(&self) -> bool {
         self.outbox.len() < RESULTS_MAX
@@ -368,7 +380,8 @@ impl Leading {
                     Ok(()) | Err(_) => {}
                 }
             }
-            (Task::Copy { .. } | Task::Delete { .. }, Err(reason)) => {
+            (Task::Scrub, Ok(())) => {}
+            (Task::Copy { .. } | Task::Delete { .. } | Task::Scrub, Err(reason)) => {
                 tracing::warn!(%node, task = ?ended.task, reason, "a task failed");
                 if let Some(running) = running {
                     self.fell_through(node, &running);
@@ -443,6 +456,7 @@ mod tests {
             replicas: 0,
             streams: 0,
             failed: None,
+            volumes: Vec::new(),
         }
     }
 

@@ -202,6 +202,7 @@ mod tests {
             replicas: 0,
             streams: 0,
             failed: None,
+            volumes: Vec::new(),
         });
     }
 

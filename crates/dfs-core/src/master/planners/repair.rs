@@ -514,6 +514,7 @@ mod tests {
         }
         view.heard(&Heartbeat {
             failed: Some("EIO".to_owned()),
+            volumes: Vec::new(),
             ..heartbeat(1)
         });
         let sources = |nodes| plan(&view, nodes).map(|copy| (copy.to, copy.sources));

@@ -247,7 +247,7 @@ impl ClusterRpc for ClusterService {
 fn subject(task: &Task) -> Option<ChunkId> {
     match task {
         Task::Copy { chunk, .. } | Task::Verify { chunk } => Some(*chunk),
-        Task::Delete { .. } => None,
+        Task::Delete { .. } | Task::Scrub => None,
     }
 }
 

@@ -229,6 +229,7 @@ impl MetadataService {
             space: node.space,
             replicas: node.row.replicas,
             bytes: node.row.bytes,
+            volumes: node.volumes.clone(),
         };
         self.shared
             .leading(|leading| leading.view.nodes().map(info).collect())
@@ -456,6 +457,17 @@ impl MetadataRpc for MetadataService {
         let asked = self.shared.audit.ask(&self.actor, deed);
         let exchanged = keys::exchange(&self.shared, self.caller, void_former).await;
         trail::told(asked, exchanged, |()| Ending::done()).await
+    }
+
+    async fn scrub_node(self, _: Context, node: NodeId) -> Result<(), RpcError> {
+        let deed = Deed::new("scrub-node").about(node);
+        let asked = self.shared.audit.ask(&self.actor, deed);
+        let scrubs = self.shared.leading(|leading| leading.scrub(node));
+        let scrubs = scrubs.and_then(|given| {
+            let unheard = || Refusal::new(RefusalKind::NotFound, format!("{node} is not heard"));
+            given.then_some(()).ok_or_else(|| unheard().into())
+        });
+        trail::told(asked, scrubs, |()| Ending::done()).await
     }
 
     async fn status(self, _: Context) -> Result<ClusterStatus, RpcError> {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::proto::cluster::Heartbeat;
 use crate::proto::metadata::{Liveness, NodeAddress};
 use crate::types::topology::{AdminState, Space, Topology};
-use crate::types::{ChunkId, NodeEpoch, NodeId, NodeKey};
+use crate::types::{ChunkId, NodeEpoch, NodeId, NodeKey, Volume};
 
 /// Most differences of one kind kept for a node.
 pub const DIFFERENCES_MAX: usize = 65_536;
@@ -92,6 +92,8 @@ pub struct NodeView {
     pub streams: u32,
     /// Why its directory failed.
     pub failed: Option<String>,
+    /// Its disks, by the last heartbeat.
+    pub volumes: Vec<Volume>,
     /// How far it has reported.
     pub reported: Reported,
     /// When its last part came.
@@ -117,6 +119,7 @@ impl NodeView {
             pledged: 0,
             streams: 0,
             failed: None,
+            volumes: Vec::new(),
             reported: Reported::No,
             part_at: Duration::ZERO,
             turn: 0,
@@ -253,6 +256,7 @@ impl ClusterView {
             node.pledged = 0;
             node.streams = heartbeat.streams;
             node.failed.clone_from(&heartbeat.failed);
+            node.volumes.clone_from(&heartbeat.volumes);
         }
     }
 

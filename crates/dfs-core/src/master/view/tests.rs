@@ -34,6 +34,7 @@ pub(crate) fn heartbeat(id: u32) -> Heartbeat {
         replicas: 0,
         streams: 0,
         failed: None,
+        volumes: Vec::new(),
     }
 }
 

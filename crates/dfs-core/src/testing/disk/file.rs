@@ -1,6 +1,7 @@
 //! An open file.
 
 use std::io::{self, ErrorKind};
+use std::path::PathBuf;
 use std::sync::MutexGuard;
 
 use super::inode::{Change, Inode};
@@ -13,12 +14,15 @@ pub(super) struct MemoryFile {
     pub(super) disk: MemoryDisk,
     pub(super) life: u64,
     pub(super) inode: u64,
+    /// Where it was opened.
+    pub(super) path: PathBuf,
 }
 
 impl MemoryFile {
     fn world(&self) -> io::Result<MutexGuard<'_, World>> {
         let world = self.disk.world();
         world.powered()?;
+        world.faults.check(&self.path)?;
         if world.life != self.life || !world.inodes.contains_key(&self.inode) {
             return Err(io::Error::other("opened before a restart"));
         }

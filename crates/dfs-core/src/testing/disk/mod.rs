@@ -113,6 +113,47 @@ impl MemoryDisk {
         world.inodes.get_mut(&inode).unwrap().unreadable = range;
     }
 
+    /// Nothing below a directory can be read, written or synced, or all can again: it is on a disk
+    /// of its own.
+    pub fn break_below(&self, path: impl AsRef<Path>, broken: bool) {
+        let mut world = self.world();
+        let path = path.as_ref().to_owned();
+        match broken {
+            true => world.faults.broken.insert(path),
+            false => world.faults.broken.remove(&path),
+        };
+    }
+
+    /// Mounts a directory elsewhere.
+    pub fn rename_directory(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) {
+        self.copy_directory(&from, to);
+        let mut world = self.world();
+        world.directories.retain(|path, _| !path.starts_with(&from));
+    }
+
+    /// Copies a directory and all that is in it, as `cp -a` does.
+    pub fn copy_directory(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) {
+        let mut world = self.world();
+        let inner = world.directories.iter();
+        let inner = inner.filter_map(|(path, directory)| {
+            let below = path.strip_prefix(&from).ok()?;
+            let path = to.as_ref().join(below).components().collect::<PathBuf>();
+            Some((path, directory.current.clone()))
+        });
+        for (path, names) in inner.collect::<Vec<_>>() {
+            let mut copied = Directory::default();
+            for (name, inode) in names {
+                let inode = world.inodes[&inode].clone();
+                let next = world.next_inode;
+                world.next_inode += 1;
+                world.inodes.insert(next, inode);
+                copied.current.insert(name.clone(), next);
+                copied.durable.insert(name, next);
+            }
+            world.directories.insert(path, copied);
+        }
+    }
+
     /// Whether no file can be opened, because too many are.
     pub fn be_short_of_handles(&self, short: bool) {
         self.world().faults.opens = short;
@@ -199,6 +240,7 @@ impl Disk for MemoryDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let mut world = self.world();
         world.powered()?;
+        world.faults.check(path)?;
         if world.faults.opens {
             return Err(io::Error::new(
                 ErrorKind::ResourceBusy,
@@ -222,11 +264,13 @@ impl Disk for MemoryDisk {
             disk: self.clone(),
             life: world.life,
             inode,
+            path: path.to_owned(),
         }))
     }
 
     fn create_directory(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world();
+        world.faults.check(path)?;
         world.begin_change()?;
         for directory in path.ancestors() {
             world.directories.entry(directory.to_owned()).or_default();
@@ -236,6 +280,7 @@ impl Disk for MemoryDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut world = self.world();
+        world.faults.check(to)?;
         world.begin_change()?;
         let inode = world.inode_at(from)?;
         world.set_name(to, Some(inode))?;
@@ -244,6 +289,7 @@ impl Disk for MemoryDisk {
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world();
+        world.faults.check(path)?;
         world.begin_change()?;
         let inode = world.inode_at(path)?;
         // Whatever the directory says after a crash, its room is free until then.
@@ -253,6 +299,7 @@ impl Disk for MemoryDisk {
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world();
+        world.faults.check(path)?;
         world.begin_change()?;
         if strike(&mut world.faults.directory_syncs) {
             return Err(io::Error::other("the disk failed to write"));
@@ -268,6 +315,7 @@ impl Disk for MemoryDisk {
 
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
         let world = self.world();
+        world.faults.check(path)?;
         world.powered()?;
         let directory = world.directories.get(path).ok_or_else(|| not_found(path))?;
         let files = directory.current.iter().map(|(name, inode)| Entry {
@@ -294,6 +342,7 @@ impl Disk for MemoryDisk {
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
         let world = self.world();
+        world.faults.check(path)?;
         world.powered()?;
         Ok(world.directories.contains_key(path) || world.inode_at(path).is_ok())
     }

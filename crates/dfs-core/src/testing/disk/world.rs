@@ -35,6 +35,18 @@ pub(super) struct Faults {
     pub(super) panics: u64,
     /// No file can be opened.
     pub(super) opens: bool,
+    /// Directories whose disk is broken.
+    pub(super) broken: BTreeSet<PathBuf>,
+}
+
+impl Faults {
+    /// Fails if the disk that this is on is broken.
+    pub(super) fn check(&self, path: &Path) -> io::Result<()> {
+        match self.broken.iter().any(|broken| path.starts_with(broken)) {
+            true => Err(io::Error::other("the disk is broken")),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Whether it is to fail this time.

@@ -56,6 +56,8 @@ pub(super) struct Cluster {
     pub(super) leaders: BTreeMap<u64, String>,
 }
 
+/// Data nodes read all they have through in this time, so that rot is found that nobody reads.
+const SCRUB_PERIOD: Duration = Duration::from_secs(20);
 /// A silent data node is dead after this.
 pub(super) const DEAD_AFTER: Duration = Duration::from_secs(8);
 /// Few, so that a master that was away for seconds has missed more.
@@ -230,6 +232,7 @@ impl Cluster {
             }
             Role::Data => {
                 arguments.push(format!("--masters={}", masters.join(",")));
+                arguments.push(format!("--scrub-period={}s", SCRUB_PERIOD.as_secs()));
                 if node.is_new {
                     arguments.push(format!("--join={of_data_nodes}"));
                     arguments.push("--new".to_owned());

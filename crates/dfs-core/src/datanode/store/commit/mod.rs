@@ -11,6 +11,7 @@
 //! ```
 //! No batch has two operations on one chunk, so their order within it does not matter.
 
+mod dead;
 mod queue;
 mod removal;
 mod removed;

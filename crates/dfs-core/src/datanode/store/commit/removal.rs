@@ -99,7 +99,8 @@ impl Committer {
         }
         // Holes take time; a whole file goes at once.
         self.segments.remove_empty()?;
-        removed.punch(|segment| self.segments.exists(segment))
+        removed.punch(|segment| self.segments.exists(segment))?;
+        self.segments.join_dead()
     }
 
     fn remove_large(&self, chunk: ChunkId) -> Result<(), StoreError> {

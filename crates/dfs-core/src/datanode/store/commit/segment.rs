@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use tracing::info;
 
+use super::dead;
 use super::queue::Packed;
 use crate::datanode::store::error::StoreError;
 use crate::datanode::store::index::{Entry, Place, Scanned};
@@ -27,6 +28,8 @@ pub(in crate::datanode::store) struct Segments {
     active: Option<Active>,
     /// Records in use, by segment, of all segment files.
     live: BTreeMap<u64, u64>,
+    /// How many there were when the deleted ones were joined last, of those that lost some since.
+    joined: BTreeMap<u64, u64>,
     next: u64,
 }
 
@@ -50,6 +53,7 @@ impl Segments {
             shared,
             active: None,
             live,
+            joined: BTreeMap::new(),
             next,
         }
     }
@@ -125,8 +129,36 @@ impl Segments {
     /// Counts a record out.
     pub(in crate::datanode::store) fn forget(&mut self, segment: u64) {
         if let Some(live) = self.live.get_mut(&segment) {
+            self.joined.entry(segment).or_insert(*live);
             *live = live.saturating_sub(1);
         }
+    }
+
+    /// Joins the deleted records of segments that have lost half of their records since the last
+    /// time: to read through all headers is worth it then.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    pub(in crate::datanode::store) fn join_dead(&mut self) -> Result<(), StoreError> {
+        let active = self.active.as_ref().map(|active| active.number);
+        let due = self.joined.iter().filter(|(number, before)| {
+            let live = self.live.get(number).copied().unwrap_or(0);
+            live > 0 && live <= **before / 2 && Some(**number) != active
+        });
+        let due: Vec<u64> = due.map(|(number, _)| *number).collect();
+        for number in due {
+            match dead::join_dead(&self.shared, number) {
+                // Another time.
+                Err(StoreError::Busy(_)) => continue,
+                joined => joined?,
+            }
+            if let Some(live) = self.live.get(&number) {
+                self.joined.insert(number, *live);
+            }
+        }
+        self.joined
+            .retain(|number, _| self.live.contains_key(number));
+        Ok(())
     }
 
     /// Whether there is such a segment.

@@ -1,12 +1,12 @@
 //! Is this directory ours? Takes it, or makes a new store of it.
 
 use super::stamp::{self, Stamp};
-use crate::datanode::store::config::StoreConfig;
+use crate::datanode::store::config::{Origin, StoreConfig};
 use crate::datanode::store::error::StoreError;
 use crate::datanode::store::layout::{FAN_OUT, Paths, VERSION};
 use crate::env::{Disk, DiskLock, Env};
 use crate::planted::{self, Bug};
-use crate::types::NodeKey;
+use crate::types::{NodeKey, VolumeId};
 
 /// Locks the directory and makes sure that it is a store, or makes it one; says whether it was.
 pub(super) fn claim(
@@ -31,11 +31,20 @@ pub(super) fn claim(
     }
     let lock = disk.lock(&paths.lock()).map_err(|e| invalid(&e))?;
     if let Some(stamp) = stamp::read(disk, paths)? {
+        let is_meant = |origin: Origin| (origin.key, origin.volume) == (stamp.key, stamp.volume);
+        if !config.origin.is_none_or(is_meant) {
+            return Err(invalid(&"it was exchanged for another while it was opened"));
+        }
         return Ok((stamp, lock, false));
     }
     refuse_foreign(disk, paths)?;
-    let stamp = Stamp {
+    let origin = config.origin.unwrap_or_else(|| Origin {
         key: NodeKey(env.random.next_u128()),
+        volume: VolumeId::default(),
+    });
+    let stamp = Stamp {
+        key: origin.key,
+        volume: origin.volume,
         cluster: None,
         node: None,
         format: VERSION,

@@ -10,6 +10,7 @@ mod adopted;
 mod claim;
 mod recovery;
 pub(super) mod scan;
+pub(super) mod siblings;
 pub(super) mod stamp;
 
 use std::sync::atomic::AtomicU64;
@@ -18,19 +19,20 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
-pub(super) use scan::{Found, scan_segment};
+pub(super) use scan::{Found, scan, scan_segment};
 
 use super::Shared;
 use super::commit::Segments;
-use super::condition::Condition;
+use super::condition::{Condition, Room};
 use super::config::StoreConfig;
 use super::error::StoreError;
 use super::index::{Contents, Index, Scanned};
 use super::layout::Paths;
-use super::space::Room;
-use crate::env::Env;
+use crate::env::{Disk, Env};
 use claim::claim;
 use recovery::Recovery;
+use siblings::Siblings;
+use stamp::Stamp;
 
 /// Findings beyond these are counted only.
 const FINDINGS_MAX: usize = 1000;
@@ -67,6 +69,20 @@ pub struct Finding {
 }
 
 impl RecoveryReport {
+    /// Takes in what was found in another directory.
+    pub fn add(&mut self, other: RecoveryReport) {
+        self.initialized |= other.initialized;
+        self.clean |= other.clean;
+        self.index_rebuilt |= other.index_rebuilt;
+        self.adopted += other.adopted;
+        self.lost += other.lost;
+        self.quarantined += other.quarantined;
+        self.quarantine_bytes += other.quarantine_bytes;
+        self.noticed += other.noticed;
+        self.findings.extend(other.findings);
+        self.findings.truncate(FINDINGS_MAX);
+    }
+
     fn find(&mut self, what: impl Into<String>, reason: impl Into<String>) {
         let finding = Finding {
             what: what.into(),
@@ -80,6 +96,23 @@ impl RecoveryReport {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(finding);
         }
+    }
+}
+
+/// What a directory looks like that nobody has taken yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// It is a store, and may know of others.
+    Stamped(Stamp, Option<Siblings>),
+    /// It has no stamp, or is not there.
+    Unstamped,
+}
+
+/// Looks at a directory. Blocks.
+pub(super) fn look(disk: &dyn Disk, paths: &Paths) -> Result<Look, StoreError> {
+    match stamp::read(disk, paths)? {
+        Some(stamp) => Ok(Look::Stamped(stamp, siblings::read(disk, paths)?)),
+        None => Ok(Look::Unstamped),
     }
 }
 
@@ -107,6 +140,7 @@ pub(super) fn recover(config: StoreConfig, env: Env) -> Result<Recovered, StoreE
         room: Arc::new(Room::new(config.reserve, space)),
         syncs: Semaphore::new(config.syncs_in_flight),
         stamp: Mutex::new(stamp),
+        siblings: Mutex::new(siblings::read(&*disk, &paths)?),
         lock: Mutex::new(Some(lock)),
         parts: AtomicU64::new(env.random.next_u64() >> 1),
         condition: Condition::new(),

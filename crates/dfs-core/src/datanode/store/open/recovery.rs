@@ -23,6 +23,17 @@ use crate::env::{Entry as Listed, OpenMode};
 use crate::planted::{self, Bug};
 use crate::types::ChunkId;
 
+/// Files of ours in the root.
+const OWN_FILES: &[&str] = &[
+    "LOCK",
+    "stamp",
+    "stamp.new",
+    "index.redb",
+    "volumes",
+    "volumes.new",
+    "scrub",
+    "scrub.new",
+];
 /// Index rows looked at in one go.
 const PAGE_ROWS: usize = 4096;
 
@@ -91,7 +102,7 @@ impl<'a> Recovery<'a> {
                 .iter()
                 .chain(NEIGHBOUR_DIRECTORIES)
                 .any(|own| *own == entry.name),
-            false => ["LOCK", "stamp", "stamp.new", "index.redb"]
+            false => OWN_FILES
                 .iter()
                 .chain(NEIGHBOURS)
                 .any(|own| *own == entry.name),
@@ -257,7 +268,7 @@ impl<'a> Recovery<'a> {
             return Ok(());
         }
         let sound = Opened::open(self.shared, chunk, entry).and_then(|opened| match fresh {
-            true => opened.verify_at_rest(chunk),
+            true => opened.verify_at_rest(self.shared, chunk),
             false => Ok(()),
         });
         let wrong = match (sound, known) {

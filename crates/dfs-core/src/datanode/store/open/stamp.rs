@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::datanode::store::error::StoreError;
 use crate::datanode::store::layout::{Fields, Fixed, FormatError, Paths};
 use crate::env::{Disk, OpenMode};
-use crate::types::{ClusterId, NodeId, NodeKey};
+use crate::types::{ClusterId, NodeId, NodeKey, VolumeId};
 
 const MAGIC: &[u8; 8] = b"DFSSTAMP";
 const STAMP_LEN: usize = 56;
@@ -17,8 +17,10 @@ const STAMP_LEN: usize = 56;
 /// Whose directory a store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
-    /// Random, from when the directory was made.
+    /// The data node's, random, from when its first directory was made.
     pub key: NodeKey,
+    /// Which of its volumes this is.
+    pub volume: VolumeId,
     /// The cluster its replicas belong to, once it has joined one.
     pub cluster: Option<ClusterId>,
     /// What the masters call it, once they do.
@@ -28,11 +30,20 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// Of a directory that nobody has.
+    pub const NOBODY: Stamp = Stamp {
+        key: NodeKey(0),
+        volume: VolumeId(0),
+        cluster: None,
+        node: None,
+        format: crate::datanode::store::layout::VERSION,
+    };
+
     pub(in crate::datanode::store) fn encode(&self) -> [u8; STAMP_LEN] {
         let flags = u16::from(self.cluster.is_some()) | (u16::from(self.node.is_some()) << 1);
         let mut out = Fixed::new(MAGIC);
         out.put(&flags.to_le_bytes());
-        out.put(&0u32.to_le_bytes());
+        out.put(&self.volume.0.to_le_bytes());
         out.put(&self.key.0.to_le_bytes());
         out.put(&self.cluster.map_or(0, |c| c.0).to_le_bytes());
         out.put(&self.node.map_or(0, |n| n.0).to_le_bytes());
@@ -42,12 +53,13 @@ impl Stamp {
     pub(in crate::datanode::store) fn decode(bytes: &[u8]) -> Result<Stamp, FormatError> {
         let mut fields = Fields::open_sized::<STAMP_LEN>(bytes, MAGIC)?;
         let flags = fields.u16()?;
-        fields.u32()?;
+        let volume = VolumeId(fields.u32()?);
         let key = NodeKey(fields.u128()?);
         let cluster = ClusterId(fields.u128()?);
         let node = NodeId(fields.u32()?);
         Ok(Stamp {
             key,
+            volume,
             cluster: (flags & 1 != 0).then_some(cluster),
             node: (flags & 2 != 0).then_some(node),
             format: crate::datanode::store::layout::VERSION,
@@ -90,7 +102,12 @@ pub(in crate::datanode::store) fn write(
         .map_err(|e| StoreError::from_sync(&e, &paths.root))
 }
 
-fn replace(disk: &dyn Disk, new: &Path, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+pub(in crate::datanode::store) fn replace(
+    disk: &dyn Disk,
+    new: &Path,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(), StoreError> {
     let write = |e| StoreError::from_write(&e, new);
     let file = disk.open(new, OpenMode::Create).map_err(write)?;
     file.set_len(0).map_err(write)?;

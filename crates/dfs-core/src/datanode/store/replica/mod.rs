@@ -104,13 +104,22 @@ impl ReplicaReader {
     pub async fn verify(&self) -> Result<(), StoreError> {
         let mut offset = 0;
         while offset < self.length() {
-            let (shared, opened) = (self.shared.clone(), self.opened.clone());
-            let chunk = self.chunk;
-            let run = move || opened.verify_run(&shared, chunk, offset);
-            // A piece at a time, so that a scrub holds no thread for long.
-            offset = self.shared.env.run_blocking(run).await?;
+            // A piece at a time, so that it holds no thread for long.
+            offset = self.verify_run(offset).await?;
         }
         Ok(())
+    }
+
+    /// Reads some blocks from `offset` on, from the disk itself where the system can, compares
+    /// them with their checksums, and says where the next ones begin.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] with the first bad block, or as [`ReplicaReader::read`].
+    pub async fn verify_run(&self, offset: u64) -> Result<u64, StoreError> {
+        let (shared, opened) = (self.shared.clone(), self.opened.clone());
+        let chunk = self.chunk;
+        let run = move || opened.verify_run(&shared, chunk, offset);
+        self.shared.env.run_blocking(run).await
     }
 }
 
@@ -162,10 +171,18 @@ impl Opened {
         let file = shared.env.disk.open(&path, OpenMode::Read).map_err(|e| {
             match unopened(shared, &e) {
                 Some(not_the_replica) => not_the_replica,
-                None => corrupt(&e),
+                None => {
+                    shared.condition.unreadable(chunk, &e);
+                    corrupt(&e)
+                }
             }
         })?;
-        let (header, crcs) = read_header(&*file, base).map_err(|e| corrupt(&e))?;
+        let (header, crcs) = read_header(&*file, base).map_err(|e| {
+            if let Err(e) = file.read_at(&mut [0], base) {
+                shared.condition.unreadable(chunk, &e);
+            }
+            corrupt(&e)
+        })?;
         if header.state == RecordState::Deleted {
             return Err(StoreError::NotFound(chunk));
         }
@@ -201,7 +218,7 @@ impl Opened {
         chunk: ChunkId,
         range: ByteRange,
     ) -> Result<BlockRun, StoreError> {
-        let run = self.read_at_rest(chunk, range);
+        let run = self.read_at_rest(shared, chunk, range);
         // A deletion takes the index row away before it makes a hole of the bytes, and a file is
         // readable while it is open even if it is gone.
         if shared.index.get(chunk)? != Some(self.entry) {
@@ -211,7 +228,12 @@ impl Opened {
     }
 
     /// Reads whole blocks while nothing else goes on. Blocks.
-    fn read_at_rest(&self, chunk: ChunkId, range: ByteRange) -> Result<BlockRun, StoreError> {
+    fn read_at_rest(
+        &self,
+        shared: &Shared,
+        chunk: ChunkId,
+        range: ByteRange,
+    ) -> Result<BlockRun, StoreError> {
         let block_len = BLOCK_LEN as u64;
         let first = range.offset / block_len;
         let offset = first * block_len;
@@ -222,10 +244,13 @@ impl Opened {
             .min(self.entry.length);
         let mut bytes = vec![0; (end - offset) as usize];
         let read = self.file.read_at(&mut bytes, self.start + offset);
-        read.map_err(|e| StoreError::Corrupt {
-            chunk,
-            block: Some(first),
-            reason: format!("{}: {e}", self.path.display()),
+        read.map_err(|e| {
+            shared.condition.unreadable(chunk, &e);
+            StoreError::Corrupt {
+                chunk,
+                block: Some(first),
+                reason: format!("{}: {e}", self.path.display()),
+            }
         })?;
         let crcs = self.crcs.iter().skip(first as usize);
         let crcs = crcs
@@ -246,15 +271,18 @@ impl Opened {
         chunk: ChunkId,
         offset: u64,
     ) -> Result<u64, StoreError> {
-        let run = self.read(shared, chunk, self.rest(offset))?;
+        let rest = self.rest(offset);
+        let length = rest.length.min(FRAME_PAYLOAD_MAX as u64);
+        self.file.forget_cached(self.start + offset, length);
+        let run = self.read(shared, chunk, rest)?;
         self.compare(chunk, &run)
     }
 
     /// Reads every block, while nothing else goes on, and compares it with its checksum. Blocks.
-    pub(super) fn verify_at_rest(&self, chunk: ChunkId) -> Result<(), StoreError> {
+    pub(super) fn verify_at_rest(&self, shared: &Shared, chunk: ChunkId) -> Result<(), StoreError> {
         let mut offset = 0;
         while offset < self.entry.length {
-            let run = self.read_at_rest(chunk, self.rest(offset))?;
+            let run = self.read_at_rest(shared, chunk, self.rest(offset))?;
             offset = self.compare(chunk, &run)?;
         }
         Ok(())

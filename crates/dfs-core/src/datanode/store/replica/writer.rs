@@ -18,10 +18,10 @@ use tokio::sync::oneshot;
 use super::{Opened, ReplicaSummary};
 use crate::datanode::store::Shared;
 use crate::datanode::store::commit::{Op, Packed, Queue};
+use crate::datanode::store::condition::Promise;
 use crate::datanode::store::error::StoreError;
 use crate::datanode::store::index::{Entry, Place};
 use crate::datanode::store::layout::{ReplicaHeader, data_offset_in_file, encode_crcs};
-use crate::datanode::store::space::Promise;
 use crate::env::{DiskFile, OpenMode};
 use crate::planted::{self, Bug};
 use crate::types::ChunkId;
@@ -213,7 +213,7 @@ impl ReplicaWriter {
                 let Some(entry) = shared.index.get(chunk)? else {
                     return Ok(None);
                 };
-                Opened::open(&shared, chunk, entry)?.verify_at_rest(chunk)?;
+                Opened::open(&shared, chunk, entry)?.verify_at_rest(&shared, chunk)?;
                 Ok(Some(entry))
             })
             .await;

@@ -4,7 +4,7 @@ use super::super::index::{Entry, Place};
 use super::super::layout::{FormatError, ReplicaHeader, SegmentHeader, header_len};
 use super::super::open::stamp::Stamp;
 use super::*;
-use crate::types::{ClusterId, NodeId, NodeKey};
+use crate::types::{ClusterId, NodeId, NodeKey, VolumeId};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
@@ -45,6 +45,7 @@ fn a_segment_header_has_these_bytes() {
 #[test]
 fn a_stamp_has_these_bytes() {
     let stamp = Stamp {
+        volume: VolumeId(0),
         key: NodeKey(0x1122),
         cluster: Some(ClusterId(0x3344)),
         node: Some(NodeId(7)),

@@ -13,30 +13,34 @@ use crate::types::ChunkId;
 
 /// The set of them, and whether the masters know.
 #[derive(Debug, Default)]
-pub(super) struct CorruptReplicas {
+pub(in crate::datanode) struct CorruptReplicas {
     reported: Mutex<BTreeMap<ChunkId, bool>>,
     found: Notify,
 }
 
 impl CorruptReplicas {
     /// Adds one.
-    pub(super) fn mark(&self, chunk: ChunkId) {
+    pub(in crate::datanode) fn mark(&self, chunk: ChunkId) {
         self.all().entry(chunk).or_insert(false);
         self.found.notify_one();
     }
 
     /// Takes one out: it is gone, replaced, or right after all.
-    pub(super) fn clear(&self, chunk: ChunkId) {
+    pub(in crate::datanode) fn clear(&self, chunk: ChunkId) {
         self.all().remove(&chunk);
     }
 
     /// Whether a chunk's replica is known to be corrupt.
-    pub(super) fn contains(&self, chunk: ChunkId) -> bool {
+    pub(in crate::datanode) fn contains(&self, chunk: ChunkId) -> bool {
         self.all().contains_key(&chunk)
     }
 
     /// Those in `from..until` (no end: all from `from` on).
-    pub(super) fn in_range(&self, from: ChunkId, until: Option<ChunkId>) -> Vec<ChunkId> {
+    pub(in crate::datanode) fn in_range(
+        &self,
+        from: ChunkId,
+        until: Option<ChunkId>,
+    ) -> Vec<ChunkId> {
         let all = self.all();
         let from_on = all.range(from..).map(|(chunk, _)| *chunk);
         from_on
@@ -45,14 +49,14 @@ impl CorruptReplicas {
     }
 
     /// Up to `limit` that the masters do not know of.
-    pub(super) fn unreported(&self, limit: usize) -> Vec<ChunkId> {
+    pub(in crate::datanode) fn unreported(&self, limit: usize) -> Vec<ChunkId> {
         let all = self.all();
         let unknown = all.iter().filter(|(_, reported)| !**reported);
         unknown.map(|(chunk, _)| *chunk).take(limit).collect()
     }
 
     /// Notes that the masters know.
-    pub(super) fn set_reported(&self, chunks: &[ChunkId]) {
+    pub(in crate::datanode) fn set_reported(&self, chunks: &[ChunkId]) {
         let mut all = self.all();
         for chunk in chunks {
             if let Some(reported) = all.get_mut(chunk) {
@@ -62,7 +66,7 @@ impl CorruptReplicas {
     }
 
     /// Waits until one is found.
-    pub(super) async fn wait(&self) {
+    pub(in crate::datanode) async fn wait(&self) {
         self.found.notified().await;
     }
 

@@ -1,10 +1,16 @@
 //! How a store is: whether it has failed, how much room it has, what changed lately.
 
-use std::collections::BTreeMap;
+mod space;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
 use tracing::error;
+
+pub use space::Purpose;
+pub(super) use space::{Promise, Room};
 
 use super::error::StoreError;
 use super::replica::ReplicaSummary;
@@ -12,6 +18,8 @@ use crate::types::ChunkId;
 
 /// More changes than this are not kept: a full report says it all.
 const CHANGES_MAX: usize = 256 * 1024;
+/// With so many replicas that the disk cannot read, it is taken for broken.
+const UNREADABLE_MAX: usize = 16;
 
 /// What happened to replicas since it was last asked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -59,6 +67,8 @@ pub(super) struct Condition {
     failed: watch::Sender<Option<String>>,
     feed: Mutex<Feed>,
     changed: Notify,
+    /// Replicas that could not be read, because the disk did not do it.
+    unreadable: Mutex<BTreeSet<ChunkId>>,
 }
 
 impl Condition {
@@ -67,6 +77,7 @@ impl Condition {
             failed: watch::Sender::new(None),
             feed: Mutex::default(),
             changed: Notify::new(),
+            unreadable: Mutex::default(),
         }
     }
 
@@ -95,6 +106,27 @@ impl Condition {
             });
         }
         error
+    }
+
+    /// Notes that the disk could not read a replica. One is a bad sector, many are a bad disk:
+    /// then the store has failed.
+    pub(super) fn unreadable(&self, chunk: ChunkId, error: &io::Error) {
+        if matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof
+        ) {
+            return;
+        }
+        let mut all = self
+            .unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.insert(chunk);
+        if all.len() >= UNREADABLE_MAX {
+            let count = all.len();
+            let why = format!("{count} replicas cannot be read, the last because of: {error}");
+            self.note(StoreError::Failed(why));
+        }
     }
 
     pub(super) fn changed(&self, chunk: ChunkId, change: Change) {

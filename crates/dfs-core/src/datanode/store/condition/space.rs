@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::{Duration, Instant};
 
-use super::config::Reserve;
-use super::error::StoreError;
+use crate::datanode::store::config::Reserve;
+use crate::datanode::store::error::StoreError;
 use crate::env;
 
 const STALE_AFTER: Duration = Duration::from_secs(1);
@@ -20,7 +20,7 @@ pub enum Purpose {
 }
 
 #[derive(Debug)]
-pub(super) struct Room {
+pub(in crate::datanode::store) struct Room {
     reserve: Reserve,
     state: Mutex<State>,
 }
@@ -34,7 +34,7 @@ struct State {
 }
 
 impl Room {
-    pub(super) fn new(reserve: Reserve, disk: env::Space) -> Room {
+    pub(in crate::datanode::store) fn new(reserve: Reserve, disk: env::Space) -> Room {
         Room {
             reserve,
             state: Mutex::new(State {
@@ -46,19 +46,19 @@ impl Room {
     }
 
     /// Notes what the disk says.
-    pub(super) fn update(&self, disk: env::Space) {
+    pub(in crate::datanode::store) fn update(&self, disk: env::Space) {
         let mut state = self.state();
         state.disk = disk;
         state.asked = Instant::now();
     }
 
     /// Whether the disk was asked so long ago that others may have used it up meanwhile.
-    pub(super) fn is_stale(&self) -> bool {
+    pub(in crate::datanode::store) fn is_stale(&self) -> bool {
         self.state().asked.elapsed() >= STALE_AFTER
     }
 
     /// The size of the disk, and what ordinary writes may use of it.
-    pub(super) fn total_and_available(&self) -> (u64, u64) {
+    pub(in crate::datanode::store) fn total_and_available(&self) -> (u64, u64) {
         let state = self.state();
         let free = state.disk.available.saturating_sub(state.promised);
         let reserve = self.reserve.of(state.disk.total);
@@ -69,7 +69,7 @@ impl Room {
     ///
     /// # Errors
     /// [`StoreError::OutOfSpace`] if the reserve would be touched.
-    pub(super) fn promise(
+    pub(in crate::datanode::store) fn promise(
         self: &Arc<Room>,
         length: u64,
         purpose: Purpose,
@@ -99,14 +99,14 @@ impl Room {
 
 /// Room for one replica, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Promise {
+pub(in crate::datanode::store) struct Promise {
     room: Arc<Room>,
     length: u64,
 }
 
 impl Promise {
     /// The disk has reserved it and counts it as used from now on.
-    pub(super) fn keep(&mut self) {
+    pub(in crate::datanode::store) fn keep(&mut self) {
         let mut state = self.room.state();
         state.promised = state.promised.saturating_sub(self.length);
         state.disk.available = state.disk.available.saturating_sub(self.length);
