@@ -46,6 +46,8 @@ enum Heal {
     Clock(HostId),
     /// The master that had joined leaves for good.
     Leave(usize),
+    /// The data node that is being emptied is taken back.
+    TakeBack(processes::Emptied),
     /// More processes are to be stopped gently, one every while.
     Rolling(Vec<usize>),
     /// More steps are to be taken.
@@ -67,6 +69,8 @@ pub(super) struct Nemesis {
     crashed_clients: Vec<usize>,
     /// A master that is asked out of the group, and whether it is out or cannot be.
     leaving: Option<(usize, processes::Removal)>,
+    /// Whether the data node that is to be taken back is.
+    taking_back: Option<processes::Removal>,
     /// The one data node whose disk may be damaged in this run.
     victim: u64,
     /// Coverage: a link between the leader and a majority was cut.
@@ -106,7 +110,7 @@ impl Pick {
 
 impl Nemesis {
     /// What it can do.
-    pub(super) const KINDS: [FaultKind; 26] = [
+    pub(super) const KINDS: [FaultKind; 27] = [
         FaultKind::KillLeader,
         FaultKind::KillSome,
         FaultKind::KillAll,
@@ -129,6 +133,7 @@ impl Nemesis {
         FaultKind::SnapshotInstall,
         FaultKind::Wipe,
         FaultKind::ReturnOfDead,
+        FaultKind::Drain,
         FaultKind::ClientCrash,
         FaultKind::RollingRestart,
         FaultKind::HandleLimit,
@@ -143,6 +148,7 @@ impl Nemesis {
             carried_out: Vec::new(),
             crashed_clients: Vec::new(),
             leaving: None,
+            taking_back: None,
             victim: seed,
             quorum_cuts: 0,
             leaders_killed: 0,
@@ -151,7 +157,7 @@ impl Nemesis {
 
     /// Faults are under way.
     pub(super) fn is_busy(&self) -> bool {
-        !self.active.is_empty() || self.leaving.is_some()
+        !self.active.is_empty() || self.leaving.is_some() || self.taking_back.is_some()
     }
 
     /// Clients that are to be killed now.
@@ -226,6 +232,7 @@ impl Nemesis {
             FaultKind::Membership => now(processes::join_the_spare(cluster)?),
             FaultKind::SnapshotInstall => processes::away(Role::Master, pick, cluster),
             FaultKind::ReturnOfDead => processes::away(Role::DataNode, pick, cluster),
+            FaultKind::Drain => now(self.drain(pick, cluster)?),
             FaultKind::ClientCrash => {
                 let clients = cluster.clients.len() - 1;
                 self.crashed_clients.push(1 + pick.below(clients));
@@ -255,11 +262,16 @@ impl Nemesis {
             self.heal(active, cluster);
         }
         processes::see_off(&mut self.leaving, cluster);
+        let is_back = |asked: &mut processes::Removal| asked.lock().unwrap().is_some();
+        self.taking_back.take_if(is_back);
     }
 
     fn heal(&mut self, active: Active, cluster: &mut Cluster) {
         tracing::info!(fault = ?active.fault, "a fault is healed");
         match active.heal {
+            Heal::TakeBack(emptied) => {
+                self.taking_back = processes::take_back(emptied, cluster);
+            }
             Heal::Leave(index) => self.leaving = processes::ask_out(index, cluster),
             Heal::Nothing | Heal::Rolling(_) => {}
             Heal::Run(servers) => {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use dfs_core::types::{AdminState, NodeId};
 use dfs_evidence::faults::{Fault, FaultKind};
 
 use super::super::cluster::{Cluster, MASTERS, Role, connect};
@@ -54,6 +55,54 @@ impl Nemesis {
         }
         Some(Heal::Run(servers))
     }
+
+    /// A data node is emptied, one at a time.
+    pub(super) fn drain(&mut self, pick: &Pick, cluster: &mut Cluster) -> Option<Heal> {
+        let is_one = |active: &super::Active| matches!(active.heal, Heal::TakeBack(_));
+        if self.taking_back.is_some() || self.active.iter().any(is_one) {
+            return None;
+        }
+        let emptied = Emptied::default();
+        let (told, config) = (Arc::clone(&emptied), cluster.client_config());
+        let (which, asker) = (pick.below(1000), cluster.clients[0]);
+        cluster.world.start_beside(asker, move |env| async move {
+            let client = connect(config, env).await;
+            for _ in 0..3 {
+                let nodes = client.nodes().await.unwrap_or_default();
+                if let Some(node) = nodes.get(which % nodes.len().max(1)) {
+                    // Whether it was done or not, it is taken back.
+                    *told.lock().unwrap() = Some(node.node);
+                    let state = AdminState::Draining;
+                    match client.decide_node(node.node, state, None).await {
+                        Ok(()) => return,
+                        Err(error) => tracing::debug!(%error, node = %node.node, "not emptied"),
+                    }
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        Some(Heal::TakeBack(emptied))
+    }
+}
+
+/// The data node that was asked to be emptied, once it was.
+pub(super) type Emptied = Arc<Mutex<Option<NodeId>>>;
+
+/// Has a client ask that a data node be taken back, until it is.
+pub(super) fn take_back(emptied: Emptied, cluster: &mut Cluster) -> Option<Removal> {
+    let node = (*emptied.lock().unwrap())?;
+    let taken = Removal::default();
+    let (told, config) = (Arc::clone(&taken), cluster.client_config());
+    let asker = cluster.clients[0];
+    let started = cluster.world.start_beside(asker, move |env| async move {
+        let client = connect(config, env).await;
+        while let Err(error) = client.decide_node(node, AdminState::InService, None).await {
+            tracing::debug!(%error, %node, "not taken back yet");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        *told.lock().unwrap() = Some(true);
+    });
+    started.then_some(taken)
 }
 
 /// Crashes servers, most of them in the middle of what they do to their disks, as soon as they do

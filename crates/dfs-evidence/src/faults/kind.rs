@@ -65,6 +65,8 @@ pub enum FaultKind {
     Wipe,
     /// A data node is away until it is taken for dead, and comes back.
     ReturnOfDead,
+    /// A data node is emptied, and taken back before or after it is empty.
+    Drain,
     /// A client is killed in the middle of what it does.
     ClientCrash,
     /// All nodes are restarted, one after the other, gently.
@@ -76,7 +78,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All of them, in the order of tables.
-    pub const ALL: [FaultKind; 31] = [
+    pub const ALL: [FaultKind; 32] = [
         FaultKind::KillLeader,
         FaultKind::KillSome,
         FaultKind::KillAll,
@@ -105,6 +107,7 @@ impl FaultKind {
         FaultKind::SnapshotInstall,
         FaultKind::Wipe,
         FaultKind::ReturnOfDead,
+        FaultKind::Drain,
         FaultKind::ClientCrash,
         FaultKind::RollingRestart,
         FaultKind::HarmedQuorum,
@@ -141,6 +144,7 @@ impl FaultKind {
             FaultKind::SnapshotInstall => "snapshot-install",
             FaultKind::Wipe => "wipe",
             FaultKind::ReturnOfDead => "return-of-dead",
+            FaultKind::Drain => "drain",
             FaultKind::ClientCrash => "client-crash",
             FaultKind::RollingRestart => "rolling-restart",
             FaultKind::HarmedQuorum => "harmed-quorum",

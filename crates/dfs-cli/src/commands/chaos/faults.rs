@@ -60,6 +60,7 @@ const GROUPS: [(&str, &[FaultKind]); 9] = [
             FaultKind::SnapshotInstall,
             FaultKind::Wipe,
             FaultKind::ReturnOfDead,
+            FaultKind::Drain,
             FaultKind::RollingRestart,
         ],
     ),

@@ -15,7 +15,7 @@ use dfs_core::client::{
     Access, Client, ClientConfig, ClusterStatus, Liveness, NodeInfo, Profile, TokenRequest,
 };
 use dfs_core::env::Env;
-use dfs_core::types::NodeRole;
+use dfs_core::types::{AdminState, NodeId, NodeRole};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::timeout;
@@ -54,6 +54,9 @@ pub(super) struct Cluster {
     tokens: Option<(String, String)>,
     /// Who was seen to lead in a term.
     pub(super) leaders: BTreeMap<u64, String>,
+    /// Data nodes that are being emptied, by their places, and those that are to be taken back.
+    emptied: BTreeMap<usize, NodeId>,
+    to_take_back: Vec<NodeId>,
 }
 
 /// Data nodes read all they have through in this time, so that rot is found that nobody reads.
@@ -108,6 +111,8 @@ impl Cluster {
             access: None,
             tokens: None,
             leaders: BTreeMap::new(),
+            emptied: BTreeMap::new(),
+            to_take_back: Vec::new(),
         };
         cluster.init().await?;
         for place in 0..cluster.nodes.len() {
@@ -327,14 +332,45 @@ impl Cluster {
         removed.map_err(Error::other)
     }
 
-    /// Sees to it that the data node at a place is never let in again as the node that it is.
-    pub(super) async fn revoke_data_node(&mut self, place: usize) -> Result<()> {
+    /// The data node at a place, as the leader sees it.
+    async fn data_node(&mut self, place: usize) -> Result<NodeInfo> {
         let status = self.status().await?;
         let address = self.node(place)?.address();
         // Those that were wiped before had the same address.
-        let is_it = |node: &&NodeInfo| node.address == address && node.liveness == Liveness::Live;
-        let node = status.nodes.iter().find(is_it);
-        let node = node.ok_or_else(|| Error::other(format!("no data node is at {address}")))?;
+        let is_it = |node: &NodeInfo| node.address == address && node.liveness == Liveness::Live;
+        let node = status.nodes.into_iter().find(is_it);
+        node.ok_or_else(|| Error::other(format!("no data node is at {address}")))
+    }
+
+    /// Has the data node at a place emptied.
+    pub(super) async fn empty(&mut self, place: usize) -> Result<()> {
+        let node = self.data_node(place).await?.node;
+        // Whether it was done or not, it is taken back.
+        self.emptied.insert(place, node);
+        let client = self.client().await?;
+        let decided = client.decide_node(node, AdminState::Draining, None).await;
+        decided.map_err(Error::other)
+    }
+
+    /// Has the data node at a place taken back as soon as the masters can be asked.
+    pub(super) fn take_back_later(&mut self, place: usize) {
+        self.to_take_back.extend(self.emptied.remove(&place));
+    }
+
+    /// Takes back the data nodes that are to be.
+    pub(super) async fn take_back(&mut self) -> Result<()> {
+        while let Some(node) = self.to_take_back.last().copied() {
+            let client = self.client().await?;
+            let decided = client.decide_node(node, AdminState::InService, None).await;
+            decided.map_err(Error::other)?;
+            self.to_take_back.pop();
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the data node at a place is never let in again as the node that it is.
+    pub(super) async fn revoke_data_node(&mut self, place: usize) -> Result<()> {
+        let node = self.data_node(place).await?;
         let client = self.client().await?;
         client.revoke_node(node.key).await.map_err(Error::other)
     }

@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
 
-use super::Nemesis;
+use super::{Nemesis, Notes};
 use crate::faults::Fault;
 
 /// A master that was removed must have stopped after it has run undisturbed for so long.
@@ -16,6 +16,15 @@ const STOPS_WITHIN: Duration = Duration::from_secs(30);
 const SAYS: &str = "was removed";
 
 impl Nemesis {
+    /// Has a data node emptied, as far as that goes until it is taken back.
+    pub(super) async fn drain(&mut self, places: &[usize]) -> Result<Option<String>> {
+        let mut notes = Notes::default();
+        for place in places {
+            notes.add(self.cluster.empty(*place).await.map(|()| None));
+        }
+        notes.end()
+    }
+
     /// Takes a master out of the group: one that is killed before and never comes back, one that
     /// comes back with its old disk, or one that runs. The last two must stop by themselves; in
     /// any case an empty one joins in its place.

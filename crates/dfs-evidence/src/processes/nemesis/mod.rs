@@ -330,6 +330,7 @@ impl Nemesis {
             | FaultKind::BitRot
             | FaultKind::Wipe
             | FaultKind::Membership => self.attack_disks(fault, places, random).await,
+            FaultKind::Drain => self.drain(places).await,
             FaultKind::KillLeader
             | FaultKind::KillSome
             | FaultKind::KillAll
@@ -423,6 +424,7 @@ impl Nemesis {
             // A disk that failed once is not trusted again by who saw it, until a person restarts
             // it. What the sync did not write is in memory still, and must not count.
             FaultKind::FailedSync => node.power_off().await?,
+            FaultKind::Drain => self.cluster.take_back_later(place),
             FaultKind::ClockJump => node.set_clock(0)?,
             FaultKind::MemoryLimit => node.limit("data=unlimited").await,
             FaultKind::HandleLimit => node.limit("nofile=1024").await,

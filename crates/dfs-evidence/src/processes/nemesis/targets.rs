@@ -53,7 +53,9 @@ impl Nemesis {
                 some(&others, 2, random)
             }
             FaultKind::FailedSync => self.alone(fault.kind, &all, random),
-            FaultKind::ReturnOfDead => self.alone(fault.kind, &data_nodes, random),
+            FaultKind::ReturnOfDead | FaultKind::Drain => {
+                self.alone(fault.kind, &data_nodes, random)
+            }
             FaultKind::SnapshotInstall => {
                 let followers: Vec<_> =
                     masters.into_iter().filter(|p| Some(*p) != leader).collect();
@@ -117,6 +119,8 @@ impl Nemesis {
                 return Err(format!("{} is not well", node.name));
             }
         }
+        let taken_back = self.cluster.take_back().await;
+        taken_back.map_err(|e| format!("a data node cannot be taken back: {e}"))?;
         let status = self.cluster.status().await.map_err(|e| e.to_string())?;
         let masters = self.cluster.masters();
         let data_nodes = self.cluster.places(Role::Data);
