@@ -23,8 +23,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct StatusArgs {
-    /// Exit with 3 if something is being repaired, a node is away, a disk has failed or chunks have yet to be looked
-    /// at, with 4 if data is missing.
+    /// Exit with 3 if something is being repaired, a node is away, a disk has failed or chunks have
+    /// yet to be looked at, with 4 if data is missing.
     #[arg(long)]
     check: bool,
 

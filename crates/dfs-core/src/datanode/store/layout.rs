@@ -23,7 +23,8 @@
 //! stamp     0 "DFSSTAMP" | 8 version u16 | 10 flags u16 (1: cluster, 2: node set) | 12 volume u32
 //!           16 key u128 | 32 cluster u128 | 48 node u32 | 52 crc of 0..52
 //!
-//! volumes   0 "DFSVOLUM" | 8 version u16 | 10 count u16 | 12 zero u32 | 16 generation u64 | 24 zero
+//! volumes   0 "DFSVOLUM" | 8 version u16 | 10 count u16 | 12 zero u32
+//!           16 generation u64 | 24 zero
 //!           32 64 times: id u32, given up u16, length of the path u16, path | 16416 crc of all
 //!
 //! scrub     0 "DFSSCRUB" | 8 version u16 | 10 state u16 (1 reading, 2 between) | 12 zero u32
@@ -65,8 +66,10 @@ use crate::types::checksum::{block_count, combine_blocks, crc32c};
 
 /// Directories of the node beside its store.
 pub(super) const NEIGHBOUR_DIRECTORIES: &[&str] = &[crate::node::audit::DIRECTORY];
+/// What a node is known by, beside one of its stores.
+pub(in crate::datanode) const PAPERS: &str = "papers";
 /// Files of the node beside its store.
-pub(super) const NEIGHBOURS: &[&str] = &["papers", "papers.new", "joining", "joining.new"];
+pub(super) const NEIGHBOURS: &[&str] = &[PAPERS, "papers.new", "joining", "joining.new"];
 
 /// The version of all formats here.
 pub(super) const VERSION: u16 = 1;

@@ -50,6 +50,7 @@ use tracing::warn;
 pub use condition::{Changes, Purpose};
 pub use config::{IndexLag, Origin, Reserve, StoreConfig};
 pub use error::StoreError;
+pub(in crate::datanode) use layout::PAPERS;
 pub use open::siblings::{Sibling, Siblings, VOLUMES_MAX};
 pub use open::stamp::Stamp;
 pub use open::{Finding, Look, RecoveryReport};

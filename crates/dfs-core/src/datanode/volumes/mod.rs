@@ -12,29 +12,29 @@
 
 mod choose;
 mod open;
+mod writing;
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::future::{join_all, select_all};
 use tokio::time::timeout;
 
 use super::config::DataNodeConfig;
 use super::scrub::Scrubbing;
 use super::store::{
-    Changes, ChunkStore, Purpose, RecoveryReport, ReplicaReader, ReplicaSummary, ReplicaWriter,
-    Stamp, StoreError,
+    Changes, ChunkStore, Purpose, RecoveryReport, ReplicaReader, ReplicaSummary, Stamp, StoreError,
 };
 use crate::env::{Env, Timestamp};
 use crate::planted::{self, Bug};
 use crate::types::{ChunkId, ClusterId, NodeId, Space, Volume as Told, VolumeId};
 use open::Offline;
+pub(super) use writing::VolumeWriter;
+use writing::{WritePlace, Writing};
 
 /// How long a disk may take to say how much room it has.
 const ANSWER_WITHIN: Duration = Duration::from_millis(100);
@@ -55,14 +55,13 @@ pub(super) struct Volume {
 pub(super) struct Volumes {
     env: Env,
     all: Vec<Arc<Volume>>,
+    /// The directory of one of them; see [`Volumes::home`].
+    home: PathBuf,
     offline: Vec<Offline>,
-    writing: Arc<Mutex<Writing>>,
+    writing: Writing,
     /// What was told of changes may be wrong: only a full report is right.
     is_doubtful: AtomicBool,
 }
-
-/// On which volume chunks are being written, and how often.
-type Writing = BTreeMap<ChunkId, (usize, usize)>;
 
 impl Volume {
     /// Why it has failed.
@@ -111,11 +110,14 @@ impl Volumes {
                 is_asked: Arc::default(),
             }));
         }
+        let directories = all.iter().map(|volume| volume.directory.clone());
+        let home = open::home(env, directories.collect()).await;
         let volumes = Volumes {
             env: env.clone(),
             all,
+            home,
             offline: opened.offline,
-            writing: Arc::default(),
+            writing: Writing::default(),
             is_doubtful: AtomicBool::new(false),
         };
         Ok((volumes, opened.recovered))
@@ -145,17 +147,18 @@ impl Volumes {
             .collect()
     }
 
-    /// The first that could be opened. What is the node's and no volume's is there: its papers,
-    /// its audit log.
+    /// Where what is the node's and no volume's is: its papers, its audit log. The first that has
+    /// papers, or else the first.
     pub(super) fn home(&self) -> &Path {
-        let first = self.all.first();
-        first.map_or(Path::new(""), |volume| &volume.directory)
+        &self.home
     }
 
     /// Whose directories these are.
     pub(super) fn stamp(&self) -> Stamp {
-        let first = self.all.first();
-        first.map_or(Stamp::NOBODY, |volume| volume.store.stamp())
+        let mut stamps = self.all.iter().map(|volume| volume.store.stamp());
+        // One that was added last may have none of a cluster yet.
+        let joined = stamps.clone().find(|stamp| stamp.cluster.is_some());
+        joined.or_else(|| stamps.next()).unwrap_or(Stamp::NOBODY)
     }
 
     /// Stamps all with their cluster and their node. See [`ChunkStore::set_stamp`].
@@ -199,8 +202,7 @@ impl Volumes {
     ) -> Result<VolumeWriter, StoreError> {
         if let [only] = self.all.as_slice() {
             let replica = only.store.create(chunk, length_max, purpose).await?;
-            let _place = None;
-            return Ok(VolumeWriter { replica, _place });
+            return Ok(VolumeWriter::new(replica, None));
         }
         let mut refused = None;
         for at in self.places() {
@@ -210,8 +212,7 @@ impl Volumes {
             };
             match volume.store.create(chunk, length_max, purpose).await {
                 Ok(replica) => {
-                    let _place = Some(place);
-                    return Ok(VolumeWriter { replica, _place });
+                    return Ok(VolumeWriter::new(replica, Some(place)));
                 }
                 Err(error @ (StoreError::OutOfSpace(_) | StoreError::Failed(_))) => {
                     // That there is no room says more than that a disk has failed.
@@ -240,27 +241,16 @@ impl Volumes {
 
     /// Takes a place for a chunk: where it is being written, or where it is, or else `at`.
     async fn take_place(&self, chunk: ChunkId, at: usize) -> (usize, WritePlace) {
-        let taken = self.take(chunk, at);
+        let taken = self.writing.take(chunk, at);
         // Nobody begins elsewhere from now on, and who has ended is seen.
         for (holder, volume) in self.in_use() {
             let holds = holder != taken.0 && matches!(volume.store.holds(chunk).await, Ok(true));
             if holds {
                 drop(taken);
-                return self.take(chunk, holder);
+                return self.writing.take(chunk, holder);
             }
         }
         taken
-    }
-
-    fn take(&self, chunk: ChunkId, at: usize) -> (usize, WritePlace) {
-        let mut writing = lock(&self.writing);
-        let taken = writing.entry(chunk).or_insert((at, 0));
-        taken.1 += 1;
-        let place = WritePlace {
-            writing: Arc::clone(&self.writing),
-            chunk,
-        };
-        (taken.0, place)
     }
 
     /// Opens a replica on a volume that is in use. See [`ChunkStore::open_replica`].
@@ -448,14 +438,7 @@ impl Volumes {
                 scrub: volume.scrubbing.report(now),
             });
         }
-        all.extend(self.offline.iter().map(|offline| Told {
-            id: offline.id,
-            directory: offline.directory.display().to_string(),
-            failed: Some(offline.why.clone()),
-            space: Space::default(),
-            replicas: 0,
-            scrub: crate::types::Scrub::default(),
-        }));
+        all.extend(self.offline.iter().map(Offline::tell));
         all.sort_by_key(|told| told.id);
         all
     }
@@ -474,7 +457,14 @@ impl Volumes {
         for volume in &self.all {
             closed.push(volume.store.clone().close());
         }
-        join_all(closed).await.into_iter().collect()
+        let closed = join_all(closed).await;
+        // That some have failed is known.
+        let only_of_failed = self.failed().is_none();
+        let closed = closed.into_iter().zip(&self.all);
+        closed
+            .filter(|(_, volume)| !only_of_failed || !volume.is_failed())
+            .map(|(closed, _)| closed)
+            .collect()
     }
 }
 
@@ -499,53 +489,6 @@ async fn open_first(
         }
     }
     Err(wrong)
-}
-
-/// A replica that is being written to a volume. See [`ReplicaWriter`].
-#[derive(Debug)]
-pub(super) struct VolumeWriter {
-    replica: ReplicaWriter,
-    _place: Option<WritePlace>,
-}
-
-impl VolumeWriter {
-    /// Bytes written so far.
-    pub(super) fn length(&self) -> u64 {
-        self.replica.length()
-    }
-
-    /// See [`ReplicaWriter::write`].
-    pub(super) async fn write(&mut self, blocks: Bytes, crcs: &[u32]) -> Result<(), StoreError> {
-        self.replica.write(blocks, crcs).await
-    }
-
-    /// See [`ReplicaWriter::finish`].
-    pub(super) async fn finish(self) -> Result<ReplicaSummary, StoreError> {
-        self.replica.finish().await
-    }
-}
-
-/// Keeps others from writing the chunk to another volume.
-#[derive(Debug)]
-struct WritePlace {
-    writing: Arc<Mutex<Writing>>,
-    chunk: ChunkId,
-}
-
-impl Drop for WritePlace {
-    fn drop(&mut self) {
-        let mut writing = lock(&self.writing);
-        if let Entry::Occupied(mut taken) = writing.entry(self.chunk) {
-            taken.get_mut().1 = taken.get().1.saturating_sub(1);
-            if taken.get().1 == 0 {
-                taken.remove();
-            }
-        }
-    }
-}
-
-fn lock(writing: &Mutex<Writing>) -> MutexGuard<'_, Writing> {
-    writing.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

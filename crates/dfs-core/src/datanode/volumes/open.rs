@@ -10,15 +10,16 @@
 //! node none of whose volumes can be used does not start.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tracing::{error, info};
 
 use crate::datanode::config::DataNodeConfig;
 use crate::datanode::store::{
-    ChunkStore, Look, Origin, RecoveryReport, Siblings, Stamp, StoreConfig, StoreError,
+    ChunkStore, Look, Origin, PAPERS, RecoveryReport, Siblings, Stamp, StoreConfig, StoreError,
 };
 use crate::env::Env;
-use crate::types::{NodeKey, VolumeId};
+use crate::types::{NodeKey, Scrub, Space, Volume, VolumeId};
 
 /// A volume that can be used.
 pub(super) struct Opened {
@@ -33,6 +34,20 @@ pub(super) struct Offline {
     pub(super) id: VolumeId,
     pub(super) directory: PathBuf,
     pub(super) why: String,
+}
+
+impl Offline {
+    /// What the masters are told of it.
+    pub(super) fn tell(&self) -> Volume {
+        Volume {
+            id: self.id,
+            directory: self.directory.display().to_string(),
+            failed: Some(self.why.clone()),
+            space: Space::default(),
+            replicas: 0,
+            scrub: Scrub::default(),
+        }
+    }
 }
 
 /// All volumes of a node.
@@ -148,6 +163,20 @@ async fn remember(all: &mut All, mut siblings: Siblings) -> Result<(), StoreErro
         opened.store.set_siblings(siblings.clone()).await?;
     }
     Ok(())
+}
+
+/// The first directory that has papers, or else the first.
+pub(super) async fn home(env: &Env, directories: Vec<PathBuf>) -> PathBuf {
+    let disk = Arc::clone(&env.disk);
+    let find = move || {
+        let has_papers = |path: &&PathBuf| {
+            let papers = path.join(PAPERS);
+            disk.exists(&papers).unwrap_or(false)
+        };
+        let found = directories.iter().find(has_papers);
+        found.or(directories.first()).cloned()
+    };
+    env.run_blocking(find).await.unwrap_or_default()
 }
 
 /// Gives volumes free again that were opened in vain.

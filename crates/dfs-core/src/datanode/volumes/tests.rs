@@ -132,7 +132,7 @@ async fn a_chunk_that_two_write_at_a_time_is_on_one_volume() {
         write(&volumes, chunk).await.unwrap();
     }
     assert_eq!(volumes.replicas(), CHUNKS);
-    assert!(lock(&volumes.writing).is_empty());
+    assert!(volumes.writing.is_empty());
 }
 
 #[tokio::test]
@@ -358,11 +358,13 @@ async fn a_node_with_one_directory_gets_another_and_keeps_what_it_has() {
     assert_eq!(volumes.all[1].store.stamp().key, volumes.stamp().key);
     write(&volumes, CHUNKS + 1).await.unwrap();
     volumes.close().await.unwrap();
-    // In any order, and where it is mounted now.
+    // In any order, and where it is mounted now; the papers are where they were.
+    disk.put("/a/papers", b"ours");
     disk.rename_directory(B, "/b2");
     let volumes = open(&disk, &config(&["/b2", A])).await.unwrap();
     assert_eq!(listed(&volumes).await.len() as u64, CHUNKS + 1);
     assert_eq!(volumes.all[0].id, VolumeId(1));
+    assert_eq!(volumes.home(), Path::new(A));
 }
 
 #[tokio::test]
