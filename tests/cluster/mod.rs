@@ -8,6 +8,7 @@ mod reclaim;
 mod repair;
 mod rights;
 mod rot;
+mod sharing;
 mod too_few_nodes;
 mod whole;
 mod wiped;

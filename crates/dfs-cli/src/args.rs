@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, cat, chaos, chgrp, chmod, chown, completions, cp, df, du, get, getfacl, group, ln,
-    login, logout, ls, master, mkdir, mv, node, policy, put, rm, setfacl, stat, status, token,
+    bench, cat, chaos, chgrp, chmod, chown, completions, concat, cp, df, du, get, getfacl, group,
+    ln, login, logout, ls, master, mkdir, mv, node, policy, put, rm, setfacl, stat, status, token,
     touch, trash, tree, up, user, whoami,
 };
 use crate::context::Context;
@@ -62,6 +62,7 @@ pub(crate) enum Command {
     Rm(rm::RmArgs),
     Mv(mv::MvArgs),
     Cp(cp::CpArgs),
+    Concat(concat::ConcatArgs),
     Ln(ln::LnArgs),
     Touch(touch::TouchArgs),
     Chmod(chmod::ChmodArgs),
@@ -104,6 +105,7 @@ impl Command {
             Command::Rm(args) => Box::pin(rm::run(args, context)).await,
             Command::Mv(args) => Box::pin(mv::run(args, context)).await,
             Command::Cp(args) => Box::pin(cp::run(args, context)).await,
+            Command::Concat(args) => Box::pin(concat::run(args, context)).await,
             Command::Ln(args) => Box::pin(ln::run(args, context)).await,
             Command::Touch(args) => Box::pin(touch::run(args, context)).await,
             Command::Chmod(args) => Box::pin(chmod::run(args, context)).await,

@@ -19,6 +19,7 @@ pub(crate) mod tree;
 pub(crate) mod chgrp;
 pub(crate) mod chmod;
 pub(crate) mod chown;
+pub(crate) mod concat;
 pub(crate) mod cp;
 pub(crate) mod getfacl;
 pub(crate) mod ln;

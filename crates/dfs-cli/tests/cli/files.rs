@@ -40,6 +40,33 @@ fn what_is_stored_comes_back_byte_for_byte() {
 }
 
 #[test]
+fn files_share_their_bytes_and_become_parts_of_others() {
+    let machine = Machine::new();
+    let _up = machine.up(&[]);
+    let (one, two) = (pattern(200_000), vec![7; 100_000]);
+    machine.write("one", &one);
+    machine.write("two", &two);
+    machine.ok(&["mkdir", "/d"]);
+    machine.ok(&["put", "one", "two", "/d/"]);
+    machine.ok(&["cp", "--reflink", "/d/one", "/shared"]);
+    machine.ok(&["cp", "--reflink", "-r", "/d", "/e"]);
+    machine.ok(&["concat", "/d/one", "/d/two", "/shared"]);
+
+    assert!(machine.dfs(&["cat", "/e/one"]).stdout == one);
+    let whole = [&one[..], &two[..], &one[..]].concat();
+    assert!(machine.dfs(&["cat", "/d/one"]).stdout == whole);
+    let shown = machine.script(&[
+        &["ls", "-R", "/"],
+        &["concat", "/d/one", "/d/one"],
+        &["concat", "/d/one", "/nothing"],
+        &["concat", "/d/one", "/d"],
+        &["cp", "--reflink", "/e", "/f"],
+        &["cp", "--reflink", "/e/one", "/e/one"],
+    ]);
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
 fn a_directory_comes_back_with_links_modes_and_times() {
     let machine = Machine::new();
     let _up = machine.up(&[]);

@@ -6,7 +6,7 @@ use dfs_raft::{ApplyContext, Fatal, StateMachine};
 use super::accounts::sessions::Remembered;
 use super::accounts::subject::Subject;
 use super::accounts::{acl, sessions};
-use super::chunks::{commit, grant, reclaim, replicas};
+use super::chunks::{clone, commit, concat, grant, reclaim, replicas};
 use super::command::{Command, Reply, validate};
 use super::members::nodes::Registration;
 use super::members::{enrolled, nodes, secrets};
@@ -283,5 +283,9 @@ fn apply_change(
         Change::SetAcl { at, which, acl } => acl::set(state, now, by, at, *which, acl.as_ref()),
         Change::Account(change) => accounts::change(state, now, by, change),
         Change::Member(change) => members::change(state, now, by, change),
+        Change::Clone { from, to, revision } => {
+            clone::clone(state, now, (client, by), (from, to), *revision)
+        }
+        Change::Concat { to, from } => concat::concat(state, now, by, to, from),
     }
 }

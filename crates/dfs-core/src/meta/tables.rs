@@ -33,6 +33,8 @@
 //! TOKEN_HASHES  hash -> TokenId                    the same by what is shown      tokens
 //! ENROLLED      NodeKey -> Enrolled                who has become one             enrolled
 //! SECRETS       SecretId -> Secret                 keys of the cluster            secrets
+//! SHARES        (ChunkId, InodeId) -> extents      chunks of several files        shares
+//! CONCATS       (InodeId, offset) -> Part          extents still to be moved      concat
 //! ```
 //!
 //! New tables are appended: a table's place is part of snapshots. Numbers in keys are
@@ -46,6 +48,7 @@ use super::accounts::acl::Acls;
 use super::accounts::group::Group;
 use super::accounts::sessions::{Remembered, Session};
 use super::accounts::user::User;
+use super::chunks::concat::Part;
 use super::chunks::extents::Extent;
 use super::chunks::grant::ChunkRange;
 use super::chunks::references::Chunk;
@@ -114,6 +117,8 @@ tables! {
     TOKEN_HASHES: TokenHash => TokenId;
     ENROLLED: NodeKey => Enrolled;
     SECRETS: SecretId => Secret;
+    SHARES: (ChunkId, InodeId) => u64;
+    CONCATS: (InodeId, u64) => Part;
 }
 
 /// Makes sure that a key and a value, if these bytes are some, come back as they are.

@@ -16,6 +16,7 @@ use dfs_raft::state::{ReadState, StateTxn};
 use super::extents::{self, Extent, Source};
 use super::grant::{RangeState, range_state};
 use super::references::{self, Chunk};
+use super::{concat, shares};
 use crate::meta::accounts::acl::{drop_special_bits, require_entry_rights};
 use crate::meta::accounts::subject::Subject;
 use crate::meta::machine::{Stop, refuse};
@@ -108,10 +109,7 @@ fn target<'a>(
         }
         CommitTarget::New { at, attr, replace } => {
             let place = free_place(state, now, by, at, *replace)?;
-            let body = Body::File {
-                size: 0,
-                inline_bytes: 0,
-            };
+            let body = Body::EMPTY_FILE;
             let made = create::new_inode(state, now, by, (&place, at), attr, body)?;
             let (mut inode, inherited) = made;
             let id = inode::next_id(state)?;
@@ -131,7 +129,7 @@ fn target<'a>(
 
 /// A place for a new file, emptied if something may be replaced there. A symbolic link at the
 /// end is not followed but is what is replaced.
-fn free_place(
+pub(super) fn free_place(
     state: &mut StateTxn<'_>,
     now: Timestamp,
     by: &Subject,
@@ -190,6 +188,7 @@ fn write(
     if trimming && end > size {
         return refuse(RefusalKind::Busy, format!("{id} is being trimmed"));
     }
+    concat::require_settled(state, id)?;
     for new in &commit.chunks {
         add_chunk(state, now, id, &inode, new)?;
     }
@@ -310,15 +309,16 @@ fn acquire(state: &mut StateTxn<'_>, id: InodeId, piece: &Piece) -> Result<(), S
     else {
         return Ok(());
     };
-    let row = state.get(CHUNKS, chunk)?.filter(|row| row.inode == id);
-    let Some(row) = row else {
+    let row = state.get(CHUNKS, chunk)?;
+    let is_part = |row: &Chunk| shares::has(state, id, *chunk, row);
+    let (Some(row), true) = (&row, row.as_ref().map_or(Ok(false), is_part)?) else {
         return refuse(RefusalKind::NotFound, format!("{chunk} in {id}"));
     };
     if offset.saturating_add(*length) > row.length {
         let subject = format!("a piece reaches beyond the end of {chunk}");
         return refuse(RefusalKind::Invalid, subject);
     }
-    references::require_room(*chunk, &row)?;
-    references::acquire(state, *chunk)?;
+    references::require_room(*chunk, row)?;
+    references::acquire(state, id, *chunk)?;
     Ok(())
 }

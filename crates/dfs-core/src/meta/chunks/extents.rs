@@ -64,7 +64,7 @@ impl Extent {
     }
 
     /// The part of it from `skip` on, `length` bytes. Both lie within it.
-    fn part(&self, skip: u64, length: u64) -> Result<Extent, Fatal> {
+    pub(super) fn part(&self, skip: u64, length: u64) -> Result<Extent, Fatal> {
         let source = match &self.source {
             Source::Chunk { chunk, offset } => Source::Chunk {
                 chunk: *chunk,
@@ -122,7 +122,7 @@ pub(crate) struct Cut {
 }
 
 /// The extents that touch `from..to`, at most `limit`, and whether there are more.
-fn touching(
+pub(crate) fn touching(
     state: &impl ReadState,
     inode: InodeId,
     from: u64,
@@ -191,9 +191,9 @@ fn cut(
         }
         if let Source::Chunk { chunk, .. } = extent.source {
             match kept {
-                0 => release(state, now, chunk).map(drop)?,
+                0 => release(state, now, inode, chunk).map(drop)?,
                 1 => {}
-                _ => acquire(state, chunk)?,
+                _ => acquire(state, inode, chunk)?,
             }
         }
     }
@@ -245,7 +245,7 @@ pub(crate) fn insert(
         let (start, written) = match &before {
             Some((start, before)) if let Some(joined) = before.joined(&extent) => {
                 if let Source::Chunk { chunk, .. } = joined.source {
-                    release(state, now, chunk)?;
+                    release(state, now, inode, chunk)?;
                 }
                 (*start, joined)
             }
@@ -330,7 +330,7 @@ pub(crate) fn remove_all(
         state.remove(EXTENTS, &(inode, offset))?;
         let mut rows = 1;
         if let Source::Chunk { chunk, .. } = extent.source {
-            rows += release(state, now, chunk)?;
+            rows += release(state, now, inode, chunk)?;
         }
         budget.spend(rows);
     }

@@ -184,10 +184,7 @@ pub(crate) fn file(
         Some(entry) => existing_file(entry.inode, &inode::require(state, entry.inode)?, at),
         None => {
             require_attached(state, &place, at)?;
-            let body = Body::File {
-                size: 0,
-                inline_bytes: 0,
-            };
+            let body = Body::EMPTY_FILE;
             let (id, inode) = make(state, now, by, (&place, at), attr, body)?;
             Ok(changed(id, &inode))
         }

@@ -73,6 +73,12 @@ pub struct Directory {
 dfs_raft::postcard_values!(2: Inode);
 
 impl Body {
+    /// That of a file without bytes.
+    pub(crate) const EMPTY_FILE: Body = Body::File {
+        size: 0,
+        inline_bytes: 0,
+    };
+
     /// What has such a body.
     pub fn kind(&self) -> FileKind {
         match self {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dirent::{self, Dirent, directory_of};
 use super::inode::{self, Body, Inode};
-use crate::meta::chunks::extents;
+use crate::meta::chunks::{concat, extents};
 use crate::meta::tables::{DIRENTS, INODES, PURGE, TRIMS};
 use crate::planted::{self, Bug};
 use crate::types::limits::ROWS_PER_COMMAND_MAX;
@@ -105,6 +105,7 @@ pub(crate) fn remove_inode(
         Body::File { .. } => {
             inode::remove(state, id)?;
             state.remove(TRIMS, &id)?;
+            concat::give_up(state, id, budget)?;
             if planted::active(Bug::UnlinkLeaksChunks) {
                 return Ok(());
             }

@@ -8,7 +8,7 @@ use super::resolve::existing;
 use crate::meta::accounts::acl::{drop_set_group_id, drop_special_bits};
 use crate::meta::accounts::subject::Subject;
 use crate::meta::chunks::commit::require_file;
-use crate::meta::chunks::extents;
+use crate::meta::chunks::{concat, extents};
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::INODES;
 use crate::types::attr::SetTime;
@@ -136,6 +136,7 @@ pub(crate) fn truncate(
     if to == before {
         return store(state, id, &inode);
     }
+    concat::require_settled(state, id)?;
     if to > before && extents::is_trimming(state, id)? {
         return refuse(RefusalKind::Busy, format!("{id} is being trimmed"));
     }

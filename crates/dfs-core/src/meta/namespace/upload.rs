@@ -23,10 +23,7 @@ pub(crate) fn begin(
     attr: &NewAttr,
 ) -> Result<Changed, Stop> {
     let place = place_of_upload(state, by, at)?;
-    let body = Body::File {
-        size: 0,
-        inline_bytes: 0,
-    };
+    let body = Body::EMPTY_FILE;
     let (mut inode, inherited) = new_inode(state, now, by, (&place, at), attr, body)?;
     let id = inode::next_id(state)?;
     inherited.store(state, id, &mut inode)?;

@@ -46,6 +46,8 @@ areas! {
     links_follow_their_scripts: "links";
     the_trash_follows_its_scripts: "trash";
     commits_follow_their_scripts: "commit";
+    clones_follow_their_scripts: "clone";
+    concatenations_follow_their_scripts: "concat";
     truncations_follow_their_scripts: "truncate";
     uploads_follow_their_scripts: "uploads";
     sessions_follow_their_scripts: "sessions";

@@ -11,6 +11,7 @@ use dfs_raft::state::{Table, Value};
 use crate::meta::accounts::acl::{Acls, Extended};
 use crate::meta::accounts::group::Group;
 use crate::meta::accounts::user::{Key, User};
+use crate::meta::chunks::concat::Part;
 use crate::meta::chunks::extents::{Extent, Source};
 use crate::meta::chunks::grant::ChunkRange;
 use crate::meta::command::{SecretBytes, SigningKeyId};
@@ -276,6 +277,23 @@ fn contents(rows: &mut Rows) {
     );
 }
 
+fn shared(rows: &mut Rows) {
+    rows.row(
+        table!(SHARES),
+        ((ChunkId(300), InodeId(258)), 300),
+        ("000000000000012c0000000000000102", "01ac02"),
+    );
+    let part = Part {
+        source: InodeId(300),
+        length: 2,
+    };
+    rows.row(
+        table!(CONCATS),
+        ((InodeId(258), 300), part),
+        ("0000000000000102000000000000012c", "01ac0202"),
+    );
+}
+
 fn others(rows: &mut Rows) {
     for (admin, golden) in [
         (
@@ -508,6 +526,7 @@ fn every_row_is_stored_as_the_first_version_stored_it() {
     let mut rows = Rows::default();
     names(&mut rows);
     contents(&mut rows);
+    shared(&mut rows);
     others(&mut rows);
     accounts(&mut rows);
     members(&mut rows);
@@ -551,6 +570,6 @@ fn tables_keep_their_places() {
     let first = "META INODES DIRENTS TRASH TRASH_EXPIRY UPLOADS PURGE EXTENTS TRIMS CHUNKS \
                  NODE_CHUNKS RANGES SPENT RECLAIM NODE_RECLAIM NODES NODE_KEYS NODE_LOADS \
                  SESSIONS SESSION_AGES REPLIES USERS USER_NAMES GROUPS GROUP_NAMES MEMBERS \
-                 ACLS TRASH_OWNERS JOIN_TOKENS TOKEN_HASHES ENROLLED SECRETS";
+                 ACLS TRASH_OWNERS JOIN_TOKENS TOKEN_HASHES ENROLLED SECRETS SHARES CONCATS";
     assert_eq!(TABLES.join(" "), first);
 }

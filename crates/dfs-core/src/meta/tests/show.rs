@@ -13,8 +13,8 @@ use crate::meta::accounts::user::User;
 use crate::meta::chunks::extents::{Extent, Source};
 use crate::meta::namespace::inode::Body;
 use crate::meta::tables::{
-    ACLS, CHUNKS, DIRENTS, ENROLLED, EXTENTS, GROUPS, INODES, JOIN_TOKENS, NODES, PURGE, RANGES,
-    RECLAIM, SECRETS, SESSIONS, SPENT, TABLES, TRASH, TRIMS, UPLOADS, USERS,
+    ACLS, CHUNKS, CONCATS, DIRENTS, ENROLLED, EXTENTS, GROUPS, INODES, JOIN_TOKENS, NODES, PURGE,
+    RANGES, RECLAIM, SECRETS, SESSIONS, SHARES, SPENT, TABLES, TRASH, TRIMS, UPLOADS, USERS,
 };
 use crate::types::{Acl, Mode, Policy, Timestamp};
 
@@ -84,6 +84,16 @@ pub(crate) fn picture(state: &impl ReadState) -> Result<Picture, Fatal> {
         (
             id.to_string(),
             format!("{} bytes, refs {refs}, on {on}", chunk.length),
+        )
+    })?;
+    rows(state, p, SHARES, |(chunk, id), extents| {
+        (format!("{chunk} in {id}"), format!("{extents} extents"))
+    })?;
+    rows(state, p, CONCATS, |(id, at), part| {
+        let end = at + part.length;
+        (
+            format!("part {id}@{at}"),
+            format!("to {end} = {}", part.source),
         )
     })?;
     rows(state, p, RANGES, |start, range| {

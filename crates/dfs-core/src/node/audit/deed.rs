@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::types::account::{AccountChange, Role, UserChange};
 use crate::types::acl::{Acl, AclKind, Named};
 use crate::types::attr::AttrChange;
-use crate::types::change::{Commit, CommitTarget, Removal};
+use crate::types::change::{CloneTarget, Commit, CommitTarget, Removal};
 use crate::types::node::MemberChange;
 use crate::types::{Change, PolicyChange, Query, RequestId};
 
@@ -140,6 +140,17 @@ impl Deed {
             }
             Change::Account(change) => of_account(change),
             Change::Member(change) => of_member(change),
+            Change::Clone { from, to, .. } => {
+                let deed = Deed::new("clone").at(from);
+                match to {
+                    CloneTarget::New { at, .. } => deed.to(at),
+                    CloneTarget::Upload(upload) => deed.about(upload),
+                }
+            }
+            Change::Concat { to, from } => {
+                let from: Vec<_> = from.iter().map(ToString::to_string).collect();
+                Deed::new("concat").at(from.join(" ")).to(to)
+            }
         };
         let request = Some(request.to_string());
         Some(Deed { request, ..deed })

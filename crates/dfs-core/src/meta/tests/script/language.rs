@@ -11,7 +11,7 @@ use crate::meta::Command;
 use crate::meta::command::ReplicaDrop;
 use crate::meta::tests::fixture::{ATTR, at};
 use crate::types::attr::SetTime;
-use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
+use crate::types::change::{CloneTarget, Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::{
     AdminState, AttrChange, ByteRange, Caller, Change, ChunkId, GroupId, InodeId, Location, Mode,
     Name, NewAttr, NewChunk, NodeId, NodeKey, Permit, PolicyChange, Query, ReplicationTarget,
@@ -233,6 +233,27 @@ pub(super) fn change(name: &str, caller: Caller, args: &mut Args<'_>) -> Result<
             upload: InodeId(id('i', text(args)?)?),
         },
         "close" => Change::CloseSession,
+        "clone" => {
+            let replace = flag(args, "replace", true)?;
+            let (revision, from) = (number(args, "revision")?, place(args)?);
+            let to = CloneTarget::New {
+                at: place(args)?,
+                attr,
+                replace,
+            };
+            Change::Clone { from, to, revision }
+        }
+        "clone-part" => {
+            let (revision, from) = (number(args, "revision")?, place(args)?);
+            let to = CloneTarget::Upload(InodeId(id('i', text(args)?)?));
+            Change::Clone { from, to, revision }
+        }
+        "concat" => Change::Concat {
+            to: place(args)?,
+            from: std::iter::from_fn(|| args.next_pos())
+                .map(location)
+                .collect::<Result<_>>()?,
+        },
         _ => return change_contents(name, attr, args),
     }))
 }
