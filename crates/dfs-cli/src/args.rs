@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     bench, cat, chaos, chgrp, chmod, chown, completions, concat, cp, df, du, get, getfacl, group,
-    ln, login, logout, ls, master, mkdir, mv, node, policy, put, rm, setfacl, stat, status, token,
-    touch, trash, tree, up, user, whoami,
+    ln, login, logout, ls, master, mkdir, mv, node, policy, put, quota, rm, setfacl, stat, status,
+    token, touch, trash, tree, up, user, whoami,
 };
 use crate::context::Context;
 use crate::error::Result;
@@ -71,6 +71,7 @@ pub(crate) enum Command {
     Getfacl(getfacl::GetfaclArgs),
     Setfacl(setfacl::SetfaclArgs),
     Policy(policy::PolicyArgs),
+    Quota(quota::QuotaArgs),
     Trash(trash::TrashArgs),
     User(user::UserArgs),
     Group(group::GroupArgs),
@@ -114,6 +115,7 @@ impl Command {
             Command::Getfacl(args) => Box::pin(getfacl::run(args, context)).await,
             Command::Setfacl(args) => Box::pin(setfacl::run(args, context)).await,
             Command::Policy(args) => Box::pin(policy::run(args, context)).await,
+            Command::Quota(args) => Box::pin(quota::run(args, context)).await,
             Command::Trash(args) => Box::pin(trash::run(args, context)).await,
             Command::User(args) => Box::pin(user::run(args, context)).await,
             Command::Group(args) => Box::pin(group::run(args, context)).await,

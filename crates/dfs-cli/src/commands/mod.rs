@@ -26,6 +26,7 @@ pub(crate) mod ln;
 pub(crate) mod mkdir;
 pub(crate) mod mv;
 pub(crate) mod policy;
+pub(crate) mod quota;
 pub(crate) mod rm;
 pub(crate) mod setfacl;
 pub(crate) mod touch;

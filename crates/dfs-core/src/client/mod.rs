@@ -347,6 +347,7 @@ fn mismatch(answer: &Answer) -> Error {
         Answer::Group(_) | Answer::Groups(_) => "groups",
         Answer::JoinTokens(_) => "join tokens",
         Answer::EnrolledNodes(_) => "nodes with papers",
+        Answer::Quotas(_) | Answer::QuotaPage(_) => "quotas",
     };
     let message = format!("a master answered another question, with {kind}");
     Error::new(ErrorKind::Internal, message)

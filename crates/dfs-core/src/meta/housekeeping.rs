@@ -8,7 +8,7 @@ use dfs_raft::state::{ReadState, StateTxn};
 
 use super::accounts::sessions;
 use super::chunks::{concat, extents, grant};
-use super::counters;
+use super::counters::{self, counting};
 use super::members::secrets;
 use super::namespace::purge::{self, Budget};
 use super::namespace::trash;
@@ -22,6 +22,7 @@ pub fn is_due(state: &impl ReadState, now: Timestamp) -> Result<bool, Fatal> {
     Ok(!counters::is_founded(state)?
         || extents::is_due(state)?
         || concat::is_due(state)?
+        || counting::is_due(state)?
         || sessions::is_due(state, now)?
         || trash::is_due(state, now)?
         || purge::is_due(state)?
@@ -35,6 +36,7 @@ pub(crate) fn step(state: &mut StateTxn<'_>, now: Timestamp) -> Result<(), Fatal
     secrets::drop_former(state, now)?;
     extents::trim(state, now, &mut budget)?;
     concat::settle(state, &mut budget)?;
+    counting::step(state, &mut budget)?;
     sessions::expire(state, now, &mut budget)?;
     trash::expire(state, now, &mut budget)?;
     grant::expire(state, now, &mut budget)?;

@@ -8,6 +8,7 @@ use super::accounts::subject::Subject;
 use super::accounts::{acl, sessions};
 use super::chunks::{clone, commit, concat, grant, reclaim, replicas};
 use super::command::{Command, Reply, validate};
+use super::counters::quota;
 use super::members::nodes::Registration;
 use super::members::{enrolled, nodes, secrets};
 use super::namespace::{create, link, remove, rename, setattr, trash, upload};
@@ -287,5 +288,6 @@ fn apply_change(
             clone::clone(state, now, (client, by), (from, to), *revision)
         }
         Change::Concat { to, from } => concat::concat(state, now, by, to, from),
+        Change::Quota { at, change } => quota::change(state, by, at, change),
     }
 }

@@ -13,7 +13,7 @@ use super::chunks::concat;
 use super::chunks::extents::Source;
 use super::chunks::reclaim;
 use super::chunks::references::{self, Chunk};
-use super::counters;
+use super::counters::{self, quota};
 use super::machine::{Stop, refuse};
 use super::members;
 use super::members::nodes::{Node, NodeLoad};
@@ -112,6 +112,11 @@ fn answer_to(state: &impl ReadState, by: &Subject, query: &Query) -> Result<Answ
         | Query::Group(_)
         | Query::Users { .. }
         | Query::Groups { .. } => accounts::answer(state, by, query, page_len)?,
+        Query::Quotas { at } => Answer::Quotas(quota::of(state, by, at)?),
+        Query::QuotasBelow { at, after, limit } => {
+            let page = (*after, page_len(*limit));
+            Answer::QuotaPage(quota::below(state, by, at, page)?)
+        }
         Query::JoinTokens => Answer::JoinTokens(members::join_tokens(state, by)?),
         Query::EnrolledNodes { after, limit } => {
             let page = page_len(*limit);

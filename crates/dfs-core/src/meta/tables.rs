@@ -35,6 +35,9 @@
 //! SECRETS       SecretId -> Secret                 keys of the cluster            secrets
 //! SHARES        (ChunkId, InodeId) -> extents      chunks of several files        shares
 //! CONCATS       (InodeId, offset) -> Part          extents still to be moved      concat
+//! USES          InodeId -> Use                     what counted directories hold  uses
+//! QUOTAS        InodeId -> ()                      which of them are limited      quota
+//! COUNTING      InodeId -> Counting                which are not counted through  counting
 //! ```
 //!
 //! New tables are appended: a table's place is part of snapshots. Numbers in keys are
@@ -52,6 +55,8 @@ use super::chunks::concat::Part;
 use super::chunks::extents::Extent;
 use super::chunks::grant::ChunkRange;
 use super::chunks::references::Chunk;
+use super::counters::counting::Counting;
+use super::counters::uses::Use;
 use super::members::enrolled::Enrolled;
 use super::members::nodes::{Node, NodeLoad};
 use super::members::secrets::{Secret, SecretId};
@@ -119,6 +124,9 @@ tables! {
     SECRETS: SecretId => Secret;
     SHARES: (ChunkId, InodeId) => u64;
     CONCATS: (InodeId, u64) => Part;
+    USES: InodeId => Use;
+    QUOTAS: InodeId => ();
+    COUNTING: InodeId => Counting;
 }
 
 /// Makes sure that a key and a value, if these bytes are some, come back as they are.

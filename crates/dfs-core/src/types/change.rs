@@ -14,6 +14,7 @@ use super::node::{MemberChange, TokenId};
 use super::path::Location;
 use super::permit::Permit;
 use super::policy::PolicyChange;
+use super::quota::QuotaChange;
 
 /// One change of the namespace, seen whole or not at all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,6 +153,13 @@ pub enum Change {
         /// The files that become part of it, each by its only name.
         from: Vec<Location>,
     },
+    /// Changes how much may be in a directory.
+    Quota {
+        /// Which; symbolic links are followed.
+        at: Location,
+        /// What changes.
+        change: QuotaChange,
+    },
 }
 
 impl Change {
@@ -167,7 +175,8 @@ impl Change {
             | Change::Truncate { at, .. }
             | Change::SetPolicy { at, .. }
             | Change::BeginUpload { at, .. }
-            | Change::SetAcl { at, .. } => [Some(at), None],
+            | Change::SetAcl { at, .. }
+            | Change::Quota { at, .. } => [Some(at), None],
             Change::Link { from, at } => [Some(from), Some(at)],
             Change::Rename { from, to, .. } => [Some(from), Some(to)],
             Change::Restore { to, .. } => [to.as_ref(), None],
@@ -454,4 +463,10 @@ pub enum RefusalKind {
     /// The caller is unknown, disabled, or was let in with what is void by now.
     #[error("log in again")]
     LoginRequired,
+    /// A directory would hold more than its quota allows; the subject says which and how much.
+    #[error("over quota")]
+    OverQuota,
+    /// Something would have to be counted for another quota, and cannot be.
+    #[error("under another quota")]
+    OtherQuota,
 }

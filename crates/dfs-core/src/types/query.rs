@@ -10,6 +10,7 @@ use super::id::{ChunkId, GroupId, InodeId, NodeId, NodeKey, TrashId, UserId};
 use super::node::{EnrolledNode, TokenInfo};
 use super::path::{Location, Name};
 use super::permit::Permit;
+use super::quota::{QuotaInfo, QuotaPage};
 use super::range::ByteRange;
 use super::topology::Space;
 use dfs_raft::env::Timestamp;
@@ -92,6 +93,20 @@ pub enum Query {
         /// At most this many.
         limit: u32,
     },
+    /// The quotas that something is counted for, nearest first.
+    Quotas {
+        /// What; symbolic links are followed.
+        at: Location,
+    },
+    /// The quotas of directories at or below one; for administrators.
+    QuotasBelow {
+        /// That directory.
+        at: Location,
+        /// Begin after this one.
+        after: Option<InodeId>,
+        /// Look at so many at most.
+        limit: u32,
+    },
 }
 
 impl Query {
@@ -102,7 +117,9 @@ impl Query {
             | Query::List { at, .. }
             | Query::Layout { at, .. }
             | Query::ReadLink { at }
-            | Query::Acl { at, .. } => Some(at),
+            | Query::Acl { at, .. }
+            | Query::Quotas { at }
+            | Query::QuotasBelow { at, .. } => Some(at),
             Query::StatFs
             | Query::ListTrash { .. }
             | Query::Whoami
@@ -165,6 +182,10 @@ pub enum Answer {
     JoinTokens(Vec<TokenInfo>),
     /// To `EnrolledNodes`.
     EnrolledNodes(Vec<EnrolledNode>),
+    /// To `Quotas`.
+    Quotas(Vec<QuotaInfo>),
+    /// To `QuotasBelow`.
+    QuotaPage(QuotaPage),
 }
 
 /// Part of a listing.

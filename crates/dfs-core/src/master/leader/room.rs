@@ -56,6 +56,8 @@ fn grows(change: &Change) -> bool {
         | Change::Concat { .. } => false,
         // Small, and whoever shuts somebody out is not to be kept from it.
         Change::SetAcl { .. } | Change::Account(_) | Change::Member(_) => false,
+        // So is what keeps others from taking room.
+        Change::Quota { .. } => false,
     }
 }
 

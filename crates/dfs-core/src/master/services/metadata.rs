@@ -262,7 +262,9 @@ impl MetadataService {
             | Answer::Users(_)
             | Answer::Groups(_)
             | Answer::JoinTokens(_)
-            | Answer::EnrolledNodes(_) => {}
+            | Answer::EnrolledNodes(_)
+            | Answer::Quotas(_)
+            | Answer::QuotaPage(_) => {}
         });
     }
 }

@@ -25,14 +25,14 @@ pub(super) fn check(
 ) -> Result<References, Fatal> {
     for row in state.scan(TRIMS, ..)? {
         let (id, from) = row?;
-        let size = inodes.files.get(&id).map(|(size, _)| *size);
+        let size = inodes.files.get(&id).map(|(size, ..)| *size);
         findings.equal(Some(from), size, format!("{id}: where it is trimmed from"));
     }
     let parts = parts(state, inodes, findings)?;
     let growing: BTreeSet<_> = parts.values().map(|(id, ..)| *id).collect();
     let mut grown = Vec::new();
     let mut references = References::new();
-    let mut inline: BTreeMap<InodeId, u64> = BTreeMap::new();
+    let mut sums: BTreeMap<InodeId, (u64, u64)> = BTreeMap::new();
     let mut before = (InodeId(0), 0);
     for row in state.scan(EXTENTS, ..)? {
         let ((id, offset), extent) = row?;
@@ -56,7 +56,7 @@ pub(super) fn check(
             _ if let Some((.., length)) = part => {
                 findings.require(end <= *length, || format!("{what} is beyond its part"));
             }
-            Some((size, _)) => {
+            Some((size, ..)) => {
                 let within = end <= *size || (offset >= *size && state.get(TRIMS, &id)?.is_some());
                 findings.require(within, || format!("{what} is beyond the end at {size}"));
             }
@@ -64,17 +64,17 @@ pub(super) fn check(
                 format!("{what} has no file")
             }),
         }
-        *inline.entry(file).or_default() += extent.inline_length();
+        let (inline, all) = sums.entry(file).or_default();
+        *inline += extent.inline_length();
+        *all += extent.length;
         source(state, id, &extent, &what, &mut references, findings)?;
     }
     overlaps(grown, findings);
-    for (id, (_, inline_bytes)) in &inodes.files {
-        let sum = inline.get(id).copied().unwrap_or(0);
-        findings.equal(
-            u64::from(*inline_bytes),
-            sum,
-            format!("{id}: the inline bytes"),
-        );
+    for (id, (_, inline_bytes, allocated)) in &inodes.files {
+        let (inline, all) = sums.get(id).copied().unwrap_or_default();
+        let what = format!("{id}: the inline bytes");
+        findings.equal(u64::from(*inline_bytes), inline, what);
+        findings.equal(*allocated, all, format!("{id}: the bytes of its extents"));
     }
     Ok(references)
 }
@@ -84,7 +84,7 @@ fn parts(state: &impl ReadState, inodes: &Inodes, findings: &mut Findings) -> Re
     let mut parts = Parts::new();
     for row in state.scan(CONCATS, ..)? {
         let ((id, at), Part { source, length }) = row?;
-        let size = inodes.files.get(&id).map_or(0, |(size, _)| *size);
+        let size = inodes.files.get(&id).map_or(0, |(size, ..)| *size);
         let within = at.saturating_add(length) <= size;
         findings.require(within, || {
             format!("{source} reaches beyond the end of {id}")

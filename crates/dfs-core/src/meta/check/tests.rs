@@ -118,7 +118,12 @@ fn edit_inode(
 fn edit_file(state: &mut StateTxn<'_>, new: (u64, u32)) -> Result<(), Fatal> {
     let (size, inline_bytes) = new;
     edit_inode(state, FILE, |row| {
-        row.body = Body::File { size, inline_bytes }
+        let allocated = row.allocated();
+        row.body = Body::File {
+            size,
+            inline_bytes,
+            allocated,
+        }
     })
 }
 

@@ -17,6 +17,7 @@ use super::commit::{free_place, require_file};
 use super::extents::{Extent, Source, touching};
 use super::{concat, references};
 use crate::meta::accounts::subject::Subject;
+use crate::meta::counters::charges;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::namespace::inode::{self, Body, Inode};
 use crate::meta::namespace::resolve::{existing, place};
@@ -57,7 +58,8 @@ pub(crate) fn clone(
             let (mut inode, inherited) = made;
             let id = inode::next_id(state)?;
             inherited.store(state, id, &mut inode)?;
-            let (end, more) = copy(state, now, (&source, from), (id, &mut inode))?;
+            charges::made(state, by, place.dir, (id, &mut inode))?;
+            let (end, more) = copy(state, (now, by), (&source, from), (id, &mut inode))?;
             if more {
                 let subject = format!("{from} with more than {EXTENTS_CLONED_MAX} extents");
                 return refuse(RefusalKind::TooLarge, subject);
@@ -68,7 +70,7 @@ pub(crate) fn clone(
         }
         CloneTarget::Upload(id) => {
             let mut inode = upload::require(state, client, *id)?;
-            let (end, _) = copy(state, now, (&source, from), (*id, &mut inode))?;
+            let (end, _) = copy(state, (now, by), (&source, from), (*id, &mut inode))?;
             state.put(INODES, id, &inode)?;
             changed(*id, &inode, end)
         }
@@ -98,7 +100,7 @@ pub(super) fn require_alike(from: &Inode, to: &Inode, at: &Location) -> Result<(
 /// command may. Gives its end afterwards, and whether there are more.
 fn copy(
     state: &mut StateTxn<'_>,
-    now: Timestamp,
+    (now, by): (Timestamp, &Subject),
     ((source, from), at): (&(InodeId, Inode), &Location),
     (id, to): (InodeId, &mut Inode),
 ) -> Result<(u64, bool), Stop> {
@@ -108,12 +110,14 @@ fn copy(
         Body::File {
             size: begin,
             inline_bytes,
+            allocated: before,
         },
     ) = (&from.body, &to.body)
     else {
         return Err(Fatal::new(format!("{source} or {id} is cloned and is no file")).into());
     };
-    let (begin, mut inline) = (*begin, u64::from(*inline_bytes));
+    let (begin, before) = (*begin, *before);
+    let (mut bytes, mut inline) = (before, u64::from(*inline_bytes));
     let limit = EXTENTS_CLONED_MAX;
     let (mut found, more) = match begin < *size {
         true => touching(state, *source, begin, *size, limit)?,
@@ -130,6 +134,7 @@ fn copy(
         (*offset, *first) = (begin, first.part(skip, first.length - skip)?);
     }
     for (offset, extent) in &found {
+        bytes += extent.length;
         inline += extent.inline_length();
         share(state, id, extent)?;
         state.put(EXTENTS, &(id, *offset), extent)?;
@@ -144,7 +149,9 @@ fn copy(
     to.body = Body::File {
         size: end,
         inline_bytes: u32::try_from(inline).unwrap_or(u32::MAX),
+        allocated: bytes,
     };
+    charges::resized(state, by, to, before)?;
     to.touch(now);
     Ok((end, more))
 }

@@ -19,6 +19,7 @@ use super::references::{self, Chunk};
 use super::{concat, shares};
 use crate::meta::accounts::acl::{drop_special_bits, require_entry_rights};
 use crate::meta::accounts::subject::Subject;
+use crate::meta::counters::charges;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::members::nodes;
 use crate::meta::namespace::inode::{self, Body, Inode};
@@ -48,11 +49,12 @@ pub(crate) fn commit(
             format!("{id} is at revision {}", inode.revision),
         );
     }
-    let (inode, offset) = write(state, now, id, inode, commit)?;
+    let (inode, offset) = write(state, (now, by), id, inode, commit)?;
     state.put(INODES, &id, &inode)?;
     if let Some(Naming { place, at, upload }) = name {
         if upload {
             upload::forget(state, client, id)?;
+            charges::published(state, by, place.dir, id)?;
         }
         create::give_name(state, now, &place, at, id)?;
     }
@@ -114,6 +116,7 @@ fn target<'a>(
             let (mut inode, inherited) = made;
             let id = inode::next_id(state)?;
             inherited.store(state, id, &mut inode)?;
+            charges::made(state, by, place.dir, (id, &mut inode))?;
             Ok((
                 id,
                 inode,
@@ -164,12 +167,17 @@ pub(crate) fn require_file(inode: &Inode, at: impl ToString) -> Result<(), Stop>
 /// first byte went.
 fn write(
     state: &mut StateTxn<'_>,
-    now: Timestamp,
+    (now, by): (Timestamp, &Subject),
     id: InodeId,
     mut inode: Inode,
     commit: &Commit,
 ) -> Result<(Inode, u64), Stop> {
-    let Body::File { size, inline_bytes } = inode.body else {
+    let Body::File {
+        size,
+        inline_bytes,
+        allocated,
+    } = inode.body
+    else {
         return Err(Fatal::new(format!("{id} is written to and is no file")).into());
     };
     let offset = match commit.offset {
@@ -196,7 +204,7 @@ fn write(
         acquire(state, id, piece)?;
     }
     let cut = match planted::active(Bug::ExtentsOverlapAfterTruncate) && offset >= size {
-        true => 0,
+        true => extents::Cut::NOTHING,
         false => extents::replace(state, now, id, offset, end)?,
     };
     extents::insert(state, now, id, offset, commit.pieces.iter().map(extent))?;
@@ -206,7 +214,7 @@ fn write(
         .iter()
         .map(|piece| extent(piece).inline_length())
         .sum();
-    let inline = (u64::from(inline_bytes) + added).saturating_sub(cut);
+    let inline = (u64::from(inline_bytes) + added).saturating_sub(cut.inline);
     if added > 0 && inline > u64::from(inode.policy.inline_max) {
         let kind = if trimming {
             RefusalKind::Busy
@@ -218,7 +226,9 @@ fn write(
     inode.body = Body::File {
         size: size.max(end),
         inline_bytes: u32::try_from(inline).unwrap_or(u32::MAX),
+        allocated: (allocated + length).saturating_sub(cut.bytes),
     };
+    charges::resized(state, by, &inode, allocated)?;
     inode.touch(now);
     Ok((inode, offset))
 }

@@ -24,6 +24,7 @@ use super::extents::{self, Extent, Source, touching};
 use super::shares;
 use crate::meta::accounts::acl::{drop_special_bits, require_removal_rights};
 use crate::meta::accounts::subject::Subject;
+use crate::meta::counters::charges;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::namespace::dirent::{self, Dirent};
 use crate::meta::namespace::inode::{self, Body, Inode};
@@ -60,14 +61,20 @@ pub(crate) fn concat(
     by.require(state, (id, &inode), Rights::WRITE, to)?;
     drop_special_bits(&mut inode, by);
     require_idle(state, id)?;
-    let Body::File { size, inline_bytes } = inode.body else {
+    let Body::File {
+        size,
+        inline_bytes,
+        allocated,
+    } = inode.body
+    else {
         return refuse(RefusalKind::NotAFile, to);
     };
-    let sources = resolve(state, by, (id, &inode), from)?;
-    let (mut end, mut inline) = (size, u64::from(inline_bytes));
+    let mut sources = resolve(state, by, (id, &inode), from)?;
+    let (mut end, mut inline, mut bytes) = (size, u64::from(inline_bytes), allocated);
     for source in &sources {
         end = end.saturating_add(source.size);
         inline += source.inline;
+        bytes += source.inode.allocated();
     }
     if end > FILE_LEN_MAX {
         return refuse(RefusalKind::TooLarge, format!("{to} with {end} bytes"));
@@ -80,7 +87,10 @@ pub(crate) fn concat(
     inode.body = Body::File {
         size: end,
         inline_bytes: u32::try_from(inline).unwrap_or(u32::MAX),
+        allocated: bytes,
     };
+    let rows = sources.iter_mut().map(|source| &mut source.inode);
+    charges::joined(state, by, (&inode, allocated), rows.collect())?;
     inode.touch(now);
     state.put(INODES, &id, &inode)?;
     let mut offset = size;
@@ -108,6 +118,7 @@ pub(crate) fn concat(
 struct SourceFile {
     place: Place,
     entry: Dirent,
+    inode: Inode,
     size: u64,
     inline: u64,
 }
@@ -143,7 +154,10 @@ fn resolve(
         require_removal_rights(state, by, (place.dir, &place.dir_inode), entry.inode, at)?;
         require_idle(state, entry.inode)?;
         require_alike(&source, inode, at)?;
-        let Body::File { size, inline_bytes } = source.body else {
+        let Body::File {
+            size, inline_bytes, ..
+        } = source.body
+        else {
             return refuse(RefusalKind::NotAFile, at);
         };
         let inline = u64::from(inline_bytes);
@@ -153,6 +167,7 @@ fn resolve(
                 inode: entry.inode,
                 kind: FileKind::File,
             },
+            inode: source,
             size,
             inline,
         });
@@ -177,10 +192,7 @@ pub(crate) fn require_settled(state: &impl ReadState, id: InodeId) -> Result<(),
 }
 
 /// The first part, of a file or of any, whose extents still have to be moved.
-fn first_part(
-    state: &impl ReadState,
-    of: Option<InodeId>,
-) -> Result<Option<Row>, Fatal> {
+fn first_part(state: &impl ReadState, of: Option<InodeId>) -> Result<Option<Row>, Fatal> {
     match of {
         Some(id) => state.scan_prefix(CONCATS, &id)?.next().transpose(),
         None => state.scan(CONCATS, ..)?.next().transpose(),

@@ -17,6 +17,7 @@ use crate::types::account::{
 use crate::types::acl::{AclKind, Named};
 use crate::types::change::{CloneTarget, Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::node::{MemberChange, TokenId};
+use crate::types::quota::{Limits, QuotaChange};
 use crate::types::{
     Acl, AttrChange, DfsPath, GroupId, InodeId, Location, Mode, NewAttr, NewChunk, Permit,
     PolicyChange, RefusalKind, ReplicationTarget, Rights, Role, TrashId, UserId,
@@ -443,6 +444,20 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
         ),
     ] {
         all.push((client(Change::Member(change)), golden));
+    }
+    let set = QuotaChange::Set {
+        limits: Limits {
+            bytes: Some(300),
+            inodes: None,
+        },
+        force: true,
+    };
+    for (change, golden) in [
+        (set, "02010003ac02ab021401022f640001ac020001"),
+        (QuotaChange::Remove, "02010003ac02ab021401022f6401"),
+    ] {
+        let at = at("/d");
+        all.push((client(Change::Quota { at, change }), golden));
     }
     let secret = |byte| SecretBytes([byte; 32]);
     let founding = Founding {

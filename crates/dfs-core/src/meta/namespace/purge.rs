@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::dirent::{self, Dirent, directory_of};
 use super::inode::{self, Body, Inode};
 use crate::meta::chunks::{concat, extents};
+use crate::meta::counters::charges;
 use crate::meta::tables::{DIRENTS, INODES, PURGE, TRIMS};
 use crate::planted::{self, Bug};
 use crate::types::limits::ROWS_PER_COMMAND_MAX;
@@ -93,7 +94,7 @@ pub(crate) fn remove_inode(
     mut inode: Inode,
     budget: &mut Budget,
 ) -> Result<(), Fatal> {
-    budget.spend(2);
+    budget.spend(2 + charges::removed(state, id, &mut inode)?);
     match &mut inode.body {
         Body::Directory(directory) if directory.entries > 0 => {
             directory.place = None;
@@ -167,6 +168,7 @@ fn remove_entries(
     if directory_of(dir, &mut row)?.entries > 0 {
         return Ok(false);
     }
+    charges::removed(state, dir, &mut row)?;
     inode::remove(state, dir)?;
     Ok(true)
 }

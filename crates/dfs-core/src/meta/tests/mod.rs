@@ -9,6 +9,7 @@ mod copies;
 pub(crate) mod fixture;
 mod limits;
 mod model;
+mod quotas;
 mod rows;
 mod script;
 mod show;
@@ -50,6 +51,7 @@ areas! {
     concatenations_follow_their_scripts: "concat";
     truncations_follow_their_scripts: "truncate";
     uploads_follow_their_scripts: "uploads";
+    quotas_follow_their_scripts: "quota";
     sessions_follow_their_scripts: "sessions";
     replicas_follow_their_scripts: "replicas";
     reclaim_follows_its_scripts: "reclaim";

@@ -15,6 +15,8 @@ use crate::meta::chunks::concat::Part;
 use crate::meta::chunks::extents::{Extent, Source};
 use crate::meta::chunks::grant::ChunkRange;
 use crate::meta::command::{SecretBytes, SigningKeyId};
+use crate::meta::counters::counting::Counting;
+use crate::meta::counters::uses::{Sum, Use};
 use crate::meta::members::enrolled::Enrolled;
 use crate::meta::members::secrets::{Secret, SecretId};
 use crate::meta::members::tokens::JoinToken;
@@ -30,6 +32,7 @@ use crate::types::account::{
 };
 use crate::types::acl::Named;
 use crate::types::node::{TokenHash, TokenId};
+use crate::types::quota::Limits;
 use crate::types::{
     AccountName, Acl, AdminState, Attr, Changed, ChunkId, ClientId, FileKind, GroupId, InodeId,
     Mode, Name, NodeEpoch, NodeId, NodeKey, NodeRole, Policy, Refusal, RefusalKind,
@@ -92,6 +95,7 @@ fn inode(body: Body) -> Inode {
         revision: 9,
         has_acl: true,
         body,
+        charged: Some(InodeId(300)),
     }
 }
 
@@ -99,6 +103,7 @@ fn attr() -> Attr {
     let body = Body::File {
         size: 10,
         inline_bytes: 3,
+        allocated: 300,
     };
     inode(body).attr(InodeId(5))
 }
@@ -139,6 +144,7 @@ fn names(rows: &mut Rows) {
     let file = Body::File {
         size: 300,
         inline_bytes: 5,
+        allocated: 300,
     };
     let directory = |place| {
         Body::Directory(Directory {
@@ -149,18 +155,21 @@ fn names(rows: &mut Rows) {
     };
     let target = "/a".to_owned();
     for (body, golden) in [
-        (file, "02a40307080201020304030280804080203c05090100ac0205"),
+        (
+            file,
+            "03a40307080201020304030280804080203c05090100ac0205ac0201ac02",
+        ),
         (
             directory(None),
-            "02a40307080201020304030280804080203c05090101000301",
+            "03a40307080201020304030280804080203c0509010100030101ac02",
         ),
         (
             directory(Some((InodeId(1), name("d")))),
-            "02a40307080201020304030280804080203c05090101010101640301",
+            "03a40307080201020304030280804080203c0509010101010164030101ac02",
         ),
         (
             Body::Symlink { target },
-            "02a40307080201020304030280804080203c05090102022f61",
+            "03a40307080201020304030280804080203c05090102022f6101ac02",
         ),
     ] {
         rows.row(
@@ -291,6 +300,37 @@ fn shared(rows: &mut Rows) {
         table!(CONCATS),
         ((InodeId(258), 300), part),
         ("0000000000000102000000000000012c", "01ac0202"),
+    );
+}
+
+fn counted(rows: &mut Rows) {
+    let row = Use {
+        above: Some(InodeId(300)),
+        sum: Sum {
+            bytes: 300,
+            inodes: 2,
+            pending: 1,
+        },
+        height: 3,
+        limits: Limits {
+            bytes: Some(300),
+            inodes: None,
+        },
+        gone: true,
+    };
+    let dir = InodeId(258);
+    let key = "0000000000000102";
+    rows.row(
+        table!(USES),
+        (dir, row),
+        (key, "0101ac02ac0202010301ac020001"),
+    );
+    rows.row(table!(QUOTAS), (dir, ()), (key, "01"));
+    let after = Some(name("n"));
+    rows.row(
+        table!(COUNTING),
+        (dir, Counting { after }),
+        (key, "0101016e"),
     );
 }
 
@@ -527,6 +567,7 @@ fn every_row_is_stored_as_the_first_version_stored_it() {
     names(&mut rows);
     contents(&mut rows);
     shared(&mut rows);
+    counted(&mut rows);
     others(&mut rows);
     accounts(&mut rows);
     members(&mut rows);
@@ -560,9 +601,14 @@ fn refusals_keep_their_numbers() {
         TooFewReplicas,
         AccessDenied,
         LoginRequired,
+        OverQuota,
+        OtherQuota,
     ];
     let bytes = postcard::to_stdvec(&all).unwrap();
-    assert_eq!(hex(&bytes), "000102030405060708090a0b0c0d0e0f1011121314");
+    assert_eq!(
+        hex(&bytes),
+        "000102030405060708090a0b0c0d0e0f10111213141516"
+    );
 }
 
 #[test]
@@ -570,6 +616,7 @@ fn tables_keep_their_places() {
     let first = "META INODES DIRENTS TRASH TRASH_EXPIRY UPLOADS PURGE EXTENTS TRIMS CHUNKS \
                  NODE_CHUNKS RANGES SPENT RECLAIM NODE_RECLAIM NODES NODE_KEYS NODE_LOADS \
                  SESSIONS SESSION_AGES REPLIES USERS USER_NAMES GROUPS GROUP_NAMES MEMBERS \
-                 ACLS TRASH_OWNERS JOIN_TOKENS TOKEN_HASHES ENROLLED SECRETS SHARES CONCATS";
+                 ACLS TRASH_OWNERS JOIN_TOKENS TOKEN_HASHES ENROLLED SECRETS SHARES CONCATS USES \
+                 QUOTAS COUNTING";
     assert_eq!(TABLES.join(" "), first);
 }

@@ -9,6 +9,7 @@ use crate::types::acl::{Acl, AclKind, Named};
 use crate::types::attr::AttrChange;
 use crate::types::change::{CloneTarget, Commit, CommitTarget, Removal};
 use crate::types::node::MemberChange;
+use crate::types::quota::QuotaChange;
 use crate::types::{Change, PolicyChange, Query, RequestId};
 
 /// What is asked for.
@@ -151,6 +152,7 @@ impl Deed {
                 let from: Vec<_> = from.iter().map(ToString::to_string).collect();
                 Deed::new("concat").at(from.join(" ")).to(to)
             }
+            Change::Quota { at, change } => of_quota(change).at(at),
         };
         let request = Some(request.to_string());
         Some(Deed { request, ..deed })
@@ -171,6 +173,7 @@ impl Deed {
             Query::Group(_) | Query::Groups { .. } => "list-groups",
             Query::JoinTokens => "list-tokens",
             Query::EnrolledNodes { .. } => "list-nodes",
+            Query::Quotas { .. } | Query::QuotasBelow { .. } => "list-quotas",
         };
         match query.location() {
             Some(at) => Deed::new(operation).at(at),
@@ -235,6 +238,19 @@ fn of_policy(change: PolicyChange) -> String {
         .add("inline-max", change.inline_max)
         .add("trash", trash)
         .join()
+}
+
+fn of_quota(change: &QuotaChange) -> Deed {
+    match change {
+        QuotaChange::Set { limits, force } => {
+            let said = Words::default()
+                .add("bytes", limits.bytes)
+                .add("inodes", limits.inodes)
+                .add("force", force.then_some(true));
+            Deed::new("set-quota").with(said.join())
+        }
+        QuotaChange::Remove => Deed::new("remove-quota"),
+    }
 }
 
 /// In the notation of POSIX.1e.

@@ -8,6 +8,7 @@ use crate::meta::tests::show::{list, seconds, show_acl, show_bytes};
 use crate::types::account::{Account, GroupInfo, UserInfo};
 use crate::types::node::{EnrolledNode, TokenInfo};
 use crate::types::query::LayoutSource;
+use crate::types::quota::QuotaInfo;
 use crate::types::{Answer, Attr, Changed, Refusal};
 
 pub(super) fn refused(refusal: &Refusal) -> Box<dyn Error> {
@@ -114,7 +115,31 @@ pub(super) fn show_answer(answer: Answer) -> String {
         Answer::Groups(groups) => groups.iter().map(show_group).collect(),
         Answer::JoinTokens(tokens) => tokens.iter().map(show_token).collect(),
         Answer::EnrolledNodes(nodes) => nodes.iter().map(show_enrolled).collect(),
+        Answer::Quotas(quotas) => show_quotas(&quotas),
+        Answer::QuotaPage(page) => show_quotas(&page.quotas) + more(page.more),
     }
+}
+
+fn show_quotas(quotas: &[QuotaInfo]) -> String {
+    quotas.iter().map(show_quota).collect()
+}
+
+fn show_quota(quota: &QuotaInfo) -> String {
+    let of = |limit: Option<u64>| {
+        limit
+            .map(|limit| format!(" of {limit}"))
+            .unwrap_or_default()
+    };
+    format!(
+        "{} {}: {}{} bytes {}{} inodes{}\n",
+        quota.inode,
+        quota.path,
+        quota.bytes,
+        of(quota.limits.bytes),
+        quota.inodes,
+        of(quota.limits.inodes),
+        if quota.counting { " counting" } else { "" }
+    )
 }
 
 fn show_user(user: &UserInfo) -> String {
