@@ -5,7 +5,7 @@ use dfs_core::types::quota::{Limits, QuotaInfo};
 use serde::Serialize;
 
 use crate::context::{ClusterArgs, Context};
-use crate::error::{Doing, Failure, Result};
+use crate::error::{Doing, Result};
 use crate::text::remote::RemotePath;
 use crate::text::size::{human, parse_size, shown};
 use crate::text::table::{Align, Table};
@@ -42,15 +42,8 @@ struct SetArgs {
     #[arg(value_name = "PATH")]
     path: RemotePath,
 
-    /// How many bytes.
-    #[arg(
-        long, value_name = "SIZE", value_parser = parse_size, required_unless_present = "inodes"
-    )]
-    bytes: Option<u64>,
-
-    /// How many files, directories and symbolic links: `5000`, `20k`, `1.5M`.
-    #[arg(long, value_name = "COUNT", value_parser = parse_count)]
-    inodes: Option<u64>,
+    #[command(flatten)]
+    limits: LimitFlags,
 
     /// Also below what is there already: then nothing more is taken until less is there.
     #[arg(long)]
@@ -58,6 +51,19 @@ struct SetArgs {
 
     #[command(flatten)]
     cluster: ClusterArgs,
+}
+
+/// What to limit.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct LimitFlags {
+    /// How many bytes.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    bytes: Option<u64>,
+
+    /// How many files, directories and symbolic links: `5000`, `20k`, `1.5M`.
+    #[arg(long, value_name = "COUNT", value_parser = parse_count)]
+    inodes: Option<u64>,
 }
 
 const SHOW_EXAMPLES: &str = "\
@@ -142,7 +148,14 @@ pub(crate) async fn run(args: QuotaArgs, context: &Context) -> Result<()> {
         QuotaCommand::Show(args) => {
             let client = context.client(&args.cluster).await?;
             let quotas = client.quotas(&args.path.path).await;
-            print(context, quotas.doing("show", &args.path)?, args.json)
+            let quotas = quotas.doing("show", &args.path)?;
+            if quotas.is_empty() {
+                let path = &args.path;
+                context
+                    .output
+                    .note(format_args!("no quota counts `{path}`"));
+            }
+            print(context, quotas, args.json)
         }
         QuotaCommand::Ls(args) => {
             let client = context.client(&args.cluster).await?;
@@ -160,8 +173,8 @@ pub(crate) async fn run(args: QuotaArgs, context: &Context) -> Result<()> {
 async fn set(args: SetArgs, context: &Context) -> Result<()> {
     let client = context.client(&args.cluster).await?;
     let limits = Limits {
-        bytes: args.bytes,
-        inodes: args.inodes,
+        bytes: args.limits.bytes,
+        inodes: args.limits.inodes,
     };
     let set = client.set_quota(&args.path.path, limits, args.force).await;
     set.doing("limit", &args.path)?;
@@ -181,8 +194,7 @@ fn print(context: &Context, quotas: Vec<QuotaInfo>, json: bool) -> Result<()> {
         return context.output.json(&QuotasDocument { entries });
     }
     if quotas.is_empty() {
-        return Err(Failure::refused("there is no quota")
-            .hint("`dfs quota set PATH --bytes SIZE` sets one"));
+        return Ok(());
     }
     let head = ["bytes", "limit", "inodes", "limit"].map(|name| (name, Align::Right));
     let tail = [("", Align::Left), ("path", Align::Left)];

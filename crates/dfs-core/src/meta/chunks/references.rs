@@ -69,8 +69,8 @@ pub(crate) fn acquire(state: &mut StateTxn<'_>, inode: InodeId, id: ChunkId) -> 
     state.put(CHUNKS, &id, &chunk)
 }
 
-/// Notes one extent less of a file that names a chunk. With the last the chunk is gone, and its replicas
-/// wait for the grace to end. Gives the number of rows changed.
+/// Notes one extent less of a file that names a chunk. With the last the chunk is gone, and its
+/// replicas wait for the grace to end. Gives the number of rows changed.
 pub(crate) fn release(
     state: &mut StateTxn<'_>,
     now: Timestamp,

@@ -8,6 +8,7 @@ use super::uses::{self, Sum, Use};
 use crate::meta::accounts::subject::Subject;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::namespace::inode::{self, Body};
+use crate::meta::namespace::purge::Budget;
 use crate::meta::namespace::resolve::{existing, is_below};
 use crate::meta::tables::{QUOTAS, USES};
 use crate::types::limits::{ENTRIES_PER_REPLY_MAX, QUOTAS_MAX};
@@ -46,10 +47,12 @@ fn set(
         let subject = format!("{at}: a quota limits bytes, inodes or both");
         return refuse(RefusalKind::Invalid, subject);
     }
-    let mut row = match uses::row(state, id)? {
-        Some(row) => row,
-        None => begin(state, id)?,
-    };
+    if uses::row(state, id)?.is_none() {
+        begin(state, id)?;
+        // What is small is counted at once.
+        counting::step(state, &mut Budget::aside())?;
+    }
+    let mut row = require(state, id)?;
     if !row.is_quota() {
         let count = state.scan(QUOTAS, ..)?.take(QUOTAS_MAX).count();
         if count >= QUOTAS_MAX {
@@ -82,7 +85,7 @@ fn set(
 }
 
 /// Begins to count a directory that is not counted yet.
-fn begin(state: &mut StateTxn<'_>, id: InodeId) -> Result<Use, Stop> {
+pub(crate) fn begin(state: &mut StateTxn<'_>, id: InodeId) -> Result<(), Stop> {
     let inode = inode::require(state, id)?;
     let mut row = counting::begin(state, id, &inode)?;
     // One in a directory that is being counted comes before its turn.
@@ -96,8 +99,13 @@ fn begin(state: &mut StateTxn<'_>, id: InodeId) -> Result<Use, Stop> {
         let sum = sum.ok_or_else(|| Fatal::new(format!("{id} cannot be counted")))?;
         uses::grow_unchecked(state, *parent, (sum, 1))?;
     }
-    state.put(USES, &id, &row)?;
-    Ok(row)
+    Ok(state.put(USES, &id, &row)?)
+}
+
+/// The row of a directory that is counted.
+fn require(state: &impl ReadState, id: InodeId) -> Result<Use, Fatal> {
+    let row = uses::row(state, id)?;
+    row.ok_or_else(|| Fatal::new(format!("{id} has a quota and no row")))
 }
 
 /// Takes a quota away. What is below stays counted, so that another one binds at once.
@@ -171,8 +179,7 @@ pub(crate) fn below(
         if !is_below(state, id, top)? {
             continue;
         }
-        let row = uses::row(state, id)?;
-        let row = row.ok_or_else(|| Fatal::new(format!("{id} has a quota and no row")))?;
+        let row = require(state, id)?;
         page.quotas.push(info(state, by, (id, &row))?);
     }
     Ok(page)

@@ -49,6 +49,12 @@ impl Budget {
         Budget(16 * Budget::EXTENT)
     }
 
+    /// So many rows.
+    #[cfg(test)]
+    pub(crate) fn of(rows: usize) -> Budget {
+        Budget(rows)
+    }
+
     /// Rows left.
     pub(crate) fn left(&self) -> usize {
         self.0

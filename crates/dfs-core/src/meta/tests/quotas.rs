@@ -7,14 +7,17 @@ use dfs_raft::env::{Random, SeededRandom};
 use dfs_raft::state::ReadState;
 
 use super::fixture::{ATTR, Machine, at, serial};
-use crate::meta::counters::uses;
+use crate::meta::Command;
+use crate::meta::accounts::subject::Subject;
+use crate::meta::counters::{counting, quota, uses};
 use crate::meta::namespace::inode;
+use crate::meta::namespace::purge::Budget;
+use crate::meta::namespace::resolve::existing;
 use crate::meta::tables::{DIRENTS, QUOTAS};
-use crate::meta::{Command, Reply};
 use crate::types::change::{CloneTarget, Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::quota::{Limits, QuotaChange};
 use crate::types::{
-    Caller, Change, ClientId, FileKind, InodeId, Location, RefusalKind, RequestId, TrashId,
+    Change, ClientId, FileKind, InodeId, Location, RefusalKind, RequestId, TrashId,
 };
 
 const DIRS: [&str; 6] = ["", "q", "q/r", "p", "q/r/s", "p/t"];
@@ -162,7 +165,7 @@ impl World {
     }
 
     fn step(&mut self) {
-        let change = match self.below(22) {
+        let change = match self.below(23) {
             0 => self.quota(),
             1..=10 => self.names(),
             11..=20 => self.contents(),
@@ -196,20 +199,48 @@ impl World {
     /// A step of housekeeping, or time passes, or the session ends with its uploads.
     fn others(&mut self) {
         match self.below(8) {
-            0 => self.machine.advance(Duration::from_secs(3600)),
+            0 => {
+                self.machine.advance(Duration::from_secs(7200));
+                self.open_session();
+            }
             1 => {
-                let caller = Caller::System;
-                self.sequence += 1;
-                let request = serial(self.client, self.sequence);
-                self.request(request, Change::CloseSession).unwrap();
-                self.client = match self.machine.apply(Command::OpenSession { caller }) {
-                    Reply::Session(Ok(client)) => client,
-                    other => panic!("{other:?}"),
-                };
-                self.sequence = 0;
+                self.close_session();
+                self.open_session();
+            }
+            2 | 3 => self.begin_to_count(),
+            4..=6 => {
+                // Less than housekeeping would, so that much happens in between.
+                let budget = &mut Budget::of(3);
+                self.machine.edit(|state| counting::step(state, budget));
             }
             _ => drop(self.machine.apply(Command::Housekeeping)),
         }
+    }
+
+    fn close_session(&mut self) {
+        self.sequence += 1;
+        let request = serial(self.client, self.sequence);
+        self.request(request, Change::CloseSession).unwrap();
+    }
+
+    fn open_session(&mut self) {
+        self.client = self.machine.open_session();
+        self.sequence = 0;
+    }
+
+    /// As a quota does that is set where much is.
+    fn begin_to_count(&mut self) {
+        let dir = at(self.dir());
+        self.machine.edit(|state| {
+            let found = existing(state, &Subject::system(), &dir, true);
+            if let Ok((id, inode)) = found
+                && inode.kind() == FileKind::Directory
+                && uses::row(state, id)?.is_none()
+            {
+                quota::begin(state, id).unwrap();
+            }
+            Ok(())
+        });
     }
 
     /// No quota is exceeded that was not when it was set.
@@ -254,9 +285,8 @@ impl World {
     }
 
     fn end(&mut self) {
-        self.sequence += 1;
-        let request = serial(self.client, self.sequence);
-        self.request(request, Change::CloseSession).unwrap();
+        self.close_session();
+        self.machine.advance(Duration::from_secs(7200));
         self.machine.housekeep();
         self.machine.check();
         if !self.links {

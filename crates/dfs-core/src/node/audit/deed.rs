@@ -150,7 +150,10 @@ impl Deed {
             }
             Change::Concat { to, from } => {
                 let from: Vec<_> = from.iter().map(ToString::to_string).collect();
-                Deed::new("concat").at(from.join(" ")).to(to)
+                let (count, from) = (from.len(), from.join(" "));
+                Deed::new("concat")
+                    .at(to)
+                    .with(format!("{count} files: {from}"))
             }
             Change::Quota { at, change } => of_quota(change).at(at),
         };

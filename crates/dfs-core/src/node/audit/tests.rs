@@ -10,6 +10,7 @@ use crate::testing::{MemoryDisk, test_env};
 use crate::types::account::{AccountChange, KeyHash, PasswordHash, Role};
 use crate::types::acl::{Acl, AclKind, Named, Rights};
 use crate::types::node::{MemberChange, TokenHash};
+use crate::types::quota::{Limits, QuotaChange};
 use crate::types::{
     Change, ClientId, DfsPath, GroupId, Location, Mode, NodeKey, NodeRole, PolicyChange,
     ReplicationTarget, RequestId, Rev, UserId,
@@ -351,6 +352,26 @@ async fn a_line_says_what_rights_were_set_to() {
                 change: policy,
             },
             "replicas=1 trash=0s",
+        ),
+        (
+            Change::Concat {
+                to: at(),
+                from: vec![at(), at()],
+            },
+            "2 files: /a /a",
+        ),
+        (
+            Change::Quota {
+                at: at(),
+                change: QuotaChange::Set {
+                    limits: Limits {
+                        bytes: Some(7),
+                        inodes: None,
+                    },
+                    force: true,
+                },
+            },
+            "bytes=7 force=true",
         ),
         (
             Change::Account(user),
