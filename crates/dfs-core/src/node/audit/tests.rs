@@ -354,6 +354,26 @@ async fn a_line_says_what_rights_were_set_to() {
             "replicas=1 trash=0s",
         ),
         (
+            Change::Account(user),
+            "role=user group=g7 root=/a read-only=true",
+        ),
+        (
+            Change::Member(token),
+            "role=master node=00000000000000000000000000000009 uses=2 ttl=60s",
+        ),
+    ] {
+        let world = World::new(PLENTY).await;
+        let asked = world.ask(Deed::of_change(request(), &change).unwrap());
+        asked.ended(Ending::done()).await.unwrap();
+        let line: serde_json::Value = serde_json::from_str(&world.text()).unwrap();
+        assert_eq!(line["detail"], said);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_says_what_became_part_of_a_file_and_what_was_limited() {
+    for (change, said) in [
+        (
             Change::Concat {
                 to: at(),
                 from: vec![at(), at()],
@@ -373,19 +393,12 @@ async fn a_line_says_what_rights_were_set_to() {
             },
             "bytes=7 force=true",
         ),
-        (
-            Change::Account(user),
-            "role=user group=g7 root=/a read-only=true",
-        ),
-        (
-            Change::Member(token),
-            "role=master node=00000000000000000000000000000009 uses=2 ttl=60s",
-        ),
     ] {
         let world = World::new(PLENTY).await;
         let asked = world.ask(Deed::of_change(request(), &change).unwrap());
         asked.ended(Ending::done()).await.unwrap();
         let line: serde_json::Value = serde_json::from_str(&world.text()).unwrap();
+        assert_eq!(line["path"], "/a");
         assert_eq!(line["detail"], said);
     }
 }
