@@ -372,6 +372,7 @@ async fn a_line_says_what_rights_were_set_to() {
 
 #[tokio::test(start_paused = true)]
 async fn a_line_says_what_became_part_of_a_file_and_what_was_limited() {
+    let at = || Location::from("/a".parse::<DfsPath>().unwrap());
     for (change, said) in [
         (
             Change::Concat {
