@@ -3,9 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    admin, bench, cat, chaos, chgrp, chmod, chown, completions, cp, df, du, explain, get, getfacl,
-    group, ln, login, logout, ls, master, mkdir, mv, node, policy, put, rm, setfacl, stat, status,
-    token, touch, trash, tree, up, user, whoami,
+    admin, bench, cat, chaos, chgrp, chmod, chown, completions, concat, cp, df, du, explain, get,
+    getfacl, group, ln, login, logout, ls, master, mkdir, mv, node, policy, put, quota, rm,
+    setfacl, stat, status, token, touch, trash, tree, up, user, whoami,
 };
 use crate::context::Context;
 use crate::error::Result;
@@ -62,6 +62,7 @@ pub(crate) enum Command {
     Rm(rm::RmArgs),
     Mv(mv::MvArgs),
     Cp(cp::CpArgs),
+    Concat(concat::ConcatArgs),
     Ln(ln::LnArgs),
     Touch(touch::TouchArgs),
     Chmod(chmod::ChmodArgs),
@@ -70,6 +71,7 @@ pub(crate) enum Command {
     Getfacl(getfacl::GetfaclArgs),
     Setfacl(setfacl::SetfaclArgs),
     Policy(policy::PolicyArgs),
+    Quota(quota::QuotaArgs),
     Trash(trash::TrashArgs),
     User(user::UserArgs),
     Group(group::GroupArgs),
@@ -106,6 +108,7 @@ impl Command {
             Command::Rm(args) => Box::pin(rm::run(args, context)).await,
             Command::Mv(args) => Box::pin(mv::run(args, context)).await,
             Command::Cp(args) => Box::pin(cp::run(args, context)).await,
+            Command::Concat(args) => Box::pin(concat::run(args, context)).await,
             Command::Ln(args) => Box::pin(ln::run(args, context)).await,
             Command::Touch(args) => Box::pin(touch::run(args, context)).await,
             Command::Chmod(args) => Box::pin(chmod::run(args, context)).await,
@@ -114,6 +117,7 @@ impl Command {
             Command::Getfacl(args) => Box::pin(getfacl::run(args, context)).await,
             Command::Setfacl(args) => Box::pin(setfacl::run(args, context)).await,
             Command::Policy(args) => Box::pin(policy::run(args, context)).await,
+            Command::Quota(args) => Box::pin(quota::run(args, context)).await,
             Command::Trash(args) => Box::pin(trash::run(args, context)).await,
             Command::User(args) => Box::pin(user::run(args, context)).await,
             Command::Group(args) => Box::pin(group::run(args, context)).await,

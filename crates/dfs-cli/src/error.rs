@@ -203,6 +203,16 @@ fn hints(verb: &str, subject: &str, error: &Error) -> Vec<String> {
         {
             one(format!("`dfs mkdir -p {parent}` makes the directory first"))
         }
+        (_, Some(RefusalKind::OverQuota), "limit") => one(format!(
+            "`dfs quota set --force {subject}` takes nothing more until less is there"
+        )),
+        (_, Some(RefusalKind::OverQuota), _) => one(
+            "`dfs quota show` shows what is used; what is removed is counted no more at once"
+                .to_owned(),
+        ),
+        (_, Some(RefusalKind::OtherQuota), "move") => {
+            one("`dfs cp -r` and `dfs rm -r` move what is in it file by file".to_owned())
+        }
         (ErrorKind::OutOfSpace, ..) => vec![
             "`dfs status` shows the room on each data node".to_owned(),
             "`dfs trash ls` shows what is kept in the trash; `dfs trash drop` frees it".to_owned(),

@@ -50,7 +50,7 @@ pub enum ErrorKind {
         /// When to try again, at the earliest.
         retry_after: Duration,
     },
-    /// There is no room on the data nodes.
+    /// There is no room on the data nodes, or in a quota.
     OutOfSpace,
     /// Every replica that could be asked fails its checksums.
     Corrupt,
@@ -232,6 +232,8 @@ fn kind_of(refusal: RefusalKind) -> ErrorKind {
         | RefusalKind::AccessDenied
         | RefusalKind::LoginRequired
         | RefusalKind::StillNeeded => ErrorKind::Denied,
+        RefusalKind::OtherQuota => ErrorKind::Invalid,
+        RefusalKind::OverQuota => ErrorKind::OutOfSpace,
         RefusalKind::Conflict => ErrorKind::Conflict,
         RefusalKind::SessionExpired
         | RefusalKind::GrantExpired
@@ -251,6 +253,8 @@ impl From<Error> for io::Error {
             (_, Some(RefusalKind::TooManyLinks)) => io::ErrorKind::TooManyLinks,
             (_, Some(RefusalKind::TooLarge)) => io::ErrorKind::FileTooLarge,
             (_, Some(RefusalKind::NameTooLong)) => io::ErrorKind::InvalidFilename,
+            (_, Some(RefusalKind::OverQuota)) => io::ErrorKind::QuotaExceeded,
+            (_, Some(RefusalKind::OtherQuota)) => io::ErrorKind::CrossesDevices,
             (ErrorKind::NotFound, _) => io::ErrorKind::NotFound,
             (ErrorKind::Exists, _) => io::ErrorKind::AlreadyExists,
             (ErrorKind::Invalid, _) => io::ErrorKind::InvalidInput,

@@ -166,6 +166,12 @@ bugs! {
     AnsweredBeforeAudited = "answered-before-audited";
     /// What was refused has no line in the audit log.
     RefusalsNotAudited = "refusals-not-audited";
+
+    // Quotas.
+
+    /// Whether there is room in a quota is asked before what comes is counted: it comes to hold
+    /// more than it may.
+    QuotaRace = "quota-race";
 }
 
 /// Whether a bug is planted in this process: never, without the feature.

@@ -12,7 +12,8 @@ use crate::transfer::target::Target;
 const EXAMPLES: &str = "\
 Examples:
   dfs cp /a.txt /b.txt
-  dfs cp -r /src /backup/      into a directory that is there";
+  dfs cp -r /src /backup/      into a directory that is there
+  dfs cp --reflink /a /b       without copying bytes: both files share them";
 
 /// Copy files within the cluster.
 #[derive(Debug, Args)]
@@ -34,6 +35,11 @@ pub(crate) struct CpArgs {
     #[arg(long, short)]
     no_clobber: bool,
 
+    /// Make files share their bytes instead of copying them; what is written later to one of them
+    /// is not seen in the other.
+    #[arg(long)]
+    reflink: bool,
+
     #[command(flatten)]
     cluster: ClusterArgs,
 }
@@ -48,6 +54,7 @@ pub(crate) async fn run(args: CpArgs, context: &Context) -> Result<()> {
         tally: &tally,
         recursive: args.recursive,
         replace: !args.no_clobber,
+        share: args.reflink,
     };
     for source in &args.sources {
         let path = &source.path;

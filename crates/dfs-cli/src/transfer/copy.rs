@@ -20,6 +20,8 @@ pub(crate) struct Copy<'a> {
     pub(crate) recursive: bool,
     /// Files that exist may be replaced.
     pub(crate) replace: bool,
+    /// Files share their bytes.
+    pub(crate) share: bool,
 }
 
 impl Copy<'_> {
@@ -100,11 +102,18 @@ impl Copy<'_> {
     }
 
     async fn copy_file(&self, from: DfsPath, to: DfsPath) -> Result<()> {
-        let options = PutOptions::new(self.replace);
-        let copied = self.client.copy(&from, &to, options).await;
-        copied
-            .map(drop)
-            .doing("copy", format_args!("{from}` to `{to}"))
+        let copied = match self.share {
+            true => self
+                .client
+                .clone_file(&from, &to, self.replace)
+                .await
+                .map(drop),
+            false => {
+                let options = PutOptions::new(self.replace);
+                self.client.copy(&from, &to, options).await.map(drop)
+            }
+        };
+        copied.doing("copy", format_args!("{from}` to `{to}"))
     }
 
     async fn copy_link(&self, from: &DfsPath, to: &DfsPath) -> Result<()> {

@@ -40,6 +40,66 @@ fn what_is_stored_comes_back_byte_for_byte() {
 }
 
 #[test]
+fn files_share_their_bytes_and_become_parts_of_others() {
+    let machine = Machine::new();
+    let _up = machine.up(&[]);
+    let (one, two) = (pattern(200_000), vec![7; 100_000]);
+    machine.write("one", &one);
+    machine.write("two", &two);
+    machine.ok(&["mkdir", "/d"]);
+    machine.ok(&["put", "one", "two", "/d/"]);
+    machine.ok(&["cp", "--reflink", "/d/one", "/shared"]);
+    machine.ok(&["cp", "--reflink", "-r", "/d", "/e"]);
+    machine.ok(&["concat", "/d/one", "/d/two", "/shared"]);
+
+    assert!(machine.dfs(&["cat", "/e/one"]).stdout == one);
+    let whole = [&one[..], &two[..], &one[..]].concat();
+    assert!(machine.dfs(&["cat", "/d/one"]).stdout == whole);
+    let shown = machine.script(&[
+        &["ls", "-R", "/"],
+        &["concat", "/d/one", "/d/one"],
+        &["concat", "/d/one", "/nothing"],
+        &["concat", "/d/one", "/d"],
+        &["cp", "--reflink", "/e", "/f"],
+        &["cp", "--reflink", "/e/one", "/e/one"],
+    ]);
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn a_quota_limits_what_is_in_a_directory() {
+    let machine = Machine::new();
+    let _up = machine.up(&[]);
+    machine.write("half", pattern(512 << 10));
+    let shown = machine.script(&[
+        &["mkdir", "-p", "/q/empty", "/other"],
+        &["quota", "ls"],
+        &["quota", "set", "/q"],
+        &["quota", "set", "/q", "--bytes", "1MiB", "--inodes", "4"],
+        &["put", "half", "/q/a"],
+        &["put", "half", "/q/b"],
+        &["put", "half", "/q/c"],
+        &["quota", "show", "/q/a"],
+        &["rm", "/q/b"],
+        &["quota", "show", "--json", "/q"],
+        &["cp", "--reflink", "/q/a", "/q/c"],
+        &["touch", "/q/d"],
+        &["touch", "/q/e"],
+        &["ln", "/q/a", "/other/a"],
+        &["quota", "set", "/q", "--bytes", "1KiB"],
+        &["quota", "set", "/q", "--bytes", "1KiB", "--force"],
+        &["quota", "ls", "/"],
+        &["mv", "/q/a", "/other/"],
+        &["mv", "/other/a", "/q/"],
+        &["quota", "set", "/other/a", "--bytes", "1KiB"],
+        &["quota", "rm", "/q"],
+        &["quota", "rm", "/q"],
+        &["quota", "show", "/q"],
+    ]);
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
 fn a_directory_comes_back_with_links_modes_and_times() {
     let machine = Machine::new();
     let _up = machine.up(&[]);

@@ -362,6 +362,7 @@ fn mismatch(answer: &Answer) -> Error {
         Answer::EnrolledNodes(_) => "nodes with papers",
         Answer::NodeDuties(_) => "what a data node has to do",
         Answer::Explained(_) | Answer::Chunks(_) => "how chunks are",
+        Answer::Quotas(_) | Answer::QuotaPage(_) => "quotas",
     };
     let message = format!("a master answered another question, with {kind}");
     Error::new(ErrorKind::Internal, message)

@@ -6,8 +6,9 @@ use dfs_raft::{ApplyContext, Fatal, StateMachine};
 use super::accounts::sessions::Remembered;
 use super::accounts::subject::Subject;
 use super::accounts::{acl, sessions};
-use super::chunks::{commit, grant, reclaim, replicas};
+use super::chunks::{clone, commit, concat, grant, reclaim, replicas};
 use super::command::{Command, Reply, validate};
+use super::counters::quota;
 use super::members::decisions;
 use super::members::nodes::Registration;
 use super::members::{enrolled, nodes, secrets};
@@ -284,5 +285,10 @@ fn apply_change(
         Change::SetAcl { at, which, acl } => acl::set(state, now, by, at, *which, acl.as_ref()),
         Change::Account(change) => accounts::change(state, now, by, change),
         Change::Member(change) => members::change(state, now, by, change),
+        Change::Clone { from, to, revision } => {
+            clone::clone(state, now, (client, by), (from, to), *revision)
+        }
+        Change::Concat { to, from } => concat::concat(state, now, by, to, from),
+        Change::Quota { at, change } => quota::change(state, by, at, change),
     }
 }

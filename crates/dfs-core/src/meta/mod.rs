@@ -24,7 +24,7 @@
 //!                     └─▶ nodes, housekeeping      └─▶ chunks
 //! ```
 //!
-//! Not done here: byte-range locks, extended attributes, quotas; what the leader knows besides,
+//! Not done here: byte-range locks, extended attributes; what the leader knows besides,
 //! such as which replicas exist.
 //!
 //! [`Fatal`]: dfs_raft::Fatal

@@ -9,19 +9,20 @@ use super::accounts;
 use super::accounts::acl;
 use super::accounts::subject::Subject;
 use super::chunks::commit::require_file;
-use super::chunks::extents::{Source, last_before};
+use super::chunks::concat;
+use super::chunks::extents::Source;
 use super::chunks::reclaim;
 use super::chunks::references::{self, Chunk};
 use super::chunks::stories;
-use super::counters;
+use super::counters::{self, quota};
 use super::machine::{Stop, refuse};
 use super::members;
 use super::members::nodes::{Node, NodeLoad};
 use super::namespace::inode::{self, Body, Inode};
 use super::namespace::resolve::existing;
 use super::tables::{
-    CHUNKS, DIRENTS, EXTENTS, INODES, Meta, Moment, NODE_CHUNKS, NODE_KEYS, NODE_LOADS,
-    NODE_RECLAIM, NODES, RECLAIM, REPLIES, TRASH, TRASH_OWNERS,
+    CHUNKS, DIRENTS, INODES, Meta, Moment, NODE_CHUNKS, NODE_KEYS, NODE_LOADS, NODE_RECLAIM, NODES,
+    RECLAIM, REPLIES, TRASH, TRASH_OWNERS,
 };
 use crate::types::limits::{ENTRIES_PER_REPLY_MAX, RECLAIM_GRACE};
 use crate::types::query::{
@@ -112,6 +113,11 @@ fn answer_to(state: &impl ReadState, by: &Subject, query: &Query) -> Result<Answ
         | Query::Group(_)
         | Query::Users { .. }
         | Query::Groups { .. } => accounts::answer(state, by, query, page_len)?,
+        Query::Quotas { at } => Answer::Quotas(quota::of(state, by, at)?),
+        Query::QuotasBelow { at, after, limit } => {
+            let page = (*after, page_len(*limit));
+            Answer::QuotaPage(quota::below(state, by, at, page)?)
+        }
         Query::JoinTokens => Answer::JoinTokens(members::join_tokens(state, by)?),
         Query::EnrolledNodes { after, limit } => {
             let page = page_len(*limit);
@@ -216,16 +222,10 @@ fn layout(
     if range.offset >= end {
         return Ok(layout);
     }
-    let first = last_before(state, id, range.offset)?
-        .filter(|(offset, extent)| offset + extent.length > range.offset)
-        .map(|(offset, _)| offset);
-    let from = first.unwrap_or(range.offset);
-    for row in state.scan(EXTENTS, (id, from)..(id, end))? {
-        let ((_, offset), extent) = row?;
-        if layout.extents.len() >= ENTRIES_PER_REPLY_MAX {
-            layout.more = true;
-            break;
-        }
+    let bytes = (range.offset, end);
+    let (found, more) = concat::read(state, id, bytes, ENTRIES_PER_REPLY_MAX)?;
+    layout.more = more;
+    for (offset, extent) in found {
         let source = match extent.source {
             Source::Inline(bytes) => LayoutSource::Inline(bytes),
             Source::Chunk { chunk, offset } => {

@@ -35,6 +35,11 @@
 //! SECRETS       SecretId -> Secret                 keys of the cluster            secrets
 //! WIDTHS        nodes -> chunks to be on so many   who can be spared              replicas
 //! DEPARTED      NodeId -> ()                       removed, not yet forgotten     decisions
+//! SHARES        (ChunkId, InodeId) -> extents      chunks of several files        shares
+//! CONCATS       (InodeId, offset) -> Part          extents still to be moved      concat
+//! USES          InodeId -> Use                     what counted directories hold  uses
+//! QUOTAS        InodeId -> ()                      which of them are limited      quota
+//! COUNTING      InodeId -> Counting                which are not counted through  counting
 //! ```
 //!
 //! New tables are appended: a table's place is part of snapshots. Numbers in keys are
@@ -48,9 +53,12 @@ use super::accounts::acl::Acls;
 use super::accounts::group::Group;
 use super::accounts::sessions::{Remembered, Session};
 use super::accounts::user::User;
+use super::chunks::concat::Part;
 use super::chunks::extents::Extent;
 use super::chunks::grant::ChunkRange;
 use super::chunks::references::Chunk;
+use super::counters::counting::Counting;
+use super::counters::uses::Use;
 use super::members::enrolled::Enrolled;
 use super::members::nodes::{Node, NodeLoad};
 use super::members::secrets::{Secret, SecretId};
@@ -118,6 +126,11 @@ tables! {
     SECRETS: SecretId => Secret;
     WIDTHS: u64 => u64;
     DEPARTED: NodeId => ();
+    SHARES: (ChunkId, InodeId) => u64;
+    CONCATS: (InodeId, u64) => Part;
+    USES: InodeId => Use;
+    QUOTAS: InodeId => ();
+    COUNTING: InodeId => Counting;
 }
 
 /// Makes sure that a key and a value, if these bytes are some, come back as they are.

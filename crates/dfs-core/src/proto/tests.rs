@@ -18,6 +18,7 @@ use crate::security::{PublicKey, SigningKeys};
 use crate::types::account::Account;
 use crate::types::node::{EnrolledNode, NodeDuties, TokenId};
 use crate::types::query::*;
+use crate::types::quota::{Limits, QuotaInfo, QuotaPage};
 use crate::types::story::*;
 use crate::types::{
     AdminState, Attr, ByteRange, Change, Changed, ChunkId, ClientId, ClusterId, DfsPath, FileKind,
@@ -245,6 +246,15 @@ fn what_clients_ask_keeps_its_bytes() {
                 limit,
             },
             "0310ac0201ac02ac02010000",
+        ),
+        (Query::Quotas { at: at("/f") }, "031101022f66010000"),
+        (
+            Query::QuotasBelow {
+                at: at("/f"),
+                after: Some(InodeId(300)),
+                limit,
+            },
+            "031201022f6601ac02ac02010000",
         ),
     ] {
         let consistency = ReadConsistency::Stale;
@@ -479,6 +489,17 @@ fn answers_to_queries_keep_their_bytes() {
         registered: Some(NodeId(4)),
         revoked: true,
     };
+    let quota = QuotaInfo {
+        inode: InodeId(300),
+        path: "/a".to_owned(),
+        limits: Limits {
+            bytes: Some(300),
+            inodes: None,
+        },
+        bytes: 2,
+        inodes: 3,
+        counting: true,
+    };
     for (answer, golden) in [
         (
             Answer::Attr(attr()),
@@ -509,6 +530,20 @@ fn answers_to_queries_keep_their_bytes() {
         (
             Answer::Trash(trash),
             "030002ac020501ac020502022f6c01020001\
+             0909090909090909090909090909090909090909090909090909090909090909",
+        ),
+        (
+            Answer::Quotas(vec![quota.clone()]),
+            "030002ac021001ac02022f6101ac020002030101\
+             0909090909090909090909090909090909090909090909090909090909090909",
+        ),
+        (
+            Answer::QuotaPage(QuotaPage {
+                quotas: vec![quota],
+                last: Some(InodeId(300)),
+                more: true,
+            }),
+            "030002ac021101ac02022f6101ac020002030101ac020101\
              0909090909090909090909090909090909090909090909090909090909090909",
         ),
         (

@@ -14,6 +14,7 @@ use super::node::{MemberChange, TokenId};
 use super::path::Location;
 use super::permit::Permit;
 use super::policy::PolicyChange;
+use super::quota::QuotaChange;
 
 /// One change of the namespace, seen whole or not at all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,11 +137,35 @@ pub enum Change {
     Account(AccountChange),
     /// Changes who may be a node of it.
     Member(MemberChange),
+    /// Makes a file of the extents of another, without a copy of its bytes.
+    Clone {
+        /// The file whose bytes they are; symbolic links are followed.
+        from: Location,
+        /// What they become part of.
+        to: CloneTarget,
+        /// Refused as `Conflict` if the revision of `from` is another by now.
+        revision: Option<u64>,
+    },
+    /// Appends whole files to another, in order, without a copy of their bytes; their names go.
+    Concat {
+        /// The file that grows; symbolic links are followed.
+        to: Location,
+        /// The files that become part of it, each by its only name.
+        from: Vec<Location>,
+    },
+    /// Changes how much may be in a directory.
+    Quota {
+        /// Which; symbolic links are followed.
+        at: Location,
+        /// What changes.
+        change: QuotaChange,
+    },
 }
 
 impl Change {
     /// Where it is to happen: all places that it names.
     pub fn locations(&self) -> impl Iterator<Item = &Location> {
+        let mut more: &[Location] = &[];
         let [first, second] = match self {
             Change::MakeDirectory { at, .. }
             | Change::Create { at, .. }
@@ -150,7 +175,8 @@ impl Change {
             | Change::Truncate { at, .. }
             | Change::SetPolicy { at, .. }
             | Change::BeginUpload { at, .. }
-            | Change::SetAcl { at, .. } => [Some(at), None],
+            | Change::SetAcl { at, .. }
+            | Change::Quota { at, .. } => [Some(at), None],
             Change::Link { from, at } => [Some(from), Some(at)],
             Change::Rename { from, to, .. } => [Some(from), Some(to)],
             Change::Restore { to, .. } => [to.as_ref(), None],
@@ -160,6 +186,14 @@ impl Change {
                 | CommitTarget::New { at, .. } => [Some(at), None],
                 CommitTarget::Upload(_) => [None, None],
             },
+            Change::Clone { from, to, .. } => match to {
+                CloneTarget::New { at, .. } => [Some(from), Some(at)],
+                CloneTarget::Upload { .. } => [Some(from), None],
+            },
+            Change::Concat { to, from } => {
+                more = from;
+                [Some(to), None]
+            }
             Change::Account(AccountChange::AddUser { root, .. }) => [root.as_ref(), None],
             Change::Account(AccountChange::SetUser { change, .. }) => {
                 [change.root.as_ref().and_then(Option::as_ref), None]
@@ -170,7 +204,7 @@ impl Change {
             | Change::Account(_)
             | Change::Member(_) => [None, None],
         };
-        first.into_iter().chain(second)
+        first.into_iter().chain(second).chain(more)
     }
 }
 
@@ -251,6 +285,24 @@ pub enum CommitTarget {
         /// Whether a file there may be replaced.
         replace: bool,
     },
+}
+
+/// What a clone's extents become part of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CloneTarget {
+    /// A new file, made and named by this one change. `TooLarge` if the other has more extents
+    /// than `EXTENTS_CLONED_MAX`.
+    New {
+        /// Its name.
+        at: Location,
+        /// Its attributes.
+        attr: NewAttr,
+        /// Whether a file there may be replaced.
+        replace: bool,
+    },
+    /// An upload: the bytes from its end on, as far as `EXTENTS_CLONED_MAX` goes. The answer's
+    /// offset is its end afterwards.
+    Upload(InodeId),
 }
 
 /// Where bytes go.
@@ -414,4 +466,10 @@ pub enum RefusalKind {
     /// Something else cannot do without it; the subject says what.
     #[error("still needed")]
     StillNeeded,
+    /// A directory would hold more than its quota allows; the subject says which and how much.
+    #[error("over quota")]
+    OverQuota,
+    /// Something would have to be counted for another quota, and cannot be.
+    #[error("under another quota")]
+    OtherQuota,
 }

@@ -45,6 +45,12 @@ pub const PIECES_PER_COMMIT_MAX: usize = 256;
 pub const ENTRIES_PER_REPLY_MAX: usize = 4096;
 /// Most extents one commit may replace; a larger rewrite takes more commits.
 pub const EXTENTS_REPLACED_MAX: usize = 256;
+/// Most extents that one command makes part of a clone; a file of more takes more commands.
+pub const EXTENTS_CLONED_MAX: usize = 256;
+/// Most files that one command appends to another.
+pub const CONCAT_SOURCES_MAX: usize = 64;
+/// Most quotas.
+pub const QUOTAS_MAX: usize = 4096;
 /// Most chunks one command about the replicas of a data node may name.
 pub const REPLICAS_PER_COMMAND_MAX: usize = 256;
 /// Most chunk ids reserved at a time.

@@ -16,6 +16,7 @@ pub mod path;
 pub mod permit;
 pub mod policy;
 pub mod query;
+pub mod quota;
 pub mod range;
 pub mod story;
 pub mod topology;

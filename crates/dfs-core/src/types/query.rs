@@ -10,6 +10,7 @@ use super::id::{ChunkId, GroupId, InodeId, NodeId, NodeKey, TrashId, UserId};
 use super::node::{EnrolledNode, NodeDuties, TokenInfo};
 use super::path::{Location, Name};
 use super::permit::Permit;
+use super::quota::{QuotaInfo, QuotaPage};
 use super::range::ByteRange;
 use super::story::{ChunkStory, Explained};
 use super::topology::Space;
@@ -113,6 +114,20 @@ pub enum Query {
         /// At most this many.
         limit: u32,
     },
+    /// The quotas that something is counted for, nearest first.
+    Quotas {
+        /// What; symbolic links are followed.
+        at: Location,
+    },
+    /// The quotas of directories at or below one; for administrators.
+    QuotasBelow {
+        /// That directory.
+        at: Location,
+        /// Begin after this one.
+        after: Option<InodeId>,
+        /// Look at so many at most.
+        limit: u32,
+    },
 }
 
 impl Query {
@@ -124,7 +139,9 @@ impl Query {
             | Query::Layout { at, .. }
             | Query::ReadLink { at }
             | Query::Explain { at, .. }
-            | Query::Acl { at, .. } => Some(at),
+            | Query::Acl { at, .. }
+            | Query::Quotas { at }
+            | Query::QuotasBelow { at, .. } => Some(at),
             Query::StatFs
             | Query::ListTrash { .. }
             | Query::Whoami
@@ -205,6 +222,10 @@ pub enum Answer {
     Explained(Explained),
     /// To `NodeChunks`.
     Chunks(Vec<ChunkStory>),
+    /// To `Quotas`.
+    Quotas(Vec<QuotaInfo>),
+    /// To `QuotasBelow`.
+    QuotaPage(QuotaPage),
 }
 
 /// Part of a listing.

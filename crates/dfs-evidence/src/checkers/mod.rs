@@ -60,7 +60,10 @@ fn unexplained(history: &[Event]) -> Vec<String> {
     let strange = of_clients.filter(|(event, error)| {
         let name = error.split(':').next().unwrap_or_default();
         let is_of_fault = OF_FAULTS.contains(&name) || error.starts_with(MASTER_STOPS);
-        !is_of_fault && Seen::refusal(error).is_none() && !rights::judges(&event.op, error)
+        !is_of_fault
+            && Seen::refusal(error).is_none()
+            && !set::quota::judges(error)
+            && !rights::judges(&event.op, error)
     });
     let complaint = |(event, error): (&Event, &str)| {
         let (index, op) = (event.index, &event.op);

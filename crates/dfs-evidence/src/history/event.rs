@@ -136,6 +136,8 @@ pub enum Op {
         how: Use,
         path: String,
     },
+    /// Asks how many inodes are used of the quota of a directory.
+    Used { path: String },
 }
 
 /// Something that is given and taken away, and that somebody needs to do something.
@@ -194,6 +196,7 @@ impl Op {
                 | Op::Get { .. }
                 | Op::ReadBlocks { .. }
                 | Op::SeeRight { .. }
+                | Op::Used { .. }
         );
         if let Op::UseRight { how, .. } = self {
             return how.changes();

@@ -150,6 +150,12 @@ impl Worker {
     }
 }
 
+/// Asks how many inodes are used of the quota of a directory.
+pub(super) async fn used(worker: &mut Worker, path: &str) {
+    let path = path.to_owned();
+    worker.perform(Op::Used { path }).await;
+}
+
 fn query(op: &Op) -> Result<Query> {
     match op {
         Op::Stat { path } => Ok(Query::Stat {
@@ -162,6 +168,7 @@ fn query(op: &Op) -> Result<Query> {
             limit: u32::try_from(ENTRIES_PER_REPLY_MAX).unwrap_or(u32::MAX),
             attrs: false,
         }),
+        Op::Used { path } => Ok(Query::Quotas { at: at(path)? }),
         _ => Err(Error::invalid("no operation on names")),
     }
 }
@@ -196,6 +203,10 @@ fn answer(answer: Answer) -> Option<Output> {
             let names = page.entries.into_iter();
             let names = names.map(|entry| (entry.name.to_string(), entry.inode.0));
             Some(Output::Names(names.collect()))
+        }
+        Answer::Quotas(quotas) => {
+            let nearest = quotas.first().map(|quota| quota.inodes);
+            Some(Output::Number(nearest))
         }
         _ => None,
     }

@@ -43,7 +43,8 @@ pub(super) fn is_in(root: &str, op: &Op) -> bool {
         | Op::Append { path, .. }
         | Op::Overwrite { path, .. }
         | Op::Truncate { path, .. }
-        | Op::ReadBlocks { path } => inside(path),
+        | Op::ReadBlocks { path }
+        | Op::Used { path } => inside(path),
         Op::Fault(_) | Op::Heal => false,
     }
 }

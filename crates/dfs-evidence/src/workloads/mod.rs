@@ -25,6 +25,7 @@ pub use names::Names;
 pub use registers::Registers;
 pub use rights::Rights;
 pub use set::Set;
+pub use set::quota::Quota;
 pub use trash::Trash;
 pub use worker::Worker;
 
@@ -72,6 +73,7 @@ pub fn all() -> Vec<Box<dyn Workload>> {
         Box::new(Contents::default()),
         Box::new(Trash::default()),
         Box::new(Rights::default()),
+        Box::new(Quota::default()),
     ]
 }
 

@@ -1,9 +1,10 @@
-//! Who may use the cluster, and who is part of it.
+//! Who may use the cluster, and how much of it, and who is part of it.
 
 mod accounts;
 mod backup;
 mod members;
 mod nodes;
+mod quotas;
 
 pub use accounts::NewUser;
 pub use backup::MetadataBackup;

@@ -22,6 +22,7 @@
 //! Not done here: erasure coding; byte-range locks.
 
 mod chunk;
+mod clone;
 mod grants;
 mod update;
 mod upload;

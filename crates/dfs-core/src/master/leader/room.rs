@@ -41,7 +41,8 @@ fn grows(change: &Change) -> bool {
         | Change::Symlink { .. }
         | Change::Link { .. }
         | Change::BeginUpload { .. }
-        | Change::Commit(_) => true,
+        | Change::Commit(_)
+        | Change::Clone { .. } => true,
         // These change rows or move them, and some lead to fewer.
         Change::Rename { .. }
         | Change::Remove { .. }
@@ -51,9 +52,12 @@ fn grows(change: &Change) -> bool {
         | Change::Restore { .. }
         | Change::DropTrash { .. }
         | Change::AbandonUpload { .. }
-        | Change::CloseSession => false,
+        | Change::CloseSession
+        | Change::Concat { .. } => false,
         // Small, and whoever shuts somebody out is not to be kept from it.
         Change::SetAcl { .. } | Change::Account(_) | Change::Member(_) => false,
+        // So is what keeps others from taking room.
+        Change::Quota { .. } => false,
     }
 }
 
@@ -130,7 +134,7 @@ pub(in crate::master) fn require(shared: &Shared) -> Result<(), RpcError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::change::{Commit, CommitTarget, NewAttr, Removal, WriteOffset};
+    use crate::types::change::{CloneTarget, Commit, CommitTarget, NewAttr, Removal, WriteOffset};
     use crate::types::{
         AttrChange, DfsPath, GroupId, InodeId, Location, Mode, PolicyChange, TrashId, UserId,
     };
@@ -183,6 +187,11 @@ mod tests {
                 chunks: Vec::new(),
                 revision: None,
             }),
+            Change::Clone {
+                from: at(),
+                to: CloneTarget::Upload(InodeId(5)),
+                revision: None,
+            },
         ]
     }
 
@@ -215,6 +224,10 @@ mod tests {
             Change::DropTrash { trash: TrashId(1) },
             Change::AbandonUpload { upload: InodeId(5) },
             Change::CloseSession,
+            Change::Concat {
+                to: at(),
+                from: vec![at()],
+            },
         ]
     }
 

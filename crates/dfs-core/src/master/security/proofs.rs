@@ -7,11 +7,11 @@ use crate::proto::metadata::Proofs;
 use crate::security::Capability;
 use crate::security::capability::{Holder, Operation};
 use crate::types::change::Commit;
-use crate::types::limits::PIECES_PER_COMMIT_MAX;
+use crate::types::limits::{CONCAT_SOURCES_MAX, PIECES_PER_COMMIT_MAX};
 use crate::types::{Attr, Caller, Change, Handle, InodeId, Location, Refusal, RefusalKind};
 
-/// Handles that one request may show: it starts at two places at most.
-const HANDLES_MAX: usize = 4;
+/// Handles that one request may show: it starts at so many places at most.
+const HANDLES_MAX: usize = CONCAT_SOURCES_MAX + 1;
 
 /// Who shows something: a user as it was let in, and the key of its client.
 #[derive(Debug, Clone, Copy)]

@@ -281,7 +281,9 @@ impl MetadataService {
             | Answer::Groups(_)
             | Answer::JoinTokens(_)
             | Answer::EnrolledNodes(_)
-            | Answer::NodeDuties(_) => {}
+            | Answer::NodeDuties(_)
+            | Answer::Quotas(_)
+            | Answer::QuotaPage(_) => {}
             Answer::Explained(Explained { chunks, .. }) | Answer::Chunks(chunks) => {
                 for story in chunks {
                     leading.tell(story);

@@ -8,11 +8,14 @@ use dfs_raft::state::ReadState;
 
 use super::Findings;
 use super::extents::References;
+use crate::meta::Chunk;
 use crate::meta::chunks::grant::range_of;
+use crate::meta::chunks::shares::SEVERAL;
 use crate::meta::counters::number;
 use crate::meta::members::nodes::{NodeLoad, is_registered};
 use crate::meta::tables::{
-    CHUNKS, DEPARTED, Meta, NODE_CHUNKS, NODE_LOADS, NODE_RECLAIM, RANGES, RECLAIM, SPENT, WIDTHS,
+    CHUNKS, DEPARTED, Meta, NODE_CHUNKS, NODE_LOADS, NODE_RECLAIM, RANGES, RECLAIM, SHARES, SPENT,
+    WIDTHS,
 };
 use crate::types::{ChunkId, NodeId, Timestamp};
 
@@ -58,8 +61,12 @@ fn rows(
         count += 1;
         bytes += chunk.length;
         *widths.entry(chunk.target.0.into()).or_default() += 1;
-        let found = references.get(&id).copied().unwrap_or(0);
-        findings.equal(chunk.references, found, format!("{id}: the references"));
+        let found = files(state, (id, &chunk), references, findings)?;
+        findings.equal(
+            u64::from(chunk.references),
+            found,
+            format!("{id}: the references"),
+        );
         findings.require(found > 0, || format!("{id} has no references"));
         findings.require(!chunk.replicas.is_empty(), || {
             format!("{id} has no replicas")
@@ -88,6 +95,16 @@ fn rows(
     }
     let kept = state.scan(WIDTHS, ..)?.collect::<Result<_, _>>()?;
     findings.equal(kept, widths, "how many data nodes chunks are to be on");
+    for row in state.scan(SHARES, ..)? {
+        let ((id, file), _) = row?;
+        let shared = state
+            .get(CHUNKS, &id)?
+            .is_some_and(|row| row.inode == SEVERAL);
+        let has = references
+            .get(&id)
+            .is_some_and(|files| files.contains_key(&file));
+        findings.require(shared && has, || format!("{id} is not shared by {file}"));
+    }
     findings.equal(number(state, Meta::Chunks)?, count, "the number of chunks");
     findings.equal(
         number(state, Meta::ChunkBytes)?,
@@ -95,6 +112,31 @@ fn rows(
         "the bytes of chunks",
     );
     Ok(loads)
+}
+
+/// The files that a chunk is part of are those it says; gives how many extents name it.
+fn files(
+    state: &impl ReadState,
+    (id, chunk): (ChunkId, &Chunk),
+    references: &References,
+    findings: &mut Findings,
+) -> Result<u64, Fatal> {
+    let mut sum = 0;
+    for (file, count) in references.get(&id).into_iter().flatten() {
+        sum += count;
+        match chunk.inode {
+            SEVERAL => {
+                let counted = state.get(SHARES, &(id, *file))?;
+                findings.equal(
+                    counted,
+                    Some(*count),
+                    format!("{id} in {file}: its extents"),
+                );
+            }
+            one => findings.equal(one, *file, format!("{id}: the file it is part of")),
+        }
+    }
+    Ok(sum)
 }
 
 fn reclaim(state: &impl ReadState, findings: &mut Findings) -> Result<(), Fatal> {

@@ -7,16 +7,18 @@ use dfs_raft::state::{ReadState, StateTxn};
 
 use super::check;
 use crate::meta::accounts::acl::Acls;
+use crate::meta::chunks::concat::Part;
 use crate::meta::chunks::extents::{Extent, Source};
+use crate::meta::chunks::shares::SEVERAL;
 use crate::meta::members::tokens::JoinToken;
 use crate::meta::namespace::dirent::Dirent;
 use crate::meta::namespace::inode::{self, Body};
 use crate::meta::namespace::purge::Purge;
 use crate::meta::tables::{
-    ACLS, CHUNKS, DIRENTS, EXTENTS, GROUP_NAMES, GROUPS, INODES, JOIN_TOKENS, MEMBERS, META, Meta,
-    Moment, NODE_CHUNKS, NODE_KEYS, NODE_LOADS, NODE_RECLAIM, PURGE, RANGES, RECLAIM, REPLIES,
-    SESSION_AGES, SESSIONS, SPENT, TOKEN_HASHES, TRASH, TRASH_EXPIRY, TRASH_OWNERS, TRIMS, UPLOADS,
-    USER_NAMES,
+    ACLS, CHUNKS, CONCATS, DIRENTS, EXTENTS, GROUP_NAMES, GROUPS, INODES, JOIN_TOKENS, MEMBERS,
+    META, Meta, Moment, NODE_CHUNKS, NODE_KEYS, NODE_LOADS, NODE_RECLAIM, PURGE, RANGES, RECLAIM,
+    REPLIES, SESSION_AGES, SESSIONS, SHARES, SPENT, TOKEN_HASHES, TRASH, TRASH_EXPIRY,
+    TRASH_OWNERS, TRIMS, UPLOADS, USER_NAMES,
 };
 use crate::meta::tests::fixture::{ATTR, Machine, at, serial};
 use crate::meta::{Command, sessions};
@@ -116,7 +118,12 @@ fn edit_inode(
 fn edit_file(state: &mut StateTxn<'_>, new: (u64, u32)) -> Result<(), Fatal> {
     let (size, inline_bytes) = new;
     edit_inode(state, FILE, |row| {
-        row.body = Body::File { size, inline_bytes }
+        let allocated = row.allocated();
+        row.body = Body::File {
+            size,
+            inline_bytes,
+            allocated,
+        }
     })
 }
 
@@ -268,6 +275,49 @@ fn chunk_damage() -> Vec<(&'static str, Edit)> {
     ]
 }
 
+fn part(source: u64, length: u64) -> Part {
+    let source = InodeId(source);
+    Part { source, length }
+}
+
+fn sharing_damage() -> Vec<(&'static str, Edit)> {
+    vec![
+        ("is not shared by i3", |s| s.put(SHARES, &(CHUNK, FILE), &1)),
+        ("is not shared by i2", |s| s.put(SHARES, &(CHUNK, DIR), &1)),
+        ("c1 in i3: its extents", |s| {
+            let chunk = s.get(CHUNKS, &CHUNK)?.unwrap();
+            let inode = SEVERAL;
+            s.put(CHUNKS, &CHUNK, &crate::meta::Chunk { inode, ..chunk })
+        }),
+        ("c1 in i3: its extents", |s| {
+            let chunk = s.get(CHUNKS, &CHUNK)?.unwrap();
+            let inode = SEVERAL;
+            s.put(SHARES, &(CHUNK, FILE), &2)?;
+            s.put(CHUNKS, &CHUNK, &crate::meta::Chunk { inode, ..chunk })
+        }),
+        ("i4 is part of i3 and a file", |s| {
+            s.put(CONCATS, &(FILE, 0), &part(4, 1))
+        }),
+        ("i99 reaches beyond the end of i3", |s| {
+            s.put(CONCATS, &(FILE, 100), &part(99, 3))
+        }),
+        ("i99 is part of two files", |s| {
+            s.put(CONCATS, &(FILE, 0), &part(99, 1))?;
+            s.put(CONCATS, &(FILE, 1), &part(99, 1))
+        }),
+        ("overlaps what was moved to it", |s| {
+            let source = Source::Inline("x".into());
+            s.put(CONCATS, &(FILE, 50), &part(99, 1))?;
+            s.put(EXTENTS, &(InodeId(99), 0), &Extent { length: 1, source })
+        }),
+        ("is beyond its part", |s| {
+            let source = Source::Inline("xx".into());
+            s.put(CONCATS, &(FILE, 50), &part(99, 1))?;
+            s.put(EXTENTS, &(InodeId(99), 0), &Extent { length: 2, source })
+        }),
+    ]
+}
+
 fn member_damage() -> Vec<(&'static str, Edit)> {
     vec![
         ("its key's node", |s| s.remove(NODE_KEYS, &NodeKey(1))),
@@ -374,6 +424,11 @@ fn damage_of_the_tree_is_seen() {
 #[test]
 fn damage_of_extents_and_chunks_is_seen() {
     assert_seen(chunk_damage());
+}
+
+#[test]
+fn damage_of_what_files_share_is_seen() {
+    assert_seen(sharing_damage());
 }
 
 #[test]

@@ -14,8 +14,8 @@ use crate::types::{FileKind, InodeId, Name};
 
 /// What other checks need to know of inodes.
 pub(super) struct Inodes {
-    /// Size and inline bytes of every file.
-    pub(super) files: BTreeMap<InodeId, (u64, u32)>,
+    /// Size, inline bytes and bytes of all extents of every file.
+    pub(super) files: Files,
     /// The files that are gone but for their extents.
     pub(super) purged: BTreeSet<InodeId>,
 }
@@ -49,7 +49,7 @@ pub(super) fn check(state: &impl ReadState, findings: &mut Findings) -> Result<I
     Ok(Inodes { files, purged })
 }
 
-type Files = BTreeMap<InodeId, (u64, u32)>;
+pub(super) type Files = BTreeMap<InodeId, (u64, u32, u64)>;
 
 fn load(state: &impl ReadState, findings: &mut Findings) -> Result<(Map, Files), Fatal> {
     let (mut map, mut files) = (Map::new(), Files::new());
@@ -62,8 +62,12 @@ fn load(state: &impl ReadState, findings: &mut Findings) -> Result<(Map, Files),
         let kind = inode.kind();
         let (place, listed) = match inode.body {
             Body::Directory(d) => (d.place, (d.entries, d.subdirectories)),
-            Body::File { size, inline_bytes } => {
-                files.insert(id, (size, inline_bytes));
+            Body::File {
+                size,
+                inline_bytes,
+                allocated,
+            } => {
+                files.insert(id, (size, inline_bytes, allocated));
                 (None, (0, 0))
             }
             Body::Symlink { .. } => (None, (0, 0)),

@@ -16,8 +16,10 @@ use dfs_raft::state::{ReadState, StateTxn};
 use super::extents::{self, Extent, Source};
 use super::grant::{RangeState, range_state};
 use super::references::{self, Chunk};
+use super::{concat, shares};
 use crate::meta::accounts::acl::{drop_special_bits, require_entry_rights};
 use crate::meta::accounts::subject::Subject;
+use crate::meta::counters::charges;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::members::nodes;
 use crate::meta::namespace::inode::{self, Body, Inode};
@@ -47,11 +49,12 @@ pub(crate) fn commit(
             format!("{id} is at revision {}", inode.revision),
         );
     }
-    let (inode, offset) = write(state, now, id, inode, commit)?;
+    let (inode, offset) = write(state, (now, by), id, inode, commit)?;
     state.put(INODES, &id, &inode)?;
     if let Some(Naming { place, at, upload }) = name {
         if upload {
             upload::forget(state, client, id)?;
+            charges::published(state, by, place.dir, id)?;
         }
         create::give_name(state, now, &place, at, id)?;
     }
@@ -108,14 +111,12 @@ fn target<'a>(
         }
         CommitTarget::New { at, attr, replace } => {
             let place = free_place(state, now, by, at, *replace)?;
-            let body = Body::File {
-                size: 0,
-                inline_bytes: 0,
-            };
+            let body = Body::EMPTY_FILE;
             let made = create::new_inode(state, now, by, (&place, at), attr, body)?;
             let (mut inode, inherited) = made;
             let id = inode::next_id(state)?;
             inherited.store(state, id, &mut inode)?;
+            charges::made(state, by, place.dir, (id, &mut inode))?;
             Ok((
                 id,
                 inode,
@@ -131,7 +132,7 @@ fn target<'a>(
 
 /// A place for a new file, emptied if something may be replaced there. A symbolic link at the
 /// end is not followed but is what is replaced.
-fn free_place(
+pub(super) fn free_place(
     state: &mut StateTxn<'_>,
     now: Timestamp,
     by: &Subject,
@@ -166,12 +167,17 @@ pub(crate) fn require_file(inode: &Inode, at: impl ToString) -> Result<(), Stop>
 /// first byte went.
 fn write(
     state: &mut StateTxn<'_>,
-    now: Timestamp,
+    (now, by): (Timestamp, &Subject),
     id: InodeId,
     mut inode: Inode,
     commit: &Commit,
 ) -> Result<(Inode, u64), Stop> {
-    let Body::File { size, inline_bytes } = inode.body else {
+    let Body::File {
+        size,
+        inline_bytes,
+        allocated,
+    } = inode.body
+    else {
         return Err(Fatal::new(format!("{id} is written to and is no file")).into());
     };
     let offset = match commit.offset {
@@ -190,6 +196,7 @@ fn write(
     if trimming && end > size {
         return refuse(RefusalKind::Busy, format!("{id} is being trimmed"));
     }
+    concat::require_settled(state, id)?;
     for new in &commit.chunks {
         add_chunk(state, now, id, &inode, new)?;
     }
@@ -197,7 +204,7 @@ fn write(
         acquire(state, id, piece)?;
     }
     let cut = match planted::active(Bug::ExtentsOverlapAfterTruncate) && offset >= size {
-        true => 0,
+        true => extents::Cut::NOTHING,
         false => extents::replace(state, now, id, offset, end)?,
     };
     extents::insert(state, now, id, offset, commit.pieces.iter().map(extent))?;
@@ -207,7 +214,7 @@ fn write(
         .iter()
         .map(|piece| extent(piece).inline_length())
         .sum();
-    let inline = (u64::from(inline_bytes) + added).saturating_sub(cut);
+    let inline = (u64::from(inline_bytes) + added).saturating_sub(cut.inline);
     if added > 0 && inline > u64::from(inode.policy.inline_max) {
         let kind = if trimming {
             RefusalKind::Busy
@@ -219,7 +226,9 @@ fn write(
     inode.body = Body::File {
         size: size.max(end),
         inline_bytes: u32::try_from(inline).unwrap_or(u32::MAX),
+        allocated: (allocated + length).saturating_sub(cut.bytes),
     };
+    charges::resized(state, by, &inode, allocated)?;
     inode.touch(now);
     Ok((inode, offset))
 }
@@ -310,15 +319,16 @@ fn acquire(state: &mut StateTxn<'_>, id: InodeId, piece: &Piece) -> Result<(), S
     else {
         return Ok(());
     };
-    let row = state.get(CHUNKS, chunk)?.filter(|row| row.inode == id);
-    let Some(row) = row else {
+    let row = state.get(CHUNKS, chunk)?;
+    let is_part = |row: &Chunk| shares::has(state, id, *chunk, row);
+    let (Some(row), true) = (&row, row.as_ref().map_or(Ok(false), is_part)?) else {
         return refuse(RefusalKind::NotFound, format!("{chunk} in {id}"));
     };
     if offset.saturating_add(*length) > row.length {
         let subject = format!("a piece reaches beyond the end of {chunk}");
         return refuse(RefusalKind::Invalid, subject);
     }
-    references::require_room(*chunk, &row)?;
-    references::acquire(state, *chunk)?;
+    references::require_room(*chunk, row)?;
+    references::acquire(state, id, *chunk)?;
     Ok(())
 }

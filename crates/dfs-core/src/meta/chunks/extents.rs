@@ -18,6 +18,7 @@ use dfs_raft::state::{ReadState, StateTxn};
 use serde::{Deserialize, Serialize};
 
 use super::references::{self, acquire, release};
+use crate::meta::counters::charges;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::namespace::inode::{self, Body};
 use crate::meta::namespace::purge::Budget;
@@ -64,7 +65,7 @@ impl Extent {
     }
 
     /// The part of it from `skip` on, `length` bytes. Both lie within it.
-    fn part(&self, skip: u64, length: u64) -> Result<Extent, Fatal> {
+    pub(super) fn part(&self, skip: u64, length: u64) -> Result<Extent, Fatal> {
         let source = match &self.source {
             Source::Chunk { chunk, offset } => Source::Chunk {
                 chunk: *chunk,
@@ -113,7 +114,9 @@ impl Extent {
 /// What a cut did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cut {
-    /// Inline bytes removed.
+    /// Bytes removed.
+    pub(crate) bytes: u64,
+    /// How many of them were inline.
     pub(crate) inline: u64,
     /// Extents cut or removed.
     pub(crate) extents: usize,
@@ -121,8 +124,18 @@ pub(crate) struct Cut {
     pub(crate) more: bool,
 }
 
+impl Cut {
+    /// One that found nothing.
+    pub(crate) const NOTHING: Cut = Cut {
+        bytes: 0,
+        inline: 0,
+        extents: 0,
+        more: false,
+    };
+}
+
 /// The extents that touch `from..to`, at most `limit`, and whether there are more.
-fn touching(
+pub(crate) fn touching(
     state: &impl ReadState,
     inode: InodeId,
     from: u64,
@@ -167,16 +180,18 @@ fn cut(
     limit: usize,
 ) -> Result<Cut, Fatal> {
     let (found, more) = touching(state, inode, from, to, limit)?;
-    let (mut inline, extents) = (0, found.len());
+    let (mut bytes, mut inline, extents) = (0, 0, found.len());
     for (offset, extent) in found {
         if planted::active(Bug::ExtentsOverlapAfterTruncate) && offset < from && to == u64::MAX {
             continue;
         }
+        bytes += extent.length;
         inline += extent.inline_length();
         let end = offset + extent.length;
         let mut kept = 0;
         if offset < from {
             let head = extent.part(0, from - offset)?;
+            bytes -= head.length;
             inline -= head.inline_length();
             state.put(EXTENTS, &(inode, offset), &head)?;
             kept += 1;
@@ -185,33 +200,35 @@ fn cut(
         }
         if end > to {
             let tail = extent.part(to - offset, end - to)?;
+            bytes -= tail.length;
             inline -= tail.inline_length();
             state.put(EXTENTS, &(inode, to), &tail)?;
             kept += 1;
         }
         if let Source::Chunk { chunk, .. } = extent.source {
             match kept {
-                0 => release(state, now, chunk).map(drop)?,
+                0 => release(state, now, inode, chunk).map(drop)?,
                 1 => {}
-                _ => acquire(state, chunk)?,
+                _ => acquire(state, inode, chunk)?,
             }
         }
     }
     Ok(Cut {
+        bytes,
         inline,
         extents,
         more,
     })
 }
 
-/// Makes room for bytes that are to be written at `from..to`; gives the inline bytes removed.
+/// Makes room for bytes that are to be written at `from..to`; gives what was removed.
 pub(crate) fn replace(
     state: &mut StateTxn<'_>,
     now: Timestamp,
     inode: InodeId,
     from: u64,
     to: u64,
-) -> Result<u64, Stop> {
+) -> Result<Cut, Stop> {
     let (found, more) = touching(state, inode, from, to, EXTENTS_REPLACED_MAX)?;
     if more {
         let subject = format!("{inode}: more than {EXTENTS_REPLACED_MAX} extents at once");
@@ -225,7 +242,7 @@ pub(crate) fn replace(
     {
         references::require_room(chunk, &references::require(state, chunk)?)?;
     }
-    Ok(cut(state, now, inode, (from, to), EXTENTS_REPLACED_MAX)?.inline)
+    Ok(cut(state, now, inode, (from, to), EXTENTS_REPLACED_MAX)?)
 }
 
 /// Writes extents that follow each other, from `offset` on, where there are none. The references
@@ -245,7 +262,7 @@ pub(crate) fn insert(
         let (start, written) = match &before {
             Some((start, before)) if let Some(joined) = before.joined(&extent) => {
                 if let Source::Chunk { chunk, .. } = joined.source {
-                    release(state, now, chunk)?;
+                    release(state, now, inode, chunk)?;
                 }
                 (*start, joined)
             }
@@ -299,20 +316,27 @@ pub(crate) fn trim(
         let limit = (budget.left() / Budget::EXTENT).max(1);
         let done = truncate(state, now, id, from, limit)?;
         budget.spend(1 + done.extents.saturating_mul(Budget::EXTENT));
-        if done.inline > 0 {
+        if done.bytes > 0 {
             let mut row = inode::require(state, id)?;
-            subtract_inline(&mut row.body, done.inline);
+            subtract(&mut row.body, done);
+            budget.spend(charges::lost(state, &row, done.bytes)?);
             state.put(INODES, &id, &row)?;
         }
     }
     Ok(())
 }
 
-/// Takes removed inline bytes off a file's sum.
-pub(crate) fn subtract_inline(body: &mut Body, removed: u64) {
-    if let Body::File { inline_bytes, .. } = body {
-        let removed = u32::try_from(removed).unwrap_or(u32::MAX);
-        *inline_bytes = inline_bytes.saturating_sub(removed);
+/// Takes what was removed off a file's sums.
+pub(crate) fn subtract(body: &mut Body, removed: Cut) {
+    if let Body::File {
+        inline_bytes,
+        allocated,
+        ..
+    } = body
+    {
+        let inline = u32::try_from(removed.inline).unwrap_or(u32::MAX);
+        *inline_bytes = inline_bytes.saturating_sub(inline);
+        *allocated = allocated.saturating_sub(removed.bytes);
     }
 }
 
@@ -330,7 +354,7 @@ pub(crate) fn remove_all(
         state.remove(EXTENTS, &(inode, offset))?;
         let mut rows = 1;
         if let Source::Chunk { chunk, .. } = extent.source {
-            rows += release(state, now, chunk)?;
+            rows += release(state, now, inode, chunk)?;
         }
         budget.spend(rows);
     }

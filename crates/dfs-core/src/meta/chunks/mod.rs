@@ -6,13 +6,16 @@
 //!      └─ range expires ─▶ commits refused, replicas are orphans ────┘
 //! ```
 //!
-//! A chunk belongs to the file that first committed it. The number of its references is the
-//! number of extents that name it.
+//! A chunk belongs to the file that first committed it, and to the clones of that. The number of
+//! its references is the number of extents that name it.
 
+pub(crate) mod clone;
 pub(crate) mod commit;
+pub mod concat;
 pub mod extents;
 pub mod grant;
 pub(crate) mod reclaim;
 pub mod references;
 pub(crate) mod replicas;
+pub(crate) mod shares;
 pub(crate) mod stories;

@@ -5,7 +5,7 @@ use dfs_raft::state::{ReadState, StateTxn};
 use serde::{Deserialize, Serialize};
 
 use super::grant::range_of;
-use super::{reclaim, replicas};
+use super::{reclaim, replicas, shares};
 use crate::meta::counters;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::members::decisions::count_width;
@@ -15,7 +15,7 @@ use crate::types::{ChunkId, InodeId, NodeId, RefusalKind, ReplicationTarget, Tim
 /// A row of CHUNKS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
-    /// The file it is part of.
+    /// The file it is part of; `SEVERAL` if SHARES says which ones.
     pub inode: InodeId,
     /// Its bytes.
     pub length: u64,
@@ -60,9 +60,10 @@ pub(crate) fn require_room(id: ChunkId, chunk: &Chunk) -> Result<(), Stop> {
     }
 }
 
-/// Notes one more extent that names a chunk, which has room for it.
-pub(crate) fn acquire(state: &mut StateTxn<'_>, id: ChunkId) -> Result<(), Fatal> {
+/// Notes one more extent of a file that names a chunk, which has room for it.
+pub(crate) fn acquire(state: &mut StateTxn<'_>, inode: InodeId, id: ChunkId) -> Result<(), Fatal> {
     let mut chunk = require(state, id)?;
+    shares::add(state, inode, id, &mut chunk)?;
     chunk.references = chunk
         .references
         .checked_add(1)
@@ -70,14 +71,16 @@ pub(crate) fn acquire(state: &mut StateTxn<'_>, id: ChunkId) -> Result<(), Fatal
     state.put(CHUNKS, &id, &chunk)
 }
 
-/// Notes one extent less that names a chunk. With the last the chunk is gone, and its replicas
-/// wait for the grace to end. Gives the number of rows changed.
+/// Notes one extent less of a file that names a chunk. With the last the chunk is gone, and its
+/// replicas wait for the grace to end. Gives the number of rows changed.
 pub(crate) fn release(
     state: &mut StateTxn<'_>,
     now: Timestamp,
+    inode: InodeId,
     id: ChunkId,
 ) -> Result<usize, Fatal> {
     let mut chunk = require(state, id)?;
+    shares::subtract(state, inode, id, &chunk)?;
     if chunk.references > 1 {
         chunk.references -= 1;
         state.put(CHUNKS, &id, &chunk)?;

@@ -15,8 +15,9 @@ use crate::types::account::{
     AccountChange, CredentialEpoch, KeyHash, KeyId, PasswordHash, UserChange,
 };
 use crate::types::acl::{AclKind, Named};
-use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
+use crate::types::change::{CloneTarget, Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::node::{MemberChange, TokenId};
+use crate::types::quota::{Limits, QuotaChange};
 use crate::types::{
     Acl, AttrChange, DfsPath, GroupId, InodeId, Location, Mode, NewAttr, NewChunk, Permit,
     PolicyChange, RefusalKind, ReplicationTarget, Rights, Role, TrashId, UserId,
@@ -214,6 +215,41 @@ fn golden_contents() -> Golden {
 }
 
 /// What is not a client's.
+/// Changes that share the bytes of files. Append-only.
+fn golden_clones() -> Golden {
+    let (from, attr) = (at("/f"), ATTR);
+    let new = CloneTarget::New {
+        at: at("/g"),
+        attr,
+        replace: true,
+    };
+    vec![
+        (
+            client(Change::Clone {
+                from: from.clone(),
+                to: new,
+                revision: Some(5),
+            }),
+            "02010003ac02ab021201022f660001022f67a4030001070108010105",
+        ),
+        (
+            client(Change::Clone {
+                from: from.clone(),
+                to: CloneTarget::Upload(InodeId(300)),
+                revision: None,
+            }),
+            "02010003ac02ab021201022f6601ac0200",
+        ),
+        (
+            client(Change::Concat {
+                to: at("/g"),
+                from: vec![from, InodeId(300).into()],
+            }),
+            "02010003ac02ab021301022f670201022f66ac02012f",
+        ),
+    ]
+}
+
 fn golden_others() -> Golden {
     let space = Space {
         total: 3,
@@ -417,6 +453,20 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
     ] {
         all.push((client(Change::Member(change)), golden));
     }
+    let set = QuotaChange::Set {
+        limits: Limits {
+            bytes: Some(300),
+            inodes: None,
+        },
+        force: true,
+    };
+    for (change, golden) in [
+        (set, "02010003ac02ab021401022f640001ac020001"),
+        (QuotaChange::Remove, "02010003ac02ab021401022f6401"),
+    ] {
+        let at = at("/d");
+        all.push((client(Change::Quota { at, change }), golden));
+    }
     let secret = |byte| SecretBytes([byte; 32]);
     let founding = Founding {
         node,
@@ -479,6 +529,7 @@ fn commands_are_stored_as_the_first_version_stored_them() {
     let golden = [
         golden_names(),
         golden_contents(),
+        golden_clones(),
         golden_others(),
         golden_accounts(),
     ];
@@ -538,6 +589,19 @@ fn a_new_chunk_that_no_piece_refers_to_is_refused() {
     let pieces = vec![Piece::Inline("x".into())];
     let change = Change::Commit(Commit { pieces, ..commit() });
     assert_eq!(validate(&change).unwrap_err().kind, RefusalKind::Invalid);
+}
+
+#[test]
+fn to_concatenate_nothing_or_too_much_is_refused() {
+    let refused = |count| {
+        let from = vec![at("/f"); count];
+        let change = Change::Concat { to: at("/g"), from };
+        validate(&change).err().map(|refusal| refusal.kind)
+    };
+    assert_eq!(refused(0), Some(RefusalKind::Invalid));
+    assert_eq!(refused(1), None);
+    assert_eq!(refused(64), None);
+    assert_eq!(refused(65), Some(RefusalKind::TooLarge));
 }
 
 #[test]

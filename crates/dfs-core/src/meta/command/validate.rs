@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::types::change::{Commit, Piece};
 use crate::types::limits::{
-    CHUNK_SIZE_MAX, FILE_LEN_MAX, INLINE_MAX, PATH_LEN_MAX, PIECES_PER_COMMIT_MAX, REPLICAS_MAX,
+    CHUNK_SIZE_MAX, CONCAT_SOURCES_MAX, FILE_LEN_MAX, INLINE_MAX, PATH_LEN_MAX,
+    PIECES_PER_COMMIT_MAX, REPLICAS_MAX,
 };
-use crate::types::{Change, ChunkId, NewChunk, Refusal, RefusalKind, RequestId};
+use crate::types::{Change, ChunkId, Location, NewChunk, Refusal, RefusalKind, RequestId};
 
 /// The largest sequence of a request; far from where sums of sequences overflow.
 const SEQUENCE_MAX: u64 = u64::MAX / 2;
@@ -25,6 +26,7 @@ pub fn validate(change: &Change) -> Result<(), Refusal> {
             Err(Refusal::new(RefusalKind::TooLarge, size))
         }
         Change::Commit(commit) => validate_commit(commit),
+        Change::Concat { from, .. } => validate_sources(from),
         _ => Ok(()),
     }
 }
@@ -53,6 +55,18 @@ fn validate_target(target: &str) -> Result<(), Refusal> {
         ));
     }
     Ok(())
+}
+
+fn validate_sources(from: &[Location]) -> Result<(), Refusal> {
+    let (kind, subject) = match from.len() {
+        0 => (RefusalKind::Invalid, "no files to concatenate".to_owned()),
+        1..=CONCAT_SOURCES_MAX => return Ok(()),
+        count => {
+            let subject = format!("{count} files at once, more than {CONCAT_SOURCES_MAX}");
+            (RefusalKind::TooLarge, subject)
+        }
+    };
+    Err(Refusal::new(kind, subject))
 }
 
 fn validate_commit(commit: &Commit) -> Result<(), Refusal> {

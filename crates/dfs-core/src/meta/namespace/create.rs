@@ -13,6 +13,7 @@ use super::resolve::{
 use crate::meta::accounts::acl::{Inheritance, inherit, require_entry_rights};
 use crate::meta::accounts::subject::Subject;
 use crate::meta::chunks::commit::require_file;
+use crate::meta::counters::charges;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::INODES;
 use crate::types::{Changed, FileKind, InodeId, Location, NewAttr, RefusalKind, Timestamp};
@@ -67,6 +68,7 @@ fn make(
     inode.links = 1;
     let id = inode::next_id(state)?;
     inherited.store(state, id, &mut inode)?;
+    charges::made(state, by, place.dir, (id, &mut inode))?;
     put_name(state, now, place, id, &mut inode)?;
     Ok((id, inode))
 }
@@ -184,10 +186,7 @@ pub(crate) fn file(
         Some(entry) => existing_file(entry.inode, &inode::require(state, entry.inode)?, at),
         None => {
             require_attached(state, &place, at)?;
-            let body = Body::File {
-                size: 0,
-                inline_bytes: 0,
-            };
+            let body = Body::EMPTY_FILE;
             let (id, inode) = make(state, now, by, (&place, at), attr, body)?;
             Ok(changed(id, &inode))
         }

@@ -37,6 +37,8 @@ pub struct Inode {
     pub has_acl: bool,
     /// What depends on the kind.
     pub body: Body,
+    /// The directory that it is counted in, if it is no directory and that is counted.
+    pub charged: Option<InodeId>,
 }
 
 /// The part of an inode that depends on its kind.
@@ -48,6 +50,8 @@ pub enum Body {
         size: u64,
         /// The sum of its inline extents.
         inline_bytes: u32,
+        /// The sum of all its extents.
+        allocated: u64,
     },
     /// Names; DIRENTS has them.
     Directory(Directory),
@@ -70,9 +74,16 @@ pub struct Directory {
     pub subdirectories: u32,
 }
 
-dfs_raft::postcard_values!(2: Inode);
+dfs_raft::postcard_values!(3: Inode);
 
 impl Body {
+    /// That of a file without bytes.
+    pub(crate) const EMPTY_FILE: Body = Body::File {
+        size: 0,
+        inline_bytes: 0,
+        allocated: 0,
+    };
+
     /// What has such a body.
     pub fn kind(&self) -> FileKind {
         match self {
@@ -105,6 +116,7 @@ impl Inode {
             revision: 0,
             has_acl: false,
             body,
+            charged: None,
         }
     }
 
@@ -116,7 +128,9 @@ impl Inode {
     /// Its attributes as clients see them.
     pub fn attr(&self, inode: InodeId) -> Attr {
         let (size, links, inline_bytes) = match &self.body {
-            Body::File { size, inline_bytes } => (*size, self.links, *inline_bytes),
+            Body::File {
+                size, inline_bytes, ..
+            } => (*size, self.links, *inline_bytes),
             Body::Directory(d) => (d.entries, d.subdirectories.saturating_add(2), 0),
             Body::Symlink { target } => (target.len() as u64, self.links, 0),
         };
@@ -136,6 +150,14 @@ impl Inode {
             revision: self.revision,
             inline_bytes,
             handle: None,
+        }
+    }
+
+    /// The bytes of its extents.
+    pub(crate) fn allocated(&self) -> u64 {
+        match self.body {
+            Body::File { allocated, .. } => allocated,
+            Body::Directory(_) | Body::Symlink { .. } => 0,
         }
     }
 

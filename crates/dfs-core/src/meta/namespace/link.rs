@@ -7,6 +7,7 @@ use super::inode;
 use super::resolve::{existing, place};
 use crate::meta::accounts::acl::require_entry_rights;
 use crate::meta::accounts::subject::Subject;
+use crate::meta::counters::charges;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::INODES;
 use crate::types::limits::LINKS_MAX;
@@ -42,6 +43,7 @@ pub(crate) fn link(
         return refuse(RefusalKind::Exists, at);
     }
     require_entry_rights(state, by, (place.dir, &place.dir_inode), at)?;
+    charges::linked(state, by, place.dir, &mut inode, at)?;
     inode.changed = now;
     state.put(INODES, &id, &inode)?;
     give_name(state, now, &place, at, id)?;

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::dirent::{self, Dirent, directory_of};
 use super::inode::{self, Body, Inode};
-use crate::meta::chunks::extents;
+use crate::meta::chunks::{concat, extents};
+use crate::meta::counters::charges;
 use crate::meta::tables::{DIRENTS, INODES, PURGE, TRIMS};
 use crate::planted::{self, Bug};
 use crate::types::limits::ROWS_PER_COMMAND_MAX;
@@ -46,6 +47,12 @@ impl Budget {
     /// What a client's change may remove at once besides what it is about.
     pub(crate) fn aside() -> Budget {
         Budget(16 * Budget::EXTENT)
+    }
+
+    /// So many rows.
+    #[cfg(test)]
+    pub(crate) fn of(rows: usize) -> Budget {
+        Budget(rows)
     }
 
     /// Rows left.
@@ -93,7 +100,7 @@ pub(crate) fn remove_inode(
     mut inode: Inode,
     budget: &mut Budget,
 ) -> Result<(), Fatal> {
-    budget.spend(2);
+    budget.spend(2 + charges::removed(state, id, &mut inode)?);
     match &mut inode.body {
         Body::Directory(directory) if directory.entries > 0 => {
             directory.place = None;
@@ -105,6 +112,7 @@ pub(crate) fn remove_inode(
         Body::File { .. } => {
             inode::remove(state, id)?;
             state.remove(TRIMS, &id)?;
+            concat::give_up(state, id, budget)?;
             if planted::active(Bug::UnlinkLeaksChunks) {
                 return Ok(());
             }
@@ -166,6 +174,7 @@ fn remove_entries(
     if directory_of(dir, &mut row)?.entries > 0 {
         return Ok(false);
     }
+    charges::removed(state, dir, &mut row)?;
     inode::remove(state, dir)?;
     Ok(true)
 }

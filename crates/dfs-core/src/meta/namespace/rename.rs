@@ -19,6 +19,7 @@ use super::remove::require_empty;
 use super::resolve::{Above, Place, above, place};
 use crate::meta::accounts::acl::{require_entry_rights, require_removal_rights};
 use crate::meta::accounts::subject::Subject;
+use crate::meta::counters::charges;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::DIRENTS;
 use crate::planted::{self, Bug};
@@ -60,6 +61,8 @@ pub(crate) fn rename(
         false => dirent::remove(state, source.dir, &source.name, moved, now)?,
     }
     let mut inode = inode::require(state, moved.inode)?;
+    let (dirs, subject) = ((source.dir, target.dir), (moved.inode, &mut inode));
+    charges::moved(state, by, dirs, subject, from)?;
     inode.changed = now;
     put_name(state, now, &target, moved.inode, &mut inode)?;
     Ok(Changed {

@@ -104,7 +104,7 @@ impl Default for Steps {
 
 /// Whether a directory is where somebody's `/` is, or below it. So that `..` from a directory that
 /// was moved away leads nowhere. Below the root everything is, what is in the trash too.
-fn is_below(state: &impl ReadState, dir: InodeId, root: InodeId) -> Result<bool, Stop> {
+pub(crate) fn is_below(state: &impl ReadState, dir: InodeId, root: InodeId) -> Result<bool, Stop> {
     if root == InodeId::ROOT || dir == root {
         return Ok(true);
     }

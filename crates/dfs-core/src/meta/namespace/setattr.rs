@@ -8,7 +8,8 @@ use super::resolve::existing;
 use crate::meta::accounts::acl::{drop_set_group_id, drop_special_bits};
 use crate::meta::accounts::subject::Subject;
 use crate::meta::chunks::commit::require_file;
-use crate::meta::chunks::extents;
+use crate::meta::chunks::{concat, extents};
+use crate::meta::counters::charges;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::INODES;
 use crate::types::attr::SetTime;
@@ -136,13 +137,16 @@ pub(crate) fn truncate(
     if to == before {
         return store(state, id, &inode);
     }
+    concat::require_settled(state, id)?;
     if to > before && extents::is_trimming(state, id)? {
         return refuse(RefusalKind::Busy, format!("{id} is being trimmed"));
     }
     if to < before {
         let limit = Budget::aside().left() / Budget::EXTENT;
         let done = extents::truncate(state, now, id, to, limit)?;
-        extents::subtract_inline(&mut inode.body, done.inline);
+        let allocated = inode.allocated();
+        extents::subtract(&mut inode.body, done);
+        charges::resized(state, by, &inode, allocated)?;
     }
     inode.touch(now);
     store(state, id, &inode)

@@ -16,7 +16,7 @@ use super::purge::{Budget, drop_link};
 use super::resolve::{path_text, place};
 use crate::meta::accounts::acl::require_entry_rights;
 use crate::meta::accounts::subject::Subject;
-use crate::meta::counters;
+use crate::meta::counters::{self, charges};
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::{INODES, Meta, Moment, TRASH, TRASH_EXPIRY, TRASH_OWNERS};
 use crate::planted::{self, Bug};
@@ -57,6 +57,7 @@ pub(crate) fn add(
     let path = path_text(state, by.root, dir, name)?;
     dirent::remove(state, dir, name, entry, now)?;
     inode.changed = now;
+    charges::trashed(state, (entry.inode, &mut inode))?;
     if entry.kind == FileKind::Directory {
         directory_of(entry.inode, &mut inode)?.place = None;
     }
@@ -134,6 +135,7 @@ pub(crate) fn restore(
     require_entry_rights(state, by, (place.dir, &place.dir_inode), &at)?;
     let mut inode = inode::require(state, entry.inode)?;
     inode.changed = now;
+    charges::restored(state, by, place.dir, (entry.inode, &mut inode), &at)?;
     put_name(state, now, &place, entry.inode, &mut inode)?;
     Ok(Changed {
         attr: Some(inode.attr(entry.inode)),

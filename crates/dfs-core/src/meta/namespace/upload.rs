@@ -10,6 +10,7 @@ use super::create::{new_inode, place_of_upload};
 use super::inode::{self, Body, Inode};
 use super::purge::{Budget, remove_inode};
 use crate::meta::accounts::subject::Subject;
+use crate::meta::counters::charges;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::{INODES, UPLOADS};
 use crate::types::{Changed, ClientId, InodeId, Location, NewAttr, RefusalKind, Timestamp};
@@ -23,13 +24,11 @@ pub(crate) fn begin(
     attr: &NewAttr,
 ) -> Result<Changed, Stop> {
     let place = place_of_upload(state, by, at)?;
-    let body = Body::File {
-        size: 0,
-        inline_bytes: 0,
-    };
+    let body = Body::EMPTY_FILE;
     let (mut inode, inherited) = new_inode(state, now, by, (&place, at), attr, body)?;
     let id = inode::next_id(state)?;
     inherited.store(state, id, &mut inode)?;
+    charges::begun(state, by, place.dir, &mut inode)?;
     state.put(INODES, &id, &inode)?;
     state.put(UPLOADS, &(client, id), &())?;
     Ok(Changed {

@@ -11,9 +11,12 @@ use dfs_raft::state::{Table, Value};
 use crate::meta::accounts::acl::{Acls, Extended};
 use crate::meta::accounts::group::Group;
 use crate::meta::accounts::user::{Key, User};
+use crate::meta::chunks::concat::Part;
 use crate::meta::chunks::extents::{Extent, Source};
 use crate::meta::chunks::grant::ChunkRange;
 use crate::meta::command::{SecretBytes, SigningKeyId};
+use crate::meta::counters::counting::Counting;
+use crate::meta::counters::uses::{Sum, Use};
 use crate::meta::members::enrolled::Enrolled;
 use crate::meta::members::secrets::{Secret, SecretId};
 use crate::meta::members::tokens::JoinToken;
@@ -29,6 +32,7 @@ use crate::types::account::{
 };
 use crate::types::acl::Named;
 use crate::types::node::{TokenHash, TokenId};
+use crate::types::quota::Limits;
 use crate::types::{
     AccountName, Acl, AdminState, Attr, Changed, ChunkId, ClientId, FileKind, GroupId, InodeId,
     Mode, Name, NodeEpoch, NodeId, NodeKey, NodeRole, Policy, Refusal, RefusalKind,
@@ -91,6 +95,7 @@ fn inode(body: Body) -> Inode {
         revision: 9,
         has_acl: true,
         body,
+        charged: Some(InodeId(300)),
     }
 }
 
@@ -98,6 +103,7 @@ fn attr() -> Attr {
     let body = Body::File {
         size: 10,
         inline_bytes: 3,
+        allocated: 300,
     };
     inode(body).attr(InodeId(5))
 }
@@ -138,6 +144,7 @@ fn names(rows: &mut Rows) {
     let file = Body::File {
         size: 300,
         inline_bytes: 5,
+        allocated: 300,
     };
     let directory = |place| {
         Body::Directory(Directory {
@@ -148,18 +155,21 @@ fn names(rows: &mut Rows) {
     };
     let target = "/a".to_owned();
     for (body, golden) in [
-        (file, "02a40307080201020304030280804080203c05090100ac0205"),
+        (
+            file,
+            "03a40307080201020304030280804080203c05090100ac0205ac0201ac02",
+        ),
         (
             directory(None),
-            "02a40307080201020304030280804080203c05090101000301",
+            "03a40307080201020304030280804080203c0509010100030101ac02",
         ),
         (
             directory(Some((InodeId(1), name("d")))),
-            "02a40307080201020304030280804080203c05090101010101640301",
+            "03a40307080201020304030280804080203c0509010101010164030101ac02",
         ),
         (
             Body::Symlink { target },
-            "02a40307080201020304030280804080203c05090102022f61",
+            "03a40307080201020304030280804080203c05090102022f6101ac02",
         ),
     ] {
         rows.row(
@@ -273,6 +283,54 @@ fn contents(rows: &mut Rows) {
         table!(NODE_RECLAIM),
         reclaim,
         ("00000102000000000000012c000000000000012c", "01"),
+    );
+}
+
+fn shared(rows: &mut Rows) {
+    rows.row(
+        table!(SHARES),
+        ((ChunkId(300), InodeId(258)), 300),
+        ("000000000000012c0000000000000102", "01ac02"),
+    );
+    let part = Part {
+        source: InodeId(300),
+        length: 2,
+    };
+    rows.row(
+        table!(CONCATS),
+        ((InodeId(258), 300), part),
+        ("0000000000000102000000000000012c", "01ac0202"),
+    );
+}
+
+fn counted(rows: &mut Rows) {
+    let row = Use {
+        above: Some(InodeId(300)),
+        sum: Sum {
+            bytes: 300,
+            inodes: 2,
+            pending: 1,
+        },
+        height: 3,
+        limits: Limits {
+            bytes: Some(300),
+            inodes: None,
+        },
+        gone: true,
+    };
+    let dir = InodeId(258);
+    let key = "0000000000000102";
+    rows.row(
+        table!(USES),
+        (dir, row),
+        (key, "0101ac02ac0202010301ac020001"),
+    );
+    rows.row(table!(QUOTAS), (dir, ()), (key, "01"));
+    let after = Some(name("n"));
+    rows.row(
+        table!(COUNTING),
+        (dir, Counting { after }),
+        (key, "0101016e"),
     );
 }
 
@@ -514,6 +572,8 @@ fn every_row_is_stored_as_the_first_version_stored_it() {
     let mut rows = Rows::default();
     names(&mut rows);
     contents(&mut rows);
+    shared(&mut rows);
+    counted(&mut rows);
     others(&mut rows);
     accounts(&mut rows);
     members(&mut rows);
@@ -548,9 +608,14 @@ fn refusals_keep_their_numbers() {
         AccessDenied,
         LoginRequired,
         StillNeeded,
+        OverQuota,
+        OtherQuota,
     ];
     let bytes = postcard::to_stdvec(&all).unwrap();
-    assert_eq!(hex(&bytes), "000102030405060708090a0b0c0d0e0f101112131415");
+    assert_eq!(
+        hex(&bytes),
+        "000102030405060708090a0b0c0d0e0f1011121314151617"
+    );
 }
 
 #[test]
@@ -558,6 +623,7 @@ fn tables_keep_their_places() {
     let first = "META INODES DIRENTS TRASH TRASH_EXPIRY UPLOADS PURGE EXTENTS TRIMS CHUNKS \
                  NODE_CHUNKS RANGES SPENT RECLAIM NODE_RECLAIM NODES NODE_KEYS NODE_LOADS \
                  SESSIONS SESSION_AGES REPLIES USERS USER_NAMES GROUPS GROUP_NAMES MEMBERS \
-                 ACLS TRASH_OWNERS JOIN_TOKENS TOKEN_HASHES ENROLLED SECRETS WIDTHS DEPARTED";
+                 ACLS TRASH_OWNERS JOIN_TOKENS TOKEN_HASHES ENROLLED SECRETS WIDTHS DEPARTED \
+                 SHARES CONCATS USES QUOTAS COUNTING";
     assert_eq!(TABLES.join(" "), first);
 }

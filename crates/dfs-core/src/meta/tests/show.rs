@@ -11,11 +11,14 @@ use crate::meta::Inode;
 use crate::meta::accounts::acl::Acls;
 use crate::meta::accounts::user::User;
 use crate::meta::chunks::extents::{Extent, Source};
+use crate::meta::counters::uses::Use;
 use crate::meta::namespace::inode::Body;
 use crate::meta::tables::{
-    ACLS, CHUNKS, DIRENTS, ENROLLED, EXTENTS, GROUPS, INODES, JOIN_TOKENS, NODES, PURGE, RANGES,
-    RECLAIM, SECRETS, SESSIONS, SPENT, TABLES, TRASH, TRIMS, UPLOADS, USERS,
+    ACLS, CHUNKS, CONCATS, COUNTING, DIRENTS, ENROLLED, EXTENTS, GROUPS, INODES, JOIN_TOKENS,
+    NODES, PURGE, RANGES, RECLAIM, SECRETS, SESSIONS, SHARES, SPENT, TABLES, TRASH, TRIMS, UPLOADS,
+    USERS, USES,
 };
+use crate::types::quota::Limits;
 use crate::types::{Acl, Mode, Policy, Timestamp};
 
 /// How many rows of a table may be shown as new, gone or changed before they are only counted.
@@ -86,6 +89,7 @@ pub(crate) fn picture(state: &impl ReadState) -> Result<Picture, Fatal> {
             format!("{} bytes, refs {refs}, on {on}", chunk.length),
         )
     })?;
+    sums(state, p)?;
     rows(state, p, RANGES, |start, range| {
         (
             format!("range {start}"),
@@ -117,6 +121,26 @@ pub(crate) fn picture(state: &impl ReadState) -> Result<Picture, Fatal> {
     })?;
     accounts(state, p)?;
     Ok(std::mem::take(p))
+}
+
+fn sums(state: &impl ReadState, p: &mut Picture) -> Result<(), Fatal> {
+    rows(state, p, SHARES, |(chunk, id), extents| {
+        (format!("{chunk} in {id}"), format!("{extents} extents"))
+    })?;
+    rows(state, p, CONCATS, |(id, at), part| {
+        let end = at + part.length;
+        (
+            format!("part {id}@{at}"),
+            format!("to {end} = {}", part.source),
+        )
+    })?;
+    rows(state, p, USES, |id, row| {
+        (format!("use {id}"), show_use(&row))
+    })?;
+    rows(state, p, COUNTING, |id, row| {
+        let after = row.after.map(|name| format!("after {name}"));
+        (format!("counting {id}"), after.unwrap_or_default())
+    })
 }
 
 fn accounts(state: &impl ReadState, p: &mut Picture) -> Result<(), Fatal> {
@@ -208,13 +232,34 @@ fn show_user(user: &User) -> String {
     text
 }
 
+fn show_use(row: &Use) -> String {
+    let mut text = format!("{} bytes {} inodes", row.sum.bytes, row.sum.inodes);
+    if row.sum.pending > 0 {
+        text += &format!(" {} pending", row.sum.pending);
+    }
+    if let Some(above) = row.above {
+        text += &format!(" in {above}");
+    }
+    let Limits { bytes, inodes } = row.limits;
+    text += &bytes
+        .map(|limit| format!(" max {limit} bytes"))
+        .unwrap_or_default();
+    text += &inodes
+        .map(|limit| format!(" max {limit} inodes"))
+        .unwrap_or_default();
+    text + if row.gone { " gone" } else { "" }
+}
+
 fn show_inode(inode: &Inode) -> String {
     let mut text = match &inode.body {
         Body::File {
             size,
             inline_bytes: 0,
+            ..
         } => format!("file {size}"),
-        Body::File { size, inline_bytes } => format!("file {size} ({inline_bytes} inline)"),
+        Body::File {
+            size, inline_bytes, ..
+        } => format!("file {size} ({inline_bytes} inline)"),
         Body::Directory(_) => "dir".to_owned(),
         Body::Symlink { target } => format!("link to {target}"),
     };
@@ -227,6 +272,9 @@ fn show_inode(inode: &Inode) -> String {
     }
     if inode.owner.0 != 7 || inode.group.0 != 8 {
         text += &format!(" {} {}", inode.owner, inode.group);
+    }
+    if let Some(dir) = inode.charged {
+        text += &format!(" charged to {dir}");
     }
     text + &show_policy(&inode.policy)
 }

@@ -7,8 +7,9 @@ use serde::Serialize;
 use crate::types::account::{AccountChange, Role, UserChange};
 use crate::types::acl::{Acl, AclKind, Named};
 use crate::types::attr::AttrChange;
-use crate::types::change::{Commit, CommitTarget, Removal};
+use crate::types::change::{CloneTarget, Commit, CommitTarget, Removal};
 use crate::types::node::MemberChange;
+use crate::types::quota::QuotaChange;
 use crate::types::{Change, PolicyChange, Query, RequestId};
 
 /// What is asked for.
@@ -140,6 +141,21 @@ impl Deed {
             }
             Change::Account(change) => of_account(change),
             Change::Member(change) => of_member(change),
+            Change::Clone { from, to, .. } => {
+                let deed = Deed::new("clone").at(from);
+                match to {
+                    CloneTarget::New { at, .. } => deed.to(at),
+                    CloneTarget::Upload(upload) => deed.about(upload),
+                }
+            }
+            Change::Concat { to, from } => {
+                let from: Vec<_> = from.iter().map(ToString::to_string).collect();
+                let (count, from) = (from.len(), from.join(" "));
+                Deed::new("concat")
+                    .at(to)
+                    .with(format!("{count} files: {from}"))
+            }
+            Change::Quota { at, change } => of_quota(change).at(at),
         };
         let request = Some(request.to_string());
         Some(Deed { request, ..deed })
@@ -162,6 +178,7 @@ impl Deed {
             Query::EnrolledNodes { .. } => "list-nodes",
             Query::NodeDuties(_) | Query::NodeChunks { .. } => "look-at-node",
             Query::Explain { .. } => "explain",
+            Query::Quotas { .. } | Query::QuotasBelow { .. } => "list-quotas",
         };
         match query.location() {
             Some(at) => Deed::new(operation).at(at),
@@ -226,6 +243,19 @@ fn of_policy(change: PolicyChange) -> String {
         .add("inline-max", change.inline_max)
         .add("trash", trash)
         .join()
+}
+
+fn of_quota(change: &QuotaChange) -> Deed {
+    match change {
+        QuotaChange::Set { limits, force } => {
+            let said = Words::default()
+                .add("bytes", limits.bytes)
+                .add("inodes", limits.inodes)
+                .add("force", force.then_some(true));
+            Deed::new("set-quota").with(said.join())
+        }
+        QuotaChange::Remove => Deed::new("remove-quota"),
+    }
 }
 
 /// In the notation of POSIX.1e.

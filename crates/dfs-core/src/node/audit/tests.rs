@@ -10,6 +10,7 @@ use crate::testing::{MemoryDisk, test_env};
 use crate::types::account::{AccountChange, KeyHash, PasswordHash, Role};
 use crate::types::acl::{Acl, AclKind, Named, Rights};
 use crate::types::node::{MemberChange, TokenHash};
+use crate::types::quota::{Limits, QuotaChange};
 use crate::types::{
     Change, ClientId, DfsPath, GroupId, Location, Mode, NodeKey, NodeRole, PolicyChange,
     ReplicationTarget, RequestId, Rev, UserId,
@@ -365,6 +366,40 @@ async fn a_line_says_what_rights_were_set_to() {
         let asked = world.ask(Deed::of_change(request(), &change).unwrap());
         asked.ended(Ending::done()).await.unwrap();
         let line: serde_json::Value = serde_json::from_str(&world.text()).unwrap();
+        assert_eq!(line["detail"], said);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_says_what_became_part_of_a_file_and_what_was_limited() {
+    let at = || Location::from("/a".parse::<DfsPath>().unwrap());
+    for (change, said) in [
+        (
+            Change::Concat {
+                to: at(),
+                from: vec![at(), at()],
+            },
+            "2 files: /a /a",
+        ),
+        (
+            Change::Quota {
+                at: at(),
+                change: QuotaChange::Set {
+                    limits: Limits {
+                        bytes: Some(7),
+                        inodes: None,
+                    },
+                    force: true,
+                },
+            },
+            "bytes=7 force=true",
+        ),
+    ] {
+        let world = World::new(PLENTY).await;
+        let asked = world.ask(Deed::of_change(request(), &change).unwrap());
+        asked.ended(Ending::done()).await.unwrap();
+        let line: serde_json::Value = serde_json::from_str(&world.text()).unwrap();
+        assert_eq!(line["path"], "/a");
         assert_eq!(line["detail"], said);
     }
 }

@@ -8,7 +8,7 @@ use super::tree::Where;
 use super::{Driver, Expected};
 use crate::meta::tests::fixture::ATTR;
 use crate::meta::{Command, Reply};
-use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
+use crate::types::change::{CloneTarget, Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::{
     Change, ChunkId, DfsPath, InodeId, Location, Name, NewChunk, NodeId, Permit, TrashId,
 };
@@ -49,6 +49,18 @@ impl Driver {
             _ => at.names.push(self.any_name()),
         }
         at
+    }
+
+    /// Mostly the name of a file, in its directory.
+    fn file(&mut self) -> Where {
+        let names = self.tree.file_names();
+        match names.get(self.below(names.len().max(1) as u64) as usize) {
+            Some((dir, name)) if self.chance(90) => Where {
+                base: *dir,
+                names: vec![name.clone()],
+            },
+            _ => self.place(),
+        }
     }
 
     fn any_name(&mut self) -> String {
@@ -295,6 +307,38 @@ impl Driver {
                 )
             }
         }
+    }
+
+    /// Files of the bytes of others.
+    pub(super) fn sharing(&mut self) -> (Change, Expected) {
+        let (from, to) = (self.file(), self.place());
+        if self.chance(50) {
+            let replace = self.chance(80);
+            let cloned = self.tree.clone(&from, &to, replace);
+            let target = CloneTarget::New {
+                at: location(&to),
+                attr: ATTR,
+                replace,
+            };
+            let change = Change::Clone {
+                from: location(&from),
+                to: target,
+                revision: None,
+            };
+            return (change, cloned.map(Some));
+        }
+        let to = self.file();
+        let more = self.below(3);
+        let from: Vec<_> = [from]
+            .into_iter()
+            .chain((0..more).map(|_| self.file()))
+            .collect();
+        let joined = self.tree.concat(&to, &from);
+        let change = Change::Concat {
+            to: location(&to),
+            from: from.iter().map(location).collect(),
+        };
+        (change, joined.map(Some))
     }
 
     pub(super) fn uploads(&mut self) -> (Change, Expected) {

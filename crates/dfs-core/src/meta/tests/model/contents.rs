@@ -124,6 +124,65 @@ impl Tree {
         }
     }
 
+    fn inline(bytes: &[Byte]) -> usize {
+        let is_inline = |byte: &&Byte| matches!(byte, Byte::Inline(_));
+        bytes.iter().filter(is_inline).count()
+    }
+
+    pub(super) fn clone(&mut self, from: &Where, to: &Where, replace: bool) -> Result<u64> {
+        let source = self.find(from, true)?;
+        self.require_file(source)?;
+        if self.slot(to, Kind::IsADirectory)?.item == Some(source) {
+            return Err(Kind::Invalid);
+        }
+        let slot = self.replaceable(to, replace)?;
+        let (has, wants) = (self.policy(source), self.policy(slot.dir));
+        if has.replicas != wants.replicas {
+            return Err(Kind::Invalid);
+        }
+        let bytes = self.bytes(source).clone();
+        if Tree::inline(&bytes) > wants.inline_max as usize {
+            return Err(Kind::TooLarge);
+        }
+        let id = self.insert(slot.dir, Item::File(bytes));
+        self.take_name(&slot, id);
+        Ok(id)
+    }
+
+    pub(super) fn concat(&mut self, to: &Where, from: &[Where]) -> Result<u64> {
+        let id = self.find(to, true)?;
+        self.require_file(id)?;
+        let policy = self.policy(id);
+        let (mut slots, mut sources): (Vec<Slot>, Vec<u64>) = (Vec::new(), Vec::new());
+        for at in from {
+            let slot = self.slot(at, Kind::NotPermitted)?;
+            let source = slot.item.ok_or(Kind::NotFound)?;
+            self.require_file(source)?;
+            let is_known = source == id || sources.contains(&source);
+            let differs = self.policy(source).replicas != policy.replicas;
+            if is_known || self.links(source) > 1 || differs {
+                return Err(Kind::Invalid);
+            }
+            sources.push(source);
+            slots.push(slot);
+        }
+        let mut bytes = self.bytes(id).clone();
+        let before = Tree::inline(&bytes);
+        for source in &sources {
+            bytes.extend_from_slice(self.bytes(*source));
+        }
+        let inline = Tree::inline(&bytes);
+        if inline > before && inline > policy.inline_max as usize {
+            return Err(Kind::TooLarge);
+        }
+        *self.bytes(id) = bytes;
+        for (slot, source) in slots.iter().zip(sources) {
+            self.unname(slot);
+            self.sweep(source);
+        }
+        Ok(id)
+    }
+
     pub(super) fn begin_upload(&mut self, at: &Where) -> Result<u64> {
         let slot = self.replaceable(at, true)?;
         let id = self.insert(slot.dir, Item::File(Vec::new()));

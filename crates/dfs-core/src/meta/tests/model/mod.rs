@@ -162,11 +162,12 @@ impl Driver {
 
     /// One random change, on both sides.
     fn change(&mut self) {
-        let (change, expected) = match self.below(26) {
+        let (change, expected) = match self.below(29) {
             0..=9 => self.contents(),
             10..=12 => self.removal(),
             13 | 14 => self.uploads(),
             15 | 16 => self.attributes(),
+            17..=19 => self.sharing(),
             _ => self.names(),
         };
         let shown = format!("{change:?}");

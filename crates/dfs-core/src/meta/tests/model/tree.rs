@@ -131,6 +131,22 @@ impl Tree {
             .map_or_else(|_| Vec::new(), |names| names.keys().cloned().collect())
     }
 
+    /// The names of files, with the directories they are in.
+    pub(super) fn file_names(&self) -> Vec<(u64, String)> {
+        let mut found = Vec::new();
+        for (dir, item) in &self.items {
+            let Item::Directory(names) = item else {
+                continue;
+            };
+            for (name, id) in names {
+                if matches!(self.items[id], Item::File(_)) {
+                    found.push((*dir, name.clone()));
+                }
+            }
+        }
+        found
+    }
+
     pub(super) fn links(&self, id: u64) -> usize {
         let named = self.items.values().map(|item| match item {
             Item::Directory(names) => names.values().filter(|child| **child == id).count(),
@@ -233,7 +249,7 @@ impl Tree {
         self.names_of(slot.dir).insert(slot.name.clone(), id);
     }
 
-    fn unname(&mut self, slot: &Slot) {
+    pub(super) fn unname(&mut self, slot: &Slot) {
         self.names_of(slot.dir).remove(&slot.name);
     }
 

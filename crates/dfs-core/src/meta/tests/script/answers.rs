@@ -9,6 +9,7 @@ use crate::types::account::{Account, GroupInfo, UserInfo};
 use crate::types::node::NodeDuties;
 use crate::types::node::{EnrolledNode, TokenInfo};
 use crate::types::query::{Layout, LayoutSource};
+use crate::types::quota::QuotaInfo;
 use crate::types::story::ChunkStory;
 use crate::types::{Answer, Attr, Changed, Refusal};
 
@@ -100,7 +101,31 @@ pub(super) fn show_answer(answer: Answer) -> String {
         }
         Answer::Chunks(chunks) => chunks.iter().map(show_story).collect(),
         Answer::NodeDuties(duties) => show_duties(&duties),
+        Answer::Quotas(quotas) => show_quotas(&quotas),
+        Answer::QuotaPage(page) => show_quotas(&page.quotas) + more(page.more),
     }
+}
+
+fn show_quotas(quotas: &[QuotaInfo]) -> String {
+    quotas.iter().map(show_quota).collect()
+}
+
+fn show_quota(quota: &QuotaInfo) -> String {
+    let of = |limit: Option<u64>| {
+        limit
+            .map(|limit| format!(" of {limit}"))
+            .unwrap_or_default()
+    };
+    format!(
+        "{} {}: {}{} bytes {}{} inodes{}\n",
+        quota.inode,
+        quota.path,
+        quota.bytes,
+        of(quota.limits.bytes),
+        quota.inodes,
+        of(quota.limits.inodes),
+        if quota.counting { " counting" } else { "" }
+    )
 }
 
 fn show_user(user: &UserInfo) -> String {

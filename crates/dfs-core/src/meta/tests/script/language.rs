@@ -11,7 +11,8 @@ use crate::meta::Command;
 use crate::meta::command::ReplicaDrop;
 use crate::meta::tests::fixture::{ATTR, at};
 use crate::types::attr::SetTime;
-use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
+use crate::types::change::{CloneTarget, Commit, CommitTarget, Piece, Removal, WriteOffset};
+use crate::types::quota::{Limits, QuotaChange};
 use crate::types::{
     AdminState, AttrChange, ByteRange, Caller, Change, ChunkId, GroupId, InodeId, Location, Mode,
     Name, NewAttr, NewChunk, NodeId, NodeKey, Permit, PolicyChange, Query, ReplicationTarget,
@@ -233,6 +234,43 @@ pub(super) fn change(name: &str, caller: Caller, args: &mut Args<'_>) -> Result<
             upload: InodeId(id('i', text(args)?)?),
         },
         "close" => Change::CloseSession,
+        "clone" => {
+            let replace = flag(args, "replace", true)?;
+            let (revision, from) = (number(args, "revision")?, place(args)?);
+            let to = CloneTarget::New {
+                at: place(args)?,
+                attr,
+                replace,
+            };
+            Change::Clone { from, to, revision }
+        }
+        "clone-part" => {
+            let (revision, from) = (number(args, "revision")?, place(args)?);
+            let to = CloneTarget::Upload(InodeId(id('i', text(args)?)?));
+            Change::Clone { from, to, revision }
+        }
+        "quota" => {
+            let limits = Limits {
+                bytes: number(args, "bytes")?,
+                inodes: number(args, "inodes")?,
+            };
+            let force = flag(args, "force", false)?;
+            let change = QuotaChange::Set { limits, force };
+            Change::Quota {
+                at: place(args)?,
+                change,
+            }
+        }
+        "quota-rm" => Change::Quota {
+            at: place(args)?,
+            change: QuotaChange::Remove,
+        },
+        "concat" => Change::Concat {
+            to: place(args)?,
+            from: std::iter::from_fn(|| args.next_pos())
+                .map(location)
+                .collect::<Result<_>>()?,
+        },
         _ => return change_contents(name, attr, args),
     }))
 }
@@ -413,6 +451,16 @@ pub(super) fn query(name: &str, args: &mut Args<'_>) -> Result<Option<Query>> {
         "statfs" => Query::StatFs,
         "getfacl" => Query::Acl {
             which: accounts::which(args)?,
+            at: place(args)?,
+        },
+        "quotas" => Query::Quotas { at: place(args)? },
+        "quotas-below" => Query::QuotasBelow {
+            after: args
+                .take_key("after")
+                .map(|text| id('i', text))
+                .transpose()?
+                .map(InodeId),
+            limit: number(args, "limit")?.unwrap_or(100),
             at: place(args)?,
         },
         "tokens" => Query::JoinTokens,

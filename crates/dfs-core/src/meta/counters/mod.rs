@@ -1,15 +1,21 @@
-//! The numbers in META: the version of the format, the next ids, and the totals.
+//! Counting: the numbers in META, which are the version of the format, the next ids and the
+//! totals; and what directories hold, and may hold.
+
+pub(crate) mod charges;
+pub(crate) mod counting;
+pub(crate) mod quota;
+pub(crate) mod uses;
 
 use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 
-use super::accounts;
-use super::namespace::inode::{Body, Directory, Inode};
-use super::tables::{INODES, META, Meta};
+use crate::meta::accounts;
+use crate::meta::namespace::inode::{Body, Directory, Inode};
+use crate::meta::tables::{INODES, META, Meta};
 use crate::types::{GroupId, InodeId, Mode, Policy, Timestamp, UserId};
 
 /// The version of the tables as a whole. One more whenever older programs must not open them.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 
 /// Makes an empty file system of an empty state.
 ///
@@ -38,6 +44,7 @@ pub(crate) fn found(state: &mut StateTxn<'_>, now: Timestamp) -> Result<(), Fata
         policy: Policy::DEFAULT,
         revision: 0,
         body: Body::Directory(Directory::default()),
+        charged: None,
     };
     state.put(INODES, &InodeId::ROOT, &root)?;
     state.put(META, &Meta::Format, &FORMAT)?;

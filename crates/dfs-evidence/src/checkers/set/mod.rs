@@ -1,5 +1,7 @@
 //! Sets: what was added and acknowledged is there, and nothing is there that was not added.
 
+pub mod quota;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::some_of;

@@ -1,5 +1,7 @@
 //! A set: names that only come. Not one that was acknowledged may be missing.
 
+pub(super) mod quota;
+
 use std::time::Duration;
 
 use dfs_core::client::Client;
