@@ -8,6 +8,7 @@ mod reclaim;
 mod repair;
 mod rights;
 mod rot;
+mod stripes;
 mod too_few_nodes;
 mod whole;
 mod wiped;

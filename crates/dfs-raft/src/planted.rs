@@ -161,6 +161,13 @@ bugs! {
     AnsweredBeforeAudited = "answered-before-audited";
     /// What was refused has no line in the audit log.
     RefusalsNotAudited = "refusals-not-audited";
+
+    // Stripes.
+
+    /// A client commits two data chunks of a stripe in each other's place.
+    ShardsSwapped = "shards-swapped";
+    /// The members of a stripe are given up while extents still name some of them.
+    StripeReleasedEarly = "stripe-released-early";
 }
 
 /// Whether a bug is planted in this process: never, without the feature.

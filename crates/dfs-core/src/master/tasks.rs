@@ -43,7 +43,7 @@ enum TaskKey {
 impl TaskKey {
     fn of(task: &Task) -> TaskKey {
         match task {
-            Task::Copy { chunk, .. } => TaskKey::Copy(*chunk),
+            Task::Copy { chunk, .. } | Task::Rebuild { chunk, .. } => TaskKey::Copy(*chunk),
             Task::Delete { .. } => TaskKey::Delete,
             Task::Verify { chunk } => TaskKey::Verify(*chunk),
         }
@@ -78,16 +78,16 @@ impl Tasks {
         if self.running.contains_key(&(node, key)) {
             return false;
         }
-        if let Task::Copy { chunk, length, .. } = &task {
-            if self.copies.contains_key(chunk) {
+        if let Some((chunk, length)) = made_by(&task) {
+            if self.copies.contains_key(&chunk) {
                 return false;
             }
-            self.copies.insert(*chunk, (node, *length));
-            self.bytes = self.bytes.saturating_add(*length);
+            self.copies.insert(chunk, (node, length));
+            self.bytes = self.bytes.saturating_add(length);
             for node in taking_part(node, &task) {
                 let (copies, bytes) = self.busy.entry(node).or_default();
                 *copies += 1;
-                *bytes = bytes.saturating_add(*length);
+                *bytes = bytes.saturating_add(length);
             }
         }
         let running = Running {
@@ -110,13 +110,13 @@ impl Tasks {
 
     fn end(&mut self, key: (NodeId, TaskKey)) -> Option<Running> {
         let running = self.running.remove(&key)?;
-        if let Task::Copy { chunk, length, .. } = &running.task {
-            self.copies.remove(chunk);
-            self.bytes = self.bytes.saturating_sub(*length);
+        if let Some((chunk, length)) = made_by(&running.task) {
+            self.copies.remove(&chunk);
+            self.bytes = self.bytes.saturating_sub(length);
             for node in taking_part(key.0, &running.task) {
                 if let Some((copies, bytes)) = self.busy.get_mut(&node) {
                     *copies = copies.saturating_sub(1);
-                    *bytes = bytes.saturating_sub(*length);
+                    *bytes = bytes.saturating_sub(length);
                 }
             }
         }
@@ -213,13 +213,28 @@ impl Tasks {
     }
 }
 
-/// The node that makes a copy and the one it turns to first.
-fn taking_part(node: NodeId, task: &Task) -> impl Iterator<Item = NodeId> {
-    let source = match task {
-        Task::Copy { sources, .. } => sources.first().map(|source| source.node),
+/// The chunk that a task makes a replica of, and its bytes.
+pub(crate) fn made_by(task: &Task) -> Option<(ChunkId, u64)> {
+    match task {
+        Task::Copy { chunk, length, .. } | Task::Rebuild { chunk, length, .. } => {
+            Some((*chunk, *length))
+        }
         Task::Delete { .. } | Task::Verify { .. } => None,
-    };
-    [Some(node), source].into_iter().flatten()
+    }
+}
+
+/// The node that makes a replica and those it turns to first.
+fn taking_part(node: NodeId, task: &Task) -> Vec<NodeId> {
+    let mut nodes = vec![node];
+    match task {
+        Task::Copy { sources, .. } => nodes.extend(sources.first().map(|source| source.node)),
+        Task::Rebuild { shape, sources, .. } => {
+            let first = sources.iter().take(shape.data());
+            nodes.extend(first.filter_map(|source| source.nodes.first().map(|n| n.node)));
+        }
+        Task::Delete { .. } | Task::Verify { .. } => {}
+    }
+    nodes
 }
 
 #[cfg(test)]

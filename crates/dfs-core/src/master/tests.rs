@@ -131,6 +131,7 @@ fn three_chunks() -> GrantRequest {
         replicas: ReplicationTarget(1),
         replicas_min: ReplicationTarget(1),
         avoid: Vec::new(),
+        stripe: None,
     }
 }
 

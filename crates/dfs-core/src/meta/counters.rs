@@ -9,7 +9,7 @@ use super::tables::{INODES, META, Meta};
 use crate::types::{GroupId, InodeId, Mode, Policy, Timestamp, UserId};
 
 /// The version of the tables as a whole. One more whenever older programs must not open them.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 
 /// Makes an empty file system of an empty state.
 ///

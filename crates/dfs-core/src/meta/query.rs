@@ -2,6 +2,8 @@
 //!
 //! Everything is paged and bounded. It works on a view as well as on a transaction.
 
+use std::collections::BTreeSet;
+
 use dfs_raft::Fatal;
 use dfs_raft::state::ReadState;
 
@@ -12,6 +14,7 @@ use super::chunks::commit::require_file;
 use super::chunks::extents::{Source, last_before};
 use super::chunks::reclaim;
 use super::chunks::references::{self, Chunk};
+use super::chunks::stripes;
 use super::counters;
 use super::machine::{Stop, refuse};
 use super::members;
@@ -33,6 +36,7 @@ use crate::types::{
 
 pub use super::accounts::user::{Credentials, credentials, name_of as user_name, user};
 pub use super::chunks::grant::{RangeState, open_ranges, range_state, spent};
+pub use super::chunks::stripes::Known as KnownStripes;
 pub use super::housekeeping::is_due as housekeeping_due;
 pub use super::members::enrolled::{is_enrolled, is_out, is_revoked};
 pub use super::members::secrets::{
@@ -203,6 +207,7 @@ fn layout(
         extents: Vec::new(),
         more: false,
         permit: Permit::default(),
+        stripes: Vec::new(),
     };
     if range.offset >= end {
         return Ok(layout);
@@ -211,9 +216,10 @@ fn layout(
         .filter(|(offset, extent)| offset + extent.length > range.offset)
         .map(|(offset, _)| offset);
     let from = first.unwrap_or(range.offset);
+    let (mut seen, mut members) = (BTreeSet::new(), 0);
     for row in state.scan(EXTENTS, (id, from)..(id, end))? {
         let ((_, offset), extent) = row?;
-        if layout.extents.len() >= ENTRIES_PER_REPLY_MAX {
+        if layout.extents.len() + members >= ENTRIES_PER_REPLY_MAX {
             layout.more = true;
             break;
         }
@@ -221,6 +227,13 @@ fn layout(
             Source::Inline(bytes) => LayoutSource::Inline(bytes),
             Source::Chunk { chunk, offset } => {
                 let row = references::require(state, chunk)?;
+                if let Some(membership) = row.stripe
+                    && seen.insert(membership.stripe)
+                {
+                    let stripe = stripes::layout(state, membership.stripe)?;
+                    members += stripe.members.len();
+                    layout.stripes.push(stripe);
+                }
                 let Chunk {
                     length, replicas, ..
                 } = row;

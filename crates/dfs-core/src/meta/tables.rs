@@ -33,6 +33,7 @@
 //! TOKEN_HASHES  hash -> TokenId                    the same by what is shown      tokens
 //! ENROLLED      NodeKey -> Enrolled                who has become one             enrolled
 //! SECRETS       SecretId -> Secret                 keys of the cluster            secrets
+//! STRIPES       StripeId -> Stripe                 which chunks give each other   stripes
 //! ```
 //!
 //! New tables are appended: a table's place is part of snapshots. Numbers in keys are
@@ -49,6 +50,7 @@ use super::accounts::user::User;
 use super::chunks::extents::Extent;
 use super::chunks::grant::ChunkRange;
 use super::chunks::references::Chunk;
+use super::chunks::stripes::Stripe;
 use super::members::enrolled::Enrolled;
 use super::members::nodes::{Node, NodeLoad};
 use super::members::secrets::{Secret, SecretId};
@@ -59,8 +61,8 @@ use super::namespace::purge::Purge;
 use super::namespace::trash::TrashEntry;
 use crate::types::node::{TokenHash, TokenId};
 use crate::types::{
-    AccountName, ChunkId, ClientId, GroupId, InodeId, Name, NodeId, NodeKey, Timestamp, TrashId,
-    UserId,
+    AccountName, ChunkId, ClientId, GroupId, InodeId, Name, NodeId, NodeKey, StripeId, Timestamp,
+    TrashId, UserId,
 };
 
 macro_rules! tables {
@@ -114,6 +116,7 @@ tables! {
     TOKEN_HASHES: TokenHash => TokenId;
     ENROLLED: NodeKey => Enrolled;
     SECRETS: SecretId => Secret;
+    STRIPES: StripeId => Stripe;
 }
 
 /// Makes sure that a key and a value, if these bytes are some, come back as they are.

@@ -6,8 +6,9 @@ use super::error::RpcError;
 use super::metadata::NodeAddress;
 use crate::env::Timestamp;
 use crate::security::SigningKeys;
+use crate::types::stripe::Code;
 use crate::types::topology::{Space, Topology};
-use crate::types::{ChunkId, ClusterId, NodeEpoch, NodeId, NodeKey, Permit};
+use crate::types::{ChunkId, ClusterId, NodeEpoch, NodeId, NodeKey, Permit, StripeShape};
 
 /// The control of data nodes. Only the leader answers.
 #[tarpc::service]
@@ -131,6 +132,41 @@ pub enum Task {
         /// Which.
         chunk: ChunkId,
     },
+    /// Make a replica of a chunk from other members of its stripe, verify it, keep it. One that
+    /// is there and corrupt goes to quarantine first.
+    Rebuild {
+        /// Which.
+        chunk: ChunkId,
+        /// Its bytes.
+        length: u64,
+        /// CRC-32C of them.
+        checksum: u32,
+        /// Where among the members it is.
+        index: u8,
+        /// How parity was computed.
+        code: Code,
+        /// Data and parity.
+        shape: StripeShape,
+        /// Bytes of each member; of the last data chunk the most.
+        shard_length: u64,
+        /// The members that can be read, best choice first.
+        sources: Vec<RebuildSource>,
+    },
+}
+
+/// A member of a stripe that others can be made from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RebuildSource {
+    /// Where among the members it is.
+    pub index: u8,
+    /// Which chunk.
+    pub chunk: ChunkId,
+    /// Its bytes.
+    pub length: u64,
+    /// CRC-32C of them.
+    pub checksum: u32,
+    /// Who has it, best choice first.
+    pub nodes: Vec<NodeAddress>,
 }
 
 /// How a task ended.

@@ -10,7 +10,7 @@ use super::error::RpcError;
 use crate::types::topology::{AdminState, Space, Topology};
 use crate::types::{
     Answer, Change, Changed, ChunkId, ClientId, ClusterId, Handle, InodeId, NodeEpoch, NodeId,
-    NodeKey, Permit, Query, ReplicationTarget, RequestId,
+    NodeKey, Permit, Query, ReplicationTarget, RequestId, StripeShape,
 };
 
 /// Metadata for clients. Any master answers; all but `leader` need the leader.
@@ -118,6 +118,9 @@ pub struct GrantRequest {
     pub replicas_min: ReplicationTarget,
     /// Data nodes that failed the writer.
     pub avoid: Vec<NodeId>,
+    /// The chunks are the members of one stripe of this shape, each to go to a data node of its
+    /// own: as many chunks as it has members, of one copy each.
+    pub stripe: Option<StripeShape>,
 }
 
 /// Chunk ids to write under, and where to.
@@ -138,7 +141,8 @@ pub struct WriteGrant {
 pub struct GrantedChunk {
     /// Its id.
     pub chunk: ChunkId,
-    /// The pipeline: head first, tail last.
+    /// The pipeline: head first, tail last. None if it is parity of a stripe, for which there is
+    /// no data node.
     pub pipeline: Vec<NodeAddress>,
 }
 

@@ -18,11 +18,12 @@ use crate::security::{PublicKey, SigningKeys};
 use crate::types::account::Account;
 use crate::types::node::{EnrolledNode, TokenId};
 use crate::types::query::*;
+use crate::types::stripe::{Code, StripeMember};
 use crate::types::{
     AdminState, Attr, ByteRange, Change, Changed, ChunkId, ClientId, ClusterId, DfsPath, FileKind,
     GroupId, Handle, InodeId, Location, Mode, Name, NodeEpoch, NodeId, NodeKey, NodeRole, Permit,
-    Policy, Refusal, RefusalKind, ReplicationTarget, RequestId, Rev, Space, Timestamp, Topology,
-    TrashId, UserId,
+    Policy, Refusal, RefusalKind, ReplicationTarget, RequestId, Rev, Space, StripeLayout,
+    StripeShape, Timestamp, Topology, TrashId, UserId,
 };
 
 /// What differs from its bytes.
@@ -107,6 +108,7 @@ fn attr() -> Attr {
             chunk_size: 1 << 20,
             inline_max: 4096,
             trash: Duration::new(60, 5),
+            ec: Some(StripeShape { data: 4, parity: 2 }),
         },
         revision: 9,
         inline_bytes: 6,
@@ -179,6 +181,7 @@ fn what_clients_ask_keeps_its_bytes() {
         replicas: ReplicationTarget(3),
         replicas_min: ReplicationTarget(2),
         avoid: vec![NodeId(300)],
+        stripe: None,
     };
     let (chunk, node) = (ChunkId(300), NodeId(2));
     for (ask, golden) in [
@@ -193,7 +196,7 @@ fn what_clients_ask_keeps_its_bytes() {
             "0203ac02ab020e01050909090909090909090909090909090909090909\
              09090909090909090909090901020708",
         ),
-        (Ask::Grant { request: grant }, "0403808040030201ac02"),
+        (Ask::Grant { request: grant }, "0403808040030201ac0200"),
         (Ask::ReportCorrupt { chunk, node }, "05ac0202"),
         (Ask::Nodes {}, "06"),
         (Ask::Status {}, "07"),
@@ -274,7 +277,7 @@ fn what_masters_answer_clients_keeps_its_bytes() {
         (Reply::OpenSession(Ok(stamped(ClientId(3)))), "010002ac0203"),
         (
             Reply::Change(Ok(answered(changed))),
-            "020002ac02010500a4030708ac020201020304030280804080203c05090601ac0201020101ac0200\
+            "020002ac02010500a4030708ac020201020304030280804080203c05010402090601ac0201020101ac0200\
              01\
              0909090909090909090909090909090909090909090909090909090909090909",
         ),
@@ -371,6 +374,17 @@ fn answers_to_queries_keep_their_bytes() {
     });
     let layout = Layout {
         permit: permit(),
+        stripes: vec![StripeLayout {
+            code: Code::Leopard16,
+            shape: StripeShape { data: 4, parity: 2 },
+            shard_length: 128,
+            members: vec![StripeMember {
+                chunk: ChunkId(300),
+                length: 5,
+                checksum: 7,
+                replicas: vec![NodeId(2)],
+            }],
+        }],
         attr: attr(),
         extents: extents.to_vec(),
         more: false,
@@ -403,18 +417,18 @@ fn answers_to_queries_keep_their_bytes() {
     for (answer, golden) in [
         (
             Answer::Attr(attr()),
-            "030002ac02000500a4030708ac020201020304030280804080203c05090601\
+            "030002ac02000500a4030708ac020201020304030280804080203c05010402090601\
              0909090909090909090909090909090909090909090909090909090909090909",
         ),
         (
             Answer::Entries(entries),
-            "030002ac0201010161ac0201010500a4030708ac020201020304030280804080203c0509060101\
+            "030002ac0201010161ac0201010500a4030708ac020201020304030280804080203c0501040209060101\
              0909090909090909090909090909090909090909090909090909090909090909",
         ),
         (
             Answer::Layout(layout),
-            "030002ac02020500a4030708ac020201020304030280804080203c05090602000200ac0201020201\
-             020002010268690002070801\
+            "030002ac02020500a4030708ac020201020304030280804080203c05010402090602000200ac0201020201\
+             020002010268690002070801000402800101ac020507010201\
              0909090909090909090909090909090909090909090909090909090909090909",
         ),
         (

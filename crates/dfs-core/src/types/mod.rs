@@ -17,6 +17,7 @@ pub mod permit;
 pub mod policy;
 pub mod query;
 pub mod range;
+pub mod stripe;
 pub mod topology;
 
 pub use account::{AccountName, Caller, Role};
@@ -27,8 +28,8 @@ pub use dfs_raft::Rev;
 pub use dfs_raft::env::Timestamp;
 pub use handle::Handle;
 pub use id::{
-    ChunkId, ClientId, ClusterId, GroupId, InodeId, NodeEpoch, NodeId, NodeKey, RequestId, TrashId,
-    UserId,
+    ChunkId, ClientId, ClusterId, GroupId, InodeId, NodeEpoch, NodeId, NodeKey, RequestId,
+    StripeId, TrashId, UserId,
 };
 pub use node::NodeRole;
 pub use path::{DfsPath, Location, Name, PathError};
@@ -36,4 +37,5 @@ pub use permit::Permit;
 pub use policy::{Policy, PolicyChange, ReplicationTarget};
 pub use query::{Answer, Query};
 pub use range::ByteRange;
+pub use stripe::{NewStripe, StripeLayout, StripeShape};
 pub use topology::{AdminState, Space, Topology};

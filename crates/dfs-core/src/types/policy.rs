@@ -8,6 +8,7 @@ use super::limits::{
     CHUNK_SIZE_DEFAULT, CHUNK_SIZE_MAX, CHUNK_SIZE_MIN, INLINE_DEFAULT, INLINE_MAX, REPLICAS_MAX,
     TRASH_TTL,
 };
+use super::stripe::StripeShape;
 
 /// How many copies of a chunk there should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -27,6 +28,9 @@ pub struct Policy {
     pub inline_max: u32,
     /// How long removed files can be restored; zero removes at once.
     pub trash: Duration,
+    /// Bytes are kept in stripes of this shape; what is too short for one in copies. None keeps
+    /// all in copies.
+    pub ec: Option<StripeShape>,
 }
 
 impl Policy {
@@ -37,6 +41,7 @@ impl Policy {
         chunk_size: CHUNK_SIZE_DEFAULT,
         inline_max: INLINE_DEFAULT,
         trash: TRASH_TTL,
+        ec: None,
     };
 
     /// Checks it against the limits.
@@ -71,6 +76,21 @@ impl Policy {
                 self.inline_max
             ));
         }
+        match self.ec {
+            Some(shape) => self.validate_stripes(shape),
+            None => Ok(()),
+        }
+    }
+
+    fn validate_stripes(&self, shape: StripeShape) -> Result<(), String> {
+        shape.validate().map_err(|e| format!("ec: {e}"))?;
+        let (copies, least) = (self.replicas.0, shape.parity.saturating_add(1));
+        if copies < least {
+            return Err(format!(
+                "replicas={copies} is below {least}: what is too short for ec={shape} would be \
+                 safe against less than the rest"
+            ));
+        }
         Ok(())
     }
 }
@@ -88,15 +108,19 @@ pub struct PolicyChange {
     pub inline_max: Option<u32>,
     /// See [`Policy::trash`].
     pub trash: Option<Duration>,
+    /// See [`Policy::ec`]. Without `replicas`, those become one more than the parity; `replicas`
+    /// without this ends the coding.
+    pub ec: Option<StripeShape>,
 }
 
 impl PolicyChange {
     /// `policy` with the change made; not yet validated.
     pub fn apply_to(&self, policy: Policy) -> Policy {
-        let replicas = self.replicas.unwrap_or(policy.replicas);
-        let majority = self.replicas.map(|r| ReplicationTarget(r.0 / 2 + 1));
+        let beside = |shape: StripeShape| ReplicationTarget(shape.parity.saturating_add(1));
+        let set = self.replicas.or(self.ec.map(beside));
+        let majority = set.map(|r| ReplicationTarget(r.0 / 2 + 1));
         Policy {
-            replicas,
+            replicas: set.unwrap_or(policy.replicas),
             replicas_min: self
                 .replicas_min
                 .or(majority)
@@ -104,6 +128,61 @@ impl PolicyChange {
             chunk_size: self.chunk_size.unwrap_or(policy.chunk_size),
             inline_max: self.inline_max.unwrap_or(policy.inline_max),
             trash: self.trash.unwrap_or(policy.trash),
+            ec: match self.replicas {
+                Some(_) => self.ec,
+                None => self.ec.or(policy.ec),
+            },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(policy: Policy, change: PolicyChange) -> Policy {
+        let policy = change.apply_to(policy);
+        assert_eq!(policy.validate(), Ok(()));
+        policy
+    }
+
+    #[test]
+    fn what_is_too_short_for_a_stripe_is_as_safe_as_the_rest() {
+        let shape = StripeShape { data: 4, parity: 2 };
+        let ec = PolicyChange {
+            ec: Some(shape),
+            ..PolicyChange::default()
+        };
+        let one = PolicyChange {
+            replicas: Some(ReplicationTarget(1)),
+            ..PolicyChange::default()
+        };
+        let coded = changed(changed(Policy::DEFAULT, one), ec);
+        assert_eq!(coded.ec, Some(shape));
+        assert_eq!((coded.replicas.0, coded.replicas_min.0), (3, 2));
+        let unsafe_one = PolicyChange {
+            replicas: Some(ReplicationTarget(2)),
+            ..ec
+        };
+        assert!(unsafe_one.apply_to(coded).validate().is_err());
+    }
+
+    #[test]
+    fn copies_end_the_coding_and_other_fields_leave_it() {
+        let ec = PolicyChange {
+            ec: Some(StripeShape { data: 2, parity: 1 }),
+            ..PolicyChange::default()
+        };
+        let coded = changed(Policy::DEFAULT, ec);
+        let trash = PolicyChange {
+            trash: Some(Duration::ZERO),
+            ..PolicyChange::default()
+        };
+        assert_eq!(changed(coded, trash).ec, coded.ec);
+        let copies = PolicyChange {
+            replicas: Some(ReplicationTarget(3)),
+            ..PolicyChange::default()
+        };
+        assert_eq!(changed(coded, copies), Policy::DEFAULT);
     }
 }

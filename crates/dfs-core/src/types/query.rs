@@ -11,6 +11,7 @@ use super::node::{EnrolledNode, TokenInfo};
 use super::path::{Location, Name};
 use super::permit::Permit;
 use super::range::ByteRange;
+use super::stripe::StripeLayout;
 use super::topology::Space;
 use dfs_raft::env::Timestamp;
 
@@ -200,6 +201,8 @@ pub struct Layout {
     pub more: bool,
     /// What lets the asker read the chunks. Masters add it to an answer.
     pub permit: Permit,
+    /// The stripes that chunks of the extents are of, each once.
+    pub stripes: Vec<StripeLayout>,
 }
 
 /// An extent of a file.

@@ -1,4 +1,4 @@
-//! What masters have a data node do: copy, delete, verify.
+//! What masters have a data node do: copy, rebuild, delete, verify.
 //!
 //! A task is in one place until the masters have heard how it ended, and while it is there the
 //! same task given again is nothing new:
@@ -7,9 +7,10 @@
 //! offer ─▶ running ─▶ finished ──acknowledged──▶ gone
 //! ```
 //!
-//! To copy a chunk here makes earlier orders to delete it void, and waits for one that has begun.
+//! To make a replica here makes earlier orders to delete it void, and waits for one that has begun.
 
 mod deletions;
+mod rebuild;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
@@ -28,6 +29,7 @@ use crate::types::checksum::combine_blocks;
 use crate::types::limits::ENTRIES_PER_REPLY_MAX;
 use crate::types::{ByteRange, ChunkId, Permit};
 use deletions::Deletions;
+use rebuild::Recipe;
 
 /// The tasks of a data node.
 pub(super) struct Tasks {
@@ -45,7 +47,7 @@ struct State {
     running: BTreeSet<Task>,
     finished: BTreeMap<Task, Result<(), String>>,
     deletions: Deletions,
-    /// What lets us read the chunks that we are to copy.
+    /// What lets us read the chunks that we are to copy, or to make others from.
     permits: BTreeMap<ChunkId, Permit>,
 }
 
@@ -53,14 +55,16 @@ impl State {
     /// Begins to delete replicas, and says which: those that are not wanted again.
     fn begin_deletion(&mut self, chunks: &[ChunkId]) -> Vec<ChunkId> {
         for task in &self.running {
-            if let Task::Copy { chunk, .. } = task {
+            if let Task::Copy { chunk, .. } | Task::Rebuild { chunk, .. } = task {
                 self.deletions.want(*chunk);
             }
         }
         let standing = self.deletions.begin(chunks);
         // What was found of them before is no longer so.
         self.finished.retain(|task, _| match task {
-            Task::Copy { chunk, .. } | Task::Verify { chunk } => !standing.contains(chunk),
+            Task::Copy { chunk, .. } | Task::Rebuild { chunk, .. } | Task::Verify { chunk } => {
+                !standing.contains(chunk)
+            }
             Task::Delete { .. } => true,
         });
         standing
@@ -93,7 +97,9 @@ impl Tasks {
                 continue;
             }
             match &task {
-                Task::Copy { chunk, .. } => state.deletions.want(*chunk),
+                Task::Copy { chunk, .. } | Task::Rebuild { chunk, .. } => {
+                    state.deletions.want(*chunk);
+                }
                 Task::Delete { chunks } => state.deletions.order(chunks),
                 Task::Verify { .. } => {}
             }
@@ -150,7 +156,7 @@ impl Tasks {
 
     async fn perform(&self, task: &Task) -> Result<(), String> {
         let turn = match task {
-            Task::Copy { .. } => &self.copies,
+            Task::Copy { .. } | Task::Rebuild { .. } => &self.copies,
             Task::Delete { .. } | Task::Verify { .. } => &self.chores,
         };
         let _turn = turn.acquire().await.map_err(|e| e.to_string())?;
@@ -161,19 +167,44 @@ impl Tasks {
                 checksum,
                 sources,
             } => {
-                let permit = self.state().permits.get(chunk).cloned();
-                let copy = Copy {
-                    shared: &self.shared,
-                    permit: permit.unwrap_or_default(),
-                    chunk: *chunk,
-                    length: *length,
-                    checksum: *checksum,
-                };
-                self.wait_for_deletion(*chunk).await;
+                let copy = self.copy_of(*chunk, *length, *checksum).await;
                 copy.run(sources).await
+            }
+            Task::Rebuild {
+                chunk,
+                length,
+                checksum,
+                index,
+                code,
+                shape,
+                shard_length,
+                sources,
+            } => {
+                let copy = self.copy_of(*chunk, *length, *checksum).await;
+                let recipe = Recipe {
+                    index: usize::from(*index),
+                    code: *code,
+                    shape: *shape,
+                    shard_length: *shard_length,
+                    sources,
+                };
+                copy.rebuild(&recipe).await
             }
             Task::Delete { chunks } => self.delete(chunks).await,
             Task::Verify { chunk } => self.verify(*chunk).await,
+        }
+    }
+
+    /// Gets ready to make a replica: waits until an older one is not being deleted.
+    async fn copy_of(&self, chunk: ChunkId, length: u64, checksum: u32) -> Copy<'_> {
+        let permit = self.state().permits.get(&chunk).cloned();
+        self.wait_for_deletion(chunk).await;
+        Copy {
+            shared: &self.shared,
+            permit: permit.unwrap_or_default(),
+            chunk,
+            length,
+            checksum,
         }
     }
 
@@ -229,6 +260,7 @@ fn weight_of(task: &Task) -> usize {
         Task::Copy { sources, .. } => 16 + 16 * sources.len(),
         Task::Delete { chunks } => 16 + chunks.len(),
         Task::Verify { .. } => 16,
+        Task::Rebuild { sources, .. } => 16 + 32 * sources.len(),
     }
 }
 
@@ -284,22 +316,31 @@ struct Copied {
 impl Copy<'_> {
     async fn run(&self, sources: &[NodeAddress]) -> Result<(), String> {
         let here = self.look().await.map_err(|e| e.to_string())?;
+        let us = NodeAddress {
+            node: self.shared.node_or_zero(),
+            key: self.shared.store.stamp().key,
+            address: self.shared.address.clone(),
+        };
+        let others = sources.iter().filter(|source| source.node != us.node);
+        let mut sources: Vec<NodeAddress> = others.cloned().collect();
+        if here == Here::Corrupt {
+            sources.push(us);
+        }
+        self.keep(here, self.collect(sources)).await
+    }
+
+    /// Keeps the replica that comes, unless what is here is right.
+    async fn keep(
+        &self,
+        here: Here,
+        replica: impl Future<Output = Result<ReplicaWriter, String>>,
+    ) -> Result<(), String> {
         if here != Here::Sound {
-            let us = NodeAddress {
-                node: self.shared.node_or_zero(),
-                key: self.shared.store.stamp().key,
-                address: self.shared.address.clone(),
-            };
-            let others = sources.iter().filter(|source| source.node != us.node);
-            let mut sources: Vec<NodeAddress> = others.cloned().collect();
-            if here == Here::Corrupt {
-                sources.push(us);
-            }
-            let replica = self.collect(sources).await?;
+            let replica = replica.await?;
             self.replace(here, replica)
                 .await
                 .map_err(|e| e.to_string())?;
-            info!(chunk = %self.chunk, "replica copied");
+            info!(chunk = %self.chunk, "replica made");
         }
         self.shared.corrupt.clear(self.chunk);
         Ok(())

@@ -26,7 +26,7 @@ use crate::master::shared::{Pace, Shared};
 use crate::master::tasks::Purpose;
 use crate::master::view::NodeView;
 use crate::meta::Command;
-use crate::proto::cluster::Task;
+use crate::proto::cluster::{RebuildSource, Task};
 use crate::proto::error::RpcError;
 use crate::proto::metadata::Liveness;
 use crate::types::{ChunkId, NodeId};
@@ -264,13 +264,43 @@ fn plan_repairs(
 }
 
 fn begin_copy(leading: &mut Leading, copy: &PlannedCopy) {
-    let sources = copy.sources.iter();
-    let sources = sources.filter_map(|&node| leading.view.node(node));
-    let task = Task::Copy {
-        chunk: copy.chunk,
-        length: copy.length,
-        checksum: copy.checksum,
-        sources: sources.map(|node| node.address()).collect(),
+    let addresses = |nodes: &[NodeId]| {
+        let known = nodes.iter().filter_map(|&node| leading.view.node(node));
+        known.map(|node| node.address()).collect()
+    };
+    let PlannedCopy {
+        chunk,
+        length,
+        checksum,
+        ..
+    } = *copy;
+    let task = match &copy.recipe {
+        None => Task::Copy {
+            chunk,
+            length,
+            checksum,
+            sources: addresses(&copy.sources),
+        },
+        Some(recipe) => Task::Rebuild {
+            chunk,
+            length,
+            checksum,
+            index: recipe.index,
+            code: recipe.code,
+            shape: recipe.shape,
+            shard_length: recipe.shard_length,
+            sources: recipe
+                .parts
+                .iter()
+                .map(|part| RebuildSource {
+                    index: part.index,
+                    chunk: part.chunk,
+                    length: part.length,
+                    checksum: part.checksum,
+                    nodes: addresses(&part.nodes),
+                })
+                .collect(),
+        },
     };
     let replaces = copy.replaces;
     tracing::info!(chunk = %copy.chunk, to = %copy.to, ?replaces, "a copy is to be made");

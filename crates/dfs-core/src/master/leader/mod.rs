@@ -23,7 +23,7 @@ use super::planners::Intended;
 use super::planners::repair::{self, Endangered};
 use super::planners::report::{self, Finding};
 use super::planners::surplus::Trials;
-use super::tasks::{Purpose, Running, Tasks};
+use super::tasks::{Purpose, Running, Tasks, made_by};
 use super::view::{ClusterView, Fault, NodeRow, NodeView};
 use crate::planted::{self, Bug};
 use crate::proto::cluster::{Heartbeat, Task, TaskResult};
@@ -307,7 +307,7 @@ impl Leading {
     pub(crate) fn finished(&mut self, node: NodeId, ended: &TaskResult, chunk: Option<&Intended>) {
         let running = self.tasks.finish(node, &ended.task);
         match (&ended.task, &ended.result) {
-            (Task::Copy { chunk: id, .. }, Ok(())) => {
+            (Task::Copy { chunk: id, .. } | Task::Rebuild { chunk: id, .. }, Ok(())) => {
                 self.copied(node, *id, running.map(|r| r.purpose), chunk);
             }
             (Task::Delete { chunks }, Ok(())) => {
@@ -326,7 +326,7 @@ impl Leading {
                     Ok(()) | Err(_) => {}
                 }
             }
-            (Task::Copy { .. } | Task::Delete { .. }, Err(reason)) => {
+            (Task::Copy { .. } | Task::Rebuild { .. } | Task::Delete { .. }, Err(reason)) => {
                 tracing::warn!(%node, task = ?ended.task, reason, "a task failed");
                 if let Some(running) = running {
                     self.fell_through(node, &running);
@@ -362,8 +362,8 @@ impl Leading {
     }
 
     fn fell_through(&mut self, node: NodeId, running: &Running) {
-        if let Task::Copy { chunk, .. } = &running.task {
-            self.endangered.set_back(*chunk, Some(node), self.clock);
+        if let Some((chunk, _)) = made_by(&running.task) {
+            self.endangered.set_back(chunk, Some(node), self.clock);
         }
     }
 }
@@ -402,6 +402,7 @@ mod tests {
             checksum: 7,
             target: ReplicationTarget(3),
             replicas: nodes.iter().copied().map(NodeId).collect(),
+            stripe: None,
         }
     }
 

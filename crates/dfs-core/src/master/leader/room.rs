@@ -182,6 +182,7 @@ mod tests {
                 pieces: Vec::new(),
                 chunks: Vec::new(),
                 revision: None,
+                stripes: Vec::new(),
             }),
         ]
     }

@@ -1,12 +1,15 @@
 //! Pure, budgeted decisions: from a picture of the cluster to a bounded list of things to do.
 
 pub mod placement;
+pub mod rebuild;
 pub mod reclaim;
 pub mod repair;
 pub mod report;
 pub mod surplus;
 
-use crate::types::{NodeId, ReplicationTarget};
+use std::sync::Arc;
+
+use crate::types::{NodeId, ReplicationTarget, StripeLayout};
 
 /// What the map says of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,4 +22,6 @@ pub struct Intended {
     pub target: ReplicationTarget,
     /// The nodes meant to have one.
     pub replicas: Vec<NodeId>,
+    /// The stripe that it is a member of.
+    pub stripe: Option<Arc<StripeLayout>>,
 }

@@ -68,7 +68,7 @@ impl ClusterService {
         Ok(Signing { keys, now })
     }
 
-    /// What lets a data node read the chunks that it is to copy.
+    /// What lets a data node read what it is to make replicas of, or from.
     async fn permits(
         &self,
         node: NodeId,
@@ -80,11 +80,18 @@ impl ClusterService {
         let what = (Holder::Node(identity.node), Operation::Read);
         let mut permits = Vec::new();
         for task in tasks {
-            if let Task::Copy { chunk, sources, .. } = task {
-                let nodes = sources.iter().map(|source| source.node).chain([node]);
-                let permit = permits::permit(&self.shared, what, [*chunk], nodes, []).await?;
-                permits.push((*chunk, permit));
-            }
+            let (chunk, chunks, sources) = match task {
+                Task::Copy { chunk, sources, .. } => (*chunk, vec![*chunk], sources.clone()),
+                Task::Rebuild { chunk, sources, .. } => {
+                    let chunks = sources.iter().map(|source| source.chunk).collect();
+                    let nodes = sources.iter().flat_map(|source| source.nodes.clone());
+                    (*chunk, chunks, nodes.collect())
+                }
+                Task::Delete { .. } | Task::Verify { .. } => continue,
+            };
+            let nodes = sources.iter().map(|source| source.node).chain([node]);
+            let permit = permits::permit(&self.shared, what, chunks, nodes, []).await?;
+            permits.push((chunk, permit));
         }
         Ok(permits)
     }
@@ -245,7 +252,9 @@ impl ClusterRpc for ClusterService {
 
 fn subject(task: &Task) -> Option<ChunkId> {
     match task {
-        Task::Copy { chunk, .. } | Task::Verify { chunk } => Some(*chunk),
+        Task::Copy { chunk, .. } | Task::Rebuild { chunk, .. } | Task::Verify { chunk } => {
+            Some(*chunk)
+        }
         Task::Delete { .. } => None,
     }
 }

@@ -1,11 +1,13 @@
 //! Commit: the one command that makes written bytes part of a file.
 //!
 //! ```text
-//! target (file, upload, new) ─▶ revision ─▶ offset ─▶ new chunks ─▶ references ─▶ cut ─▶ extents
+//! target (file, upload, new) ─▶ revision ─▶ offset ─▶ new chunks, stripes ─▶ references ─▶ cut
+//!                                                                            ─▶ extents
 //! ```
 //!
 //! A new chunk is taken only if as many data nodes have it as the policy of the file insists on:
-//! of a file that exists its own, of a new one that of its directory, at this point of the log.
+//! of a file that exists its own, of a new one that of its directory, at this point of the log. The
+//! members of a stripe are on one data node each; the stripe is taken only if it is as safe.
 //!
 //! References of the new extents are counted before old ones are cut, so that a chunk which is
 //! both replaced and named again is never without one.
@@ -16,6 +18,7 @@ use dfs_raft::state::{ReadState, StateTxn};
 use super::extents::{self, Extent, Source};
 use super::grant::{RangeState, range_state};
 use super::references::{self, Chunk};
+use super::stripes::{self, Membership};
 use crate::meta::accounts::acl::{drop_special_bits, require_entry_rights};
 use crate::meta::accounts::subject::Subject;
 use crate::meta::machine::{Stop, refuse};
@@ -28,7 +31,8 @@ use crate::planted::{self, Bug};
 use crate::types::change::{Commit, CommitTarget, NewChunk, Piece, WriteOffset};
 use crate::types::limits::FILE_LEN_MAX;
 use crate::types::{
-    Changed, ClientId, FileKind, InodeId, Location, RefusalKind, Rights, Timestamp,
+    Changed, ClientId, FileKind, InodeId, Location, RefusalKind, ReplicationTarget, Rights,
+    Timestamp,
 };
 
 /// Carries out a commit.
@@ -190,9 +194,12 @@ fn write(
     if trimming && end > size {
         return refuse(RefusalKind::Busy, format!("{id} is being trimmed"));
     }
+    let mut memberships = stripes::memberships(commit);
     for new in &commit.chunks {
-        add_chunk(state, now, id, &inode, new)?;
+        let stripe = memberships.remove(&new.chunk);
+        add_chunk(state, now, (id, &inode), new, stripe)?;
     }
+    stripes::insert(state, commit, &inode.policy)?;
     for piece in &commit.pieces {
         acquire(state, id, piece)?;
     }
@@ -251,9 +258,9 @@ fn extent(piece: &Piece) -> Extent {
 fn add_chunk(
     state: &mut StateTxn<'_>,
     now: Timestamp,
-    id: InodeId,
-    inode: &Inode,
+    (id, inode): (InodeId, &Inode),
     new: &NewChunk,
+    stripe: Option<Membership>,
 ) -> Result<(), Stop> {
     let chunk = new.chunk;
     match range_state(state, chunk, now)? {
@@ -279,7 +286,9 @@ fn add_chunk(
         }
     }
     let (held, min) = (new.replicas.len(), inode.policy.replicas_min.0);
-    if held < usize::from(min) && !planted::active(Bug::CommittedAtOneReplica) {
+    // A member of a stripe is as safe as its stripe.
+    let few = stripe.is_none() && held < usize::from(min);
+    if few && !planted::active(Bug::CommittedAtOneReplica) {
         return refuse(
             RefusalKind::TooFewReplicas,
             format!("{chunk} is on {held}, the policy insists on {min}"),
@@ -289,9 +298,13 @@ fn add_chunk(
         inode: id,
         length: new.length,
         checksum: new.checksum,
-        references: 0,
-        target: inode.policy.replicas,
+        references: u32::from(stripe.is_some()),
+        target: match stripe {
+            Some(_) => ReplicationTarget(1),
+            None => inode.policy.replicas,
+        },
         replicas: new.replicas.clone(),
+        stripe,
     };
     if planted::active(Bug::HashOrderInApply) {
         planted::put_in_hash_order(&mut row.replicas);
@@ -317,6 +330,9 @@ fn acquire(state: &mut StateTxn<'_>, id: InodeId, piece: &Piece) -> Result<(), S
     if offset.saturating_add(*length) > row.length {
         let subject = format!("a piece reaches beyond the end of {chunk}");
         return refuse(RefusalKind::Invalid, subject);
+    }
+    if stripes::is_parity(state, &row)? {
+        return refuse(RefusalKind::Invalid, format!("{chunk} is parity"));
     }
     references::require_room(*chunk, &row)?;
     references::acquire(state, *chunk)?;

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A chunk belongs to the file that first committed it. The number of its references is the
-//! number of extents that name it.
+//! number of extents that name it, and one more if it is a member of a stripe.
 
 pub(crate) mod commit;
 pub mod extents;
@@ -15,3 +15,4 @@ pub mod grant;
 pub(crate) mod reclaim;
 pub mod references;
 pub(crate) mod replicas;
+pub mod stripes;

@@ -129,7 +129,7 @@ pub enum Command {
     },
 }
 
-dfs_raft::postcard_values!(2: Command);
+dfs_raft::postcard_values!(3: Command);
 
 /// A surplus replica, and what the leader knew when it proposed to give it up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -70,7 +70,7 @@ pub struct Directory {
     pub subdirectories: u32,
 }
 
-dfs_raft::postcard_values!(2: Inode);
+dfs_raft::postcard_values!(3: Inode);
 
 impl Body {
     /// What has such a body.

@@ -120,6 +120,7 @@ impl World {
             }],
             chunks: vec![new],
             revision: None,
+            stripes: Vec::new(),
         };
         self.client(Change::Commit(commit));
     }

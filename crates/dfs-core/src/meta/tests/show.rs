@@ -14,7 +14,7 @@ use crate::meta::chunks::extents::{Extent, Source};
 use crate::meta::namespace::inode::Body;
 use crate::meta::tables::{
     ACLS, CHUNKS, DIRENTS, ENROLLED, EXTENTS, GROUPS, INODES, JOIN_TOKENS, NODES, PURGE, RANGES,
-    RECLAIM, SECRETS, SESSIONS, SPENT, TABLES, TRASH, TRIMS, UPLOADS, USERS,
+    RECLAIM, SECRETS, SESSIONS, SPENT, STRIPES, TABLES, TRASH, TRIMS, UPLOADS, USERS,
 };
 use crate::types::{Acl, Mode, Policy, Timestamp};
 
@@ -81,9 +81,24 @@ pub(crate) fn picture(state: &impl ReadState) -> Result<Picture, Fatal> {
     })?;
     rows(state, p, CHUNKS, |id, chunk| {
         let (refs, on) = (chunk.references, list(&chunk.replicas));
+        let of = chunk
+            .stripe
+            .map(|m| format!(" {} of {}", m.index, m.stripe));
+        let of = of.unwrap_or_default();
         (
             id.to_string(),
-            format!("{} bytes, refs {refs}, on {on}", chunk.length),
+            format!("{} bytes, refs {refs}, on {on}{of}", chunk.length),
+        )
+    })?;
+    rows(state, p, STRIPES, |id, stripe| {
+        let members = stripe.members.iter();
+        let members: Vec<_> = members
+            .map(|(id, length)| format!("{id}.{length}"))
+            .collect();
+        let (shape, live, shard) = (stripe.shape, stripe.live, stripe.shard_length);
+        (
+            id.to_string(),
+            format!("{shape} of {shard}, live {live}: {}", members.join(" ")),
         )
     })?;
     rows(state, p, RANGES, |start, range| {
@@ -245,6 +260,7 @@ fn show_policy(policy: &Policy) -> String {
         + &field("chunk size", policy.chunk_size, usual.chunk_size)
         + &field("inline", policy.inline_max, usual.inline_max)
         + &field("trash", policy.trash, usual.trash)
+        + &field("ec", policy.ec.map(|shape| shape.to_string()), None)
 }
 
 /// `0..100 c1@0` or `0..5 "hello"`.

@@ -223,6 +223,7 @@ fn of_policy(change: PolicyChange) -> String {
         .add("chunk-size", change.chunk_size)
         .add("inline-max", change.inline_max)
         .add("trash", trash)
+        .add("ec", change.ec)
         .join()
 }
 

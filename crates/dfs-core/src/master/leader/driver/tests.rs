@@ -186,6 +186,7 @@ fn put(machine: &mut Machine, chunk: ChunkId) {
             replicas: [1, 2, 3].map(NodeId).to_vec(),
         }],
         revision: None,
+        stripes: Vec::new(),
     };
     let put = machine.request(serial(client, 1), Change::Commit(commit));
     assert!(put.is_ok(), "{put:?}");

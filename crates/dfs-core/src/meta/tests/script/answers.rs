@@ -86,8 +86,20 @@ pub(super) fn show_answer(answer: Answer) -> String {
                     extent.offset + extent.length
                 )
             });
+            let stripes = layout.stripes.iter().map(|stripe| {
+                let members = stripe.members.iter().map(|member| {
+                    format!(
+                        " {}.{} on {}",
+                        member.chunk,
+                        member.length,
+                        list(&member.replicas)
+                    )
+                });
+                format!("stripe {}:{}\n", stripe.shape, members.collect::<String>())
+            });
             format!("size {}\n", layout.attr.size)
                 + &extents.collect::<String>()
+                + &stripes.collect::<String>()
                 + more(layout.more)
         }
         Answer::Target(target) => format!("{target}\n"),

@@ -25,7 +25,10 @@ use crate::meta::tables::USERS;
 use crate::meta::{Command, Reply, check};
 use crate::types::account::CredentialEpoch;
 use crate::types::change::{Commit, CommitTarget, Piece, WriteOffset};
-use crate::types::{Caller, Change, ChunkId, ClientId, NodeId, RequestId, UserId};
+use crate::types::stripe::Code;
+use crate::types::{
+    Caller, Change, ChunkId, ClientId, NewChunk, NewStripe, NodeId, RequestId, StripeShape, UserId,
+};
 
 pub(crate) struct Runner {
     machine: Machine,
@@ -238,6 +241,35 @@ impl Runner {
                         pieces: vec![piece],
                         chunks: vec![new],
                         revision: None,
+                        stripes: Vec::new(),
+                    })
+                }
+                ("stripes", Some(first)) => {
+                    let length = 128;
+                    let chunks: Vec<NewChunk> = (0..3)
+                        .map(|member| {
+                            let chunk = ChunkId(first + 3 * index + member);
+                            let node = NodeId(1 + u32::try_from(member).unwrap_or(0));
+                            new_chunk(chunk, length, vec![node])
+                        })
+                        .collect();
+                    let piece = |new: &NewChunk| Piece::Chunk {
+                        chunk: new.chunk,
+                        offset: 0,
+                        length,
+                    };
+                    Change::Commit(Commit {
+                        target: CommitTarget::File(location(path)?),
+                        offset: WriteOffset::End,
+                        pieces: chunks.iter().take(2).map(piece).collect(),
+                        revision: None,
+                        stripes: vec![NewStripe {
+                            code: Code::Leopard16,
+                            shape: StripeShape { data: 2, parity: 1 },
+                            shard_length: length,
+                            members: chunks.iter().map(|new| new.chunk).collect(),
+                        }],
+                        chunks,
                     })
                 }
                 ("create", _) => {
