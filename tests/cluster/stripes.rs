@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use dfs_core::client::Client;
-use dfs_core::cluster::{Cluster, Part};
+use dfs_core::cluster::{Cluster, ClusterBuilder, Part};
 use dfs_core::error::ErrorKind;
 use dfs_core::types::change::Removal;
 use dfs_core::types::{ByteRange, NodeId, PolicyChange, StripeLayout};
@@ -59,7 +60,12 @@ async fn read_all(client: &Client) -> TestResult {
         let part = client
             .read_at(path, from as u64, (to - from) as u64)
             .await?;
-        assert!(part == expected[from..to], "{path} has other bytes within");
+        assert!(
+            expected
+                .get(from..to)
+                .is_some_and(|expected| part == expected),
+            "{path} has other bytes within"
+        );
     }
     Ok(())
 }
@@ -171,7 +177,7 @@ async fn with_fewer_data_nodes_than_one_may_be_lost_nothing_is_written() -> Test
     assert!(refused.contains("6 data nodes, there are 4"), "{refused}");
 
     let mut config = cluster.client_config();
-    config.deadlines.operation = std::time::Duration::from_secs(4);
+    config.deadlines.operation = Duration::from_secs(4);
     let client = Client::connect(config, dfs_core::env::Env::real()).await?;
     let down = cluster.faults().crash(Part::DataNode(1)).await;
     let error = client.write("/d/f", pattern(MIB)).await.unwrap_err();
@@ -254,12 +260,83 @@ async fn the_chunks_of_a_removed_stripe_are_deleted_parity_too() -> TestResult {
     })
     .await?;
 
-    clock.put_forward(std::time::Duration::from_secs(120));
+    clock.put_forward(Duration::from_secs(120));
 
     eventually("the disks are empty", async || {
         Ok(super::bytes_on_disk(&cluster)? == 0)
     })
     .await?;
+    cluster.check().await?;
+    Ok(cluster.shutdown().await?)
+}
+
+/// Rewrites what nobody changed for a moment, and looks often.
+fn restless() -> ClusterBuilder {
+    Cluster::builder().tune_masters(|config| {
+        config.rewrite.compact_after = Duration::from_millis(200);
+        config.pass_interval = Duration::from_millis(200);
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_in_copies_come_into_stripes_when_nobody_has_changed_them() -> TestResult {
+    let directory = directory();
+    let cluster = restless().data_nodes(4).start(&directory).await?;
+    let client = coded(&cluster, "2+1", 1).await?;
+    let later = PolicyChange {
+        ec_after: Some(Duration::from_secs(2)),
+        ..PolicyChange::default()
+    };
+    client.set_policy("/d", later).await?;
+    write_all(&client).await?;
+    assert!(stripes(&client, "/d/long").await?.is_empty(), "too soon");
+    let before = client.metadata("/d/long").await?;
+
+    eventually("all that is long enough is in stripes", async || {
+        let (mut data, mut bytes) = (0, 0);
+        for (path, length) in FILES.into_iter().filter(|(_, length)| *length >= 65_536) {
+            let stripes = stripes(&client, path).await?;
+            let members = stripes
+                .iter()
+                .flat_map(|s| s.members.iter().take(s.shape.data()));
+            data += members.map(|member| member.length).sum::<u64>();
+            bytes += length as u64;
+        }
+        Ok(data + 65_536 > bytes)
+    })
+    .await?;
+
+    let after = client.metadata("/d/long").await?;
+    assert_eq!(before, after);
+    read_all(&client).await?;
+    cluster.check().await?;
+    let _down = cluster.faults().crash(Part::DataNode(2)).await;
+    read_all(&client).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_short_appends_become_few_chunks_and_stay_readable_meanwhile() -> TestResult {
+    let directory = directory();
+    let cluster = restless().start(&directory).await?;
+    let client = cluster.client().await?;
+    let part = |n: usize| pattern(70_000 + n).split_off(n);
+    let mut expected = Vec::new();
+    client.create_file("/log", false).await?;
+    for n in 0..40 {
+        client.append("/log", part(n)).await?;
+        expected.extend(part(n));
+    }
+
+    eventually("there are few chunks", async || {
+        let layout = client.layout("/log", ByteRange::new(0, 1 << 40)).await?;
+        assert!(client.read("/log").await? == expected);
+        Ok(layout.extents.len() < 16)
+    })
+    .await?;
+
+    client.append("/log", part(1)).await?;
+    expected.extend(part(1));
+    assert!(client.read("/log").await? == expected);
     cluster.check().await?;
     Ok(cluster.shutdown().await?)
 }

@@ -168,6 +168,8 @@ bugs! {
     ShardsSwapped = "shards-swapped";
     /// The members of a stripe are given up while extents still name some of them.
     StripeReleasedEarly = "stripe-released-early";
+    /// A data node that rewrites chunks takes zeroes for those that fail their checksums.
+    CompactionCommitsUnverified = "compaction-commits-unverified";
 }
 
 /// Whether a bug is planted in this process: never, without the feature.

@@ -20,6 +20,7 @@ Examples:
   dfs policy /tmp --trash 0                removed files go at once
   dfs policy /videos --chunk-size 256MiB
   dfs policy /archive --ec 4+2             in stripes: 1.5 times the bytes, two losses
+  dfs policy /logs --ec 4+2 --ec-after 30d in stripes when a month old
   dfs policy /archive --replicas 3         in copies again";
 
 /// Show or set how the bytes of files are kept.
@@ -72,6 +73,11 @@ pub(crate) struct PolicyFlags {
     /// of them may be lost. What is shorter than 64 KiB is kept in M+1 copies.
     #[arg(long, value_name = "K+M")]
     ec: Option<StripeShape>,
+
+    /// With --ec: keep bytes in copies at first, and put them into stripes when their file has not
+    /// been changed for so long; 0 writes stripes at once.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    ec_after: Option<Duration>,
 }
 
 impl PolicyFlags {
@@ -84,6 +90,7 @@ impl PolicyFlags {
             inline_max: self.inline_max,
             trash: self.trash,
             ec: self.ec,
+            ec_after: self.ec_after,
         };
         (change != PolicyChange::default()).then_some(change)
     }

@@ -41,6 +41,9 @@ pub(crate) struct PolicyDocument {
     /// None if all is kept in copies.
     #[serde(skip_serializing_if = "Option::is_none")]
     ec: Option<String>,
+    /// None if stripes are written at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ec_after_seconds: Option<u64>,
 }
 
 impl AttrDocument {
@@ -77,6 +80,7 @@ impl PolicyDocument {
             inline_max: policy.inline_max,
             trash_seconds: policy.trash.as_secs(),
             ec: policy.ec.map(|shape| shape.to_string()),
+            ec_after_seconds: policy.ec_after.map(|after| after.as_secs()),
         }
     }
 }

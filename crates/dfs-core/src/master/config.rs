@@ -7,6 +7,7 @@ use dfs_raft::ReplicaConfig;
 
 use super::liveness::LivenessConfig;
 use super::planners::repair::RepairBudget;
+use super::planners::rewrite::RewriteBudget;
 use crate::error::Error;
 use crate::node::Security;
 
@@ -36,6 +37,8 @@ pub struct MasterConfig {
     pub liveness: LivenessConfig,
     /// How much repair may cost at a time.
     pub repair: RepairBudget,
+    /// When files are rewritten, and how many at a time.
+    pub rewrite: RewriteBudget,
     /// How often the leader looks around.
     pub tick: Duration,
     /// Rows of the chunk map looked at in one tick, in the slow pass over all of it.
@@ -67,6 +70,7 @@ impl MasterConfig {
             audit_bytes: 1 << 30,
             liveness: LivenessConfig::DEFAULT,
             repair: RepairBudget::DEFAULT,
+            rewrite: RewriteBudget::DEFAULT,
             tick: Duration::from_millis(250),
             pass_rows_per_tick: 1024,
             pass_interval: Duration::from_secs(5),
@@ -100,6 +104,10 @@ impl MasterConfig {
             (self.repair.copies == 0, "repair.copies"),
             (self.repair.copies_per_node == 0, "repair.copies_per_node"),
             (self.repair.lookups_per_tick == 0, "repair.lookups_per_tick"),
+            (
+                self.rewrite.extents_per_tick == 0,
+                "rewrite.extents_per_tick",
+            ),
         ];
         if let Some((_, field)) = zero.into_iter().find(|(is_zero, _)| *is_zero) {
             return Err(Error::invalid(format!("{field} is zero")));

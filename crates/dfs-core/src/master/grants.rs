@@ -86,7 +86,7 @@ fn take(
 }
 
 /// Sets a range of chunk ids aside, unless someone else just did.
-async fn reserve(shared: &Shared, need: u32) -> Result<(), RpcError> {
+pub(crate) async fn reserve(shared: &Shared, need: u32) -> Result<(), RpcError> {
     let before = shared.leading(|leading| leading.ids.len())?;
     let _one_at_a_time = shared.reserving.lock().await;
     let (term, left) = shared.leading(|leading| (leading.term, leading.ids.len()))?;

@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::meta::command::Replaced;
 use crate::proto::cluster::Task;
-use crate::types::{ChunkId, NodeId};
+use crate::types::{ChunkId, InodeId, NodeId};
 
 /// Most tasks in one reply to a heartbeat.
 pub const TASKS_PER_HEARTBEAT_MAX: usize = 64;
@@ -30,12 +31,20 @@ pub enum Purpose {
         /// Those of chunks that files still have.
         live: BTreeSet<ChunkId>,
     },
+    /// Bytes of a file are to be kept otherwise.
+    Rewrite {
+        /// Which file.
+        inode: InodeId,
+        /// What the map says of them.
+        replaced: Vec<Replaced>,
+    },
 }
 
 /// What makes two tasks of a node the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum TaskKey {
     Delete,
+    Rewrite,
     Copy(ChunkId),
     Verify(ChunkId),
 }
@@ -45,6 +54,7 @@ impl TaskKey {
         match task {
             Task::Copy { chunk, .. } | Task::Rebuild { chunk, .. } => TaskKey::Copy(*chunk),
             Task::Delete { .. } => TaskKey::Delete,
+            Task::Rewrite { .. } => TaskKey::Rewrite,
             Task::Verify { chunk } => TaskKey::Verify(*chunk),
         }
     }
@@ -171,7 +181,7 @@ impl Tasks {
         self.running.iter().flat_map(|(&(node, _), running)| {
             let live = match &running.purpose {
                 Purpose::Reclaim { live } => Some(live),
-                Purpose::Repair { .. } | Purpose::Doubt => None,
+                Purpose::Repair { .. } | Purpose::Doubt | Purpose::Rewrite { .. } => None,
             };
             live.into_iter().flatten().map(move |&chunk| (node, chunk))
         })
@@ -197,6 +207,20 @@ impl Tasks {
         self.running.contains_key(&(node, TaskKey::Delete))
     }
 
+    /// Whether a node rewrites something.
+    pub fn is_rewriting(&self, node: NodeId) -> bool {
+        self.running.contains_key(&(node, TaskKey::Rewrite))
+    }
+
+    /// The files of which bytes are being rewritten, one for each rewrite.
+    pub fn rewritten(&self) -> impl Iterator<Item = InodeId> {
+        let purposes = self.running.values().map(|running| &running.purpose);
+        purposes.filter_map(|purpose| match purpose {
+            Purpose::Rewrite { inode, .. } => Some(*inode),
+            Purpose::Repair { .. } | Purpose::Doubt | Purpose::Reclaim { .. } => None,
+        })
+    }
+
     /// Copies under way.
     pub fn copies(&self) -> usize {
         self.copies.len()
@@ -219,7 +243,7 @@ pub(crate) fn made_by(task: &Task) -> Option<(ChunkId, u64)> {
         Task::Copy { chunk, length, .. } | Task::Rebuild { chunk, length, .. } => {
             Some((*chunk, *length))
         }
-        Task::Delete { .. } | Task::Verify { .. } => None,
+        Task::Delete { .. } | Task::Verify { .. } | Task::Rewrite { .. } => None,
     }
 }
 
@@ -232,7 +256,7 @@ fn taking_part(node: NodeId, task: &Task) -> Vec<NodeId> {
             let first = sources.iter().take(shape.data());
             nodes.extend(first.filter_map(|source| source.nodes.first().map(|n| n.node)));
         }
-        Task::Delete { .. } | Task::Verify { .. } => {}
+        Task::Delete { .. } | Task::Verify { .. } | Task::Rewrite { .. } => {}
     }
     nodes
 }

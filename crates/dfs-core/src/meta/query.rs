@@ -11,7 +11,7 @@ use super::accounts;
 use super::accounts::acl;
 use super::accounts::subject::Subject;
 use super::chunks::commit::require_file;
-use super::chunks::extents::{Source, last_before};
+use super::chunks::extents::{Extent, Source, last_before};
 use super::chunks::reclaim;
 use super::chunks::references::{self, Chunk};
 use super::chunks::stripes;
@@ -407,6 +407,19 @@ pub fn chunks_of_node(
 
 fn following(after: Option<ChunkId>) -> ChunkId {
     ChunkId(after.map_or(0, |after| after.0.saturating_add(1)))
+}
+
+/// The next `limit` extents of all files, by file and offset, from one on.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn extents_page(
+    state: &impl ReadState,
+    from: Option<(InodeId, u64)>,
+    limit: usize,
+) -> Result<Vec<((InodeId, u64), Extent)>, Fatal> {
+    let from = from.unwrap_or((InodeId(0), 0));
+    state.scan(EXTENTS, from..)?.take(limit).collect()
 }
 
 /// A replica that is to be deleted.

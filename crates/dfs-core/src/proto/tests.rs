@@ -109,6 +109,7 @@ fn attr() -> Attr {
             inline_max: 4096,
             trash: Duration::new(60, 5),
             ec: Some(StripeShape { data: 4, parity: 2 }),
+            ec_after: Some(Duration::from_secs(9)),
         },
         revision: 9,
         inline_bytes: 6,
@@ -277,7 +278,7 @@ fn what_masters_answer_clients_keeps_its_bytes() {
         (Reply::OpenSession(Ok(stamped(ClientId(3)))), "010002ac0203"),
         (
             Reply::Change(Ok(answered(changed))),
-            "020002ac02010500a4030708ac020201020304030280804080203c05010402090601ac0201020101ac0200\
+            "020002ac02010500a4030708ac020201020304030280804080203c05010402010900090601ac0201020101ac0200\
              01\
              0909090909090909090909090909090909090909090909090909090909090909",
         ),
@@ -417,17 +418,17 @@ fn answers_to_queries_keep_their_bytes() {
     for (answer, golden) in [
         (
             Answer::Attr(attr()),
-            "030002ac02000500a4030708ac020201020304030280804080203c05010402090601\
+            "030002ac02000500a4030708ac020201020304030280804080203c05010402010900090601\
              0909090909090909090909090909090909090909090909090909090909090909",
         ),
         (
             Answer::Entries(entries),
-            "030002ac0201010161ac0201010500a4030708ac020201020304030280804080203c0501040209060101\
+            "030002ac0201010161ac0201010500a4030708ac020201020304030280804080203c0501040201090009060101\
              0909090909090909090909090909090909090909090909090909090909090909",
         ),
         (
             Answer::Layout(layout),
-            "030002ac02020500a4030708ac020201020304030280804080203c05010402090602000200ac0201020201\
+            "030002ac02020500a4030708ac020201020304030280804080203c05010402010900090602000200ac0201020201\
              020002010268690002070801000402800101ac020507010201\
              0909090909090909090909090909090909090909090909090909090909090909",
         ),
@@ -544,6 +545,7 @@ fn what_data_nodes_say_keeps_its_bytes() {
         until: Some(ChunkId(300)),
     };
     let ended = |task| TaskResult {
+        stored: Vec::new(),
         task,
         result: Err("w".to_owned()),
     };
@@ -571,7 +573,7 @@ fn what_data_nodes_say_keeps_its_bytes() {
         ),
         (
             Say::Finished { node, epoch, tasks },
-            "03ac02070300ac020aeffdb6f50d010202046e323a310101770101ac0201017702ac02010177",
+            "03ac02070300ac020aeffdb6f50d010202046e323a31010177000101ac020101770002ac0201017700",
         ),
     ] {
         found.compare(say, golden);
@@ -594,6 +596,7 @@ fn what_masters_answer_data_nodes_keeps_its_bytes() {
         peers: vec![address(3)],
     };
     let heard = HeartbeatReply {
+        rewrites: Vec::new(),
         permits: vec![(ChunkId(300), permit())],
         signing: signing(),
         term: 300,
@@ -610,12 +613,71 @@ fn what_masters_answer_data_nodes_keeps_its_bytes() {
         (
             Reply::Heartbeat(Ok(heard)),
             "0100ac02010300ac020aeffdb6f50d010202046e323a310101ac0202ac0201ac0202070801030505\
-             050505050505050505050505050505050505050505050505050505050505ac0201036d3a31",
+             050505050505050505050505050505050505050505050505050505050505ac0201036d3a3100",
         ),
         (Reply::Report(Ok(ReportReply { term: 300 })), "0200ac02"),
         (Reply::Finished(Ok(())), "0300"),
     ] {
         found.compare(reply, golden);
     }
+    found.none();
+}
+
+#[test]
+fn tasks_about_stripes_keep_their_bytes() {
+    let mut found = Differences::default();
+    let nodes = vec![address(2)];
+    let (code, shape) = (Code::Leopard16, StripeShape { data: 4, parity: 2 });
+    let rebuild = Task::Rebuild {
+        chunk: ChunkId(300),
+        length: 10,
+        checksum: 7,
+        index: 5,
+        code,
+        shape,
+        shard_length: 128,
+        sources: vec![RebuildSource {
+            index: 1,
+            chunk: ChunkId(2),
+            length: 128,
+            checksum: 9,
+            nodes: nodes.clone(),
+        }],
+    };
+    let rewrite = Task::Rewrite {
+        inode: InodeId(300),
+        sources: vec![RewriteSource {
+            chunk: ChunkId(2),
+            offset: 1,
+            length: 10,
+            chunk_length: 11,
+            checksum: 9,
+            nodes: nodes.clone(),
+        }],
+        targets: vec![RewriteTarget {
+            chunk: ChunkId(3),
+            nodes,
+        }],
+        stripe: Some(StripePlan {
+            code,
+            shape,
+            shard_length: 128,
+        }),
+    };
+    let stored = StoredChunk {
+        chunk: ChunkId(3),
+        length: 10,
+        checksum: 9,
+        nodes: vec![NodeId(2)],
+    };
+    found.compare(
+        rebuild,
+        "03ac020a07050004028001010102800109010202046e323a31",
+    );
+    found.compare(
+        rewrite,
+        "04ac020102010a0b09010202046e323a310103010202046e323a31010004028001",
+    );
+    found.compare(stored, "030a090102");
     found.none();
 }

@@ -31,6 +31,9 @@ pub struct Policy {
     /// Bytes are kept in stripes of this shape; what is too short for one in copies. None keeps
     /// all in copies.
     pub ec: Option<StripeShape>,
+    /// With `ec`: bytes are written in copies, and come into stripes when their file has not been
+    /// changed for so long. None writes stripes at once.
+    pub ec_after: Option<Duration>,
 }
 
 impl Policy {
@@ -42,6 +45,7 @@ impl Policy {
         inline_max: INLINE_DEFAULT,
         trash: TRASH_TTL,
         ec: None,
+        ec_after: None,
     };
 
     /// Checks it against the limits.
@@ -76,10 +80,16 @@ impl Policy {
                 self.inline_max
             ));
         }
-        match self.ec {
-            Some(shape) => self.validate_stripes(shape),
-            None => Ok(()),
+        match (self.ec, self.ec_after) {
+            (Some(shape), _) => self.validate_stripes(shape),
+            (None, Some(_)) => Err("ec_after says when, and ec not of which shape".to_owned()),
+            (None, None) => Ok(()),
         }
+    }
+
+    /// The shape of stripes that are written at once.
+    pub fn stripes_at_once(&self) -> Option<StripeShape> {
+        self.ec.filter(|_| self.ec_after.is_none())
     }
 
     fn validate_stripes(&self, shape: StripeShape) -> Result<(), String> {
@@ -111,6 +121,8 @@ pub struct PolicyChange {
     /// See [`Policy::ec`]. Without `replicas`, those become one more than the parity; `replicas`
     /// without this ends the coding.
     pub ec: Option<StripeShape>,
+    /// See [`Policy::ec_after`]; zero is at once.
+    pub ec_after: Option<Duration>,
 }
 
 impl PolicyChange {
@@ -131,6 +143,11 @@ impl PolicyChange {
             ec: match self.replicas {
                 Some(_) => self.ec,
                 None => self.ec.or(policy.ec),
+            },
+            ec_after: match (self.ec_after, self.replicas, self.ec) {
+                (Some(after), ..) => Some(after).filter(|after| !after.is_zero()),
+                (None, None, None) => policy.ec_after,
+                (None, ..) => None,
             },
         }
     }
@@ -184,5 +201,23 @@ mod tests {
             ..PolicyChange::default()
         };
         assert_eq!(changed(coded, copies), Policy::DEFAULT);
+    }
+
+    #[test]
+    fn stripes_come_later_or_at_once() {
+        let later = PolicyChange {
+            ec: Some(StripeShape { data: 2, parity: 1 }),
+            ec_after: Some(Duration::from_secs(60)),
+            ..PolicyChange::default()
+        };
+        let policy = changed(Policy::DEFAULT, later);
+        assert_eq!((policy.ec, policy.stripes_at_once()), (later.ec, None));
+        let now = PolicyChange {
+            ec_after: Some(Duration::ZERO),
+            ..PolicyChange::default()
+        };
+        assert_eq!(changed(policy, now).stripes_at_once(), later.ec);
+        let no_shape = PolicyChange { ec: None, ..later };
+        assert!(no_shape.apply_to(Policy::DEFAULT).validate().is_err());
     }
 }

@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::future::join_all;
 use tokio::sync::mpsc;
 use tracing::debug;
@@ -26,9 +26,8 @@ use super::grants::{Grants, StripeGrant};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planted::{self, Bug};
 use crate::proto::chunk_stream::{StreamError, StreamErrorKind};
-use crate::proto::erasure;
+use crate::proto::erasure::{self, Member};
 use crate::proto::metadata::NodeAddress;
-use crate::types::checksum::crc32c;
 use crate::types::limits::{FRAME_PAYLOAD_MAX, STRIPE_LEN_MIN};
 use crate::types::stripe::{Code, StripeShape};
 use crate::types::{ChunkId, NewChunk, NewStripe, Policy};
@@ -92,8 +91,10 @@ impl Filling {
             return store.run().await;
         }
         let (shape, shard_length) = (self.shape, self.shape.shard_length_of(length));
-        let coding = move || code(shape, shard_length, kept);
-        let members = self.client.inner.env.run_blocking(coding).await?;
+        let coding = move || erasure::members(Code::Leopard16, shape, shard_length, kept);
+        let members = self.client.inner.env.run_blocking(coding).await;
+        let members =
+            members.map_err(|e| Error::with_source(ErrorKind::Internal, "no parity", e))?;
         let stripe = Stripe {
             client: self.client,
             grants: self.grants,
@@ -104,44 +105,6 @@ impl Filling {
         };
         stripe.run().await
     }
-}
-
-/// A member: its bytes and their checksum.
-struct Member {
-    bytes: Bytes,
-    checksum: u32,
-}
-
-/// The members of a stripe, from its bytes.
-fn code(shape: StripeShape, shard_length: u64, kept: Vec<Bytes>) -> Result<Vec<Member>> {
-    let wrong = |what: String| Error::new(ErrorKind::Internal, what);
-    let shard = usize::try_from(shard_length).map_err(|e| wrong(e.to_string()))?;
-    let mut whole = BytesMut::with_capacity(shard.saturating_mul(shape.data()));
-    // Each is let go when it is copied.
-    kept.into_iter()
-        .for_each(|bytes| whole.extend_from_slice(&bytes));
-    let length = whole.len();
-    whole.resize(shard.saturating_mul(shape.data()).max(length), 0);
-    let mut whole = whole.freeze();
-    let data: Vec<Bytes> = (0..shape.data())
-        .map(|_| whole.split_to(shard.min(whole.len())))
-        .collect();
-    let parity = erasure::encode(Code::Leopard16, shape, &data);
-    let parity = parity.map_err(|e| Error::with_source(ErrorKind::Internal, "no parity", e))?;
-    let mut members = Vec::new();
-    for (index, bytes) in data
-        .into_iter()
-        .chain(parity.into_iter().map(Bytes::from))
-        .enumerate()
-    {
-        let own = shape.member_length(index, shard_length, length as u64);
-        let own = own.and_then(|own| usize::try_from(own).ok());
-        let own = own.ok_or_else(|| wrong(format!("{length} bytes in a stripe of {shape}")))?;
-        let bytes = bytes.slice(..own.min(bytes.len()));
-        let checksum = crc32c(&bytes);
-        members.push(Member { bytes, checksum });
-    }
-    Ok(members)
 }
 
 struct Stripe {
@@ -290,31 +253,5 @@ impl Stripe {
             true => Error::new(ErrorKind::OutOfSpace, message),
             false => Error::unavailable(message),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::indexing_slicing,
-        reason = "a test stops at what it did not expect"
-    )]
-
-    use super::*;
-
-    #[test]
-    fn bytes_lie_one_after_the_other_in_the_data_members_and_nothing_padded_is_stored() {
-        let shape = StripeShape { data: 4, parity: 2 };
-        let bytes: Bytes = (0..70_001_u32).map(|i| i.wrapping_mul(31) as u8).collect();
-        let kept = vec![bytes.slice(..1000), bytes.slice(1000..)];
-        let shard = shape.shard_length_of(bytes.len() as u64);
-        let members = code(shape, shard, kept).unwrap();
-        let data: Vec<u8> = members[..4].iter().flat_map(|m| m.bytes.to_vec()).collect();
-        assert_eq!(data, bytes);
-        let lengths: Vec<_> = members.iter().map(|m| m.bytes.len() as u64).collect();
-        let last = bytes.len() as u64 - 3 * shard;
-        assert_eq!(lengths, [shard, shard, shard, last, shard, shard]);
-        assert_eq!(with_parity(shape, 4000), 6000);
     }
 }

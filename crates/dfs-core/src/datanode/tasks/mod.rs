@@ -1,4 +1,4 @@
-//! What masters have a data node do: copy, rebuild, delete, verify.
+//! What masters have a data node do: copy, rebuild, delete, verify, rewrite.
 //!
 //! A task is in one place until the masters have heard how it ended, and while it is there the
 //! same task given again is nothing new:
@@ -11,6 +11,7 @@
 
 mod deletions;
 mod rebuild;
+mod rewrite;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
@@ -23,13 +24,14 @@ use super::Shared;
 use super::store::{Purpose, ReplicaWriter, StoreError};
 use crate::planted::{self, Bug};
 use crate::proto::chunk_stream::{StreamError, StreamErrorKind};
-use crate::proto::cluster::{Task, TaskResult};
+use crate::proto::cluster::{StoredChunk, Task, TaskResult};
 use crate::proto::metadata::NodeAddress;
 use crate::types::checksum::combine_blocks;
 use crate::types::limits::ENTRIES_PER_REPLY_MAX;
 use crate::types::{ByteRange, ChunkId, Permit};
 use deletions::Deletions;
 use rebuild::Recipe;
+use rewrite::{Permits, Rewriting};
 
 /// The tasks of a data node.
 pub(super) struct Tasks {
@@ -40,15 +42,22 @@ pub(super) struct Tasks {
     deleted: Notify,
     copies: Semaphore,
     chores: Semaphore,
+    /// Each has its bytes in memory.
+    rewrites: Semaphore,
 }
+
+/// What comes of a task that is done: chunks that were written for it.
+type Done = Vec<StoredChunk>;
 
 #[derive(Debug, Default)]
 struct State {
     running: BTreeSet<Task>,
-    finished: BTreeMap<Task, Result<(), String>>,
+    finished: BTreeMap<Task, Result<Done, String>>,
     deletions: Deletions,
     /// What lets us read the chunks that we are to copy, or to make others from.
     permits: BTreeMap<ChunkId, Permit>,
+    /// What lets us rewrite chunks, by the first of the new ones.
+    rewrites: BTreeMap<ChunkId, Permits>,
 }
 
 impl State {
@@ -65,7 +74,7 @@ impl State {
             Task::Copy { chunk, .. } | Task::Rebuild { chunk, .. } | Task::Verify { chunk } => {
                 !standing.contains(chunk)
             }
-            Task::Delete { .. } => true,
+            Task::Delete { .. } | Task::Rewrite { .. } => true,
         });
         standing
     }
@@ -81,14 +90,23 @@ impl Tasks {
             deleted: Notify::new(),
             copies: Semaphore::new(limits.copies),
             chores: Semaphore::new(limits.chores),
+            rewrites: Semaphore::new(1),
         })
     }
 
     /// Takes tasks on, as many as there is room for; the others will be given again. With them
     /// come permits for what is to be copied, which replace older ones.
-    pub(super) fn offer(self: &Arc<Self>, tasks: Vec<Task>, permits: Vec<(ChunkId, Permit)>) {
+    pub(super) fn offer(
+        self: &Arc<Self>,
+        tasks: Vec<Task>,
+        permits: Vec<(ChunkId, Permit)>,
+        rewrites: Vec<(ChunkId, Permit, Permit)>,
+    ) {
         let mut state = self.state();
         state.permits = permits.into_iter().collect();
+        let rewrites = rewrites.into_iter();
+        let rewrites = rewrites.map(|(chunk, read, write)| (chunk, Permits { read, write }));
+        state.rewrites = rewrites.collect();
         for task in tasks {
             let known = state.running.contains(&task) || state.finished.contains_key(&task);
             let full =
@@ -101,7 +119,7 @@ impl Tasks {
                     state.deletions.want(*chunk);
                 }
                 Task::Delete { chunks } => state.deletions.order(chunks),
-                Task::Verify { .. } => {}
+                Task::Verify { .. } | Task::Rewrite { .. } => {}
             }
             state.running.insert(task.clone());
             let tasks = Arc::clone(self);
@@ -123,9 +141,10 @@ impl Tasks {
             weight += weight_of(task);
             weight <= ENTRIES_PER_REPLY_MAX || weight == weight_of(task)
         });
-        let result = |(task, result): (&Task, &Result<(), String>)| TaskResult {
+        let result = |(task, result): (&Task, &Result<Done, String>)| TaskResult {
             task: task.clone(),
-            result: result.clone(),
+            result: result.as_ref().map(drop).map_err(Clone::clone),
+            stored: result.clone().unwrap_or_default(),
         };
         all.map(result).collect()
     }
@@ -143,7 +162,7 @@ impl Tasks {
         self.ended.notified().await;
     }
 
-    fn end(&self, task: Task, result: Result<(), String>) {
+    fn end(&self, task: Task, result: Result<Done, String>) {
         if let Err(reason) = &result {
             warn!(?task, reason, "a task failed");
         }
@@ -154,13 +173,14 @@ impl Tasks {
         self.ended.notify_one();
     }
 
-    async fn perform(&self, task: &Task) -> Result<(), String> {
+    async fn perform(&self, task: &Task) -> Result<Done, String> {
         let turn = match task {
             Task::Copy { .. } | Task::Rebuild { .. } => &self.copies,
             Task::Delete { .. } | Task::Verify { .. } => &self.chores,
+            Task::Rewrite { .. } => &self.rewrites,
         };
         let _turn = turn.acquire().await.map_err(|e| e.to_string())?;
-        match task {
+        let done = match task {
             Task::Copy {
                 chunk,
                 length,
@@ -192,7 +212,25 @@ impl Tasks {
             }
             Task::Delete { chunks } => self.delete(chunks).await,
             Task::Verify { chunk } => self.verify(*chunk).await,
-        }
+            Task::Rewrite {
+                sources,
+                targets,
+                stripe,
+                ..
+            } => {
+                let first = targets.first().map(|target| target.chunk);
+                let permits = first.and_then(|first| self.state().rewrites.get(&first).cloned());
+                let rewriting = Rewriting {
+                    shared: &self.shared,
+                    permits: permits.unwrap_or_default(),
+                    sources,
+                    targets,
+                    stripe: *stripe,
+                };
+                return rewriting.run().await;
+            }
+        };
+        done.map(|()| Vec::new())
     }
 
     /// Gets ready to make a replica: waits until an older one is not being deleted.
@@ -261,6 +299,9 @@ fn weight_of(task: &Task) -> usize {
         Task::Delete { chunks } => 16 + chunks.len(),
         Task::Verify { .. } => 16,
         Task::Rebuild { sources, .. } => 16 + 32 * sources.len(),
+        Task::Rewrite {
+            sources, targets, ..
+        } => 16 + 32 * (sources.len() + 2 * targets.len()),
     }
 }
 

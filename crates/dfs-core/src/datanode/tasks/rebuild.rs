@@ -82,7 +82,7 @@ impl Copy<'_> {
     ) -> Result<Vec<u8>, String> {
         let pool = self.shared.pool().ok_or("not in a cluster yet")?;
         let (code, shape, index) = (recipe.code, recipe.shape, recipe.index);
-        let gathered = gather::gather(&pool, shape, sources, range, PATIENCE).await;
+        let gathered = gather::gather(pool, shape, sources, range, PATIENCE).await;
         let left = gathered.members;
         let made = self
             .shared

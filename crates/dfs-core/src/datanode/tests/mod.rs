@@ -10,5 +10,7 @@ mod fixture;
 mod hostile;
 mod life;
 mod master;
+mod rebuild;
+mod rewrite;
 mod streams;
 mod tasks;

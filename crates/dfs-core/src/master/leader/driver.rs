@@ -17,7 +17,6 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::map::{self, Answers, Question};
 use super::{Leading, Survey, recorder, room};
 use crate::env::Random;
-use crate::master::MasterConfig;
 use crate::master::planners::reclaim::{self, CHUNKS_PER_DELETE_MAX};
 use crate::master::planners::repair::{self, PlannedCopy};
 use crate::master::planners::surplus::{self, Verdict};
@@ -25,6 +24,7 @@ use crate::master::security::keys;
 use crate::master::shared::{Pace, Shared};
 use crate::master::tasks::Purpose;
 use crate::master::view::NodeView;
+use crate::master::{MasterConfig, grants};
 use crate::meta::Command;
 use crate::proto::cluster::{RebuildSource, Task};
 use crate::proto::error::RpcError;
@@ -99,10 +99,21 @@ async fn step(shared: &Shared, elapsed: Duration) -> Result<(), RpcError> {
     let reading = shared.read(Consistency::Stale).await?;
     let now = shared.now();
     let look = move |view: &dfs_raft::state::View| map::look_up(view, now, question);
-    let answers = shared.look(reading, look).await?;
+    let mut answers = shared.look(reading, look).await?;
     let housekeeping = answers.housekeeping;
     let signing_key_is_old = answers.signing_key_is_old;
-    shared.leading(|leading| decide(leading, &shared.config, answers, &*shared.env.random))?;
+    let files = answers.files.take();
+    let ids_wanted = shared.leading(|leading| {
+        let random = &*shared.env.random;
+        decide(leading, &shared.config, answers, random);
+        if let Some(page) = files {
+            leading.plan_rewrites(&shared.config, &page, now, random);
+        }
+        std::mem::take(&mut leading.ids_wanted)
+    })?;
+    if ids_wanted > 0 {
+        grants::reserve(shared, ids_wanted).await?;
+    }
     recorder::record(shared).await?;
     if signing_key_is_old {
         keys::renew(shared).await?;
@@ -147,6 +158,8 @@ fn ask(leading: &mut Leading, config: &MasterConfig) -> Question {
         deleters: deleters.collect(),
         deletions: CHUNKS_PER_DELETE_MAX,
         copies,
+        files: leading.next_files(config),
+        extents: config.rewrite.extents_per_tick,
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dfs_raft::Fatal;
 use dfs_raft::state::ReadState;
 
+use super::rewrites::{self, Cursor, FilePage};
 use crate::master::planners::Intended;
 use crate::master::view::NodeRow;
 use crate::meta::query::KnownStripes;
@@ -104,7 +105,7 @@ pub(crate) fn chunk(state: &impl ReadState, chunk: ChunkId) -> Result<Option<Int
 }
 
 /// The same where stripes are known already.
-fn look_for(
+pub(super) fn look_for(
     state: &impl ReadState,
     stripes: &mut KnownStripes,
     chunk: ChunkId,
@@ -145,6 +146,10 @@ pub(crate) struct Question {
     pub(crate) deletions: usize,
     /// Copies that may wait for their deletion.
     pub(crate) copies: BTreeSet<(ChunkId, NodeId)>,
+    /// A page of the extents of all files, from one on.
+    pub(crate) files: Option<Option<Cursor>>,
+    /// Most extents of it.
+    pub(crate) extents: usize,
 }
 
 /// What the map says.
@@ -164,6 +169,8 @@ pub(crate) struct Answers {
     pub(crate) deleters: BTreeMap<NodeId, Option<(Timestamp, ChunkId)>>,
     /// Every copy asked about, and whether it waits for its deletion.
     pub(crate) copies: BTreeMap<(ChunkId, NodeId), bool>,
+    /// The page of extents asked for.
+    pub(crate) files: Option<FilePage>,
     /// Whether time or earlier commands have made work due.
     pub(crate) housekeeping: bool,
     /// Whether there should be a new signing key.
@@ -224,6 +231,9 @@ pub(crate) fn look_up(
     for (chunk, node) in question.copies {
         let queued = query::is_reclaimed(state, chunk, node)?;
         answers.copies.insert((chunk, node), queued);
+    }
+    if let Some(from) = question.files {
+        answers.files = Some(rewrites::read_page(state, from, question.extents)?);
     }
     Ok(answers)
 }

@@ -9,9 +9,10 @@ pub(super) mod group;
 mod ids;
 pub(super) mod map;
 mod recorder;
+mod rewrites;
 pub(super) mod room;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use ids::ChunkIdPool;
@@ -25,6 +26,7 @@ use super::planners::report::{self, Finding};
 use super::planners::surplus::Trials;
 use super::tasks::{Purpose, Running, Tasks, made_by};
 use super::view::{ClusterView, Fault, NodeRow, NodeView};
+use crate::meta::command::Rewrite;
 use crate::planted::{self, Bug};
 use crate::proto::cluster::{Heartbeat, Task, TaskResult};
 use crate::proto::metadata::Liveness;
@@ -56,12 +58,14 @@ pub(crate) struct Outbox {
     pub(crate) deleted: BTreeMap<NodeId, BTreeSet<ChunkId>>,
     /// Surplus replicas, and who was seen to have the right bytes.
     pub(crate) surplus: BTreeMap<(NodeId, ChunkId), Vec<NodeId>>,
+    /// What data nodes have rewritten.
+    pub(crate) rewritten: VecDeque<Rewrite>,
 }
 
 impl Outbox {
     fn len(&self) -> usize {
         let sets = self.adopted.values().chain(self.deleted.values());
-        self.made.len() + sets.map(BTreeSet::len).sum::<usize>()
+        self.made.len() + self.rewritten.len() + sets.map(BTreeSet::len).sum::<usize>()
     }
 }
 
@@ -93,6 +97,10 @@ pub(crate) struct Searches {
     pub(crate) surplus: BTreeMap<NodeId, ChunkId>,
     /// The replicas of nodes that wait for their deletion: after which to go on.
     pub(crate) deletions: BTreeMap<NodeId, Option<(Timestamp, ChunkId)>>,
+    /// The extents of all files: from where to go on.
+    pub(crate) files: Option<rewrites::Cursor>,
+    /// When they are gone through again.
+    pub(crate) files_again: Duration,
 }
 
 /// What a leader knows and is about to do.
@@ -107,6 +115,8 @@ pub(crate) struct Leading {
     pub(crate) endangered: Endangered,
     pub(crate) trials: Trials,
     pub(crate) ids: ChunkIdPool,
+    /// Ids that a rewrite lacked.
+    pub(crate) ids_wanted: u32,
     /// Chunks to look at because something happened to them.
     pub(crate) hints: BTreeSet<ChunkId>,
     pub(crate) searches: Searches,
@@ -130,6 +140,7 @@ impl Leading {
             endangered: Endangered::default(),
             trials: Trials::default(),
             ids: ChunkIdPool::default(),
+            ids_wanted: 0,
             hints: BTreeSet::new(),
             searches: Searches::default(),
             outbox: Outbox::default(),
@@ -326,7 +337,18 @@ impl Leading {
                     Ok(()) | Err(_) => {}
                 }
             }
-            (Task::Copy { .. } | Task::Rebuild { .. } | Task::Delete { .. }, Err(reason)) => {
+            (Task::Rewrite { .. }, Ok(())) => {
+                if let Some(running) = running {
+                    self.rewritten(running.purpose, &ended.task, &ended.stored);
+                }
+            }
+            (
+                Task::Copy { .. }
+                | Task::Rebuild { .. }
+                | Task::Delete { .. }
+                | Task::Rewrite { .. },
+                Err(reason),
+            ) => {
                 tracing::warn!(%node, task = ?ended.task, reason, "a task failed");
                 if let Some(running) = running {
                     self.fell_through(node, &running);
@@ -421,6 +443,7 @@ mod tests {
                 .start(NodeId(4), task.clone(), purpose, Duration::ZERO);
         }
         let ended = TaskResult {
+            stored: Vec::new(),
             task,
             result: Ok(()),
         };
@@ -450,6 +473,7 @@ mod tests {
     fn a_failed_verification_of_an_intended_replica_is_a_fault() {
         let mut leading = leading();
         let ended = TaskResult {
+            stored: Vec::new(),
             task: Task::Verify { chunk: C },
             result: Err("bad".to_owned()),
         };
@@ -464,6 +488,7 @@ mod tests {
         let mut leading = leading();
         leading.note(NodeId(1), C, Finding::Fault(Fault::Missing));
         let ended = TaskResult {
+            stored: Vec::new(),
             task: Task::Delete { chunks: vec![C] },
             result: Ok(()),
         };

@@ -5,6 +5,7 @@ pub mod rebuild;
 pub mod reclaim;
 pub mod repair;
 pub mod report;
+pub mod rewrite;
 pub mod surplus;
 
 use std::sync::Arc;

@@ -87,11 +87,44 @@ impl ClusterService {
                     let nodes = sources.iter().flat_map(|source| source.nodes.clone());
                     (*chunk, chunks, nodes.collect())
                 }
-                Task::Delete { .. } | Task::Verify { .. } => continue,
+                Task::Delete { .. } | Task::Verify { .. } | Task::Rewrite { .. } => continue,
             };
             let nodes = sources.iter().map(|source| source.node).chain([node]);
             let permit = permits::permit(&self.shared, what, chunks, nodes, []).await?;
             permits.push((chunk, permit));
+        }
+        Ok(permits)
+    }
+
+    /// What lets a data node read what it is to rewrite, and write what that becomes.
+    async fn rewrite_permits(
+        &self,
+        tasks: &[Task],
+    ) -> Result<Vec<(ChunkId, Permit, Permit)>, RpcError> {
+        let Guest::Node(identity, _) = self.guest else {
+            return Ok(Vec::new());
+        };
+        let holder = Holder::Node(identity.node);
+        let mut permits = Vec::new();
+        for task in tasks {
+            let Task::Rewrite {
+                sources, targets, ..
+            } = task
+            else {
+                continue;
+            };
+            let chunks = sources.iter().map(|source| source.chunk);
+            let nodes = sources.iter().flat_map(|source| &source.nodes);
+            let nodes = nodes.map(|node| node.node);
+            let read = (holder, Operation::Read);
+            let read = permits::permit(&self.shared, read, chunks, nodes, []).await?;
+            let chunks = targets.iter().map(|target| target.chunk);
+            let places = targets.iter().flat_map(|target| &target.nodes);
+            let nodes = places.clone().map(|node| node.node);
+            let write = (holder, Operation::Write);
+            let write = permits::permit(&self.shared, write, chunks, nodes, places).await?;
+            let first = targets.first().map(|target| target.chunk);
+            permits.extend(first.map(|first| (first, read, write)));
         }
         Ok(permits)
     }
@@ -194,6 +227,7 @@ impl ClusterRpc for ClusterService {
             }
             let wants = leading.view.node(node).is_some_and(|n| n.wants_report());
             Some(HeartbeatReply {
+                rewrites: Vec::new(),
                 term: leading.term,
                 report: wants,
                 tasks: leading.tasks.of_node(node),
@@ -204,6 +238,7 @@ impl ClusterRpc for ClusterService {
         })?;
         let mut reply = reply.ok_or_else(|| fenced(node, epoch))?;
         reply.permits = self.permits(node, &reply.tasks).await?;
+        reply.rewrites = self.rewrite_permits(&reply.tasks).await?;
         Ok(reply)
     }
 
@@ -255,7 +290,7 @@ fn subject(task: &Task) -> Option<ChunkId> {
         Task::Copy { chunk, .. } | Task::Rebuild { chunk, .. } | Task::Verify { chunk } => {
             Some(*chunk)
         }
-        Task::Delete { .. } => None,
+        Task::Delete { .. } | Task::Rewrite { .. } => None,
     }
 }
 

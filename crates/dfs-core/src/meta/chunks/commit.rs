@@ -31,8 +31,8 @@ use crate::planted::{self, Bug};
 use crate::types::change::{Commit, CommitTarget, NewChunk, Piece, WriteOffset};
 use crate::types::limits::FILE_LEN_MAX;
 use crate::types::{
-    Changed, ClientId, FileKind, InodeId, Location, RefusalKind, ReplicationTarget, Rights,
-    Timestamp,
+    Changed, ClientId, FileKind, InodeId, Location, NewStripe, RefusalKind, ReplicationTarget,
+    Rights, Timestamp,
 };
 
 /// Carries out a commit.
@@ -166,16 +166,34 @@ pub(crate) fn require_file(inode: &Inode, at: impl ToString) -> Result<(), Stop>
     }
 }
 
+/// What a commit brings.
+#[derive(Clone, Copy)]
+pub(crate) struct Contents<'a> {
+    pub(crate) pieces: &'a [Piece],
+    pub(crate) chunks: &'a [NewChunk],
+    pub(crate) stripes: &'a [NewStripe],
+}
+
+impl Contents<'_> {
+    pub(crate) fn of(commit: &Commit) -> Contents<'_> {
+        Contents {
+            pieces: &commit.pieces,
+            chunks: &commit.chunks,
+            stripes: &commit.stripes,
+        }
+    }
+}
+
 /// Makes the pieces part of a file; gives the inode as it is then, not yet stored, and where the
 /// first byte went.
 fn write(
     state: &mut StateTxn<'_>,
     now: Timestamp,
     id: InodeId,
-    mut inode: Inode,
+    inode: Inode,
     commit: &Commit,
 ) -> Result<(Inode, u64), Stop> {
-    let Body::File { size, inline_bytes } = inode.body else {
+    let Body::File { size, .. } = inode.body else {
         return Err(Fatal::new(format!("{id} is written to and is no file")).into());
     };
     let offset = match commit.offset {
@@ -185,7 +203,24 @@ fn write(
     if commit.pieces.is_empty() {
         return Ok((inode, offset));
     }
-    let length: u64 = commit.pieces.iter().map(Piece::length).sum();
+    let contents = Contents::of(commit);
+    let mut inode = put_pieces(state, now, (id, inode), offset, contents)?;
+    inode.touch(now);
+    Ok((inode, offset))
+}
+
+/// Puts pieces at an offset of a file; gives the inode as it is then, not yet stored.
+pub(crate) fn put_pieces(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    (id, mut inode): (InodeId, Inode),
+    offset: u64,
+    contents: Contents<'_>,
+) -> Result<Inode, Stop> {
+    let Body::File { size, inline_bytes } = inode.body else {
+        return Err(Fatal::new(format!("{id} is written to and is no file")).into());
+    };
+    let length: u64 = contents.pieces.iter().map(Piece::length).sum();
     let end = offset.saturating_add(length);
     if end > FILE_LEN_MAX {
         return refuse(RefusalKind::TooLarge, format!("{id} with {end} bytes"));
@@ -194,22 +229,22 @@ fn write(
     if trimming && end > size {
         return refuse(RefusalKind::Busy, format!("{id} is being trimmed"));
     }
-    let mut memberships = stripes::memberships(commit);
-    for new in &commit.chunks {
+    let mut memberships = stripes::memberships(contents.stripes);
+    for new in contents.chunks {
         let stripe = memberships.remove(&new.chunk);
         add_chunk(state, now, (id, &inode), new, stripe)?;
     }
-    stripes::insert(state, commit, &inode.policy)?;
-    for piece in &commit.pieces {
+    stripes::insert(state, contents.stripes, &inode.policy)?;
+    for piece in contents.pieces {
         acquire(state, id, piece)?;
     }
     let cut = match planted::active(Bug::ExtentsOverlapAfterTruncate) && offset >= size {
         true => 0,
         false => extents::replace(state, now, id, offset, end)?,
     };
-    extents::insert(state, now, id, offset, commit.pieces.iter().map(extent))?;
+    extents::insert(state, now, id, offset, contents.pieces.iter().map(extent))?;
 
-    let added: u64 = commit
+    let added: u64 = contents
         .pieces
         .iter()
         .map(|piece| extent(piece).inline_length())
@@ -227,8 +262,7 @@ fn write(
         size: size.max(end),
         inline_bytes: u32::try_from(inline).unwrap_or(u32::MAX),
     };
-    inode.touch(now);
-    Ok((inode, offset))
+    Ok(inode)
 }
 
 fn extent(piece: &Piece) -> Extent {

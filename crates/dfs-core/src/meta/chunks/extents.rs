@@ -63,6 +63,14 @@ impl Extent {
         }
     }
 
+    /// Which chunk its bytes are in, and where; none if they are here.
+    pub(crate) fn in_chunk(&self) -> Option<(ChunkId, u64)> {
+        match self.source {
+            Source::Chunk { chunk, offset } => Some((chunk, offset)),
+            Source::Inline(_) => None,
+        }
+    }
+
     /// The part of it from `skip` on, `length` bytes. Both lie within it.
     fn part(&self, skip: u64, length: u64) -> Result<Extent, Fatal> {
         let source = match &self.source {
@@ -122,7 +130,7 @@ pub(crate) struct Cut {
 }
 
 /// The extents that touch `from..to`, at most `limit`, and whether there are more.
-fn touching(
+pub(crate) fn touching(
     state: &impl ReadState,
     inode: InodeId,
     from: u64,

@@ -15,4 +15,5 @@ pub mod grant;
 pub(crate) mod reclaim;
 pub mod references;
 pub(crate) mod replicas;
+pub(crate) mod rewrite;
 pub mod stripes;

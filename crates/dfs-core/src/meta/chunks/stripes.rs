@@ -22,9 +22,8 @@ use super::references::{self, Chunk};
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::tables::STRIPES;
 use crate::planted::{self, Bug};
-use crate::types::change::Commit;
 use crate::types::stripe::{Code, StripeLayout, StripeMember, StripeShape};
-use crate::types::{ChunkId, Policy, RefusalKind, StripeId, Timestamp};
+use crate::types::{ChunkId, NewStripe, Policy, RefusalKind, StripeId, Timestamp};
 
 /// A row of STRIPES.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,9 +52,9 @@ pub struct Membership {
 dfs_raft::postcard_values!(1: Stripe);
 
 /// The stripes of a commit, by the chunks that are their members.
-pub(crate) fn memberships(commit: &Commit) -> BTreeMap<ChunkId, Membership> {
+pub(crate) fn memberships(stripes: &[NewStripe]) -> BTreeMap<ChunkId, Membership> {
     let mut found = BTreeMap::new();
-    for new in &commit.stripes {
+    for new in stripes {
         let Some(first) = new.members.first() else {
             continue;
         };
@@ -70,10 +69,10 @@ pub(crate) fn memberships(commit: &Commit) -> BTreeMap<ChunkId, Membership> {
 /// Adds the stripes of a commit, whose chunks are there already and still without extents.
 pub(crate) fn insert(
     state: &mut StateTxn<'_>,
-    commit: &Commit,
+    stripes: &[NewStripe],
     policy: &Policy,
 ) -> Result<(), Stop> {
-    for new in &commit.stripes {
+    for new in stripes {
         let mut members = Vec::new();
         let mut stored = 0_usize;
         for chunk in &new.members {

@@ -166,10 +166,11 @@ fn golden_contents() -> Golden {
                     replicas: Some(ReplicationTarget(2)),
                     trash: Some(Duration::from_secs(60)),
                     ec: Some(StripeShape { data: 4, parity: 2 }),
+                    ec_after: Some(Duration::from_secs(9)),
                     ..PolicyChange::default()
                 },
             }),
-            "03010003ac02ab020801022f660102000000013c00010402",
+            "03010003ac02ab020801022f660102000000013c00010402010900",
         ),
         (
             client(Change::Restore {

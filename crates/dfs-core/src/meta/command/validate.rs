@@ -5,9 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Rewrite;
 use crate::types::change::{Commit, Piece};
 use crate::types::limits::{
-    CHUNK_SIZE_MAX, FILE_LEN_MAX, INLINE_MAX, PATH_LEN_MAX, PIECES_PER_COMMIT_MAX, REPLICAS_MAX,
+    CHUNK_SIZE_MAX, EXTENTS_REPLACED_MAX, FILE_LEN_MAX, INLINE_MAX, PATH_LEN_MAX,
+    PIECES_PER_COMMIT_MAX, REPLICAS_MAX,
 };
 use crate::types::{Change, ChunkId, NewChunk, NewStripe, Refusal, RefusalKind, RequestId};
 
@@ -39,6 +41,38 @@ pub fn validate_request(request: &RequestId) -> Result<(), Refusal> {
         return Err(Refusal::new(RefusalKind::Invalid, request));
     }
     Ok(())
+}
+
+/// Checks a rewrite, and the commit that it is carried out as.
+///
+/// # Errors
+/// What is wrong with it, whatever the state is.
+pub(crate) fn validate_rewrite(rewrite: &Rewrite, commit: &Commit) -> Result<(), Refusal> {
+    validate_commit(commit)?;
+    let invalid = |what: &str| {
+        let subject = format!("a rewrite of {} {what}", rewrite.inode);
+        Err(Refusal::new(RefusalKind::Invalid, subject))
+    };
+    if !(1..=EXTENTS_REPLACED_MAX).contains(&rewrite.replaced.len()) {
+        return invalid(&format!("in place of {} extents", rewrite.replaced.len()));
+    }
+    let mut end = rewrite.range().0;
+    for replaced in &rewrite.replaced {
+        if replaced.offset != end || replaced.length == 0 {
+            return invalid("of bytes that do not follow each other");
+        }
+        end = end.saturating_add(replaced.length);
+    }
+    let new: BTreeSet<ChunkId> = rewrite.chunks.iter().map(|new| new.chunk).collect();
+    let is_new = |piece: &Piece| matches!(piece, Piece::Chunk { chunk, .. } if new.contains(chunk));
+    if !rewrite.pieces.iter().all(is_new) {
+        return invalid("with bytes that are in no new chunk");
+    }
+    let length: u64 = rewrite.pieces.iter().map(Piece::length).sum();
+    match rewrite.range().0.saturating_add(length) == end {
+        true => Ok(()),
+        false => invalid("by fewer bytes, or more"),
+    }
 }
 
 fn validate_target(target: &str) -> Result<(), Refusal> {

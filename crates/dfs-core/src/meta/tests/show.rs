@@ -79,28 +79,7 @@ pub(crate) fn picture(state: &impl ReadState) -> Result<Picture, Fatal> {
     rows(state, p, TRIMS, |id, from| {
         (format!("trim {id}"), format!("from {from}"))
     })?;
-    rows(state, p, CHUNKS, |id, chunk| {
-        let (refs, on) = (chunk.references, list(&chunk.replicas));
-        let of = chunk
-            .stripe
-            .map(|m| format!(" {} of {}", m.index, m.stripe));
-        let of = of.unwrap_or_default();
-        (
-            id.to_string(),
-            format!("{} bytes, refs {refs}, on {on}{of}", chunk.length),
-        )
-    })?;
-    rows(state, p, STRIPES, |id, stripe| {
-        let members = stripe.members.iter();
-        let members: Vec<_> = members
-            .map(|(id, length)| format!("{id}.{length}"))
-            .collect();
-        let (shape, live, shard) = (stripe.shape, stripe.live, stripe.shard_length);
-        (
-            id.to_string(),
-            format!("{shape} of {shard}, live {live}: {}", members.join(" ")),
-        )
-    })?;
+    chunks(state, p)?;
     rows(state, p, RANGES, |start, range| {
         (
             format!("range {start}"),
@@ -132,6 +111,31 @@ pub(crate) fn picture(state: &impl ReadState) -> Result<Picture, Fatal> {
     })?;
     accounts(state, p)?;
     Ok(std::mem::take(p))
+}
+
+fn chunks(state: &impl ReadState, p: &mut Picture) -> Result<(), Fatal> {
+    rows(state, p, CHUNKS, |id, chunk| {
+        let (refs, on) = (chunk.references, list(&chunk.replicas));
+        let of = chunk
+            .stripe
+            .map(|m| format!(" {} of {}", m.index, m.stripe));
+        let of = of.unwrap_or_default();
+        (
+            id.to_string(),
+            format!("{} bytes, refs {refs}, on {on}{of}", chunk.length),
+        )
+    })?;
+    rows(state, p, STRIPES, |id, stripe| {
+        let members = stripe.members.iter();
+        let members: Vec<_> = members
+            .map(|(id, length)| format!("{id}.{length}"))
+            .collect();
+        let (shape, live, shard) = (stripe.shape, stripe.live, stripe.shard_length);
+        (
+            id.to_string(),
+            format!("{shape} of {shard}, live {live}: {}", members.join(" ")),
+        )
+    })
 }
 
 fn accounts(state: &impl ReadState, p: &mut Picture) -> Result<(), Fatal> {
@@ -261,6 +265,7 @@ fn show_policy(policy: &Policy) -> String {
         + &field("inline", policy.inline_max, usual.inline_max)
         + &field("trash", policy.trash, usual.trash)
         + &field("ec", policy.ec.map(|shape| shape.to_string()), None)
+        + &field("after", policy.ec_after, None)
 }
 
 /// `0..100 c1@0` or `0..5 "hello"`.

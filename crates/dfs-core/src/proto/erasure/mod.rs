@@ -16,9 +16,10 @@
 
 pub mod gather;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
 
+use crate::types::checksum::crc32c;
 use crate::types::limits::{BLOCK_LEN, SHARD_UNIT};
 use crate::types::stripe::{Code, StripeShape};
 
@@ -48,6 +49,56 @@ impl From<reed_solomon_simd::Error> for CodeError {
     fn from(error: reed_solomon_simd::Error) -> CodeError {
         CodeError::Coder(error.to_string())
     }
+}
+
+/// A member as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its bytes: of the last data only those that are there.
+    pub bytes: Bytes,
+    /// CRC-32C of them.
+    pub checksum: u32,
+}
+
+/// The members of a stripe, from its bytes. It takes long, as [`encode`] does. What has come is let
+/// go piece by piece, so that it is not in memory twice.
+///
+/// # Errors
+/// There are too few bytes for the shape, or too many for members of `shard_length`.
+pub fn members(
+    code: Code,
+    shape: StripeShape,
+    shard_length: u64,
+    come: impl IntoIterator<Item = Bytes>,
+) -> Result<Vec<Member>, CodeError> {
+    let shard = usize::try_from(shard_length).unwrap_or(usize::MAX);
+    let full = shard.saturating_mul(shape.data());
+    let mut whole = BytesMut::new();
+    for bytes in come {
+        if whole.is_empty() {
+            whole.reserve(full);
+        }
+        whole.extend_from_slice(&bytes);
+    }
+    let length = whole.len();
+    if length > full {
+        return Err(CodeError::Uneven(length));
+    }
+    whole.resize(full, 0);
+    let mut whole = whole.freeze();
+    let data: Vec<Bytes> = (0..shape.data()).map(|_| whole.split_to(shard)).collect();
+    let parity = encode(code, shape, &data)?;
+    let mut members = Vec::new();
+    let all = data.into_iter().chain(parity.into_iter().map(Bytes::from));
+    for (index, bytes) in all.enumerate() {
+        let own = shape.member_length(index, shard_length, length as u64);
+        let own = own.and_then(|own| usize::try_from(own).ok());
+        let own = own.ok_or(CodeError::Uneven(length))?;
+        let bytes = bytes.slice(..own.min(bytes.len()));
+        let checksum = crc32c(&bytes);
+        members.push(Member { bytes, checksum });
+    }
+    Ok(members)
 }
 
 /// The parity of data members, all equally long. It takes long: not for a thread that others

@@ -10,7 +10,7 @@ use super::*;
 
 const CODE: Code = Code::Leopard16;
 
-fn members(seed: u64, shape: StripeShape, length: usize) -> Vec<Bytes> {
+fn coded(seed: u64, shape: StripeShape, length: usize) -> Vec<Bytes> {
     let random = SeededRandom::new(seed);
     let mut data: Vec<Bytes> = Vec::new();
     for _ in 0..shape.data() {
@@ -41,12 +41,12 @@ fn any_k_members_give_every_other_one() {
         (10, 4, 64),
     ] {
         let shape = StripeShape { data, parity };
-        let all = members(u64::from(data), shape, length);
+        let all = coded(u64::from(data), shape, length);
         for set in subsets(shape.members(), shape.data()) {
             let left: Vec<_> = set.iter().map(|i| (*i, all[*i].clone())).collect();
-            for lost in 0..shape.members() {
+            for (lost, member) in all.iter().enumerate() {
                 let made = decode(CODE, shape, &left, lost).unwrap();
-                assert_eq!(made, all[lost], "{shape}: {lost} from {set:?}");
+                assert_eq!(made, *member, "{shape}: {lost} from {set:?}");
             }
         }
     }
@@ -58,7 +58,7 @@ fn the_widest_stripe_gives_what_it_lost() {
         data: 32,
         parity: 8,
     };
-    let all = members(7, shape, 256);
+    let all = coded(7, shape, 256);
     let random = SeededRandom::new(9);
     for _ in 0..50 {
         let mut order: Vec<usize> = (0..40).collect();
@@ -75,7 +75,7 @@ fn the_widest_stripe_gives_what_it_lost() {
 fn a_part_of_all_members_is_coded_as_the_whole_is() {
     let shape = StripeShape { data: 4, parity: 2 };
     let length = 2 * COLUMN + 640;
-    let all = members(3, shape, length);
+    let all = coded(3, shape, length);
     for (from, to) in [
         (0, 64),
         (64, 1024),
@@ -92,7 +92,7 @@ fn a_part_of_all_members_is_coded_as_the_whole_is() {
 #[test]
 fn too_few_members_and_uneven_ones_are_refused() {
     let shape = StripeShape { data: 2, parity: 2 };
-    let all = members(1, shape, 64);
+    let all = coded(1, shape, 64);
     let twice = [(0, all[0].clone()), (0, all[0].clone())];
     let few = CodeError::TooFew { left: 1, shape };
     assert_eq!(decode(CODE, shape, &twice, 1), Err(few));
@@ -120,4 +120,20 @@ fn parity_keeps_its_bytes() {
         .map(|p| crate::types::checksum::crc32c(p))
         .collect();
     assert_eq!(sums, [1_924_610_044, 4_029_566_655]);
+}
+
+#[test]
+fn bytes_lie_one_after_the_other_in_the_data_members_and_nothing_padded_is_stored() {
+    let shape = StripeShape { data: 4, parity: 2 };
+    let bytes: Bytes = (0..70_001_u32).map(|i| i.wrapping_mul(31) as u8).collect();
+    let come = [bytes.slice(..1000), bytes.slice(1000..)];
+    let shard = shape.shard_length_of(bytes.len() as u64);
+    let made = members(CODE, shape, shard, come).unwrap();
+    let data: Vec<u8> = made[..4].iter().flat_map(|m| m.bytes.to_vec()).collect();
+    assert_eq!(data, bytes);
+    let lengths: Vec<_> = made.iter().map(|m| m.bytes.len() as u64).collect();
+    let last = bytes.len() as u64 - 3 * shard;
+    assert_eq!(lengths, [shard, shard, shard, last, shard, shard]);
+    assert!(members(CODE, shape, shard, [bytes.slice(..100)]).is_err());
+    assert!(members(CODE, shape, 64, [bytes]).is_err());
 }

@@ -241,7 +241,7 @@ impl Upload {
             }
         };
         let (client, grants) = (self.client.clone(), self.grants.clone());
-        let job = match self.policy.ec {
+        let job = match self.policy.stripes_at_once() {
             None => chunk::begin(client, grants, self.policy, room, hold),
             Some(shape) => stripe::begin(client, grants, (self.policy, shape), room, hold),
         };
@@ -254,7 +254,7 @@ impl Upload {
 
     /// The longest chunk, or stripe, whose bytes in memory are no more than `bytes`.
     fn chunk_max(&self, bytes: u64) -> u64 {
-        let Some(shape) = self.policy.ec else {
+        let Some(shape) = self.policy.stripes_at_once() else {
             return self.policy.chunk_size.min(bytes).max(1);
         };
         let data = u64::from(shape.data);
@@ -267,7 +267,7 @@ impl Upload {
 
     /// What so many bytes take in memory, with their parity.
     fn in_memory(&self, bytes: u64) -> u64 {
-        let shape = self.policy.ec;
+        let shape = self.policy.stripes_at_once();
         shape.map_or(bytes, |shape| stripe::with_parity(shape, bytes))
     }
 

@@ -112,7 +112,11 @@ impl World {
                 };
                 let row = map::chunk(&self.machine.view(), chunk).unwrap();
                 let result = Ok(());
-                let ended = TaskResult { task, result };
+                let ended = TaskResult {
+                    task,
+                    result,
+                    stored: Vec::new(),
+                };
                 self.leading.finished(node, &ended, row.as_ref());
             }
         }

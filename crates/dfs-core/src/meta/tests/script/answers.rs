@@ -7,7 +7,7 @@ use crate::meta::Reply;
 use crate::meta::tests::show::{list, seconds, show_acl, show_bytes};
 use crate::types::account::{Account, GroupInfo, UserInfo};
 use crate::types::node::{EnrolledNode, TokenInfo};
-use crate::types::query::LayoutSource;
+use crate::types::query::{Layout, LayoutSource};
 use crate::types::{Answer, Attr, Changed, Refusal};
 
 pub(super) fn refused(refusal: &Refusal) -> Box<dyn Error> {
@@ -67,41 +67,7 @@ pub(super) fn show_answer(answer: Answer) -> String {
             });
             entries.collect::<String>() + more(page.more)
         }
-        Answer::Layout(layout) => {
-            let extents = layout.extents.iter().map(|extent| {
-                let source = match &extent.source {
-                    LayoutSource::Inline(bytes) => show_bytes(bytes),
-                    LayoutSource::Chunk {
-                        chunk,
-                        offset,
-                        length,
-                        replicas,
-                    } => {
-                        format!("{chunk} from {offset} of {length} on {}", list(replicas))
-                    }
-                };
-                format!(
-                    "{}..{} {source}\n",
-                    extent.offset,
-                    extent.offset + extent.length
-                )
-            });
-            let stripes = layout.stripes.iter().map(|stripe| {
-                let members = stripe.members.iter().map(|member| {
-                    format!(
-                        " {}.{} on {}",
-                        member.chunk,
-                        member.length,
-                        list(&member.replicas)
-                    )
-                });
-                format!("stripe {}:{}\n", stripe.shape, members.collect::<String>())
-            });
-            format!("size {}\n", layout.attr.size)
-                + &extents.collect::<String>()
-                + &stripes.collect::<String>()
-                + more(layout.more)
-        }
+        Answer::Layout(layout) => show_layout(&layout),
         Answer::Target(target) => format!("{target}\n"),
         Answer::StatFs(fs) => {
             format!(
@@ -183,7 +149,9 @@ pub(super) fn show_reply(reply: Reply) -> Result<String> {
     let shown = match reply {
         Reply::Session(client) => client.map(|client| format!("{client}\n")),
         Reply::Account(outcome) => outcome.map(|changed| show_changed(&changed)),
-        Reply::Founded(done) | Reply::Enrolled(done) => done.map(|()| String::new()),
+        Reply::Founded(done) | Reply::Enrolled(done) | Reply::Rewritten(done) => {
+            done.map(|()| String::new())
+        }
         Reply::SigningKey(id) => id.map(|id| format!("{id:?}\n")),
         Reply::Client { outcome, .. } => outcome.map(|changed| show_changed(&changed)),
         Reply::ChunkIds(ids) => ids.map(|ids| format!("{}..{}\n", ids.start, ids.end)),
@@ -197,4 +165,40 @@ pub(super) fn show_reply(reply: Reply) -> Result<String> {
         Reply::Housekeeping { more } => Ok(format!("more {more}\n")),
     };
     shown.map_err(|refusal| refused(&refusal))
+}
+
+fn show_layout(layout: &Layout) -> String {
+    let extents = layout.extents.iter().map(|extent| {
+        let source = match &extent.source {
+            LayoutSource::Inline(bytes) => show_bytes(bytes),
+            LayoutSource::Chunk {
+                chunk,
+                offset,
+                length,
+                replicas,
+            } => {
+                format!("{chunk} from {offset} of {length} on {}", list(replicas))
+            }
+        };
+        format!(
+            "{}..{} {source}\n",
+            extent.offset,
+            extent.offset + extent.length
+        )
+    });
+    let stripes = layout.stripes.iter().map(|stripe| {
+        let members = stripe.members.iter().map(|member| {
+            format!(
+                " {}.{} on {}",
+                member.chunk,
+                member.length,
+                list(&member.replicas)
+            )
+        });
+        format!("stripe {}:{}\n", stripe.shape, members.collect::<String>())
+    });
+    format!("size {}\n", layout.attr.size)
+        + &extents.collect::<String>()
+        + &stripes.collect::<String>()
+        + more(layout.more)
 }

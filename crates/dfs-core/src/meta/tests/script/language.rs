@@ -8,7 +8,7 @@ use goldenscript::ArgumentConsumer;
 
 use super::accounts;
 use crate::meta::Command;
-use crate::meta::command::ReplicaDrop;
+use crate::meta::command::{Replaced, ReplicaDrop, Rewrite};
 use crate::meta::tests::fixture::{ATTR, at};
 use crate::types::attr::SetTime;
 use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
@@ -322,6 +322,7 @@ fn set(name: &str, args: &mut Args<'_>) -> Result<Change> {
             inline_max: number(args, "inline")?,
             trash: number(args, "trash")?.map(Duration::from_secs),
             ec: number(args, "ec")?,
+            ec_after: number(args, "after")?.map(Duration::from_secs),
         };
         return Ok(Change::SetPolicy { at, change });
     }
@@ -410,8 +411,37 @@ pub(super) fn command(name: &str, caller: Caller, args: &mut Args<'_>) -> Result
                 .collect::<Result<_>>()?;
             Command::DropReplicas { node, drops }
         }
+        "rewrite" => rewrite(args)?,
         "step" => Command::Housekeeping,
         _ => return Ok(None),
+    }))
+}
+
+/// `rewrite i2 c1@0-100/c2@5-50 at=300 c9.145`: what is at this offset of a file, and what is to be
+/// there instead.
+fn rewrite(args: &mut Args<'_>) -> Result<Command> {
+    let inode = InodeId(id('i', text(args)?)?);
+    let mut offset = number(args, "at")?.unwrap_or(0);
+    let mut replaced = Vec::new();
+    for part in text(args)?.split('/') {
+        let (name, range) = part.split_once('@').ok_or("no range")?;
+        let (from, to) = range.split_once('-').ok_or("no range")?;
+        let (from, to): (u64, u64) = (from.parse()?, to.parse()?);
+        replaced.push(Replaced {
+            offset,
+            length: to - from,
+            chunk: chunk(name)?,
+            chunk_offset: from,
+        });
+        offset += to - from;
+    }
+    let (pieces, chunks, stripes) = contents(args)?;
+    Ok(Command::Rewrite(Rewrite {
+        inode,
+        replaced,
+        pieces,
+        chunks,
+        stripes,
     }))
 }
 

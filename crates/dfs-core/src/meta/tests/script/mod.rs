@@ -245,32 +245,7 @@ impl Runner {
                     })
                 }
                 ("stripes", Some(first)) => {
-                    let length = 128;
-                    let chunks: Vec<NewChunk> = (0..3)
-                        .map(|member| {
-                            let chunk = ChunkId(first + 3 * index + member);
-                            let node = NodeId(1 + u32::try_from(member).unwrap_or(0));
-                            new_chunk(chunk, length, vec![node])
-                        })
-                        .collect();
-                    let piece = |new: &NewChunk| Piece::Chunk {
-                        chunk: new.chunk,
-                        offset: 0,
-                        length,
-                    };
-                    Change::Commit(Commit {
-                        target: CommitTarget::File(location(path)?),
-                        offset: WriteOffset::End,
-                        pieces: chunks.iter().take(2).map(piece).collect(),
-                        revision: None,
-                        stripes: vec![NewStripe {
-                            code: Code::Leopard16,
-                            shape: StripeShape { data: 2, parity: 1 },
-                            shard_length: length,
-                            members: chunks.iter().map(|new| new.chunk).collect(),
-                        }],
-                        chunks,
-                    })
+                    append_stripe(CommitTarget::File(location(path)?), first + 3 * index)
                 }
                 ("create", _) => {
                     let at = location(&format!("{path}{}", index + 1))?;
@@ -300,4 +275,30 @@ impl Runner {
         self.picture = picture(&self.machine.view())?;
         Ok(format!("{count} done\n"))
     }
+}
+
+/// A stripe of 2+1 at the end of a file, on three data nodes.
+fn append_stripe(target: CommitTarget, first: u64) -> Change {
+    let length = 128;
+    let new =
+        |(node, index): (u32, u64)| new_chunk(ChunkId(first + index), length, vec![NodeId(node)]);
+    let chunks: Vec<NewChunk> = (1..=3).zip(0..).map(new).collect();
+    let piece = |new: &NewChunk| Piece::Chunk {
+        chunk: new.chunk,
+        offset: 0,
+        length,
+    };
+    Change::Commit(Commit {
+        target,
+        offset: WriteOffset::End,
+        pieces: chunks.iter().take(2).map(piece).collect(),
+        revision: None,
+        stripes: vec![NewStripe {
+            code: Code::Leopard16,
+            shape: StripeShape { data: 2, parity: 1 },
+            shard_length: length,
+            members: chunks.iter().map(|new| new.chunk).collect(),
+        }],
+        chunks,
+    })
 }
