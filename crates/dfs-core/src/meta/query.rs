@@ -409,6 +409,9 @@ fn following(after: Option<ChunkId>) -> ChunkId {
     ChunkId(after.map_or(0, |after| after.0.saturating_add(1)))
 }
 
+/// A row of EXTENTS: of which file and from which offset on, and what is there.
+pub type ExtentRow = ((InodeId, u64), Extent);
+
 /// The next `limit` extents of all files, by file and offset, from one on.
 ///
 /// # Errors
@@ -417,7 +420,7 @@ pub fn extents_page(
     state: &impl ReadState,
     from: Option<(InodeId, u64)>,
     limit: usize,
-) -> Result<Vec<((InodeId, u64), Extent)>, Fatal> {
+) -> Result<Vec<ExtentRow>, Fatal> {
     let from = from.unwrap_or((InodeId(0), 0));
     state.scan(EXTENTS, from..)?.take(limit).collect()
 }

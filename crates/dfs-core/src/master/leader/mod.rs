@@ -387,6 +387,9 @@ impl Leading {
         if let Some((chunk, _)) = made_by(&running.task) {
             self.endangered.set_back(chunk, Some(node), self.clock);
         }
+        if matches!(running.task, Task::Rewrite { .. }) {
+            self.rest_from_rewrites();
+        }
     }
 }
 

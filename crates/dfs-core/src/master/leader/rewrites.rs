@@ -1,6 +1,7 @@
 //! Has data nodes rewrite what is to be kept otherwise, and puts what they wrote into the log.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use dfs_raft::Fatal;
 use dfs_raft::state::ReadState;
@@ -21,6 +22,9 @@ use crate::proto::metadata::NodeAddress;
 use crate::types::change::Piece;
 use crate::types::stripe::Code;
 use crate::types::{ChunkId, InodeId, NewChunk, NewStripe, NodeId, Permit, Policy, Timestamp};
+
+/// How long nothing is rewritten after something could not be.
+const REST_AFTER_FAILURE: Duration = Duration::from_secs(30);
 
 /// Where in the map of extents to go on.
 pub(crate) type Cursor = (InodeId, u64);
@@ -78,7 +82,10 @@ pub(super) fn read_page(
             length: extent.length,
             chunk,
             chunk_offset,
-            is_member: intended.stripe.is_some(),
+            stripe: intended.stripe.as_ref().map(|stripe| {
+                let members = stripe.members.iter().take(stripe.shape.data());
+                members.map(|member| member.length).sum()
+            }),
         };
         page.chunks.insert(chunk, intended);
         page.parts
@@ -233,7 +240,8 @@ impl Leading {
         now: Timestamp,
         random: &dyn Random,
     ) -> Option<Vec<RewriteTarget>> {
-        let (count, replicas, least, bytes) = match stripe {
+        // All of them: what is there is as safe as it is to be, and nobody waits.
+        let (count, replicas, bytes) = match stripe {
             Some(StripePlan {
                 shape,
                 shard_length,
@@ -241,21 +249,13 @@ impl Leading {
             }) => {
                 // Too few bytes for so many members are no stripe.
                 shape.member_length(shape.data().checked_sub(1)?, shard_length, length)?;
-                (
-                    shape.members(),
-                    shape.members(),
-                    shape.data() + 1,
-                    shard_length,
-                )
+                (shape.members(), shape.members(), shard_length)
             }
-            None => {
-                let (copies, least) = (policy.replicas.0, policy.replicas_min.0);
-                (1, usize::from(copies), usize::from(least), length)
-            }
+            None => (1, usize::from(policy.replicas.0), length),
         };
         let wish = Wish {
             replicas,
-            replicas_min: least,
+            replicas_min: replicas,
             bytes,
             beside: &[],
             avoid: &[],
@@ -281,6 +281,12 @@ impl Leading {
     fn addresses(&self, nodes: &[NodeId]) -> Vec<NodeAddress> {
         let known = nodes.iter().filter_map(|&node| self.view.node(node));
         known.map(|node| node.address()).collect()
+    }
+
+    /// A rewrite failed: whatever the reason is, it is not tried again at once.
+    pub(super) fn rest_from_rewrites(&mut self) {
+        self.searches.files_again = self.clock.saturating_add(REST_AFTER_FAILURE);
+        self.searches.files = None;
     }
 
     /// Takes in what a data node wrote for a rewrite.

@@ -7,6 +7,8 @@
 //! |1|2|1|1|3|…|1|2|---- 64 MiB ----|        ─▶ |------|---- 64 MiB ----|   many short ones
 //! ```
 //!
+//! Each rewrite leaves fewer extents, or turns copies into a stripe, so there is an end to it.
+//!
 //! The map is read bit by bit, a page of extents at a time; what a page cuts in two is looked at
 //! again with the next. A data node does the work, and the state machine compares once more.
 
@@ -53,8 +55,15 @@ pub struct Run {
     pub chunk: ChunkId,
     /// Where in it.
     pub chunk_offset: u64,
-    /// Whether the chunk is a member of a stripe.
-    pub is_member: bool,
+    /// Bytes of the stripe that the chunk is a member of, if it is.
+    pub stripe: Option<u64>,
+}
+
+impl Run {
+    /// Whether it is a small part of what a chunk may be, or its stripe is.
+    fn is_short(&self, policy: &Policy) -> bool {
+        self.stripe.unwrap_or(self.length) < policy.chunk_size / 4
+    }
 }
 
 /// Extents of a file that follow each other in the map.
@@ -116,7 +125,7 @@ fn to_convert(part: &FilePart, shape: StripeShape) -> Option<PlannedRewrite> {
         .shard_length(part.policy.chunk_size)
         .saturating_mul(shape.data.into());
     let full = full.min(REWRITE_LEN_MAX);
-    let groups = groups(part, |run| !run.is_member);
+    let groups = groups(part, |run| run.stripe.is_none());
     groups.into_iter().find_map(|(runs, is_whole)| {
         let runs = first_bytes(runs, full);
         let found = PlannedRewrite {
@@ -133,9 +142,8 @@ fn to_convert(part: &FilePart, shape: StripeShape) -> Option<PlannedRewrite> {
 
 /// Bytes that are in many short chunks.
 fn to_compact(part: &FilePart, shape: Option<StripeShape>) -> Option<PlannedRewrite> {
-    let short = part.policy.chunk_size / 4;
     let most = part.policy.chunk_size.min(REWRITE_LEN_MAX);
-    let groups = groups(part, |run| run.length < short);
+    let groups = groups(part, |run| run.is_short(&part.policy));
     groups.into_iter().find_map(|(runs, _)| {
         let runs = first_bytes(runs, most);
         let found = PlannedRewrite {
@@ -144,7 +152,9 @@ fn to_compact(part: &FilePart, shape: Option<StripeShape>) -> Option<PlannedRewr
             shape: None,
         };
         let shape = shape.filter(|_| found.length() >= STRIPE_LEN_MIN);
-        (found.runs.len() >= FRAGMENTS_MIN).then_some(PlannedRewrite { shape, ..found })
+        let becomes = shape.map_or(1, |shape| shape.data());
+        let is_worth_it = found.runs.len() >= FRAGMENTS_MIN && found.runs.len() > becomes;
+        is_worth_it.then_some(PlannedRewrite { shape, ..found })
     })
 }
 
@@ -199,7 +209,7 @@ mod tests {
                 length: mib * MIB,
                 chunk: ChunkId(chunk),
                 chunk_offset: 0,
-                is_member: false,
+                stripe: None,
             };
             offset += run.length;
             run
@@ -257,12 +267,14 @@ mod tests {
         part.runs
             .iter_mut()
             .take(2)
-            .for_each(|run| run.is_member = true);
+            .for_each(|run| run.stripe = Some(64 * MIB));
         assert_eq!(planned(&part, DAY), Some((vec![3], true)));
         // Its end is on the next page.
         part.is_end = false;
         assert_eq!(planned(&part, DAY), None);
-        part.runs.iter_mut().for_each(|run| run.is_member = true);
+        part.runs
+            .iter_mut()
+            .for_each(|run| run.stripe = Some(3 * MIB));
         part.is_end = true;
         assert_eq!(planned(&part, DAY), None);
     }
@@ -297,5 +309,28 @@ mod tests {
         };
         let found = planned(&part(policy, &[1; 20]), DAY);
         assert_eq!(found, Some((vec![1; 20], true)));
+    }
+
+    #[test]
+    fn stripes_are_put_together_only_if_they_are_short_and_become_fewer() {
+        let policy = Policy {
+            ec: Some(StripeShape {
+                data: 20,
+                parity: 4,
+            }),
+            ec_after: None,
+            ..Policy::DEFAULT
+        };
+        // Each of these is a chunk of a stripe of so many MiB.
+        let of = |mib: u64, count: usize| {
+            let mut part = part(policy, &vec![1; count]);
+            part.runs
+                .iter_mut()
+                .for_each(|run| run.stripe = Some(mib * MIB));
+            planned(&part, DAY).map(|(runs, _)| runs.len())
+        };
+        assert_eq!(of(15, 40), Some(40));
+        assert_eq!(of(15, 20), None);
+        assert_eq!(of(16, 40), None);
     }
 }
