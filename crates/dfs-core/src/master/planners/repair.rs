@@ -13,8 +13,8 @@
 //! time only. Nothing is deleted here.
 //!
 //! A member of a stripe has one replica. When that can still be read it is copied; when it cannot,
-//! the member is made from others ([`rebuild`](super::rebuild)). It counts as having as many copies as members of
-//! its stripe may be lost until it is lost, and one more.
+//! the member is made from others ([`rebuild`](super::rebuild)). It counts as having as many copies
+//! as members of its stripe may be lost until it is lost, and one more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

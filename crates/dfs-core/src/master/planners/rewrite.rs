@@ -3,8 +3,8 @@
 //! short ones.
 //!
 //! ```text
-//! |- 64 MiB -|- 64 MiB -|-- 20 MiB --|      ─▶ three stripes            policy ec=4+2 after 30 days
-//! |1|2|1|1|3|…|1|2|---- 64 MiB ----|        ─▶ |------|---- 64 MiB ----|   many short ones
+//! |- 64 MiB -|- 64 MiB -|-- 20 MiB --|    ─▶ three stripes, of 4+2 after 30 days
+//! |1|2|1|1|3|…|1|2|---- 64 MiB ----|      ─▶ |------|---- 64 MiB ----|
 //! ```
 //!
 //! Each rewrite leaves fewer extents, or turns copies into a stripe, so there is an end to it.

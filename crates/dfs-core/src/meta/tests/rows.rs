@@ -379,8 +379,8 @@ fn others(rows: &mut Rows) {
     for (outcome, golden) in [
         (
             Ok(changed),
-            "0300010500a40307080a0201020304030280804080203c05010402010900090301ac0201020102ac020201ac02\
-             03ac02",
+            "0300010500a40307080a0201020304030280804080203c05010402010900090301ac02010201\
+             02ac020201ac0203ac02",
         ),
         (
             Err(Refusal::new(RefusalKind::NotFound, "/a")),
