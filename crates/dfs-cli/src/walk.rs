@@ -29,7 +29,7 @@ struct Level {
 #[derive(Debug)]
 pub(crate) enum Step {
     /// At something. If it is a directory, what is in it comes next.
-    At(Found),
+    At(Box<Found>),
     /// All below this directory has been seen.
     Left(DfsPath),
 }
@@ -115,7 +115,7 @@ impl<'a> Walk<'a> {
             is_last: level.next.is_none(),
         };
         self.enter = found.is_directory().then(|| found.path.clone());
-        Ok(Some(Step::At(found)))
+        Ok(Some(Step::At(Box::new(found))))
     }
 }
 

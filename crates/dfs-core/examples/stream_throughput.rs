@@ -56,6 +56,7 @@ impl ClusterRpc for Master {
     async fn heartbeat(self, _: Context, _: Heartbeat) -> Result<HeartbeatReply, RpcError> {
         let (tasks, masters) = (Vec::new(), Vec::new());
         Ok(HeartbeatReply {
+            rewrites: Vec::new(),
             permits: Vec::new(),
             signing: Signing::default(),
             term: 1,

@@ -172,6 +172,15 @@ bugs! {
     /// Whether there is room in a quota is asked before what comes is counted: it comes to hold
     /// more than it may.
     QuotaRace = "quota-race";
+
+    // Stripes.
+
+    /// A client commits two data chunks of a stripe in each other's place.
+    ShardsSwapped = "shards-swapped";
+    /// The members of a stripe are given up while extents still name some of them.
+    StripeReleasedEarly = "stripe-released-early";
+    /// A data node that rewrites chunks takes zeroes for those that fail their checksums.
+    CompactionCommitsUnverified = "compaction-commits-unverified";
 }
 
 /// Whether a bug is planted in this process: never, without the feature.

@@ -7,7 +7,7 @@ use clap::Args;
 use dfs_core::client::{Client, NodeInfo};
 use dfs_core::types::query::LayoutSource;
 use dfs_core::types::story::{ChunkStory, Doing as Work, Explained, ReplicaState};
-use dfs_core::types::{ChunkId, NodeId};
+use dfs_core::types::{ChunkId, NodeId, StripeLayout};
 use serde::Serialize;
 
 use super::node::named;
@@ -80,6 +80,11 @@ struct ChunkDocument {
     wanted: u8,
     lacking: usize,
     readable: usize,
+    /// The first chunk of the stripe that it is a member of, and its data and parity: `4+2`.
+    stripe: Option<u64>,
+    shape: Option<String>,
+    /// Whether it can be made from the others of its stripe.
+    rebuildable: bool,
     replicas: Vec<ReplicaDocument>,
     doing: String,
 }
@@ -96,6 +101,9 @@ struct Seen<'a> {
     /// Copies that count, and that can be read.
     counted: usize,
     readable: usize,
+    /// The stripe that it is a member of, and whether the others give it.
+    stripe: Option<&'a StripeLayout>,
+    rebuildable: bool,
 }
 
 impl<'a> Seen<'a> {
@@ -109,7 +117,37 @@ impl<'a> Seen<'a> {
                 .filter(|replica| replica.state.counts())
                 .count(),
             readable: left.filter(|replica| replica.state.is_readable()).count(),
+            stripe: None,
+            rebuildable: false,
         }
+    }
+
+    /// All chunks of a file.
+    fn all(explained: &'a Explained, without: &BTreeSet<NodeId>) -> Vec<Seen<'a>> {
+        let chunks = explained.chunks.iter();
+        let mut all: Vec<Seen<'_>> = chunks.map(|story| Seen::new(story, without)).collect();
+        let readable = all.iter().filter(|seen| seen.readable > 0);
+        let readable: BTreeSet<ChunkId> = readable.map(|seen| seen.story.chunk).collect();
+        let stripes: BTreeMap<ChunkId, &StripeLayout> = explained
+            .layout
+            .stripes
+            .iter()
+            .flat_map(|stripe| stripe.members.iter().map(move |m| (m.chunk, stripe)))
+            .collect();
+        for seen in &mut all {
+            let Some(stripe) = stripes.get(&seen.story.chunk) else {
+                continue;
+            };
+            let others = stripe.members.iter().map(|member| member.chunk);
+            let others = others.filter(|id| *id != seen.story.chunk && readable.contains(id));
+            seen.rebuildable = others.count() >= stripe.shape.data();
+            seen.stripe = Some(stripe);
+        }
+        all
+    }
+
+    fn is_lost(&self) -> bool {
+        self.readable == 0 && !self.rebuildable
     }
 
     fn lacking(&self) -> usize {
@@ -127,12 +165,8 @@ pub(crate) async fn run(args: ExplainArgs, context: &Context) -> Result<()> {
     let path = &args.path.path;
     let explained = client.explain(path).await.doing("explain", path)?;
     let nodes = holders(client, &explained).await?;
-    let seen: Vec<Seen<'_>> = explained
-        .chunks
-        .iter()
-        .map(|story| Seen::new(story, &without))
-        .collect();
-    let lost = seen.iter().filter(|chunk| chunk.readable == 0).count();
+    let seen = Seen::all(&explained, &without);
+    let lost = seen.iter().filter(|chunk| chunk.is_lost()).count();
     let lacking = seen.iter().filter(|chunk| chunk.lacking() > 0).count();
     if args.json {
         let document = Document {
@@ -247,6 +281,16 @@ fn chunk_table(explained: &Explained, seen: &[Seen<'_>]) -> Table {
         let (offset, length) = (extent.offset.to_string(), extent.length.to_string());
         table.row([offset, length, chunk, copies, remark]);
     }
+    for stripe in &explained.layout.stripes {
+        for member in stripe.members.iter().skip(stripe.shape.data()) {
+            let Some(seen) = by_id.get(&member.chunk) else {
+                continue;
+            };
+            let (length, chunk) = (member.length.to_string(), member.chunk.to_string());
+            let copies = copies(seen.story);
+            table.row(["parity".to_owned(), length, chunk, copies, remark(seen)]);
+        }
+    }
     table
 }
 
@@ -262,6 +306,7 @@ fn copies(story: &ChunkStory) -> String {
 /// What lacks, and what is being done about it.
 fn remark(seen: &Seen<'_>) -> String {
     let what = match (seen.readable, seen.lacking()) {
+        (0, _) if seen.rebuildable => "lost, made from the others of its stripe".to_owned(),
         (0, _) => "cannot be read".to_owned(),
         (_, 0) => String::new(),
         (_, lacking) => format!("lacks {lacking} of {}", seen.story.target.0),
@@ -346,6 +391,12 @@ fn document(seen: &Seen<'_>) -> ChunkDocument {
         wanted: seen.story.target.0,
         lacking: seen.lacking(),
         readable: seen.readable,
+        stripe: seen
+            .stripe
+            .and_then(|stripe| stripe.members.first())
+            .map(|first| first.chunk.0),
+        shape: seen.stripe.map(|stripe| stripe.shape.to_string()),
+        rebuildable: seen.rebuildable,
         replicas: replicas.collect(),
         doing: doing(&seen.story.doing),
     }

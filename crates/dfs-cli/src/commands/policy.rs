@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use dfs_core::types::{PolicyChange, ReplicationTarget};
+use dfs_core::types::{PolicyChange, ReplicationTarget, StripeShape};
 use serde::Serialize;
 
 use crate::context::{ClusterArgs, Context};
@@ -18,7 +18,10 @@ Examples:
   dfs policy /photos                       what it is
   dfs policy /photos --replicas 2          for new files in it
   dfs policy /tmp --trash 0                removed files go at once
-  dfs policy /videos --chunk-size 256MiB";
+  dfs policy /videos --chunk-size 256MiB
+  dfs policy /archive --ec 4+2             in stripes: 1.5 times the bytes, two losses
+  dfs policy /logs --ec 4+2 --ec-after 30d in stripes when a month old
+  dfs policy /archive --replicas 3         in copies again";
 
 /// Show or set how the bytes of files are kept.
 ///
@@ -46,7 +49,7 @@ pub(crate) struct PolicyArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Policy")]
 pub(crate) struct PolicyFlags {
-    /// Copies of each chunk.
+    /// Copies of each chunk; without --ec all is kept in copies.
     #[arg(long, value_name = "N")]
     replicas: Option<u8>,
 
@@ -65,6 +68,16 @@ pub(crate) struct PolicyFlags {
     /// How long removed files can be restored; 0 removes at once.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     trash: Option<Duration>,
+
+    /// Keep bytes in stripes of K data and M parity chunks, each on a data node of its own: any M
+    /// of them may be lost. What is shorter than 64 KiB is kept in M+1 copies.
+    #[arg(long, value_name = "K+M")]
+    ec: Option<StripeShape>,
+
+    /// With --ec: keep bytes in copies at first, and put them into stripes when their file has not
+    /// been changed for so long; 0 writes stripes at once.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    ec_after: Option<Duration>,
 }
 
 impl PolicyFlags {
@@ -76,6 +89,8 @@ impl PolicyFlags {
             chunk_size: self.chunk_size,
             inline_max: self.inline_max,
             trash: self.trash,
+            ec: self.ec,
+            ec_after: self.ec_after,
         };
         (change != PolicyChange::default()).then_some(change)
     }

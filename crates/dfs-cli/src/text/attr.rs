@@ -38,6 +38,12 @@ pub(crate) struct PolicyDocument {
     chunk_size: u64,
     inline_max: u32,
     trash_seconds: u64,
+    /// None if all is kept in copies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ec: Option<String>,
+    /// None if stripes are written at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ec_after_seconds: Option<u64>,
 }
 
 impl AttrDocument {
@@ -73,6 +79,8 @@ impl PolicyDocument {
             chunk_size: policy.chunk_size,
             inline_max: policy.inline_max,
             trash_seconds: policy.trash.as_secs(),
+            ec: policy.ec.map(|shape| shape.to_string()),
+            ec_after_seconds: policy.ec_after.map(|after| after.as_secs()),
         }
     }
 }
@@ -119,10 +127,15 @@ fn described_size(attr: &Attr) -> String {
     }
 }
 
-/// `replicas 3 (2 to acknowledge), chunks of 64 MiB, inline up to 4 KiB, trash 1day`.
+/// `replicas 3 (2 to acknowledge), chunks of 64 MiB, inline up to 4 KiB, trash 1day`; with stripes
+/// `stripes of 4+2, what is short in replicas …`.
 pub(crate) fn described_policy(policy: &Policy) -> String {
+    let stripes = policy
+        .ec
+        .map(|shape| format!("stripes of {shape}, what is short in "));
     format!(
-        "replicas {} ({} to acknowledge), chunks of {}, inline up to {}, trash {}",
+        "{}replicas {} ({} to acknowledge), chunks of {}, inline up to {}, trash {}",
+        stripes.unwrap_or_default(),
         policy.replicas.0,
         policy.replicas_min.0,
         human(policy.chunk_size),

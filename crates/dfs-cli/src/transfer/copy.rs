@@ -62,7 +62,7 @@ impl Copy<'_> {
         let mut here = to.clone();
         while let Some(step) = walk.next().await? {
             let found = match step {
-                Step::At(found) => found,
+                Step::At(found) => *found,
                 Step::Left(_) => {
                     here = here.parent().unwrap_or_else(DfsPath::root);
                     continue;

@@ -98,7 +98,7 @@ impl Download<'_> {
         let mut directories = vec![top];
         while let Some(step) = walk.next().await? {
             let found = match step {
-                Step::At(found) => found,
+                Step::At(found) => *found,
                 Step::Left(_) => {
                     here.pop();
                     continue;

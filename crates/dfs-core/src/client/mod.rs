@@ -61,6 +61,8 @@ pub use crate::proto::metadata::{
     ChunkHealth, ClusterStatus, Liveness, MasterInfo, NodeInfo, Stamped,
 };
 
+use tokio::sync::Semaphore;
+
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::chunk_stream::{ChunkPool, PoolConfig};
@@ -71,7 +73,7 @@ use crate::types::{
 use budget::Budget;
 use metadata::Metadata;
 use nodes::Nodes;
-use read::Hedge;
+use read::{DECODINGS_MAX, Hedge};
 use write::Policies;
 
 /// Bytes that an open file may keep in memory whatever the budgets say.
@@ -92,6 +94,7 @@ struct Inner {
     nodes: Nodes,
     policies: Policies,
     hedge: Mutex<Hedge>,
+    decodings: Semaphore,
     write_budget: Budget,
     read_budget: Budget,
     last_change: Mutex<Option<Rev>>,
@@ -118,6 +121,7 @@ impl Client {
                 nodes: Nodes::default(),
                 policies: Policies::default(),
                 hedge: Mutex::new(Hedge::new()),
+                decodings: Semaphore::new(DECODINGS_MAX),
                 write_budget: Budget::new(config.budgets.write_bytes),
                 read_budget: Budget::new(config.budgets.read_bytes),
                 last_change: Mutex::default(),

@@ -71,6 +71,7 @@ async fn a_write_is_passed_on_to_none_but_those_it_was_granted_for() {
         replicas: ReplicationTarget(2),
         replicas_min: ReplicationTarget(2),
         avoid: Vec::new(),
+        stripe: None,
     };
     let grant = world.admin.grant(request).await.unwrap();
     let (chunk, pipeline) = (grant.chunks[0].chunk, &grant.chunks[0].pipeline);

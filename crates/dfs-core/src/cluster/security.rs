@@ -411,6 +411,7 @@ async fn a_chunk_is_committed_by_whom_it_was_granted_to() {
                 permit,
             }],
             revision: None,
+            stripes: Vec::new(),
         })
     };
     // Without a permit, and with one to read.

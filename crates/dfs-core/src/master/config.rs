@@ -8,6 +8,7 @@ use dfs_raft::ReplicaConfig;
 use super::liveness::LivenessConfig;
 use super::planners::balance::BalanceConfig;
 use super::planners::repair::RepairBudget;
+use super::planners::rewrite::RewriteBudget;
 use crate::error::Error;
 use crate::node::Security;
 
@@ -39,6 +40,8 @@ pub struct MasterConfig {
     pub repair: RepairBudget,
     /// How equally full data nodes are to be.
     pub balance: BalanceConfig,
+    /// When files are rewritten, and how many at a time.
+    pub rewrite: RewriteBudget,
     /// How often the leader looks around.
     pub tick: Duration,
     /// Rows of the chunk map looked at in one tick, in the slow pass over all of it.
@@ -71,6 +74,7 @@ impl MasterConfig {
             liveness: LivenessConfig::DEFAULT,
             repair: RepairBudget::DEFAULT,
             balance: BalanceConfig::DEFAULT,
+            rewrite: RewriteBudget::DEFAULT,
             tick: Duration::from_millis(250),
             pass_rows_per_tick: 1024,
             pass_interval: Duration::from_secs(5),
@@ -110,6 +114,10 @@ impl MasterConfig {
                 "repair.bytes_per_second_per_node",
             ),
             (self.balance.threshold == 0, "balance.threshold"),
+            (
+                self.rewrite.extents_per_tick == 0,
+                "rewrite.extents_per_tick",
+            ),
         ];
         if let Some((_, field)) = zero.into_iter().find(|(is_zero, _)| *is_zero) {
             return Err(Error::invalid(format!("{field} is zero")));

@@ -13,7 +13,7 @@ use crate::meta::{Command, Reply};
 use crate::proto::error::RpcError;
 use crate::proto::metadata::{GrantRequest, GrantedChunk, NodeAddress, WriteGrant};
 use crate::types::limits::{CHUNK_SIZE_MAX, CHUNKS_PER_GRANT_MAX, NODES_AVOIDED_MAX, REPLICAS_MAX};
-use crate::types::{ChunkId, NodeId, Permit, Refusal, RefusalKind, Timestamp};
+use crate::types::{ChunkId, NodeId, Permit, Refusal, RefusalKind, StripeShape, Timestamp};
 
 /// Data nodes to turn to when one of the chosen fails.
 const SPARES: usize = 3;
@@ -63,6 +63,17 @@ fn validate(request: &GrantRequest) -> Result<(), Refusal> {
     if request.avoid.len() > NODES_AVOIDED_MAX {
         return invalid(format!("{} nodes to avoid", request.avoid.len()));
     }
+    if let Some(shape) = request.stripe {
+        if let Err(error) = shape.validate() {
+            return invalid(error.to_string());
+        }
+        let chunks = usize::try_from(request.chunks).unwrap_or(usize::MAX);
+        if chunks != shape.members() || replicas != 1 {
+            return invalid(format!(
+                "a stripe of {shape} in {chunks} chunks, {replicas} copies"
+            ));
+        }
+    }
     Ok(())
 }
 
@@ -75,7 +86,7 @@ fn take(
 }
 
 /// Sets a range of chunk ids aside, unless someone else just did.
-async fn reserve(shared: &Shared, need: u32) -> Result<(), RpcError> {
+pub(crate) async fn reserve(shared: &Shared, need: u32) -> Result<(), RpcError> {
     let before = shared.leading(|leading| leading.ids.len())?;
     let _one_at_a_time = shared.reserving.lock().await;
     let (term, left) = shared.leading(|leading| (leading.term, leading.ids.len()))?;
@@ -107,6 +118,64 @@ fn choose(
     expires: Timestamp,
     random: &dyn Random,
 ) -> Result<WriteGrant, RpcError> {
+    let (chunks, used) = match request.stripe {
+        Some(shape) => choose_for_stripe(leading, request, shape, ids, random)?,
+        None => choose_for_chunks(leading, request, ids, random)?,
+    };
+    let wish = Wish {
+        replicas: SPARES,
+        replicas_min: 1,
+        bytes: request.chunk_size,
+        beside: &used,
+        avoid: &request.avoid,
+    };
+    // A grant without spares is good as well.
+    let spares = place(&leading.view, wish, &mut |bound| random.below(bound)).unwrap_or_default();
+    Ok(WriteGrant {
+        chunks,
+        spares: addresses(leading, &spares),
+        expires,
+        permit: Permit::default(),
+    })
+}
+
+/// Chunks to write, and the nodes that are to get them.
+type Chosen = (Vec<GrantedChunk>, Vec<NodeId>);
+
+/// Each member goes to a node of its own. There may be fewer nodes than members, as long as one
+/// of them can be lost: then parity lacks.
+fn choose_for_stripe(
+    leading: &mut Leading,
+    request: &GrantRequest,
+    shape: StripeShape,
+    ids: Vec<ChunkId>,
+    random: &dyn Random,
+) -> Result<Chosen, RpcError> {
+    let wish = Wish {
+        replicas: shape.members(),
+        replicas_min: shape.data() + 1,
+        bytes: request.chunk_size,
+        beside: &[],
+        avoid: &request.avoid,
+    };
+    let nodes = place(&leading.view, wish, &mut |bound| random.below(bound))?;
+    for &node in &nodes {
+        leading.view.pledge(node, request.chunk_size);
+    }
+    let mut places = addresses(leading, &nodes).into_iter();
+    let grant = |chunk| GrantedChunk {
+        chunk,
+        pipeline: places.next().into_iter().collect(),
+    };
+    Ok((ids.into_iter().map(grant).collect(), nodes))
+}
+
+fn choose_for_chunks(
+    leading: &mut Leading,
+    request: &GrantRequest,
+    ids: Vec<ChunkId>,
+    random: &dyn Random,
+) -> Result<Chosen, RpcError> {
     let mut chunks = Vec::new();
     let mut used: Vec<NodeId> = Vec::new();
     for chunk in ids {
@@ -125,21 +194,7 @@ fn choose(
         used.extend(nodes);
         chunks.push(GrantedChunk { chunk, pipeline });
     }
-    let wish = Wish {
-        replicas: SPARES,
-        replicas_min: 1,
-        bytes: request.chunk_size,
-        beside: &used,
-        avoid: &request.avoid,
-    };
-    // A grant without spares is good as well.
-    let spares = place(&leading.view, wish, &mut |bound| random.below(bound)).unwrap_or_default();
-    Ok(WriteGrant {
-        chunks,
-        spares: addresses(leading, &spares),
-        expires,
-        permit: Permit::default(),
-    })
+    Ok((chunks, used))
 }
 
 fn addresses(leading: &Leading, nodes: &[NodeId]) -> Vec<NodeAddress> {

@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::meta::command::Replaced;
 use crate::proto::cluster::Task;
-use crate::types::{ChunkId, NodeId};
+use crate::types::{ChunkId, InodeId, NodeId};
 
 /// Most tasks in one reply to a heartbeat.
 pub const TASKS_PER_HEARTBEAT_MAX: usize = 64;
@@ -37,12 +38,20 @@ pub enum Purpose {
         /// Those of chunks that files still have.
         live: BTreeSet<ChunkId>,
     },
+    /// Bytes of a file are to be kept otherwise.
+    Rewrite {
+        /// Which file.
+        inode: InodeId,
+        /// What the map says of them.
+        replaced: Vec<Replaced>,
+    },
 }
 
 /// What makes two tasks of a node the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum TaskKey {
     Delete,
+    Rewrite,
     Copy(ChunkId),
     Verify(ChunkId),
     Scrub,
@@ -51,8 +60,9 @@ enum TaskKey {
 impl TaskKey {
     fn of(task: &Task) -> TaskKey {
         match task {
-            Task::Copy { chunk, .. } => TaskKey::Copy(*chunk),
+            Task::Copy { chunk, .. } | Task::Rebuild { chunk, .. } => TaskKey::Copy(*chunk),
             Task::Delete { .. } => TaskKey::Delete,
+            Task::Rewrite { .. } => TaskKey::Rewrite,
             Task::Verify { chunk } => TaskKey::Verify(*chunk),
             Task::Scrub => TaskKey::Scrub,
         }
@@ -87,16 +97,16 @@ impl Tasks {
         if self.running.contains_key(&(node, key)) {
             return false;
         }
-        if let Task::Copy { chunk, length, .. } = &task {
-            if self.copies.contains_key(chunk) {
+        if let Some((chunk, length)) = made_by(&task) {
+            if self.copies.contains_key(&chunk) {
                 return false;
             }
-            self.copies.insert(*chunk, (node, *length));
-            self.bytes = self.bytes.saturating_add(*length);
+            self.copies.insert(chunk, (node, length));
+            self.bytes = self.bytes.saturating_add(length);
             for node in taking_part(node, &task) {
                 let (copies, bytes) = self.busy.entry(node).or_default();
                 *copies += 1;
-                *bytes = bytes.saturating_add(*length);
+                *bytes = bytes.saturating_add(length);
             }
         }
         let running = Running {
@@ -119,13 +129,13 @@ impl Tasks {
 
     fn end(&mut self, key: (NodeId, TaskKey)) -> Option<Running> {
         let running = self.running.remove(&key)?;
-        if let Task::Copy { chunk, length, .. } = &running.task {
-            self.copies.remove(chunk);
-            self.bytes = self.bytes.saturating_sub(*length);
+        if let Some((chunk, length)) = made_by(&running.task) {
+            self.copies.remove(&chunk);
+            self.bytes = self.bytes.saturating_sub(length);
             for node in taking_part(key.0, &running.task) {
                 if let Some((copies, bytes)) = self.busy.get_mut(&node) {
                     *copies = copies.saturating_sub(1);
-                    *bytes = bytes.saturating_sub(*length);
+                    *bytes = bytes.saturating_sub(length);
                 }
             }
         }
@@ -180,9 +190,11 @@ impl Tasks {
         self.running.iter().flat_map(|(&(node, _), running)| {
             let live = match &running.purpose {
                 Purpose::Reclaim { live } => Some(live),
-                Purpose::Repair { .. } | Purpose::Move { .. } | Purpose::Asked | Purpose::Doubt => {
-                    None
-                }
+                Purpose::Repair { .. }
+                | Purpose::Move { .. }
+                | Purpose::Asked
+                | Purpose::Doubt
+                | Purpose::Rewrite { .. } => None,
             };
             live.into_iter().flatten().map(move |&chunk| (node, chunk))
         })
@@ -203,9 +215,11 @@ impl Tasks {
         let (node, _) = self.copies.get(&chunk)?;
         match self.running.get(&(*node, TaskKey::Copy(chunk)))?.purpose {
             Purpose::Move { from } => Some(from),
-            Purpose::Repair { .. } | Purpose::Asked | Purpose::Doubt | Purpose::Reclaim { .. } => {
-                None
-            }
+            Purpose::Repair { .. }
+            | Purpose::Asked
+            | Purpose::Doubt
+            | Purpose::Reclaim { .. }
+            | Purpose::Rewrite { .. } => None,
         }
     }
 
@@ -234,6 +248,24 @@ impl Tasks {
         self.running.contains_key(&(node, TaskKey::Delete))
     }
 
+    /// Whether a node rewrites something.
+    pub fn is_rewriting(&self, node: NodeId) -> bool {
+        self.running.contains_key(&(node, TaskKey::Rewrite))
+    }
+
+    /// The files of which bytes are being rewritten, one for each rewrite.
+    pub fn rewritten(&self) -> impl Iterator<Item = InodeId> {
+        let purposes = self.running.values().map(|running| &running.purpose);
+        purposes.filter_map(|purpose| match purpose {
+            Purpose::Rewrite { inode, .. } => Some(*inode),
+            Purpose::Repair { .. }
+            | Purpose::Move { .. }
+            | Purpose::Asked
+            | Purpose::Doubt
+            | Purpose::Reclaim { .. } => None,
+        })
+    }
+
     /// Copies under way.
     pub fn copies(&self) -> usize {
         self.copies.len()
@@ -250,13 +282,28 @@ impl Tasks {
     }
 }
 
-/// The node that makes a copy and the one it turns to first.
-fn taking_part(node: NodeId, task: &Task) -> impl Iterator<Item = NodeId> {
-    let source = match task {
-        Task::Copy { sources, .. } => sources.first().map(|source| source.node),
-        Task::Delete { .. } | Task::Verify { .. } | Task::Scrub => None,
-    };
-    [Some(node), source].into_iter().flatten()
+/// The chunk that a task makes a replica of, and its bytes.
+pub(crate) fn made_by(task: &Task) -> Option<(ChunkId, u64)> {
+    match task {
+        Task::Copy { chunk, length, .. } | Task::Rebuild { chunk, length, .. } => {
+            Some((*chunk, *length))
+        }
+        Task::Delete { .. } | Task::Verify { .. } | Task::Scrub | Task::Rewrite { .. } => None,
+    }
+}
+
+/// The node that makes a replica and those it turns to first.
+fn taking_part(node: NodeId, task: &Task) -> Vec<NodeId> {
+    let mut nodes = vec![node];
+    match task {
+        Task::Copy { sources, .. } => nodes.extend(sources.first().map(|source| source.node)),
+        Task::Rebuild { shape, sources, .. } => {
+            let first = sources.iter().take(shape.data());
+            nodes.extend(first.filter_map(|source| source.nodes.first().map(|n| n.node)));
+        }
+        Task::Delete { .. } | Task::Verify { .. } | Task::Scrub | Task::Rewrite { .. } => {}
+    }
+    nodes
 }
 
 #[cfg(test)]

@@ -132,6 +132,7 @@ fn three_chunks() -> GrantRequest {
         replicas: ReplicationTarget(1),
         replicas_min: ReplicationTarget(1),
         avoid: Vec::new(),
+        stripe: None,
     }
 }
 

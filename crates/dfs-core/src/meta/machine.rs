@@ -6,7 +6,7 @@ use dfs_raft::{ApplyContext, Fatal, StateMachine};
 use super::accounts::sessions::Remembered;
 use super::accounts::subject::Subject;
 use super::accounts::{acl, sessions};
-use super::chunks::{clone, commit, concat, grant, reclaim, replicas};
+use super::chunks::{clone, commit, concat, grant, reclaim, replicas, rewrite};
 use super::command::{Command, Reply, validate};
 use super::counters::quota;
 use super::members::decisions;
@@ -143,6 +143,10 @@ fn apply_of_nodes(
         Command::DropOrphans { node, chunks } => {
             let dropped = reclaim::drop_orphans(state, now, node, &chunks);
             Reply::OrphansDropped(settle(state, dropped)?)
+        }
+        Command::Rewrite(what) => {
+            let rewritten = rewrite::rewrite(state, now, &what);
+            Reply::Rewritten(settle(state, rewritten)?)
         }
         Command::Reclaimed { node, chunks } => {
             let reclaimed = reclaim::reclaimed(state, node, &chunks);

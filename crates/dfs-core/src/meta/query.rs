@@ -2,6 +2,8 @@
 //!
 //! Everything is paged and bounded. It works on a view as well as on a transaction.
 
+use std::collections::BTreeSet;
+
 use dfs_raft::Fatal;
 use dfs_raft::state::ReadState;
 
@@ -10,10 +12,11 @@ use super::accounts::acl;
 use super::accounts::subject::Subject;
 use super::chunks::commit::require_file;
 use super::chunks::concat;
-use super::chunks::extents::Source;
+use super::chunks::extents::{Extent, Source};
 use super::chunks::reclaim;
 use super::chunks::references::{self, Chunk};
 use super::chunks::stories;
+use super::chunks::stripes;
 use super::counters::{self, quota};
 use super::machine::{Stop, refuse};
 use super::members;
@@ -21,8 +24,8 @@ use super::members::nodes::{Node, NodeLoad};
 use super::namespace::inode::{self, Body, Inode};
 use super::namespace::resolve::existing;
 use super::tables::{
-    CHUNKS, DIRENTS, INODES, Meta, Moment, NODE_CHUNKS, NODE_KEYS, NODE_LOADS, NODE_RECLAIM, NODES,
-    RECLAIM, REPLIES, TRASH, TRASH_OWNERS,
+    CHUNKS, DIRENTS, EXTENTS, INODES, Meta, Moment, NODE_CHUNKS, NODE_KEYS, NODE_LOADS,
+    NODE_RECLAIM, NODES, RECLAIM, REPLIES, TRASH, TRASH_OWNERS,
 };
 use crate::types::limits::{ENTRIES_PER_REPLY_MAX, RECLAIM_GRACE};
 use crate::types::query::{
@@ -35,6 +38,7 @@ use crate::types::{
 
 pub use super::accounts::user::{Credentials, credentials, name_of as user_name, user};
 pub use super::chunks::grant::{RangeState, open_ranges, range_state, spent};
+pub use super::chunks::stripes::Known as KnownStripes;
 pub use super::housekeeping::is_due as housekeeping_due;
 pub use super::members::enrolled::{is_enrolled, is_out, is_revoked};
 pub use super::members::secrets::{
@@ -218,6 +222,7 @@ fn layout(
         extents: Vec::new(),
         more: false,
         permit: Permit::default(),
+        stripes: Vec::new(),
     };
     if range.offset >= end {
         return Ok(layout);
@@ -225,11 +230,23 @@ fn layout(
     let bytes = (range.offset, end);
     let (found, more) = concat::read(state, id, bytes, ENTRIES_PER_REPLY_MAX)?;
     layout.more = more;
+    let (mut seen, mut members) = (BTreeSet::new(), 0);
     for (offset, extent) in found {
+        if layout.extents.len() + members >= ENTRIES_PER_REPLY_MAX {
+            layout.more = true;
+            break;
+        }
         let source = match extent.source {
             Source::Inline(bytes) => LayoutSource::Inline(bytes),
             Source::Chunk { chunk, offset } => {
                 let row = references::require(state, chunk)?;
+                if let Some(membership) = row.stripe
+                    && seen.insert(membership.stripe)
+                {
+                    let stripe = stripes::layout(state, membership.stripe)?;
+                    members += stripe.members.len();
+                    layout.stripes.push(stripe);
+                }
                 let Chunk {
                     length, replicas, ..
                 } = row;
@@ -403,6 +420,22 @@ pub fn chunks_of_node(
 
 fn following(after: Option<ChunkId>) -> ChunkId {
     ChunkId(after.map_or(0, |after| after.0.saturating_add(1)))
+}
+
+/// A row of EXTENTS: of which file and from which offset on, and what is there.
+pub type ExtentRow = ((InodeId, u64), Extent);
+
+/// The next `limit` extents of all files, by file and offset, from one on.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn extents_page(
+    state: &impl ReadState,
+    from: Option<(InodeId, u64)>,
+    limit: usize,
+) -> Result<Vec<ExtentRow>, Fatal> {
+    let from = from.unwrap_or((InodeId(0), 0));
+    state.scan(EXTENTS, from..)?.take(limit).collect()
 }
 
 /// A replica that is to be deleted.

@@ -40,6 +40,7 @@
 //! USES          InodeId -> Use                     what counted directories hold  uses
 //! QUOTAS        InodeId -> ()                      which of them are limited      quota
 //! COUNTING      InodeId -> Counting                which are not counted through  counting
+//! STRIPES       StripeId -> Stripe                 which chunks give each other   stripes
 //! ```
 //!
 //! New tables are appended: a table's place is part of snapshots. Numbers in keys are
@@ -57,6 +58,7 @@ use super::chunks::concat::Part;
 use super::chunks::extents::Extent;
 use super::chunks::grant::ChunkRange;
 use super::chunks::references::Chunk;
+use super::chunks::stripes::Stripe;
 use super::counters::counting::Counting;
 use super::counters::uses::Use;
 use super::members::enrolled::Enrolled;
@@ -69,8 +71,8 @@ use super::namespace::purge::Purge;
 use super::namespace::trash::TrashEntry;
 use crate::types::node::{TokenHash, TokenId};
 use crate::types::{
-    AccountName, ChunkId, ClientId, GroupId, InodeId, Name, NodeId, NodeKey, Timestamp, TrashId,
-    UserId,
+    AccountName, ChunkId, ClientId, GroupId, InodeId, Name, NodeId, NodeKey, StripeId, Timestamp,
+    TrashId, UserId,
 };
 
 macro_rules! tables {
@@ -131,6 +133,7 @@ tables! {
     USES: InodeId => Use;
     QUOTAS: InodeId => ();
     COUNTING: InodeId => Counting;
+    STRIPES: StripeId => Stripe;
 }
 
 /// Makes sure that a key and a value, if these bytes are some, come back as they are.

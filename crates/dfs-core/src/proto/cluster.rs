@@ -6,8 +6,11 @@ use super::error::RpcError;
 use super::metadata::NodeAddress;
 use crate::env::Timestamp;
 use crate::security::SigningKeys;
+use crate::types::stripe::Code;
 use crate::types::topology::{Space, Topology};
-use crate::types::{ChunkId, ClusterId, NodeEpoch, NodeId, NodeKey, Permit, Volume};
+use crate::types::{
+    ChunkId, ClusterId, InodeId, NodeEpoch, NodeId, NodeKey, Permit, StripeShape, Volume,
+};
 
 /// The control of data nodes. Only the leader answers.
 #[tarpc::service]
@@ -106,6 +109,9 @@ pub struct HeartbeatReply {
     pub signing: Signing,
     /// The addresses of all masters.
     pub masters: Vec<String>,
+    /// What lets the node read what it is to rewrite, and write what it becomes, by the first of
+    /// the new chunks.
+    pub rewrites: Vec<(ChunkId, Permit, Permit)>,
 }
 
 /// Something a data node is to do.
@@ -135,6 +141,102 @@ pub enum Task {
     },
     /// Begin to read all replicas through, now and at full pace. Done when it has begun.
     Scrub,
+    /// Make a replica of a chunk from other members of its stripe, verify it, keep it. One that
+    /// is there and corrupt goes to quarantine first.
+    Rebuild {
+        /// Which.
+        chunk: ChunkId,
+        /// Its bytes.
+        length: u64,
+        /// CRC-32C of them.
+        checksum: u32,
+        /// Where among the members it is.
+        index: u8,
+        /// How parity was computed.
+        code: Code,
+        /// Data and parity.
+        shape: StripeShape,
+        /// Bytes of each member; of the last data chunk the most.
+        shard_length: u64,
+        /// The members that can be read, best choice first.
+        sources: Vec<RebuildSource>,
+    },
+    /// Read bytes of some chunks, verify them, and write them into others.
+    Rewrite {
+        /// Of which file they are.
+        inode: InodeId,
+        /// Where they are, one after the other.
+        sources: Vec<RewriteSource>,
+        /// Where they go: one chunk, or the members of a stripe.
+        targets: Vec<RewriteTarget>,
+        /// The stripe.
+        stripe: Option<StripePlan>,
+    },
+}
+
+/// Bytes of a chunk.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RewriteSource {
+    /// Which chunk.
+    pub chunk: ChunkId,
+    /// Where in it they begin.
+    pub offset: u64,
+    /// How many.
+    pub length: u64,
+    /// All bytes of the chunk.
+    pub chunk_length: u64,
+    /// CRC-32C of all of them.
+    pub checksum: u32,
+    /// Who has it, best choice first.
+    pub nodes: Vec<NodeAddress>,
+}
+
+/// A chunk to write.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RewriteTarget {
+    /// Its id.
+    pub chunk: ChunkId,
+    /// The pipeline; none if it is parity for which there is no data node.
+    pub nodes: Vec<NodeAddress>,
+}
+
+/// How parity is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StripePlan {
+    /// The code.
+    pub code: Code,
+    /// Data and parity.
+    pub shape: StripeShape,
+    /// Bytes of each member; of the last data chunk the most.
+    pub shard_length: u64,
+}
+
+/// A chunk that a data node has written for the masters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredChunk {
+    /// Which.
+    pub chunk: ChunkId,
+    /// Its bytes.
+    pub length: u64,
+    /// CRC-32C of them.
+    pub checksum: u32,
+    /// The data nodes that have it on stable storage.
+    pub nodes: Vec<NodeId>,
+}
+
+/// A member of a stripe that others can be made from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RebuildSource {
+    /// Where among the members it is.
+    pub index: u8,
+    /// Which chunk.
+    pub chunk: ChunkId,
+    /// Its bytes.
+    pub length: u64,
+    /// CRC-32C of them.
+    pub checksum: u32,
+    /// Who has it, best choice first.
+    pub nodes: Vec<NodeAddress>,
 }
 
 /// How a task ended.
@@ -144,6 +246,8 @@ pub struct TaskResult {
     pub task: Task,
     /// Done and on stable storage, or why not.
     pub result: Result<(), String>,
+    /// What was written for a rewrite that is done.
+    pub stored: Vec<StoredChunk>,
 }
 
 /// Replicas of a node: all of them in parts, or what changed.

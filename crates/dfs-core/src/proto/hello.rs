@@ -22,7 +22,7 @@ use crate::types::{ClusterId, NodeRole};
 
 const MAGIC: [u8; 4] = [b'd', b'f', b's', VERSION];
 /// The version of everything in [`proto`](crate::proto).
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Most bytes of a hello or its reply.
 const HELLO_LEN_MAX: usize = 512;
 /// How long the other end may take to say it.

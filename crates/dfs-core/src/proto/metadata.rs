@@ -11,7 +11,7 @@ use super::error::RpcError;
 use crate::types::topology::{AdminState, Space, Topology};
 use crate::types::{
     Answer, Change, Changed, ChunkId, ClientId, ClusterId, Handle, InodeId, NodeEpoch, NodeId,
-    NodeKey, Permit, Query, ReplicationTarget, RequestId, Scrub, Volume,
+    NodeKey, Permit, Query, ReplicationTarget, RequestId, Scrub, StripeShape, Volume,
 };
 
 /// Metadata for clients. Any master answers; all but `leader` need the leader.
@@ -127,6 +127,9 @@ pub struct GrantRequest {
     pub replicas_min: ReplicationTarget,
     /// Data nodes that failed the writer.
     pub avoid: Vec<NodeId>,
+    /// The chunks are the members of one stripe of this shape, each to go to a data node of its
+    /// own: as many chunks as it has members, of one copy each.
+    pub stripe: Option<StripeShape>,
 }
 
 /// Chunk ids to write under, and where to.
@@ -147,7 +150,8 @@ pub struct WriteGrant {
 pub struct GrantedChunk {
     /// Its id.
     pub chunk: ChunkId,
-    /// The pipeline: head first, tail last.
+    /// The pipeline: head first, tail last. None if it is parity of a stripe, for which there is
+    /// no data node.
     pub pipeline: Vec<NodeAddress>,
 }
 

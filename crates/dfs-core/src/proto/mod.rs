@@ -16,6 +16,7 @@
 pub mod chunk_stream;
 pub mod cluster;
 pub mod enrol;
+pub mod erasure;
 pub mod error;
 pub mod hello;
 pub mod login;

@@ -97,7 +97,14 @@ mod tests {
         let sources = include_str!("mod.rs").lines();
         let modules = sources.filter_map(|line| line.strip_prefix("pub mod "));
         let known = ["cluster;", "enrol;", "login;", "metadata;"];
-        let others = ["chunk_stream;", "error;", "hello;", "rules;", "transport;"];
+        let others = [
+            "chunk_stream;",
+            "erasure;",
+            "error;",
+            "hello;",
+            "rules;",
+            "transport;",
+        ];
         for module in modules {
             assert!(
                 known.contains(&module) || others.contains(&module),

@@ -20,11 +20,12 @@ use crate::types::node::{EnrolledNode, NodeDuties, TokenId};
 use crate::types::query::*;
 use crate::types::quota::{Limits, QuotaInfo, QuotaPage};
 use crate::types::story::*;
+use crate::types::stripe::{Code, StripeMember};
 use crate::types::{
     AdminState, Attr, ByteRange, Change, Changed, ChunkId, ClientId, ClusterId, DfsPath, FileKind,
     GroupId, Handle, InodeId, Location, Mode, Name, NodeEpoch, NodeId, NodeKey, NodeRole, Permit,
-    Policy, Refusal, RefusalKind, ReplicationTarget, RequestId, Rev, Scrub, Space, Timestamp,
-    Topology, TrashId, UserId, Volume, VolumeId,
+    Policy, Refusal, RefusalKind, ReplicationTarget, RequestId, Rev, Scrub, Space, StripeLayout,
+    StripeShape, Timestamp, Topology, TrashId, UserId, Volume, VolumeId,
 };
 
 /// What differs from its bytes.
@@ -109,6 +110,8 @@ fn attr() -> Attr {
             chunk_size: 1 << 20,
             inline_max: 4096,
             trash: Duration::new(60, 5),
+            ec: Some(StripeShape { data: 4, parity: 2 }),
+            ec_after: Some(Duration::from_secs(9)),
         },
         revision: 9,
         inline_bytes: 6,
@@ -181,6 +184,7 @@ fn what_clients_ask_keeps_its_bytes() {
         replicas: ReplicationTarget(3),
         replicas_min: ReplicationTarget(2),
         avoid: vec![NodeId(300)],
+        stripe: None,
     };
     let (chunk, node) = (ChunkId(300), NodeId(2));
     for (ask, golden) in [
@@ -195,7 +199,7 @@ fn what_clients_ask_keeps_its_bytes() {
             "0203ac02ab020e01050909090909090909090909090909090909090909\
              09090909090909090909090901020708",
         ),
-        (Ask::Grant { request: grant }, "0403808040030201ac02"),
+        (Ask::Grant { request: grant }, "0403808040030201ac0200"),
         (Ask::ReportCorrupt { chunk, node }, "05ac0202"),
         (Ask::Nodes {}, "06"),
         (Ask::Status {}, "07"),
@@ -299,8 +303,8 @@ fn what_masters_answer_clients_keeps_its_bytes() {
         (Reply::OpenSession(Ok(stamped(ClientId(3)))), "010002ac0203"),
         (
             Reply::Change(Ok(answered(changed))),
-            "020002ac02010500a4030708ac020201020304030280804080203c05090601ac0201020101ac0200\
-             01\
+            "020002ac02010500a4030708ac020201020304030280804080203c05010402010900090601ac02010201\
+             01ac020001\
              0909090909090909090909090909090909090909090909090909090909090909",
         ),
         (
@@ -455,6 +459,17 @@ fn answers_to_queries_keep_their_bytes() {
     });
     let layout = Layout {
         permit: permit(),
+        stripes: vec![StripeLayout {
+            code: Code::Leopard16,
+            shape: StripeShape { data: 4, parity: 2 },
+            shard_length: 128,
+            members: vec![StripeMember {
+                chunk: ChunkId(300),
+                length: 5,
+                checksum: 7,
+                replicas: vec![NodeId(2)],
+            }],
+        }],
         attr: attr(),
         extents: extents.to_vec(),
         more: false,
@@ -503,18 +518,20 @@ fn answers_to_queries_keep_their_bytes() {
     for (answer, golden) in [
         (
             Answer::Attr(attr()),
-            "030002ac02000500a4030708ac020201020304030280804080203c05090601\
+            "030002ac02000500a4030708ac020201020304030280804080203c05010402010900090601\
              0909090909090909090909090909090909090909090909090909090909090909",
         ),
         (
             Answer::Entries(entries),
-            "030002ac0201010161ac0201010500a4030708ac020201020304030280804080203c0509060101\
+            "030002ac0201010161ac0201010500a4030708ac020201020304030280804080203c05010402010900\
+             09060101\
              0909090909090909090909090909090909090909090909090909090909090909",
         ),
         (
             Answer::Layout(layout),
-            "030002ac02020500a4030708ac020201020304030280804080203c05090602000200ac0201020201\
-             020002010268690002070801\
+            "030002ac02020500a4030708ac020201020304030280804080203c05010402010900090602000200ac02\
+             01020201\
+             020002010268690002070801000402800101ac020507010201\
              0909090909090909090909090909090909090909090909090909090909090909",
         ),
         (
@@ -569,13 +586,13 @@ fn answers_to_queries_keep_their_bytes() {
                 layout: explained_layout,
                 chunks: stories.clone(),
             }),
-            "030002ac020e0500a4030708ac020201020304030280804080203c050906000002070805ac02\
-             050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac020800ac02050309ac02\
-             00ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac020801ac023c05ac02050309ac0200\
-             ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac020802ac02ac02050309ac0200ac0201\
-             ac0202ac0203ac0204ac0205ac0206ac0207ac02080301ac02ac02050309ac0200ac0201ac02\
-             02ac0203ac0204ac0205ac0206ac0207ac020804010909090909090909090909090909090909\
-             090909090909090909090909090909",
+            "030002ac020e0500a4030708ac020201020304030280804080203c0501040201090009060000\
+             02070801000402800101ac020507010205ac02050309ac0200ac0201ac0202ac0203ac0204ac\
+             0205ac0206ac0207ac020800ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206\
+             ac0207ac020801ac023c05ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac\
+             0207ac020802ac02ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac\
+             02080301ac02ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac0208\
+             04010909090909090909090909090909090909090909090909090909090909090909",
         ),
         (
             Answer::Chunks(stories),
@@ -681,6 +698,7 @@ fn what_data_nodes_say_keeps_its_bytes() {
         until: Some(ChunkId(300)),
     };
     let ended = |task| TaskResult {
+        stored: Vec::new(),
         task,
         result: Err("w".to_owned()),
     };
@@ -708,8 +726,8 @@ fn what_data_nodes_say_keeps_its_bytes() {
         ),
         (
             Say::Finished { node, epoch, tasks },
-            "03ac02070400ac020aeffdb6f50d010202046e323a310101770101ac0201017702ac020101770301\
-             0177",
+            "03ac02070400ac020aeffdb6f50d010202046e323a31010177000101ac020101770002ac0201\
+             0177000301017700",
         ),
     ] {
         found.compare(say, golden);
@@ -732,6 +750,7 @@ fn what_masters_answer_data_nodes_keeps_its_bytes() {
         peers: vec![address(3)],
     };
     let heard = HeartbeatReply {
+        rewrites: Vec::new(),
         permits: vec![(ChunkId(300), permit())],
         signing: signing(),
         term: 300,
@@ -747,13 +766,73 @@ fn what_masters_answer_data_nodes_keeps_its_bytes() {
         ),
         (
             Reply::Heartbeat(Ok(heard)),
-            "0100ac02010400ac020aeffdb6f50d010202046e323a310101ac0202ac020301ac02020708010305\
-             05050505050505050505050505050505050505050505050505050505050505ac0201036d3a31",
+            "0100ac02010400ac020aeffdb6f50d010202046e323a310101ac0202ac020301ac0202070801\
+             030505050505050505050505050505050505050505050505050505050505050505ac0201036d\
+             3a3100",
         ),
         (Reply::Report(Ok(ReportReply { term: 300 })), "0200ac02"),
         (Reply::Finished(Ok(())), "0300"),
     ] {
         found.compare(reply, golden);
     }
+    found.none();
+}
+
+#[test]
+fn tasks_about_stripes_keep_their_bytes() {
+    let mut found = Differences::default();
+    let nodes = vec![address(2)];
+    let (code, shape) = (Code::Leopard16, StripeShape { data: 4, parity: 2 });
+    let rebuild = Task::Rebuild {
+        chunk: ChunkId(300),
+        length: 10,
+        checksum: 7,
+        index: 5,
+        code,
+        shape,
+        shard_length: 128,
+        sources: vec![RebuildSource {
+            index: 1,
+            chunk: ChunkId(2),
+            length: 128,
+            checksum: 9,
+            nodes: nodes.clone(),
+        }],
+    };
+    let rewrite = Task::Rewrite {
+        inode: InodeId(300),
+        sources: vec![RewriteSource {
+            chunk: ChunkId(2),
+            offset: 1,
+            length: 10,
+            chunk_length: 11,
+            checksum: 9,
+            nodes: nodes.clone(),
+        }],
+        targets: vec![RewriteTarget {
+            chunk: ChunkId(3),
+            nodes,
+        }],
+        stripe: Some(StripePlan {
+            code,
+            shape,
+            shard_length: 128,
+        }),
+    };
+    let stored = StoredChunk {
+        chunk: ChunkId(3),
+        length: 10,
+        checksum: 9,
+        nodes: vec![NodeId(2)],
+    };
+    found.compare(
+        rebuild,
+        "04ac020a07050004028001010102800109010202046e323a31",
+    );
+    found.compare(
+        rewrite,
+        "05ac020102010a0b09010202046e323a310103010202046e323a31010004028001",
+    );
+    found.compare(stored, "030a090102");
     found.none();
 }

@@ -15,6 +15,7 @@ use super::path::Location;
 use super::permit::Permit;
 use super::policy::PolicyChange;
 use super::quota::QuotaChange;
+use super::stripe::NewStripe;
 
 /// One change of the namespace, seen whole or not at all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -258,6 +259,8 @@ pub struct Commit {
     pub chunks: Vec<NewChunk>,
     /// Refused as `Conflict` if the file's revision is another by now.
     pub revision: Option<u64>,
+    /// What stripes of the new chunks there are.
+    pub stripes: Vec<NewStripe>,
 }
 
 /// The file of a commit.

@@ -53,6 +53,8 @@ ids! {
     UserId(u32) "u";
     /// A group of users.
     GroupId(u32) "g";
+    /// A stripe: the id of its first member. Never reused.
+    StripeId(u64) "x";
 }
 
 impl InodeId {

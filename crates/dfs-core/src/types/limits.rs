@@ -34,6 +34,17 @@ pub const INLINE_MAX: u32 = 64 * 1024;
 pub const INLINE_DEFAULT: u32 = 4096;
 /// Most copies a policy may ask for.
 pub const REPLICAS_MAX: u8 = 16;
+/// Fewest and most data chunks of a stripe.
+pub const STRIPE_DATA_MIN: u8 = 2;
+/// See [`STRIPE_DATA_MIN`].
+pub const STRIPE_DATA_MAX: u8 = 32;
+/// Most parity chunks of a stripe.
+pub const STRIPE_PARITY_MAX: u8 = 8;
+/// The length of a stripe's members is a multiple of this, so that parts of them, cut there, are
+/// coded as the whole is.
+pub const SHARD_UNIT: u64 = 64;
+/// Fewer bytes than this are kept in copies, not in a stripe.
+pub const STRIPE_LEN_MIN: u64 = 64 * 1024;
 
 /// Largest control message (metadata, cluster), in bytes.
 pub const MESSAGE_LEN_MAX: usize = 4 << 20;

@@ -19,6 +19,7 @@ pub mod query;
 pub mod quota;
 pub mod range;
 pub mod story;
+pub mod stripe;
 pub mod topology;
 pub mod volume;
 
@@ -30,8 +31,8 @@ pub use dfs_raft::Rev;
 pub use dfs_raft::env::Timestamp;
 pub use handle::Handle;
 pub use id::{
-    ChunkId, ClientId, ClusterId, GroupId, InodeId, NodeEpoch, NodeId, NodeKey, RequestId, TrashId,
-    UserId,
+    ChunkId, ClientId, ClusterId, GroupId, InodeId, NodeEpoch, NodeId, NodeKey, RequestId,
+    StripeId, TrashId, UserId,
 };
 pub use node::NodeRole;
 pub use path::{DfsPath, Location, Name, PathError};
@@ -39,5 +40,6 @@ pub use permit::Permit;
 pub use policy::{Policy, PolicyChange, ReplicationTarget};
 pub use query::{Answer, Query};
 pub use range::ByteRange;
+pub use stripe::{NewStripe, StripeLayout, StripeShape};
 pub use topology::{AdminState, Space, Topology};
 pub use volume::{Scrub, Volume, VolumeId};

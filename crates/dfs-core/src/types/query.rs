@@ -13,6 +13,7 @@ use super::permit::Permit;
 use super::quota::{QuotaInfo, QuotaPage};
 use super::range::ByteRange;
 use super::story::{ChunkStory, Explained};
+use super::stripe::StripeLayout;
 use super::topology::Space;
 use dfs_raft::env::Timestamp;
 
@@ -261,6 +262,8 @@ pub struct Layout {
     pub more: bool,
     /// What lets the asker read the chunks. Masters add it to an answer.
     pub permit: Permit,
+    /// The stripes that chunks of the extents are of, each once.
+    pub stripes: Vec<StripeLayout>,
 }
 
 /// An extent of a file.

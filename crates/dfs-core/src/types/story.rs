@@ -13,7 +13,7 @@ use super::query::Layout;
 pub struct Explained {
     /// Where they are; nothing lets the asker read them.
     pub layout: Layout,
-    /// The chunks in it, by id, each once.
+    /// The chunks in it and those of their stripes, by id, each once.
     pub chunks: Vec<ChunkStory>,
 }
 

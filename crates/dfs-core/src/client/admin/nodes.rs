@@ -33,6 +33,7 @@ impl Client {
             all.layout = Layout {
                 more: next.layout.more && moved_on,
                 extents: [all.layout.extents, next.layout.extents].concat(),
+                stripes: [all.layout.stripes, next.layout.stripes].concat(),
                 attr: next.layout.attr,
                 permit: Permit::default(),
             };

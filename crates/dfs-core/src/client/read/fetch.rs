@@ -4,18 +4,24 @@
 //! n1 ├────────── hangs ──────────────▶ (given up when n2 is done)
 //! n2 .......├───── verified ─────▶ done      asked after the hedge delay, or when n1 failed
 //! ```
+//!
+//! A member of a stripe has one replica; in the place of a second there is what can be made of
+//! the other members.
 
-use std::sync::PoisonError;
+use std::pin::pin;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use futures::StreamExt;
+use futures::future::{Either, select};
 use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
 use super::super::Client;
+use super::degraded;
 use crate::error::{Error, ErrorKind};
 use crate::proto::chunk_stream::{StreamError, StreamErrorKind};
-use crate::types::{ByteRange, ChunkId, NodeId, Permit};
+use crate::types::{ByteRange, ChunkId, NodeId, Permit, StripeLayout};
 
 /// A range of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +34,8 @@ pub(super) struct Piece {
     pub(super) replicas: Vec<NodeId>,
     /// What lets us read it.
     pub(super) permit: Permit,
+    /// The stripe that it is a member of.
+    pub(super) stripe: Option<Arc<StripeLayout>>,
 }
 
 /// Reads a piece, whole and verified.
@@ -35,6 +43,67 @@ pub(super) struct Piece {
 /// # Errors
 /// `Corrupt` if replicas were found corrupt and none else is left to hope for; `Unavailable`.
 pub(super) async fn fetch(client: &Client, piece: &Piece) -> Result<Vec<Bytes>, Error> {
+    let Some(stripe) = &piece.stripe else {
+        return fetch_replica(client, piece).await;
+    };
+    let patience = with_hedge(client, |h| h.delay(piece.range.length));
+    let is_suspect = |node| client.inner.nodes.is_suspect(node);
+    if piece.replicas.iter().copied().all(is_suspect) {
+        // What failed a moment ago is not waited for again, where there is another way.
+        if let Ok(made) = degraded::rebuild(client, piece, stripe, patience).await {
+            return Ok(made);
+        }
+        return fetch_replica(client, piece).await;
+    }
+    let mut reading = pin!(fetch_replica(client, piece));
+    let may_hedge = || with_hedge(client, |h| h.allow());
+    let failed = tokio::select! {
+        biased;
+        read = &mut reading => match read {
+            Ok(bytes) => return Ok(bytes),
+            Err(error) => Some(error),
+        },
+        () = sleep_until(Instant::now() + patience) => None,
+    };
+    if let Some(error) = failed {
+        let made = degraded::rebuild(client, piece, stripe, patience).await;
+        return made.map_err(|other| worse(error, other));
+    }
+    if !may_hedge() {
+        return match reading.await {
+            Ok(bytes) => Ok(bytes),
+            Err(error) => {
+                let made = degraded::rebuild(client, piece, stripe, patience).await;
+                made.map_err(|other| worse(error, other))
+            }
+        };
+    }
+    // It is slow: whichever is first.
+    let making = pin!(degraded::rebuild(client, piece, stripe, patience));
+    match select(reading, making).await {
+        Either::Left((Ok(bytes), _)) => Ok(bytes),
+        Either::Left((Err(error), making)) => making.await.map_err(|other| worse(error, other)),
+        Either::Right((Ok(bytes), _)) => {
+            let slow = piece.replicas.iter();
+            slow.for_each(|node| client.inner.nodes.slow(*node));
+            Ok(bytes)
+        }
+        Either::Right((Err(other), reading)) => reading.await.map_err(|error| worse(error, other)),
+    }
+}
+
+/// The error of a piece that could neither be read nor made: corrupt is only what nothing else
+/// can be hoped for.
+fn worse(reading: Error, making: Error) -> Error {
+    let hopeless = |error: &Error| error.kind() == ErrorKind::Corrupt;
+    match hopeless(&reading) && hopeless(&making) {
+        true => reading,
+        false => Error::unavailable(format!("{reading}; {making}")),
+    }
+}
+
+/// Reads a piece from one of its replicas.
+async fn fetch_replica(client: &Client, piece: &Piece) -> Result<Vec<Bytes>, Error> {
     let mut waiting = client.inner.nodes.order(&piece.replicas).into_iter();
     let mut running = FuturesUnordered::new();
     let mut failures = Vec::new();
@@ -158,6 +227,7 @@ mod tests {
             range: ByteRange::new(0, 1),
             replicas: Vec::new(),
             permit: Permit::default(),
+            stripe: None,
         };
         let failure = |kind| StreamError::new(NodeId(1), kind, "");
         let kind_of = |kinds: &[StreamErrorKind]| {

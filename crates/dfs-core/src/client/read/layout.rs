@@ -1,5 +1,7 @@
 //! The part of a file's extent map that a reader holds.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,7 +9,7 @@ use tokio::time::Instant;
 
 use super::fetch::Piece;
 use crate::types::query::{Layout, LayoutExtent, LayoutSource};
-use crate::types::{Attr, ByteRange, Permit};
+use crate::types::{Attr, ByteRange, ChunkId, Permit, StripeLayout};
 
 /// A layout whose permit is older is asked for anew, if a master answers.
 const PERMIT_AGE_MAX: Duration = Duration::from_secs(5 * 60);
@@ -35,6 +37,8 @@ pub(in crate::client) struct Window {
     covers: ByteRange,
     /// What lets us read the chunks.
     permit: Permit,
+    /// The stripes that chunks are members of.
+    stripes: BTreeMap<ChunkId, Arc<StripeLayout>>,
     since: Instant,
 }
 
@@ -47,6 +51,7 @@ impl Window {
             extents,
             more,
             permit,
+            stripes,
         } = layout;
         let in_order = extents.iter().zip(extents.iter().skip(1)).all(|(a, b)| {
             a.offset
@@ -65,11 +70,22 @@ impl Window {
             return None;
         }
         let covers = ByteRange::new(asked.offset, end.saturating_sub(asked.offset));
+        if stripes.iter().any(|stripe| !stripe.is_sound()) {
+            return None;
+        }
+        let stripes = stripes.into_iter().map(Arc::new).flat_map(|stripe| {
+            let members = stripe.members.iter().map(|member| member.chunk);
+            let members: Vec<ChunkId> = members.collect();
+            members
+                .into_iter()
+                .map(move |member| (member, stripe.clone()))
+        });
         Some(Window {
             attr,
             extents,
             covers,
             permit,
+            stripes: stripes.collect(),
             since: Instant::now(),
         })
     }
@@ -120,6 +136,7 @@ impl Window {
                 range: ByteRange::new(offset.saturating_add(within), length),
                 replicas: replicas.clone(),
                 permit: self.permit.clone(),
+                stripe: self.stripes.get(chunk).cloned(),
             }),
         }
     }
@@ -163,7 +180,7 @@ fn is_sound(extent: &LayoutExtent) -> bool {
 mod tests {
     use super::*;
     use crate::client::tests::attr;
-    use crate::types::{ChunkId, NodeId};
+    use crate::types::NodeId;
 
     fn inline(offset: u64, bytes: &'static str) -> LayoutExtent {
         LayoutExtent {
@@ -194,6 +211,7 @@ mod tests {
             extents,
             more,
             permit: Permit::default(),
+            stripes: Vec::new(),
         };
         Window::new(layout, ByteRange::new(0, 100))
     }

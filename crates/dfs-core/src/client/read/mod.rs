@@ -3,7 +3,8 @@
 //! ```text
 //! layout ─▶ part 1 part 2 part 3 …     as many ahead as the budget allows, at least one
 //!              │      │      │
-//!            fetch  fetch  fetch        any replica, a second one if the first is slow
+//!            fetch  fetch  fetch        any replica, a second one if the first is slow; of a
+//!              │      │      │            member of a stripe, the others
 //!              ▼      ▼      ▼
 //!           next() ─ in order ─▶ caller
 //! ```
@@ -16,6 +17,7 @@
 //!
 //! Not done here: which bytes a user may read.
 
+mod degraded;
 mod fetch;
 mod hedge;
 mod layout;
@@ -27,6 +29,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
+pub(super) use degraded::DECODINGS_MAX;
 pub(super) use hedge::Hedge;
 pub(super) use layout::Window;
 

@@ -321,6 +321,7 @@ impl Group {
         extents.truncate(self.extents_per_reply);
         Layout {
             permit: Permit::default(),
+            stripes: Vec::new(),
             attr: attr.clone(),
             extents,
             more,

@@ -23,8 +23,8 @@ use super::super::metadata::backoff;
 use super::grants::{Assignment, Grants};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planted::{self, Bug};
-use crate::proto::chunk_stream::{Stored, StreamError, StreamErrorKind};
-use crate::types::{ChunkId, NewChunk, Policy, ReplicationTarget};
+use crate::proto::chunk_stream::{Stored as Acknowledged, StreamError, StreamErrorKind};
+use crate::types::{ChunkId, NewChunk, NewStripe, Policy, ReplicationTarget};
 
 /// Slices that may wait to be sent.
 const QUEUE_LEN: usize = 2;
@@ -32,50 +32,61 @@ const QUEUE_LEN: usize = 2;
 const TRIES_MIN: u32 = 3;
 const TRIES_MAX: u32 = 50;
 
-/// A chunk that is being stored. Dropping it gives it up.
+/// A chunk, or the chunks of a stripe, being stored. Dropping it gives it up.
 #[derive(Debug)]
-pub(super) struct ChunkJob {
+pub(super) struct Job {
     input: Option<mpsc::Sender<Bytes>>,
-    task: AbortOnDropHandle<Result<StoredChunk>>,
+    task: AbortOnDropHandle<Result<Stored>>,
 }
 
-/// A chunk that enough data nodes have.
+/// Chunks that enough data nodes have.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct StoredChunk {
-    pub(super) chunk: NewChunk,
-    /// Whether fewer nodes have it than the policy wants.
+pub(super) struct Stored {
+    /// In the order of the bytes, then parity.
+    pub(super) chunks: Vec<NewChunk>,
+    /// The stripe that they are.
+    pub(super) stripe: Option<NewStripe>,
+    /// Whether fewer nodes have them than the policy wants.
     pub(super) degraded: bool,
 }
 
-impl ChunkJob {
-    /// Begins a chunk of at most `length_max` bytes. `hold` is what its bytes take of a budget;
-    /// what they do not need of it goes back when the last has come.
-    pub(super) fn begin(
-        client: Client,
-        grants: Arc<Grants>,
-        policy: Policy,
-        length_max: u64,
-        hold: Option<Hold>,
-    ) -> ChunkJob {
+impl Stored {
+    /// The chunks that hold the bytes, in their order.
+    pub(super) fn data(&self) -> impl Iterator<Item = &NewChunk> {
+        let data = self.stripe.as_ref().map(|stripe| stripe.shape.data());
+        self.chunks.iter().take(data.unwrap_or(self.chunks.len()))
+    }
+}
+
+/// Begins a chunk of at most `length_max` bytes. `hold` is what its bytes take of a budget; what
+/// they do not need of it goes back when the last has come.
+pub(super) fn begin(
+    client: Client,
+    grants: Arc<Grants>,
+    policy: Policy,
+    length_max: u64,
+    hold: Option<Hold>,
+) -> Job {
+    Job::begin(move |input| {
+        let come = (Vec::new(), input);
+        Store::of((client, grants), policy, length_max, come, hold).run()
+    })
+}
+
+impl Job {
+    /// Begins to store what comes.
+    pub(super) fn begin<F>(store: impl FnOnce(mpsc::Receiver<Bytes>) -> F) -> Job
+    where
+        F: Future<Output = Result<Stored>> + Send + 'static,
+    {
         let (sender, input) = mpsc::channel(QUEUE_LEN);
-        let store = Store {
-            client,
-            grants,
-            policy,
-            length_max,
-            input,
-            kept: Vec::new(),
-            complete: false,
-            hold,
-            failing: None,
-        };
-        ChunkJob {
+        Job {
             input: Some(sender),
-            task: AbortOnDropHandle::new(tokio::spawn(store.run())),
+            task: AbortOnDropHandle::new(tokio::spawn(store(input))),
         }
     }
 
-    /// Adds bytes. If the chunk has failed, [`ChunkJob::stored`] says why.
+    /// Adds bytes. If the chunk has failed, [`Job::stored`] says why.
     pub(super) async fn send(&mut self, bytes: Bytes) {
         if let Some(input) = &self.input
             && input.send(bytes).await.is_err()
@@ -97,7 +108,7 @@ impl ChunkJob {
     ///
     /// # Errors
     /// Too few data nodes have it, however often it was tried.
-    pub(super) async fn stored(mut self) -> Result<StoredChunk> {
+    pub(super) async fn stored(mut self) -> Result<Stored> {
         self.end();
         match self.task.await {
             Ok(result) => result,
@@ -109,7 +120,8 @@ impl ChunkJob {
     }
 }
 
-struct Store {
+/// A chunk whose bytes come, or have come.
+pub(super) struct Store {
     client: Client,
     grants: Arc<Grants>,
     policy: Policy,
@@ -124,22 +136,57 @@ struct Store {
 }
 
 /// Tries that failed, one after the other.
-struct Failing {
+pub(super) struct Failing {
     since: Instant,
     tries: u32,
 }
 
 impl Failing {
-    fn begin() -> Failing {
+    pub(super) fn begin() -> Failing {
         Failing {
             since: Instant::now(),
             tries: 0,
         }
     }
+
+    /// Counts a try that failed, and waits until it is time for the next; false if there is none.
+    pub(super) async fn may_go_on(&mut self, client: &Client) -> bool {
+        self.tries += 1;
+        let late = self.since.elapsed() >= client.config().deadlines.operation;
+        if self.tries >= TRIES_MAX || (late && self.tries >= TRIES_MIN) {
+            return false;
+        }
+        // One node that fails is passed over at once; more of it is worth a pause.
+        if self.tries > 1 {
+            sleep(backoff(self.tries, &*client.inner.env.random)).await;
+        }
+        true
+    }
 }
 
 impl Store {
-    async fn run(mut self) -> Result<StoredChunk> {
+    /// A chunk of at most `length_max` bytes: those that have come, and those that will.
+    pub(super) fn of(
+        (client, grants): (Client, Arc<Grants>),
+        policy: Policy,
+        length_max: u64,
+        (kept, input): (Vec<Bytes>, mpsc::Receiver<Bytes>),
+        hold: Option<Hold>,
+    ) -> Store {
+        Store {
+            client,
+            grants,
+            policy,
+            length_max,
+            input,
+            kept,
+            complete: false,
+            hold,
+            failing: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Result<Stored> {
         loop {
             let assignment = self.grants.next().await?;
             let min = self.policy.replicas_min;
@@ -162,17 +209,10 @@ impl Store {
                 self.grants.void(&assignment.permit).await;
             }
             let failing = self.failing.get_or_insert_with(Failing::begin);
-            failing.tries += 1;
-            let tries = failing.tries;
-            let chunk = assignment.chunk;
+            let (chunk, tries) = (assignment.chunk, failing.tries);
             debug!(%chunk, tries, ?errors, "a chunk is stored on too few data nodes");
-            let late = failing.since.elapsed() >= self.client.config().deadlines.operation;
-            if tries >= TRIES_MAX || (late && tries >= TRIES_MIN) {
+            if !failing.may_go_on(&self.client).await {
                 return Err(verdict(chunk, held, min, &errors));
-            }
-            // One node that fails is passed over at once; more of it is worth a pause.
-            if tries > 1 {
-                sleep(backoff(tries, &*self.client.inner.env.random)).await;
             }
         }
     }
@@ -180,7 +220,7 @@ impl Store {
     /// Sends the bytes through one pipeline: those kept first, then those that come. Who writes
     /// does not stand still while bytes are sent again: more are taken in meanwhile. A pipeline
     /// that took all, and then more, has ended the failure of those before.
-    async fn attempt(&mut self, to: &Assignment) -> std::result::Result<Stored, StreamError> {
+    async fn attempt(&mut self, to: &Assignment) -> std::result::Result<Acknowledged, StreamError> {
         let pool = &self.client.inner.pool;
         let mut writer = pool
             .write(&to.pipeline, (to.chunk, &to.permit), self.length_max)
@@ -231,7 +271,7 @@ impl Store {
         self.kept.iter().map(|bytes| bytes.len() as u64).sum()
     }
 
-    fn note(&self, stored: &Stored) {
+    fn note(&self, stored: &Acknowledged) {
         for node in &stored.nodes {
             self.client.inner.nodes.worked(*node);
         }
@@ -240,7 +280,7 @@ impl Store {
         }
     }
 
-    fn done(&self, to: &Assignment, stored: Stored) -> Result<StoredChunk> {
+    fn done(&self, to: &Assignment, stored: Acknowledged) -> Result<Stored> {
         let mut replicas = stored.nodes;
         replicas.dedup();
         let known = |node: &crate::types::NodeId| to.pipeline.iter().any(|n| n.node == *node);
@@ -248,15 +288,16 @@ impl Store {
             let message = format!("data nodes say that they stored another {}", to.chunk);
             return Err(Error::new(ErrorKind::Internal, message));
         }
-        Ok(StoredChunk {
+        Ok(Stored {
             degraded: replicas.len() < usize::from(self.policy.replicas.0),
-            chunk: NewChunk {
+            chunks: vec![NewChunk {
                 chunk: to.chunk,
                 length: stored.length,
                 checksum: stored.checksum,
                 replicas,
                 permit: to.permit.clone(),
-            },
+            }],
+            stripe: None,
         })
     }
 }

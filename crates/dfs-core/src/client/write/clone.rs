@@ -72,6 +72,7 @@ impl Client {
                 offset: WriteOffset::End,
                 pieces: Vec::new(),
                 chunks: Vec::new(),
+                stripes: Vec::new(),
                 revision: None,
             };
             changed_attr(self.change(Change::Commit(commit)).await?)

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::super::Client;
 use crate::error::{Error, ErrorKind, Result};
-use crate::proto::metadata::{GrantRequest, GrantedChunk, NodeAddress};
+use crate::proto::metadata::{GrantRequest, GrantedChunk, NodeAddress, WriteGrant};
 use crate::types::limits::{CHUNKS_PER_GRANT_MAX, NODES_AVOIDED_MAX};
-use crate::types::{ChunkId, NodeId, Permit, Policy};
+use crate::types::{ChunkId, NodeId, Permit, Policy, ReplicationTarget, StripeShape};
 
 /// Grants are asked for so many chunks at a time where the length is not known.
 const GRANT_CHUNKS: u32 = 4;
@@ -24,6 +24,19 @@ pub(super) struct Assignment {
     pub(super) chunk: ChunkId,
     pub(super) pipeline: Vec<NodeAddress>,
     /// What lets us write it there.
+    pub(super) permit: Permit,
+}
+
+/// Where the members of a stripe go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StripeGrant {
+    /// Data, then parity.
+    pub(super) chunks: Vec<ChunkId>,
+    /// The data node of each; none if there are too few.
+    pub(super) nodes: Vec<Option<NodeAddress>>,
+    /// Data nodes to turn to when one of them fails.
+    pub(super) spares: Vec<NodeAddress>,
+    /// What lets us write them there.
     pub(super) permit: Permit,
 }
 
@@ -114,21 +127,62 @@ impl Grants {
         }
     }
 
-    async fn ask(&self, expected: u64) -> Result<crate::proto::metadata::WriteGrant> {
+    async fn ask(&self, expected: u64) -> Result<WriteGrant> {
         let chunks = match u32::try_from(expected) {
             Ok(0) => GRANT_CHUNKS,
             Ok(expected) => expected.min(CHUNKS_PER_GRANT_MAX),
             Err(_) => CHUNKS_PER_GRANT_MAX,
         };
-        let mut avoid = self.client.inner.nodes.suspects();
-        avoid.truncate(NODES_AVOIDED_MAX);
-        let mut request = GrantRequest {
+        self.request(GrantRequest {
             chunks,
             chunk_size: self.policy.chunk_size,
             replicas: self.policy.replicas,
             replicas_min: self.policy.replicas_min,
-            avoid,
-        };
+            avoid: Vec::new(),
+            stripe: None,
+        })
+        .await
+    }
+
+    /// Ids for the members of a stripe, and as many data nodes as there are: those that failed
+    /// lately for parity, if there are no others.
+    ///
+    /// # Errors
+    /// `Unavailable`, `OutOfSpace`.
+    pub(super) async fn stripe(&self, shape: StripeShape, bytes: u64) -> Result<StripeGrant> {
+        let grant = self
+            .request(GrantRequest {
+                chunks: u32::try_from(shape.members()).unwrap_or(u32::MAX),
+                chunk_size: bytes,
+                replicas: ReplicationTarget(1),
+                replicas_min: ReplicationTarget(1),
+                avoid: Vec::new(),
+                stripe: Some(shape),
+            })
+            .await?;
+        if grant.chunks.len() != shape.members() {
+            let message = format!("a master granted {} chunks for {shape}", grant.chunks.len());
+            return Err(Error::new(ErrorKind::Internal, message));
+        }
+        let known = &self.client.inner.nodes;
+        known.learn(&grant.spares);
+        let pipelines = grant.chunks.iter().flat_map(|granted| &granted.pipeline);
+        let mut nodes: Vec<NodeAddress> = pipelines.cloned().collect();
+        known.learn(&nodes);
+        nodes.sort_by_key(|node| known.is_suspect(node.node));
+        let places = nodes.into_iter().map(Some).chain(std::iter::repeat(None));
+        Ok(StripeGrant {
+            chunks: grant.chunks.iter().map(|granted| granted.chunk).collect(),
+            nodes: places.take(shape.members()).collect(),
+            spares: grant.spares,
+            permit: grant.permit,
+        })
+    }
+
+    /// Asks for data nodes that did not fail lately, and if there are too few for any.
+    async fn request(&self, mut request: GrantRequest) -> Result<WriteGrant> {
+        request.avoid = self.client.inner.nodes.suspects();
+        request.avoid.truncate(NODES_AVOIDED_MAX);
         let metadata = &self.client.inner.metadata;
         if !request.avoid.is_empty() {
             match metadata.grant(request.clone(), AVOID_DEADLINE).await {

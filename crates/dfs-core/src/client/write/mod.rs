@@ -1,29 +1,32 @@
 //! Writing: bytes to data nodes, then one commit.
 //!
 //! ```text
-//! FileWriter, put, append ─▶ Upload ─▶ ChunkJob ─▶ pipeline of data nodes
-//!                               │         ▲
-//!                               │       Grants ◀── chunk ids and nodes from the leader
+//! FileWriter, put, append ─▶ Upload ─▶ Job ─▶ pipeline of data nodes, or one for each member
+//!                               │       ▲      of a stripe
+//!                               │     Grants ◀── chunk ids and nodes from the leader
 //!                               └──▶ Commit ──▶ leader
 //! ```
 //!
 //! Rules:
 //! - A chunk is acknowledged when as many nodes have it on stable storage as the policy insists
-//!   on, and the commit names those nodes and no others.
+//!   on, and the commit names those nodes and no others. A stripe, when all of its data and one
+//!   member more are each on one.
 //! - Bytes are kept until then; what is kept is bounded by the budget. Who gets nothing of it,
 //!   because files that stand still hold it all, goes on with one slice at a time.
 //! - What has come is committed every few minutes, however slowly more comes: grants expire, and
 //!   sessions take their uploads with them.
 //! - A grant that expires early, because the masters' time jumps, is asked for once more where the
 //!   bytes are still at hand: those of a stream are not.
-//! - A chunk id is used for one try only. What a try leaves on data nodes is never committed,
-//!   and reclaimed when the grant has expired.
+//! - A chunk id is used for one try only; of a stripe, whose bytes are all there, for another data
+//!   node too. What a try leaves on data nodes is never committed, and reclaimed when the grant has
+//!   expired.
 //!
-//! Not done here: erasure coding; byte-range locks.
+//! Not done here: byte-range locks.
 
 mod chunk;
 mod clone;
 mod grants;
+mod stripe;
 mod update;
 mod upload;
 mod writer;

@@ -110,6 +110,7 @@ impl<'a> Update<'a> {
             pieces: vec![Piece::Inline(bytes.clone())],
             chunks: Vec::new(),
             revision: None,
+            stripes: Vec::new(),
         };
         match self.client.change(Change::Commit(commit)).await {
             Ok(changed) => {

@@ -313,7 +313,7 @@ impl Line {
         self.shared.signing.learn(reply.signing);
         self.shared.learn_masters(&reply.masters);
         self.masters.learn(reply.masters);
-        self.tasks.offer(reply.tasks, reply.permits);
+        self.tasks.offer(reply.tasks, reply.permits, reply.rewrites);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! What masters have a data node do: copy, delete, verify.
+//! What masters have a data node do: copy, rebuild, delete, verify, rewrite.
 //!
 //! A task is in one place until the masters have heard how it ended, and while it is there the
 //! same task given again is nothing new:
@@ -7,9 +7,11 @@
 //! offer ─▶ running ─▶ finished ──acknowledged──▶ gone
 //! ```
 //!
-//! To copy a chunk here makes earlier orders to delete it void, and waits for one that has begun.
+//! To make a replica here makes earlier orders to delete it void, and waits for one that has begun.
 
 mod deletions;
+mod rebuild;
+mod rewrite;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
@@ -23,12 +25,14 @@ use super::store::{Purpose, StoreError};
 use super::volumes::VolumeWriter;
 use crate::planted::{self, Bug};
 use crate::proto::chunk_stream::{StreamError, StreamErrorKind};
-use crate::proto::cluster::{Task, TaskResult};
+use crate::proto::cluster::{StoredChunk, Task, TaskResult};
 use crate::proto::metadata::NodeAddress;
 use crate::types::checksum::combine_blocks;
 use crate::types::limits::ENTRIES_PER_REPLY_MAX;
 use crate::types::{ByteRange, ChunkId, Permit};
 use deletions::Deletions;
+use rebuild::Recipe;
+use rewrite::{Permits, Rewriting};
 
 /// The tasks of a data node.
 pub(super) struct Tasks {
@@ -39,30 +43,39 @@ pub(super) struct Tasks {
     deleted: Notify,
     copies: Semaphore,
     chores: Semaphore,
+    /// Each has its bytes in memory.
+    rewrites: Semaphore,
 }
+
+/// What comes of a task that is done: chunks that were written for it.
+type Done = Vec<StoredChunk>;
 
 #[derive(Debug, Default)]
 struct State {
     running: BTreeSet<Task>,
-    finished: BTreeMap<Task, Result<(), String>>,
+    finished: BTreeMap<Task, Result<Done, String>>,
     deletions: Deletions,
-    /// What lets us read the chunks that we are to copy.
+    /// What lets us read the chunks that we are to copy, or to make others from.
     permits: BTreeMap<ChunkId, Permit>,
+    /// What lets us rewrite chunks, by the first of the new ones.
+    rewrites: BTreeMap<ChunkId, Permits>,
 }
 
 impl State {
     /// Begins to delete replicas, and says which: those that are not wanted again.
     fn begin_deletion(&mut self, chunks: &[ChunkId]) -> Vec<ChunkId> {
         for task in &self.running {
-            if let Task::Copy { chunk, .. } = task {
+            if let Task::Copy { chunk, .. } | Task::Rebuild { chunk, .. } = task {
                 self.deletions.want(*chunk);
             }
         }
         let standing = self.deletions.begin(chunks);
         // What was found of them before is no longer so.
         self.finished.retain(|task, _| match task {
-            Task::Copy { chunk, .. } | Task::Verify { chunk } => !standing.contains(chunk),
-            Task::Delete { .. } | Task::Scrub => true,
+            Task::Copy { chunk, .. } | Task::Rebuild { chunk, .. } | Task::Verify { chunk } => {
+                !standing.contains(chunk)
+            }
+            Task::Delete { .. } | Task::Scrub | Task::Rewrite { .. } => true,
         });
         standing
     }
@@ -78,14 +91,23 @@ impl Tasks {
             deleted: Notify::new(),
             copies: Semaphore::new(limits.copies),
             chores: Semaphore::new(limits.chores),
+            rewrites: Semaphore::new(1),
         })
     }
 
     /// Takes tasks on, as many as there is room for; the others will be given again. With them
     /// come permits for what is to be copied, which replace older ones.
-    pub(super) fn offer(self: &Arc<Self>, tasks: Vec<Task>, permits: Vec<(ChunkId, Permit)>) {
+    pub(super) fn offer(
+        self: &Arc<Self>,
+        tasks: Vec<Task>,
+        permits: Vec<(ChunkId, Permit)>,
+        rewrites: Vec<(ChunkId, Permit, Permit)>,
+    ) {
         let mut state = self.state();
         state.permits = permits.into_iter().collect();
+        let rewrites = rewrites.into_iter();
+        let rewrites = rewrites.map(|(chunk, read, write)| (chunk, Permits { read, write }));
+        state.rewrites = rewrites.collect();
         for task in tasks {
             let known = state.running.contains(&task) || state.finished.contains_key(&task);
             let full =
@@ -94,9 +116,11 @@ impl Tasks {
                 continue;
             }
             match &task {
-                Task::Copy { chunk, .. } => state.deletions.want(*chunk),
+                Task::Copy { chunk, .. } | Task::Rebuild { chunk, .. } => {
+                    state.deletions.want(*chunk);
+                }
                 Task::Delete { chunks } => state.deletions.order(chunks),
-                Task::Verify { .. } | Task::Scrub => {}
+                Task::Verify { .. } | Task::Scrub | Task::Rewrite { .. } => {}
             }
             state.running.insert(task.clone());
             let tasks = Arc::clone(self);
@@ -118,9 +142,10 @@ impl Tasks {
             weight += weight_of(task);
             weight <= ENTRIES_PER_REPLY_MAX || weight == weight_of(task)
         });
-        let result = |(task, result): (&Task, &Result<(), String>)| TaskResult {
+        let result = |(task, result): (&Task, &Result<Done, String>)| TaskResult {
             task: task.clone(),
-            result: result.clone(),
+            result: result.as_ref().map(drop).map_err(Clone::clone),
+            stored: result.clone().unwrap_or_default(),
         };
         all.map(result).collect()
     }
@@ -138,7 +163,7 @@ impl Tasks {
         self.ended.notified().await;
     }
 
-    fn end(&self, task: Task, result: Result<(), String>) {
+    fn end(&self, task: Task, result: Result<Done, String>) {
         if let Err(reason) = &result {
             warn!(?task, reason, "a task failed");
         }
@@ -149,29 +174,42 @@ impl Tasks {
         self.ended.notify_one();
     }
 
-    async fn perform(&self, task: &Task) -> Result<(), String> {
+    async fn perform(&self, task: &Task) -> Result<Done, String> {
         let turn = match task {
-            Task::Copy { .. } => &self.copies,
+            Task::Copy { .. } | Task::Rebuild { .. } => &self.copies,
             Task::Delete { .. } | Task::Verify { .. } | Task::Scrub => &self.chores,
+            Task::Rewrite { .. } => &self.rewrites,
         };
         let _turn = turn.acquire().await.map_err(|e| e.to_string())?;
-        match task {
+        let done = match task {
             Task::Copy {
                 chunk,
                 length,
                 checksum,
                 sources,
             } => {
-                let permit = self.state().permits.get(chunk).cloned();
-                let copy = Copy {
-                    shared: &self.shared,
-                    permit: permit.unwrap_or_default(),
-                    chunk: *chunk,
-                    length: *length,
-                    checksum: *checksum,
-                };
-                self.wait_for_deletion(*chunk).await;
+                let copy = self.copy_of(*chunk, *length, *checksum).await;
                 copy.run(sources).await
+            }
+            Task::Rebuild {
+                chunk,
+                length,
+                checksum,
+                index,
+                code,
+                shape,
+                shard_length,
+                sources,
+            } => {
+                let copy = self.copy_of(*chunk, *length, *checksum).await;
+                let recipe = Recipe {
+                    index: usize::from(*index),
+                    code: *code,
+                    shape: *shape,
+                    shard_length: *shard_length,
+                    sources,
+                };
+                copy.rebuild(&recipe).await
             }
             Task::Delete { chunks } => self.delete(chunks).await,
             Task::Verify { chunk } => self.verify(*chunk).await,
@@ -179,6 +217,37 @@ impl Tasks {
                 self.shared.store.scrub();
                 Ok(())
             }
+            Task::Rewrite {
+                sources,
+                targets,
+                stripe,
+                ..
+            } => {
+                let first = targets.first().map(|target| target.chunk);
+                let permits = first.and_then(|first| self.state().rewrites.get(&first).cloned());
+                let rewriting = Rewriting {
+                    shared: &self.shared,
+                    permits: permits.unwrap_or_default(),
+                    sources,
+                    targets,
+                    stripe: *stripe,
+                };
+                return rewriting.run().await;
+            }
+        };
+        done.map(|()| Vec::new())
+    }
+
+    /// Gets ready to make a replica: waits until an older one is not being deleted.
+    async fn copy_of(&self, chunk: ChunkId, length: u64, checksum: u32) -> Copy<'_> {
+        let permit = self.state().permits.get(&chunk).cloned();
+        self.wait_for_deletion(chunk).await;
+        Copy {
+            shared: &self.shared,
+            permit: permit.unwrap_or_default(),
+            chunk,
+            length,
+            checksum,
         }
     }
 
@@ -234,6 +303,10 @@ fn weight_of(task: &Task) -> usize {
         Task::Copy { sources, .. } => 16 + 16 * sources.len(),
         Task::Delete { chunks } => 16 + chunks.len(),
         Task::Verify { .. } | Task::Scrub => 16,
+        Task::Rebuild { sources, .. } => 16 + 32 * sources.len(),
+        Task::Rewrite {
+            sources, targets, ..
+        } => 16 + 32 * (sources.len() + 2 * targets.len()),
     }
 }
 
@@ -289,22 +362,31 @@ struct Copied {
 impl Copy<'_> {
     async fn run(&self, sources: &[NodeAddress]) -> Result<(), String> {
         let here = self.look().await.map_err(|e| e.to_string())?;
+        let us = NodeAddress {
+            node: self.shared.node_or_zero(),
+            key: self.shared.store.stamp().key,
+            address: self.shared.address.clone(),
+        };
+        let others = sources.iter().filter(|source| source.node != us.node);
+        let mut sources: Vec<NodeAddress> = others.cloned().collect();
+        if here == Here::Corrupt {
+            sources.push(us);
+        }
+        self.keep(here, self.collect(sources)).await
+    }
+
+    /// Keeps the replica that comes, unless what is here is right.
+    async fn keep(
+        &self,
+        here: Here,
+        replica: impl Future<Output = Result<VolumeWriter, String>>,
+    ) -> Result<(), String> {
         if here != Here::Sound {
-            let us = NodeAddress {
-                node: self.shared.node_or_zero(),
-                key: self.shared.store.stamp().key,
-                address: self.shared.address.clone(),
-            };
-            let others = sources.iter().filter(|source| source.node != us.node);
-            let mut sources: Vec<NodeAddress> = others.cloned().collect();
-            if here == Here::Corrupt {
-                sources.push(us);
-            }
-            let replica = self.collect(sources).await?;
+            let replica = replica.await?;
             self.replace(here, replica)
                 .await
                 .map_err(|e| e.to_string())?;
-            info!(chunk = %self.chunk, "replica copied");
+            info!(chunk = %self.chunk, "replica made");
         }
         self.shared.corrupt.clear(self.chunk);
         Ok(())

@@ -180,6 +180,7 @@ impl ClusterRpc for Handle {
         state.heartbeats.push(heartbeat);
         let masters = state.masters.clone();
         Ok(HeartbeatReply {
+            rewrites: Vec::new(),
             permits: Vec::new(),
             signing: Signing::default(),
             term: state.term,

@@ -10,6 +10,8 @@ mod fixture;
 mod hostile;
 mod life;
 mod master;
+mod rebuild;
+mod rewrite;
 mod scrub;
 mod streams;
 mod tasks;

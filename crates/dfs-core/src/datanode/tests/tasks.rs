@@ -159,13 +159,17 @@ async fn an_order_to_delete_is_void_once_the_chunk_is_to_be_copied_here() {
         chunks: vec![CHUNK],
     };
 
-    tasks.offer(vec![delete.clone(), copy_from(&[&second])], Vec::new());
+    tasks.offer(
+        vec![delete.clone(), copy_from(&[&second])],
+        Vec::new(),
+        Vec::new(),
+    );
 
     let ended = eventually("both end", || {
         let ended = tasks.finished();
         (ended.len() == 2).then_some(ended)
     });
-    for TaskResult { task, result } in ended.await {
+    for TaskResult { task, result, .. } in ended.await {
         assert_eq!(result.is_ok(), task != delete, "{task:?}: {result:?}");
     }
     assert_eq!(cluster.nodes[0].shared.store.replicas(), 1);

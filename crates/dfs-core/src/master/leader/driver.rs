@@ -20,7 +20,6 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::map::{self, Answers, Question};
 use super::{Leading, Survey, recorder, room};
 use crate::env::Random;
-use crate::master::MasterConfig;
 use crate::master::planners::reclaim::{self, CHUNKS_PER_DELETE_MAX};
 use crate::master::planners::repair::{self, PlannedCopy, RepairBudget};
 use crate::master::planners::surplus::{self, Verdict};
@@ -28,8 +27,9 @@ use crate::master::security::keys;
 use crate::master::shared::{Pace, Shared};
 use crate::master::tasks::Purpose;
 use crate::master::view::NodeView;
+use crate::master::{MasterConfig, grants};
 use crate::meta::Command;
-use crate::proto::cluster::Task;
+use crate::proto::cluster::{RebuildSource, Task};
 use crate::proto::error::RpcError;
 use crate::proto::metadata::Liveness;
 use crate::types::{ChunkId, NodeId};
@@ -103,10 +103,21 @@ async fn step(shared: &Shared, elapsed: Duration) -> Result<(), RpcError> {
     let reading = shared.read(Consistency::Stale).await?;
     let now = shared.now();
     let look = move |view: &dfs_raft::state::View| map::look_up(view, now, question);
-    let answers = shared.look(reading, look).await?;
+    let mut answers = shared.look(reading, look).await?;
     let housekeeping = answers.housekeeping;
     let signing_key_is_old = answers.signing_key_is_old;
-    shared.leading(|leading| decide(leading, &shared.config, answers, &*shared.env.random))?;
+    let files = answers.files.take();
+    let ids_wanted = shared.leading(|leading| {
+        let random = &*shared.env.random;
+        decide(leading, &shared.config, answers, random);
+        if let Some(page) = files {
+            leading.plan_rewrites(&shared.config, &page, now, random);
+        }
+        std::mem::take(&mut leading.ids_wanted)
+    })?;
+    if ids_wanted > 0 {
+        grants::reserve(shared, ids_wanted).await?;
+    }
     recorder::record(shared).await?;
     if signing_key_is_old {
         keys::renew(shared).await?;
@@ -152,6 +163,8 @@ fn ask(leading: &mut Leading, config: &MasterConfig) -> Question {
         deleters: deleters.collect(),
         deletions: CHUNKS_PER_DELETE_MAX,
         copies,
+        files: leading.next_files(config),
+        extents: config.rewrite.extents_per_tick,
     }
 }
 
@@ -282,13 +295,43 @@ fn affordable(leading: &Leading, budget: &RepairBudget, copy: &PlannedCopy) -> b
 }
 
 fn begin_copy(leading: &mut Leading, copy: &PlannedCopy, purpose: Purpose) {
-    let sources = copy.sources.iter();
-    let sources = sources.filter_map(|&node| leading.view.node(node));
-    let task = Task::Copy {
-        chunk: copy.chunk,
-        length: copy.length,
-        checksum: copy.checksum,
-        sources: sources.map(|node| node.address()).collect(),
+    let addresses = |nodes: &[NodeId]| {
+        let known = nodes.iter().filter_map(|&node| leading.view.node(node));
+        known.map(|node| node.address()).collect()
+    };
+    let PlannedCopy {
+        chunk,
+        length,
+        checksum,
+        ..
+    } = *copy;
+    let task = match &copy.recipe {
+        None => Task::Copy {
+            chunk,
+            length,
+            checksum,
+            sources: addresses(&copy.sources),
+        },
+        Some(recipe) => Task::Rebuild {
+            chunk,
+            length,
+            checksum,
+            index: recipe.index,
+            code: recipe.code,
+            shape: recipe.shape,
+            shard_length: recipe.shard_length,
+            sources: recipe
+                .parts
+                .iter()
+                .map(|part| RebuildSource {
+                    index: part.index,
+                    chunk: part.chunk,
+                    length: part.length,
+                    checksum: part.checksum,
+                    nodes: addresses(&part.nodes),
+                })
+                .collect(),
+        },
     };
     tracing::info!(chunk = %copy.chunk, to = %copy.to, ?purpose, "a copy is to be made");
     if leading.tasks.start(copy.to, task, purpose, leading.clock) {

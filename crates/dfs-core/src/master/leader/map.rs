@@ -5,23 +5,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use dfs_raft::Fatal;
 use dfs_raft::state::ReadState;
 
+use super::rewrites::{self, Cursor, FilePage};
 use crate::master::planners::Intended;
 use crate::master::view::NodeRow;
+use crate::meta::query::KnownStripes;
 use crate::meta::{Chunk, query};
 use crate::types::{ChunkId, NodeId, Timestamp};
 
 /// Chunks in one page.
 const PAGE: usize = 1024;
 
-impl From<Chunk> for Intended {
-    fn from(chunk: Chunk) -> Intended {
-        Intended {
-            length: chunk.length,
-            checksum: chunk.checksum,
-            target: chunk.target,
-            replicas: chunk.replicas,
-        }
-    }
+/// A row of the map, with the stripe that the chunk is a member of.
+fn intended(
+    state: &impl ReadState,
+    stripes: &mut KnownStripes,
+    chunk: Chunk,
+) -> Result<Intended, Fatal> {
+    Ok(Intended {
+        stripe: stripes.of(state, &chunk)?,
+        length: chunk.length,
+        checksum: chunk.checksum,
+        target: chunk.target,
+        replicas: chunk.replicas,
+    })
 }
 
 /// Which chunks there are, and who is meant to have replicas of them.
@@ -97,7 +103,17 @@ pub(crate) fn nodes(state: &impl ReadState) -> Result<Vec<NodeRow>, Fatal> {
 /// # Errors
 /// The state cannot be read.
 pub(crate) fn chunk(state: &impl ReadState, chunk: ChunkId) -> Result<Option<Intended>, Fatal> {
-    Ok(query::chunk(state, chunk)?.map(Intended::from))
+    look_for(state, &mut KnownStripes::default(), chunk)
+}
+
+/// The same where stripes are known already.
+pub(super) fn look_for(
+    state: &impl ReadState,
+    stripes: &mut KnownStripes,
+    chunk: ChunkId,
+) -> Result<Option<Intended>, Fatal> {
+    let row = query::chunk(state, chunk)?;
+    row.map(|row| intended(state, stripes, row)).transpose()
 }
 
 /// The next chunks after an id.
@@ -108,9 +124,11 @@ pub(crate) fn page(
     state: &impl ReadState,
     after: Option<ChunkId>,
 ) -> Result<Vec<(ChunkId, Intended)>, Fatal> {
+    let mut stripes = KnownStripes::default();
     let rows = query::chunks_page(state, after, PAGE)?;
-    let rows = rows.into_iter().map(|(id, chunk)| (id, chunk.into()));
-    Ok(rows.collect())
+    let rows = rows.into_iter();
+    let rows = rows.map(|(id, chunk)| Ok((id, intended(state, &mut stripes, chunk)?)));
+    rows.collect()
 }
 
 /// What a tick wants to know of the map.
@@ -132,6 +150,10 @@ pub(crate) struct Question {
     pub(crate) deletions: usize,
     /// Copies that may wait for their deletion.
     pub(crate) copies: BTreeSet<(ChunkId, NodeId)>,
+    /// A page of the extents of all files, from one on.
+    pub(crate) files: Option<Option<Cursor>>,
+    /// Most extents of it.
+    pub(crate) extents: usize,
 }
 
 /// What the map says.
@@ -153,6 +175,8 @@ pub(crate) struct Answers {
     pub(crate) deleters: BTreeMap<NodeId, Option<(Timestamp, ChunkId)>>,
     /// Every copy asked about, and whether it waits for its deletion.
     pub(crate) copies: BTreeMap<(ChunkId, NodeId), bool>,
+    /// The page of extents asked for.
+    pub(crate) files: Option<FilePage>,
     /// Whether time or earlier commands have made work due.
     pub(crate) housekeeping: bool,
     /// Whether there should be a new signing key.
@@ -174,8 +198,9 @@ pub(crate) fn look_up(
         signing_key_is_old: query::is_signing_key_old(state, now)?,
         ..Answers::default()
     };
+    let stripes = &mut KnownStripes::default();
     for id in question.chunks {
-        answers.chunks.insert(id, chunk(state, id)?);
+        answers.chunks.insert(id, look_for(state, stripes, id)?);
     }
     for (node, after) in question.ranges {
         let ids = query::chunks_of_node(state, node, after, question.rows)?;
@@ -184,7 +209,7 @@ pub(crate) fn look_up(
             .ranges
             .insert(node, ids.last().copied().filter(|_| more));
         for id in ids {
-            answers.chunks.insert(id, chunk(state, id)?);
+            answers.chunks.insert(id, look_for(state, stripes, id)?);
         }
     }
     if let Some(after) = question.pass {
@@ -192,7 +217,8 @@ pub(crate) fn look_up(
         let more = rows.len() >= question.rows;
         answers.pass = Some(rows.last().map(|(id, _)| *id).filter(|_| more));
         for (id, chunk) in rows {
-            answers.chunks.insert(id, Some(chunk.into()));
+            let chunk = intended(state, stripes, chunk)?;
+            answers.chunks.insert(id, Some(chunk));
         }
     }
     if let Some((node, after, limit)) = question.too_full {
@@ -210,13 +236,17 @@ pub(crate) fn look_up(
         for due in all {
             answers.due.push((due.chunk, node, due.live));
             if due.live {
-                answers.chunks.insert(due.chunk, chunk(state, due.chunk)?);
+                let chunk = look_for(state, stripes, due.chunk)?;
+                answers.chunks.insert(due.chunk, chunk);
             }
         }
     }
     for (chunk, node) in question.copies {
         let queued = query::is_reclaimed(state, chunk, node)?;
         answers.copies.insert((chunk, node), queued);
+    }
+    if let Some(from) = question.files {
+        answers.files = Some(rewrites::read_page(state, from, question.extents)?);
     }
     Ok(answers)
 }

@@ -10,10 +10,11 @@ mod ids;
 pub(super) mod map;
 mod meter;
 mod recorder;
+mod rewrites;
 pub(super) mod room;
 mod story;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use ids::ChunkIdPool;
@@ -27,8 +28,9 @@ use super::planners::rates::Rates;
 use super::planners::repair::{self, Endangered};
 use super::planners::report::{self, Finding};
 use super::planners::surplus::Trials;
-use super::tasks::{Purpose, Running, Tasks};
+use super::tasks::{Purpose, Running, Tasks, made_by};
 use super::view::{ClusterView, Fault, NodeRow, NodeView};
+use crate::meta::command::Rewrite;
 use crate::planted::{self, Bug};
 use crate::proto::cluster::{Heartbeat, Task, TaskResult};
 use crate::proto::metadata::Liveness;
@@ -62,12 +64,14 @@ pub(crate) struct Outbox {
     pub(crate) surplus: BTreeMap<(NodeId, ChunkId), Vec<NodeId>>,
     /// Nodes that were to be emptied and are empty.
     pub(crate) drained: BTreeSet<NodeId>,
+    /// What data nodes have rewritten.
+    pub(crate) rewritten: VecDeque<Rewrite>,
 }
 
 impl Outbox {
     fn len(&self) -> usize {
         let sets = self.adopted.values().chain(self.deleted.values());
-        self.made.len() + sets.map(BTreeSet::len).sum::<usize>()
+        self.made.len() + self.rewritten.len() + sets.map(BTreeSet::len).sum::<usize>()
     }
 }
 
@@ -101,6 +105,10 @@ pub(crate) struct Searches {
     pub(crate) surplus: BTreeMap<NodeId, ChunkId>,
     /// The replicas of nodes that wait for their deletion: after which to go on.
     pub(crate) deletions: BTreeMap<NodeId, Option<(Timestamp, ChunkId)>>,
+    /// The extents of all files: from where to go on.
+    pub(crate) files: Option<rewrites::Cursor>,
+    /// When they are gone through again.
+    pub(crate) files_again: Duration,
 }
 
 /// What a leader knows and is about to do.
@@ -119,6 +127,8 @@ pub(crate) struct Leading {
     pub(crate) endangered: Endangered,
     pub(crate) trials: Trials,
     pub(crate) ids: ChunkIdPool,
+    /// Ids that a rewrite lacked.
+    pub(crate) ids_wanted: u32,
     /// Chunks to look at because something happened to them.
     pub(crate) hints: BTreeSet<ChunkId>,
     pub(crate) searches: Searches,
@@ -144,6 +154,7 @@ impl Leading {
             endangered: Endangered::default(),
             trials: Trials::default(),
             ids: ChunkIdPool::default(),
+            ids_wanted: 0,
             hints: BTreeSet::new(),
             searches: Searches::default(),
             outbox: Outbox::default(),
@@ -358,6 +369,9 @@ impl Leading {
             (
                 Task::Copy {
                     chunk: id, length, ..
+                }
+                | Task::Rebuild {
+                    chunk: id, length, ..
                 },
                 Ok(()),
             ) => {
@@ -381,7 +395,19 @@ impl Leading {
                 }
             }
             (Task::Scrub, Ok(())) => {}
-            (Task::Copy { .. } | Task::Delete { .. } | Task::Scrub, Err(reason)) => {
+            (Task::Rewrite { .. }, Ok(())) => {
+                if let Some(running) = running {
+                    self.rewritten(running.purpose, &ended.task, &ended.stored);
+                }
+            }
+            (
+                Task::Copy { .. }
+                | Task::Rebuild { .. }
+                | Task::Delete { .. }
+                | Task::Scrub
+                | Task::Rewrite { .. },
+                Err(reason),
+            ) => {
                 tracing::warn!(%node, task = ?ended.task, reason, "a task failed");
                 if let Some(running) = running {
                     self.fell_through(node, &running);
@@ -421,12 +447,15 @@ impl Leading {
     }
 
     fn fell_through(&mut self, node: NodeId, running: &Running) {
-        if let Task::Copy { chunk, .. } = &running.task {
+        if let Some((chunk, _)) = made_by(&running.task) {
             if let Purpose::Move { from } = running.purpose {
                 // Another chunk is tried before.
-                self.searches.full.insert(from, *chunk);
+                self.searches.full.insert(from, chunk);
             }
-            self.endangered.set_back(*chunk, Some(node), self.clock);
+            self.endangered.set_back(chunk, Some(node), self.clock);
+        }
+        if matches!(running.task, Task::Rewrite { .. }) {
+            self.rest_from_rewrites();
         }
     }
 }
@@ -466,6 +495,7 @@ mod tests {
             checksum: 7,
             target: ReplicationTarget(3),
             replicas: nodes.iter().copied().map(NodeId).collect(),
+            stripe: None,
         }
     }
 
@@ -484,6 +514,7 @@ mod tests {
                 .start(NodeId(4), task.clone(), purpose, Duration::ZERO);
         }
         let ended = TaskResult {
+            stored: Vec::new(),
             task,
             result: Ok(()),
         };
@@ -513,6 +544,7 @@ mod tests {
     fn a_failed_verification_of_an_intended_replica_is_a_fault() {
         let mut leading = leading();
         let ended = TaskResult {
+            stored: Vec::new(),
             task: Task::Verify { chunk: C },
             result: Err("bad".to_owned()),
         };
@@ -527,6 +559,7 @@ mod tests {
         let mut leading = leading();
         leading.note(NodeId(1), C, Finding::Fault(Fault::Missing));
         let ended = TaskResult {
+            stored: Vec::new(),
             task: Task::Delete { chunks: vec![C] },
             result: Ok(()),
         };

@@ -30,6 +30,7 @@ pub(super) async fn record(shared: &Shared) -> Result<(), RpcError> {
     record_deletions(shared).await?;
     record_surplus(shared).await?;
     record_drained(shared).await?;
+    record_rewrites(shared).await?;
     drop_orphans(shared).await
 }
 
@@ -100,6 +101,30 @@ async fn record_copies(shared: &Shared) -> Result<(), RpcError> {
                 }
             }
             leading.hint(chunk);
+        })?;
+    }
+    Ok(())
+}
+
+/// What was refused stays as it was; the new chunks are reclaimed when their grant has expired.
+async fn record_rewrites(shared: &Shared) -> Result<(), RpcError> {
+    for _ in 0..COMMANDS_PER_TICK {
+        let Some(rewrite) = shared.leading(|leading| leading.outbox.rewritten.front().cloned())?
+        else {
+            break;
+        };
+        let (inode, new) = (rewrite.inode, rewrite.chunks.clone());
+        let reply = shared.propose(Command::Rewrite(rewrite)).await?.value;
+        let Reply::Rewritten(outcome) = reply else {
+            return Err(unexpected(&reply));
+        };
+        match outcome {
+            Ok(()) => tracing::info!(%inode, chunks = new.len(), "bytes were rewritten"),
+            Err(refusal) => tracing::info!(%inode, %refusal, "bytes stay as they are"),
+        }
+        shared.leading(|leading| {
+            leading.outbox.rewritten.pop_front();
+            new.iter().for_each(|new| leading.hint(new.chunk));
         })?;
     }
     Ok(())

@@ -186,6 +186,7 @@ mod tests {
                 pieces: Vec::new(),
                 chunks: Vec::new(),
                 revision: None,
+                stripes: Vec::new(),
             }),
             Change::Clone {
                 from: at(),

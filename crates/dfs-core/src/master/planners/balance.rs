@@ -167,9 +167,10 @@ pub fn plan_move(
     if found.lacking > 0 || !found.good.contains(&from) {
         return None;
     }
-    let before = spread(view, intended.replicas.iter().copied());
+    let company = intended.company();
+    let before = spread(view, company.iter().copied());
     let keeps_apart = |to: NodeId| {
-        let others = intended.replicas.iter().copied();
+        let others = company.iter().copied();
         let after = others.filter(|node| *node != from).chain([to]);
         let after = spread(view, after);
         after
@@ -182,7 +183,7 @@ pub fn plan_move(
         let has_room = view
             .node(*to)
             .is_some_and(|node| node.available() >= intended.length);
-        has_room && !intended.replicas.contains(to) && keeps_apart(*to)
+        has_room && !company.contains(to) && keeps_apart(*to)
     })?;
     let mut sources = found.good;
     view.sort_for_reading(chunk, &mut sources);
@@ -193,6 +194,7 @@ pub fn plan_move(
         to,
         replaces: Some(from),
         sources,
+        recipe: None,
     })
 }
 
@@ -245,6 +247,7 @@ mod tests {
             checksum: 7,
             target: ReplicationTarget(replicas.len() as u8),
             replicas: replicas.iter().copied().map(NodeId).collect(),
+            stripe: None,
         };
         let fullness = Fullness::of(view, &Tasks::default());
         let balance = (&fullness, &BalanceConfig::DEFAULT);

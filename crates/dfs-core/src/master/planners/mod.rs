@@ -3,13 +3,17 @@
 pub mod balance;
 pub mod placement;
 pub mod rates;
+pub mod rebuild;
 pub mod reclaim;
 pub mod repair;
 pub mod report;
+pub mod rewrite;
 pub mod spread;
 pub mod surplus;
 
-use crate::types::{NodeId, ReplicationTarget};
+use std::sync::Arc;
+
+use crate::types::{NodeId, ReplicationTarget, StripeLayout};
 
 /// What the map says of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,4 +26,20 @@ pub struct Intended {
     pub target: ReplicationTarget,
     /// The nodes meant to have one.
     pub replicas: Vec<NodeId>,
+    /// The stripe that it is a member of.
+    pub stripe: Option<Arc<StripeLayout>>,
+}
+
+impl Intended {
+    /// The nodes that no further replica may be on, and that are to share as little fate as they
+    /// can: those that have one, or any member of its stripe.
+    pub fn company(&self) -> Vec<NodeId> {
+        match &self.stripe {
+            None => self.replicas.clone(),
+            Some(stripe) => {
+                let members = stripe.members.iter();
+                members.flat_map(|m| m.replicas.clone()).collect()
+            }
+        }
+    }
 }

@@ -1,9 +1,11 @@
 //! Where new replicas go.
 //!
 //! Replica after replica, the nodes that share as little fate as possible with those chosen
-//! before (another zone, else another rack, else another host) are the candidates. Of two of
-//! them, drawn with chances proportional to their free space, the less busy one is taken: two
-//! random choices keep the load even without everyone rushing to the emptiest node.
+//! before are the candidates: in whose zone there are the fewest, of these in whose rack, of
+//! these in whose host. So replicas are spread evenly also where there are more of them than
+//! zones, as members of stripes are. Of two candidates, drawn with chances proportional to their
+//! free space, the less busy one is taken: two random choices keep the load even without everyone
+//! rushing to the emptiest node.
 
 use crate::master::view::{ClusterView, NodeView};
 use crate::types::NodeId;
@@ -111,12 +113,7 @@ fn choose<'a>(
     near: &[&Topology],
     random: &mut dyn FnMut(u64) -> u64,
 ) -> Option<&'a NodeView> {
-    let fate = |node: &NodeView| {
-        near.iter()
-            .map(|other| shared_fate(&node.row.topology, other))
-            .max()
-            .unwrap_or(0)
-    };
+    let fate = |node: &NodeView| shared_fate(&node.row.topology, near);
     let least = roomy.iter().map(|node| fate(node)).min()?;
     let apart: Vec<&NodeView> = roomy
         .iter()
@@ -127,18 +124,15 @@ fn choose<'a>(
     Some(if busyness(b) < busyness(a) { b } else { a })
 }
 
-/// How much two places share: nothing, the zone, the rack, the host.
-fn shared_fate(a: &Topology, b: &Topology) -> u8 {
-    if a.zone != b.zone {
-        return 0;
-    }
-    if a.rack != b.rack {
-        return 1;
-    }
-    if a.host != b.host || a.host.is_empty() {
-        return 2;
-    }
-    3
+/// How many of others share the zone of a place, how many of these its rack, of these its host.
+fn shared_fate(place: &Topology, others: &[&Topology]) -> (usize, usize, usize) {
+    let in_zone = |other: &&&Topology| other.zone == place.zone;
+    let in_rack = |other: &&&Topology| other.rack == place.rack;
+    let on_host = |other: &&&Topology| other.host == place.host && !place.host.is_empty();
+    let zone = others.iter().filter(in_zone);
+    let rack = zone.clone().filter(in_rack);
+    let host = rack.clone().filter(on_host);
+    (zone.count(), rack.count(), host.count())
 }
 
 /// What makes a node the worse choice: bytes promised since its last word, then streams.
@@ -225,6 +219,26 @@ mod tests {
             let nodes = placed(&view, WISH, seed);
             let racks: BTreeSet<bool> = nodes.iter().map(|node| node.0 <= 4).collect();
             assert_eq!(racks.len(), 2, "seed {seed}: {nodes:?}");
+        }
+    }
+
+    #[test]
+    fn more_replicas_than_zones_are_spread_evenly() {
+        let mut view = view(9);
+        for id in 1..=9 {
+            let mut row = row(id);
+            row.topology.zone = format!("z{}", id % 3);
+            view.know(row);
+        }
+        let wish = Wish {
+            replicas: 6,
+            replicas_min: 5,
+            ..WISH
+        };
+        for seed in 0..100 {
+            let nodes = placed(&view, wish, seed);
+            let in_zone = |zone| nodes.iter().filter(|node| node.0 % 3 == zone).count();
+            assert_eq!([0, 1, 2].map(in_zone), [2, 2, 2], "seed {seed}: {nodes:?}");
         }
     }
 

@@ -47,8 +47,7 @@ impl Rates {
 
 /// Who makes a copy and who is asked for it first.
 fn taking_part(copy: &PlannedCopy) -> impl Iterator<Item = NodeId> {
-    let source = copy.sources.first().copied();
-    [Some(copy.to), source].into_iter().flatten()
+    copy.helpers().into_iter().chain([copy.to])
 }
 
 /// Bytes that were copied and not paid for by time.
@@ -99,6 +98,7 @@ mod tests {
             to: NodeId(to),
             replaces: None,
             sources: vec![NodeId(from)],
+            recipe: None,
         }
     }
 

@@ -11,12 +11,17 @@
 //! it takes the place of a replica that is lost. Copies are made by nodes
 //! pulling from nodes; every byte is verified there, so a source that turns out to be wrong costs
 //! time only. Nothing is deleted here.
+//!
+//! A member of a stripe has one replica. When that can still be read it is copied; when it cannot,
+//! the member is made from others ([`rebuild`](super::rebuild)). It counts as having as many copies
+//! as members of its stripe may be lost until it is lost, and one more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Intended;
 use super::placement::{self, PlacementError, Wish};
+use super::rebuild::{Recipe, Remains};
 use crate::master::tasks::Tasks;
 use crate::master::view::{ClusterView, Fault};
 use crate::proto::metadata::Liveness;
@@ -86,14 +91,25 @@ pub struct Assessment {
     pub stray: Vec<NodeId>,
     /// Copies to make.
     pub lacking: usize,
+    /// What is left of its stripe; only where a copy lacks.
+    pub remains: Option<Remains>,
 }
 
 impl Assessment {
-    /// Copies that can be read now. Two damaged ones may be a good one together.
+    /// Copies that can be read now. Two damaged ones may be a good one together. Of a member of a
+    /// stripe: how many members can be lost, and one more.
     pub fn readable(&self) -> usize {
-        let together = usize::from(self.damaged.len() > 1);
-        let whole = self.good.len() + self.leaving.len() + self.stray.len() + self.failing.len();
-        whole + together
+        let own = self.whole() + usize::from(self.damaged.len() > 1);
+        let spare = self
+            .remains
+            .as_ref()
+            .map_or(0, |remains| remains.spare(own > 0));
+        own.max(spare)
+    }
+
+    /// Whole copies that can be read.
+    fn whole(&self) -> usize {
+        self.good.len() + self.leaving.len() + self.stray.len() + self.failing.len()
     }
 
     /// Whether copies are to be made and can be.
@@ -137,6 +153,9 @@ pub fn assess(view: &ClusterView, chunk: ChunkId, intended: &Intended) -> Assess
     found.stray.extend(view.strays(chunk));
     let have = found.good.len() + found.resting.len();
     found.lacking = usize::from(intended.target.0).saturating_sub(have);
+    if let Some(stripe) = intended.stripe.as_ref().filter(|_| found.lacking > 0) {
+        found.remains = Some(Remains::of(view, chunk, stripe));
+    }
     found
 }
 
@@ -294,6 +313,23 @@ pub struct PlannedCopy {
     pub replaces: Option<NodeId>,
     /// Who has it, best choice first.
     pub sources: Vec<NodeId>,
+    /// What it is made from if nobody has it.
+    pub recipe: Option<Recipe>,
+}
+
+impl PlannedCopy {
+    /// The nodes that are asked first.
+    pub(super) fn helpers(&self) -> Vec<NodeId> {
+        match &self.recipe {
+            None => self.sources.first().copied().into_iter().collect(),
+            Some(recipe) => {
+                let parts = recipe.parts.iter().take(recipe.shape.data());
+                parts
+                    .filter_map(|part| part.nodes.first().copied())
+                    .collect()
+            }
+        }
+    }
 }
 
 /// Plans the next copy of a chunk, if it wants one.
@@ -317,6 +353,11 @@ pub fn plan_copy(
     view.sort_for_reading(chunk, &mut sources);
     sources.extend(found.stray.iter().chain(&found.failing));
     sources.extend(&found.damaged);
+    let stripe = intended.stripe.as_ref().filter(|_| found.whole() == 0);
+    let recipe = stripe
+        .zip(found.remains.as_ref())
+        .and_then(|(stripe, remains)| remains.recipe(chunk, stripe));
+    let neighbours: &[NodeId] = found.remains.as_ref().map_or(&[], |r| &r.neighbours);
     let plan = |to, replaces| PlannedCopy {
         chunk,
         length: intended.length,
@@ -324,6 +365,7 @@ pub fn plan_copy(
         to,
         replaces,
         sources,
+        recipe,
     };
     let able = |node: &&NodeId| {
         !avoid.contains(node)
@@ -336,16 +378,19 @@ pub fn plan_copy(
     }
     let lost = found.dead.iter().chain(&found.faulty).chain(&found.leaving);
     let replaces = lost.copied().next();
-    if let Some(&stray) = found.stray.iter().find(able) {
+    let apart = |node: &&NodeId| !neighbours.contains(node) && able(node);
+    if let Some(&stray) = found.stray.iter().find(apart) {
         // It has one already: making it again costs a look at it.
         return Ok(Some(plan(stray, replaces)));
     }
-    let elsewhere: Vec<NodeId> = intended.replicas.iter().chain(avoid).copied().collect();
+    let elsewhere = intended.replicas.iter().chain(avoid).chain(neighbours);
+    let elsewhere: Vec<NodeId> = elsewhere.copied().collect();
+    let beside: Vec<NodeId> = found.good.iter().chain(neighbours).copied().collect();
     let wish = Wish {
         replicas: 1,
         replicas_min: 1,
         bytes: intended.length,
-        beside: &found.good,
+        beside: &beside,
         avoid: &elsewhere,
     };
     let to = placement::place(view, wish, random)?;
@@ -354,7 +399,6 @@ pub fn plan_copy(
 
 /// Whether the budget allows a copy.
 pub fn affordable(budget: &RepairBudget, tasks: &Tasks, copy: &PlannedCopy) -> bool {
-    let source = copy.sources.first().copied();
     let fits = |copies: usize, bytes: u64, budget: u64| {
         copies == 0 || bytes.saturating_add(copy.length) <= budget
     };
@@ -365,12 +409,13 @@ pub fn affordable(budget: &RepairBudget, tasks: &Tasks, copy: &PlannedCopy) -> b
     tasks.copies() < budget.copies
         && fits(tasks.copies(), tasks.bytes(), budget.bytes)
         && has_time(copy.to)
-        && source.is_none_or(has_time)
+        && copy.helpers().into_iter().all(has_time)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::master::planners::rebuild::tests::stripe;
     use crate::master::tasks::Purpose;
     use crate::master::view::tests::{heartbeat, row, view};
     use crate::master::view::{Fault, NodeRow};
@@ -385,6 +430,7 @@ mod tests {
             checksum: 7,
             target: ReplicationTarget(3),
             replicas: nodes.iter().copied().map(NodeId).collect(),
+            stripe: None,
         }
     }
 
@@ -559,6 +605,76 @@ mod tests {
             (queue.missing(), queue.first(10, Duration::ZERO)),
             (1, vec![])
         );
+    }
+
+    fn member(nodes: [u32; 4]) -> Intended {
+        Intended {
+            target: ReplicationTarget(1),
+            stripe: Some(stripe(nodes).into()),
+            ..intended(nodes.get(..1).filter(|n| **n != [0]).unwrap_or_default())
+        }
+    }
+
+    fn plan_member(view: &ClusterView, nodes: [u32; 4]) -> Option<PlannedCopy> {
+        plan_copy(view, C, &member(nodes), &[], &mut |_| 0).unwrap_or(None)
+    }
+
+    #[test]
+    fn a_lost_member_is_made_from_others_on_a_node_without_one() {
+        let mut view = view(6);
+        assert_eq!(plan_member(&view, [1, 2, 3, 4]), None);
+        view.set_liveness(NodeId(1), Liveness::Dead);
+        view.set_liveness(NodeId(5), Liveness::Suspect);
+        let copy = plan_member(&view, [1, 2, 3, 4]);
+        let copy = copy.map(|c| (c.to, c.replaces, c.helpers(), c.recipe.map(|r| r.index)));
+        let helpers = [2, 3].map(NodeId).to_vec();
+        assert_eq!(copy, Some((NodeId(6), Some(NodeId(1)), helpers, Some(0))));
+        let copy = plan_member(&view, [0, 2, 3, 4]).map(|copy| (copy.to, copy.replaces));
+        assert_eq!(copy, Some((NodeId(6), None)));
+    }
+
+    #[test]
+    fn a_member_whose_others_are_everywhere_waits_for_a_node() {
+        let mut view = view(4);
+        view.set_liveness(NodeId(1), Liveness::Dead);
+        let copy = plan_copy(&view, C, &member([1, 2, 3, 4]), &[], &mut |_| 0);
+        assert!(matches!(copy, Err(PlacementError::TooFewNodes { .. })));
+    }
+
+    #[test]
+    fn a_member_that_can_be_read_is_copied_and_away_from_the_others() {
+        let mut view = view(5);
+        view.know(NodeRow {
+            admin: AdminState::Draining,
+            ..row(1)
+        });
+        let copy = plan_member(&view, [1, 2, 3, 4]);
+        let copy = copy.map(|copy| (copy.to, copy.sources, copy.recipe));
+        assert_eq!(copy, Some((NodeId(5), vec![NodeId(1)], None)));
+    }
+
+    #[test]
+    fn a_corrupt_member_is_made_again_where_it_was() {
+        let mut view = view(4);
+        view.add_fault(NodeId(1), C, Fault::Corrupt);
+        let copy = plan_member(&view, [1, 2, 3, 4]);
+        let copy = copy.map(|copy| (copy.to, copy.replaces, copy.recipe.is_some()));
+        assert_eq!(copy, Some((NodeId(1), None, true)));
+    }
+
+    #[test]
+    fn the_more_members_are_lost_the_more_endangered_is_each() {
+        let mut view = view(6);
+        let readable = |view: &ClusterView| {
+            let found = assess(view, C, &member([1, 2, 3, 4]));
+            (found.readable(), found.wants_repair())
+        };
+        view.set_liveness(NodeId(1), Liveness::Dead);
+        assert_eq!(readable(&view), (2, true));
+        view.set_liveness(NodeId(2), Liveness::Dead);
+        assert_eq!(readable(&view), (1, true));
+        view.set_liveness(NodeId(3), Liveness::Dead);
+        assert_eq!(readable(&view), (0, false));
     }
 
     #[test]

@@ -93,6 +93,7 @@ mod tests {
             checksum: 7,
             target: ReplicationTarget(3),
             replicas: nodes.iter().copied().map(NodeId).collect(),
+            stripe: None,
         }
     }
 

@@ -39,7 +39,7 @@ pub fn plan_move(
     chunk: ChunkId,
     intended: &Intended,
 ) -> Option<PlannedCopy> {
-    let replicas = &intended.replicas;
+    let replicas = &intended.company();
     let before = spread(view, replicas.iter().copied());
     let may_be_wider = |(before, widest): (&usize, &usize)| before < widest.min(&replicas.len());
     if !before.iter().zip(&widest).any(may_be_wider) {
@@ -70,6 +70,7 @@ pub fn plan_move(
         to,
         replaces: Some(from),
         sources,
+        recipe: None,
     })
 }
 
@@ -106,6 +107,7 @@ mod tests {
             checksum: 7,
             target: ReplicationTarget(replicas.len() as u8),
             replicas: replicas.iter().copied().map(NodeId).collect(),
+            stripe: None,
         };
         let copy = plan_move(view, widest(view), C, &intended)?;
         Some((copy.replaces?.0, copy.to.0))

@@ -181,6 +181,7 @@ mod tests {
             checksum: 7,
             target: ReplicationTarget(2),
             replicas: replicas.iter().copied().map(NodeId).collect(),
+            stripe: None,
         };
         consider(view, NodeId(4), C, Some(&intended))
     }
@@ -228,6 +229,7 @@ mod tests {
             checksum: 7,
             target: ReplicationTarget(2),
             replicas: [1, 2, 3].map(NodeId).to_vec(),
+            stripe: None,
         };
         let excess = |view: &ClusterView| excess(view, C, &intended);
         let mut view = view(3);

@@ -1,7 +1,7 @@
 //! What lets clients and data nodes at replicas: signed here, verified by data nodes without
 //! asking.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::master::shared::Shared;
@@ -9,7 +9,7 @@ use crate::proto::error::RpcError;
 use crate::proto::metadata::NodeAddress;
 use crate::security::capability::{Capability, Holder, Operation};
 use crate::types::query::{Layout, LayoutSource};
-use crate::types::{ChunkId, NodeId, Permit};
+use crate::types::{ChunkId, NodeId, Permit, StripeLayout};
 
 /// How long a permit is good for: for a stream to begin, however long it takes.
 pub(crate) const PERMIT_TTL: Duration = Duration::from_secs(15 * 60);
@@ -70,6 +70,12 @@ pub(crate) async fn permit_layout(
             nodes.extend_from_slice(replicas);
         }
     }
+    for member in layout.stripes.iter().flat_map(|stripe| &stripe.members) {
+        chunks.push(member.chunk);
+        nodes.extend_from_slice(&member.replicas);
+    }
+    chunks.sort_unstable();
+    chunks.dedup();
     if !chunks.is_empty() {
         let what = (holder, Operation::Read);
         layout.permit = permit(shared, what, chunks, nodes, []).await?;
@@ -77,19 +83,37 @@ pub(crate) async fn permit_layout(
     Ok(())
 }
 
-/// Leaves of a layout what one permit can name.
+/// Leaves of a layout what one permit can name, the other members of stripes included.
 fn cut(layout: &mut Layout) {
-    let (mut runs, mut last, mut nodes) = (0, None, BTreeSet::new());
+    let (mut named, mut nodes) = (Named::default(), BTreeSet::new());
+    let of_stripe = |stripe: &StripeLayout| {
+        let members = stripe.members.iter().map(|member| member.chunk);
+        members.collect::<Vec<_>>()
+    };
+    let stripes: BTreeMap<ChunkId, usize> = (0..)
+        .zip(&layout.stripes)
+        .flat_map(|(index, stripe)| of_stripe(stripe).into_iter().map(move |c| (c, index)))
+        .collect();
+    let mut kept = 0;
     let mut fits = |source: &LayoutSource| {
         if let LayoutSource::Chunk {
             chunk, replicas, ..
         } = source
         {
-            runs += usize::from(!follows(last, *chunk));
-            last = Some(*chunk);
+            let index = stripes.get(chunk).copied();
+            if let Some(stripe) = index.and_then(|index| layout.stripes.get(index)) {
+                for member in &stripe.members {
+                    named.add(member.chunk);
+                    nodes.extend(member.replicas.iter().copied());
+                }
+            }
+            named.add(*chunk);
             nodes.extend(replicas.iter().copied());
+            if named.runs <= RUNS_MAX && nodes.len() <= NODES_MAX {
+                kept = kept.max(index.map_or(0, |index| index + 1));
+            }
         }
-        runs <= RUNS_MAX && nodes.len() <= NODES_MAX
+        named.runs <= RUNS_MAX && nodes.len() <= NODES_MAX
     };
     let beyond = layout
         .extents
@@ -97,7 +121,32 @@ fn cut(layout: &mut Layout) {
         .position(|extent| !fits(&extent.source));
     if let Some(beyond) = beyond {
         layout.extents.truncate(beyond);
+        // Each is there because of the first extent that is of it.
+        layout.stripes.truncate(kept);
         layout.more = true;
+    }
+}
+
+/// Chunks that a permit names, and how many runs they are.
+#[derive(Debug, Default)]
+struct Named {
+    chunks: BTreeSet<ChunkId>,
+    runs: usize,
+}
+
+impl Named {
+    fn add(&mut self, chunk: ChunkId) {
+        if !self.chunks.insert(chunk) {
+            return;
+        }
+        let before = chunk.0.checked_sub(1).map(ChunkId);
+        let after = chunk.0.checked_add(1).map(ChunkId);
+        let is_in = |other: Option<ChunkId>| other.is_some_and(|o| self.chunks.contains(&o));
+        match (is_in(before), is_in(after)) {
+            (true, true) => self.runs -= 1,
+            (false, false) => self.runs += 1,
+            _ => {}
+        }
     }
 }
 
@@ -180,6 +229,7 @@ mod tests {
             extents: chunks.enumerate().map(extent).collect(),
             more: false,
             permit: Permit::default(),
+            stripes: Vec::new(),
         }
     }
 

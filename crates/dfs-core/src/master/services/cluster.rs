@@ -68,7 +68,7 @@ impl ClusterService {
         Ok(Signing { keys, now })
     }
 
-    /// What lets a data node read the chunks that it is to copy.
+    /// What lets a data node read what it is to make replicas of, or from.
     async fn permits(
         &self,
         node: NodeId,
@@ -80,11 +80,53 @@ impl ClusterService {
         let what = (Holder::Node(identity.node), Operation::Read);
         let mut permits = Vec::new();
         for task in tasks {
-            if let Task::Copy { chunk, sources, .. } = task {
-                let nodes = sources.iter().map(|source| source.node).chain([node]);
-                let permit = permits::permit(&self.shared, what, [*chunk], nodes, []).await?;
-                permits.push((*chunk, permit));
-            }
+            let (chunk, chunks, sources) = match task {
+                Task::Copy { chunk, sources, .. } => (*chunk, vec![*chunk], sources.clone()),
+                Task::Rebuild { chunk, sources, .. } => {
+                    let chunks = sources.iter().map(|source| source.chunk).collect();
+                    let nodes = sources.iter().flat_map(|source| source.nodes.clone());
+                    (*chunk, chunks, nodes.collect())
+                }
+                Task::Delete { .. } | Task::Verify { .. } | Task::Scrub | Task::Rewrite { .. } => {
+                    continue;
+                }
+            };
+            let nodes = sources.iter().map(|source| source.node).chain([node]);
+            let permit = permits::permit(&self.shared, what, chunks, nodes, []).await?;
+            permits.push((chunk, permit));
+        }
+        Ok(permits)
+    }
+
+    /// What lets a data node read what it is to rewrite, and write what that becomes.
+    async fn rewrite_permits(
+        &self,
+        tasks: &[Task],
+    ) -> Result<Vec<(ChunkId, Permit, Permit)>, RpcError> {
+        let Guest::Node(identity, _) = self.guest else {
+            return Ok(Vec::new());
+        };
+        let holder = Holder::Node(identity.node);
+        let mut permits = Vec::new();
+        for task in tasks {
+            let Task::Rewrite {
+                sources, targets, ..
+            } = task
+            else {
+                continue;
+            };
+            let chunks = sources.iter().map(|source| source.chunk);
+            let nodes = sources.iter().flat_map(|source| &source.nodes);
+            let nodes = nodes.map(|node| node.node);
+            let read = (holder, Operation::Read);
+            let read = permits::permit(&self.shared, read, chunks, nodes, []).await?;
+            let chunks = targets.iter().map(|target| target.chunk);
+            let places = targets.iter().flat_map(|target| &target.nodes);
+            let nodes = places.clone().map(|node| node.node);
+            let write = (holder, Operation::Write);
+            let write = permits::permit(&self.shared, write, chunks, nodes, places).await?;
+            let first = targets.first().map(|target| target.chunk);
+            permits.extend(first.map(|first| (first, read, write)));
         }
         Ok(permits)
     }
@@ -188,6 +230,7 @@ impl ClusterRpc for ClusterService {
             }
             let wants = leading.view.node(node).is_some_and(|n| n.wants_report());
             Some(HeartbeatReply {
+                rewrites: Vec::new(),
                 term: leading.term,
                 report: wants,
                 tasks: leading.tasks.of_node(node),
@@ -198,6 +241,7 @@ impl ClusterRpc for ClusterService {
         })?;
         let mut reply = reply.ok_or_else(|| fenced(node, epoch))?;
         reply.permits = self.permits(node, &reply.tasks).await?;
+        reply.rewrites = self.rewrite_permits(&reply.tasks).await?;
         Ok(reply)
     }
 
@@ -246,8 +290,10 @@ impl ClusterRpc for ClusterService {
 
 fn subject(task: &Task) -> Option<ChunkId> {
     match task {
-        Task::Copy { chunk, .. } | Task::Verify { chunk } => Some(*chunk),
-        Task::Delete { .. } | Task::Scrub => None,
+        Task::Copy { chunk, .. } | Task::Rebuild { chunk, .. } | Task::Verify { chunk } => {
+            Some(*chunk)
+        }
+        Task::Delete { .. } | Task::Scrub | Task::Rewrite { .. } => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What clients ask.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,8 +22,8 @@ use crate::node::audit::{Actor, Deed, Ending};
 use crate::planted::{self, Bug};
 use crate::proto::error::RpcError;
 use crate::proto::metadata::{
-    Answered, ClusterStatus, GrantRequest, LeaderInfo, MasterInfo, MetadataRpc, NodeInfo, Proofs,
-    ReadConsistency, Stamped, WriteGrant,
+    Answered, ClusterStatus, GrantRequest, LeaderInfo, Liveness, MasterInfo, MetadataRpc, NodeInfo,
+    Proofs, ReadConsistency, Stamped, WriteGrant,
 };
 use crate::security::PublicKey;
 use crate::security::capability::{Holder, Operation};
@@ -30,8 +31,8 @@ use crate::types::node::MemberChange;
 use crate::types::query::LayoutSource;
 use crate::types::story::Explained;
 use crate::types::{
-    Answer, Attr, Caller, Change, Changed, ChunkId, ClientId, Handle, NodeId, Policy, Query,
-    Refusal, RefusalKind, RequestId, Rev,
+    AdminState, Answer, Attr, Caller, Change, Changed, ChunkId, ClientId, Handle, NodeId, Policy,
+    Query, Refusal, RefusalKind, RequestId, Rev, StripeShape,
 };
 
 /// Copies of a new chunk below which the leader has a look at once.
@@ -108,6 +109,11 @@ impl MetadataService {
         }
         if let Change::Member(MemberChange::RevokeNode { node }) = &change {
             group::require_outside(&self.shared, self.caller, *node).await?;
+        }
+        if let Change::SetPolicy { change, .. } = &change
+            && let Some(shape) = change.ec
+        {
+            require_nodes_for(&self.shared, shape)?;
         }
         let vouch = self.vouching().await?;
         room::admit(&self.shared, request, &change).await?;
@@ -268,6 +274,11 @@ impl MetadataService {
                         leading.view.sort_for_reading(*chunk, replicas);
                     }
                 }
+                for member in layout.stripes.iter_mut().flat_map(|s| &mut s.members) {
+                    leading
+                        .view
+                        .sort_for_reading(member.chunk, &mut member.replicas);
+                }
             }
             Answer::StatFs(totals) => totals.space = leading.view.space(),
             Answer::Attr(_)
@@ -313,14 +324,37 @@ fn refused_at(rev: Rev) -> impl FnOnce(Refusal) -> RpcError {
     }
 }
 
-/// The chunks of a change that are written with few copies.
+/// The chunks of a change that are written with few copies; of stripes those without one.
 fn with_few_copies(change: &Change) -> Vec<ChunkId> {
     let Change::Commit(commit) = change else {
         return Vec::new();
     };
+    let members: BTreeSet<_> = commit.stripes.iter().flat_map(|s| &s.members).collect();
     let new = commit.chunks.iter();
-    let few = new.filter(|chunk| chunk.replicas.len() < LOOK_BELOW);
+    let few = new.filter(|new| match members.contains(&new.chunk) {
+        true => new.replicas.is_empty(),
+        false => new.replicas.len() < LOOK_BELOW,
+    });
     few.map(|chunk| chunk.chunk).collect()
+}
+
+/// Refuses a policy of stripes for which there are not enough data nodes: nothing could be
+/// written under it as safely as it says.
+fn require_nodes_for(shared: &Shared, shape: StripeShape) -> Result<(), RpcError> {
+    let stays = |node: &&NodeView| {
+        let in_service = node.row.admin == AdminState::InService;
+        in_service && node.liveness != Liveness::Dead
+    };
+    let there = shared.leading(|leading| leading.view.nodes().filter(stays).count())?;
+    let needed = shape.members();
+    if there >= needed {
+        return Ok(());
+    }
+    let what = format!(
+        "ec={shape} needs {needed} data nodes, there are {there} that are neither dead nor being \
+         emptied; add data nodes, or choose a smaller K+M"
+    );
+    Err(Refusal::new(RefusalKind::TooFewReplicas, what).into())
 }
 
 impl MetadataRpc for MetadataService {
@@ -533,6 +567,7 @@ mod tests {
                 permit: Permit::default(),
             }],
             revision: None,
+            stripes: Vec::new(),
         })
     }
 
@@ -555,6 +590,7 @@ mod tests {
             replicas: ReplicationTarget(3),
             replicas_min: ReplicationTarget(2),
             avoid: Vec::new(),
+            stripe: None,
         };
         let granted = grants::grant(&master.shared, &request).await.unwrap();
         let chunk = granted.chunks[0].chunk;

@@ -59,7 +59,8 @@ pub struct Remembered {
     pub rev: Rev,
 }
 
-dfs_raft::postcard_values!(2: Session, Remembered);
+dfs_raft::postcard_values!(2: Session);
+dfs_raft::postcard_values!(3: Remembered);
 
 impl Session {
     /// From when on it is expired.

@@ -15,7 +15,7 @@ use crate::meta::counters::number;
 use crate::meta::members::nodes::{NodeLoad, is_registered};
 use crate::meta::tables::{
     CHUNKS, DEPARTED, Meta, NODE_CHUNKS, NODE_LOADS, NODE_RECLAIM, RANGES, RECLAIM, SHARES, SPENT,
-    WIDTHS,
+    STRIPES, WIDTHS,
 };
 use crate::types::{ChunkId, NodeId, Timestamp};
 
@@ -62,13 +62,14 @@ fn rows(
         bytes += chunk.length;
         *widths.entry(chunk.target.0.into()).or_default() += 1;
         let found = files(state, (id, &chunk), references, findings)?;
+        let is_member = chunk.stripe.is_some();
         findings.equal(
-            u64::from(chunk.references),
+            u64::from(chunk.extents()),
             found,
             format!("{id}: the references"),
         );
-        findings.require(found > 0, || format!("{id} has no references"));
-        findings.require(!chunk.replicas.is_empty(), || {
+        findings.require(is_member || found > 0, || format!("{id} has no references"));
+        findings.require(is_member || !chunk.replicas.is_empty(), || {
             format!("{id} has no replicas")
         });
         let distinct: BTreeSet<_> = chunk.replicas.iter().collect();
@@ -92,6 +93,9 @@ fn rows(
         findings.require(id.0 < next, || {
             format!("{id} is not below the next id {next}")
         });
+    }
+    for row in state.scan(STRIPES, ..)? {
+        *widths.entry(row?.1.width()).or_default() += 1;
     }
     let kept = state.scan(WIDTHS, ..)?.collect::<Result<_, _>>()?;
     findings.equal(kept, widths, "how many data nodes chunks are to be on");

@@ -8,6 +8,7 @@ mod accounts;
 mod chunks;
 mod extents;
 mod members;
+mod stripes;
 mod tree;
 mod uses;
 
@@ -46,6 +47,7 @@ pub fn check(state: &impl ReadState) -> Result<Vec<Violation>, Fatal> {
     let inodes = tree::check(state, &mut findings)?;
     let used = extents::check(state, &inodes, &mut findings)?;
     chunks::check(state, &used, &mut findings)?;
+    stripes::check(state, &used, &mut findings)?;
     uses::check(state, &mut findings)?;
     members::check(state, &mut findings)?;
     accounts::check(state, &mut findings)?;

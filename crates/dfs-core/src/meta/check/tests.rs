@@ -68,6 +68,7 @@ fn sound() -> Machine {
             pieces,
             chunks,
             revision: None,
+            stripes: Vec::new(),
         })
     };
     let remove = |skip_trash| Change::Remove {

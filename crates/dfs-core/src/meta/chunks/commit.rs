@@ -1,11 +1,13 @@
 //! Commit: the one command that makes written bytes part of a file.
 //!
 //! ```text
-//! target (file, upload, new) ─▶ revision ─▶ offset ─▶ new chunks ─▶ references ─▶ cut ─▶ extents
+//! target (file, upload, new) ─▶ revision ─▶ offset ─▶ new chunks, stripes ─▶ references ─▶ cut
+//!                                                                            ─▶ extents
 //! ```
 //!
 //! A new chunk is taken only if as many data nodes have it as the policy of the file insists on:
-//! of a file that exists its own, of a new one that of its directory, at this point of the log.
+//! of a file that exists its own, of a new one that of its directory, at this point of the log. The
+//! members of a stripe are on one data node each; the stripe is taken only if it is as safe.
 //!
 //! References of the new extents are counted before old ones are cut, so that a chunk which is
 //! both replaced and named again is never without one.
@@ -16,6 +18,7 @@ use dfs_raft::state::{ReadState, StateTxn};
 use super::extents::{self, Extent, Source};
 use super::grant::{RangeState, range_state};
 use super::references::{self, Chunk};
+use super::stripes::{self, Membership};
 use super::{concat, shares};
 use crate::meta::accounts::acl::{drop_special_bits, require_entry_rights};
 use crate::meta::accounts::subject::Subject;
@@ -30,7 +33,8 @@ use crate::planted::{self, Bug};
 use crate::types::change::{Commit, CommitTarget, NewChunk, Piece, WriteOffset};
 use crate::types::limits::FILE_LEN_MAX;
 use crate::types::{
-    Changed, ClientId, FileKind, InodeId, Location, RefusalKind, Rights, Timestamp,
+    Changed, ClientId, FileKind, InodeId, Location, NewStripe, RefusalKind, ReplicationTarget,
+    Rights, Timestamp,
 };
 
 /// Carries out a commit.
@@ -163,21 +167,34 @@ pub(crate) fn require_file(inode: &Inode, at: impl ToString) -> Result<(), Stop>
     }
 }
 
+/// What a commit brings.
+#[derive(Clone, Copy)]
+pub(crate) struct Contents<'a> {
+    pub(crate) pieces: &'a [Piece],
+    pub(crate) chunks: &'a [NewChunk],
+    pub(crate) stripes: &'a [NewStripe],
+}
+
+impl Contents<'_> {
+    pub(crate) fn of(commit: &Commit) -> Contents<'_> {
+        Contents {
+            pieces: &commit.pieces,
+            chunks: &commit.chunks,
+            stripes: &commit.stripes,
+        }
+    }
+}
+
 /// Makes the pieces part of a file; gives the inode as it is then, not yet stored, and where the
 /// first byte went.
 fn write(
     state: &mut StateTxn<'_>,
     (now, by): (Timestamp, &Subject),
     id: InodeId,
-    mut inode: Inode,
+    inode: Inode,
     commit: &Commit,
 ) -> Result<(Inode, u64), Stop> {
-    let Body::File {
-        size,
-        inline_bytes,
-        allocated,
-    } = inode.body
-    else {
+    let Body::File { size, .. } = inode.body else {
         return Err(Fatal::new(format!("{id} is written to and is no file")).into());
     };
     let offset = match commit.offset {
@@ -187,7 +204,31 @@ fn write(
     if commit.pieces.is_empty() {
         return Ok((inode, offset));
     }
-    let length: u64 = commit.pieces.iter().map(Piece::length).sum();
+    let contents = Contents::of(commit);
+    let before = inode.allocated();
+    let mut inode = put_pieces(state, now, (id, inode), offset, contents)?;
+    charges::resized(state, by, &inode, before)?;
+    inode.touch(now);
+    Ok((inode, offset))
+}
+
+/// Puts pieces at an offset of a file; gives the inode as it is then, not yet stored.
+pub(crate) fn put_pieces(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    (id, mut inode): (InodeId, Inode),
+    offset: u64,
+    contents: Contents<'_>,
+) -> Result<Inode, Stop> {
+    let Body::File {
+        size,
+        inline_bytes,
+        allocated,
+    } = inode.body
+    else {
+        return Err(Fatal::new(format!("{id} is written to and is no file")).into());
+    };
+    let length: u64 = contents.pieces.iter().map(Piece::length).sum();
     let end = offset.saturating_add(length);
     if end > FILE_LEN_MAX {
         return refuse(RefusalKind::TooLarge, format!("{id} with {end} bytes"));
@@ -197,19 +238,22 @@ fn write(
         return refuse(RefusalKind::Busy, format!("{id} is being trimmed"));
     }
     concat::require_settled(state, id)?;
-    for new in &commit.chunks {
-        add_chunk(state, now, id, &inode, new)?;
+    let mut memberships = stripes::memberships(contents.stripes);
+    for new in contents.chunks {
+        let stripe = memberships.remove(&new.chunk);
+        add_chunk(state, now, (id, &inode), new, stripe)?;
     }
-    for piece in &commit.pieces {
+    stripes::insert(state, contents.stripes, &inode.policy)?;
+    for piece in contents.pieces {
         acquire(state, id, piece)?;
     }
     let cut = match planted::active(Bug::ExtentsOverlapAfterTruncate) && offset >= size {
         true => extents::Cut::NOTHING,
         false => extents::replace(state, now, id, offset, end)?,
     };
-    extents::insert(state, now, id, offset, commit.pieces.iter().map(extent))?;
+    extents::insert(state, now, id, offset, contents.pieces.iter().map(extent))?;
 
-    let added: u64 = commit
+    let added: u64 = contents
         .pieces
         .iter()
         .map(|piece| extent(piece).inline_length())
@@ -228,9 +272,7 @@ fn write(
         inline_bytes: u32::try_from(inline).unwrap_or(u32::MAX),
         allocated: (allocated + length).saturating_sub(cut.bytes),
     };
-    charges::resized(state, by, &inode, allocated)?;
-    inode.touch(now);
-    Ok((inode, offset))
+    Ok(inode)
 }
 
 fn extent(piece: &Piece) -> Extent {
@@ -260,9 +302,9 @@ fn extent(piece: &Piece) -> Extent {
 fn add_chunk(
     state: &mut StateTxn<'_>,
     now: Timestamp,
-    id: InodeId,
-    inode: &Inode,
+    (id, inode): (InodeId, &Inode),
     new: &NewChunk,
+    stripe: Option<Membership>,
 ) -> Result<(), Stop> {
     let chunk = new.chunk;
     match range_state(state, chunk, now)? {
@@ -288,7 +330,9 @@ fn add_chunk(
         }
     }
     let (held, min) = (new.replicas.len(), inode.policy.replicas_min.0);
-    if held < usize::from(min) && !planted::active(Bug::CommittedAtOneReplica) {
+    // A member of a stripe is as safe as its stripe.
+    let few = stripe.is_none() && held < usize::from(min);
+    if few && !planted::active(Bug::CommittedAtOneReplica) {
         return refuse(
             RefusalKind::TooFewReplicas,
             format!("{chunk} is on {held}, the policy insists on {min}"),
@@ -298,9 +342,13 @@ fn add_chunk(
         inode: id,
         length: new.length,
         checksum: new.checksum,
-        references: 0,
-        target: inode.policy.replicas,
+        references: u32::from(stripe.is_some()),
+        target: match stripe {
+            Some(_) => ReplicationTarget(1),
+            None => inode.policy.replicas,
+        },
         replicas: new.replicas.clone(),
+        stripe,
     };
     if planted::active(Bug::HashOrderInApply) {
         planted::put_in_hash_order(&mut row.replicas);
@@ -327,6 +375,9 @@ fn acquire(state: &mut StateTxn<'_>, id: InodeId, piece: &Piece) -> Result<(), S
     if offset.saturating_add(*length) > row.length {
         let subject = format!("a piece reaches beyond the end of {chunk}");
         return refuse(RefusalKind::Invalid, subject);
+    }
+    if stripes::is_parity(state, row)? {
+        return refuse(RefusalKind::Invalid, format!("{chunk} is parity"));
     }
     references::require_room(*chunk, row)?;
     references::acquire(state, id, *chunk)?;

@@ -64,6 +64,14 @@ impl Extent {
         }
     }
 
+    /// Which chunk its bytes are in, and where; none if they are here.
+    pub(crate) fn in_chunk(&self) -> Option<(ChunkId, u64)> {
+        match self.source {
+            Source::Chunk { chunk, offset } => Some((chunk, offset)),
+            Source::Inline(_) => None,
+        }
+    }
+
     /// The part of it from `skip` on, `length` bytes. Both lie within it.
     pub(super) fn part(&self, skip: u64, length: u64) -> Result<Extent, Fatal> {
         let source = match &self.source {

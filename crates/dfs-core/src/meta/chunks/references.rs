@@ -5,6 +5,7 @@ use dfs_raft::state::{ReadState, StateTxn};
 use serde::{Deserialize, Serialize};
 
 use super::grant::range_of;
+use super::stripes::{self, Membership};
 use super::{reclaim, replicas, shares};
 use crate::meta::counters;
 use crate::meta::machine::{Stop, refuse};
@@ -21,15 +22,26 @@ pub struct Chunk {
     pub length: u64,
     /// CRC-32C of all its bytes.
     pub checksum: u32,
-    /// Extents that name it.
+    /// Extents that name it, and one more if it is a member of a stripe.
     pub references: u32,
     /// Replicas wanted: what the file's policy said when it was committed.
     pub target: ReplicationTarget,
-    /// The data nodes meant to have a replica, each once, never none.
+    /// The data nodes meant to have a replica, each once. None only if it is a member of a stripe,
+    /// to be made from the others.
     pub replicas: Vec<NodeId>,
+    /// The stripe that it is a member of.
+    pub stripe: Option<Membership>,
 }
 
-dfs_raft::postcard_values!(1: Chunk);
+dfs_raft::postcard_values!(2: Chunk);
+
+impl Chunk {
+    /// Extents that name it.
+    pub fn extents(&self) -> u32 {
+        let held = u32::from(self.stripe.is_some());
+        self.references.saturating_sub(held)
+    }
+}
 
 /// A chunk that another row leads to.
 ///
@@ -41,7 +53,7 @@ pub(crate) fn require(state: &impl ReadState, chunk: ChunkId) -> Result<Chunk, F
         .ok_or_else(|| Fatal::new(format!("{chunk} is referred to and does not exist")))
 }
 
-/// Adds a chunk, still without references.
+/// Adds a chunk that no extent names yet.
 pub(crate) fn insert(state: &mut StateTxn<'_>, id: ChunkId, chunk: &Chunk) -> Result<(), Fatal> {
     state.put(CHUNKS, &id, chunk)?;
     for node in &chunk.replicas {
@@ -64,6 +76,11 @@ pub(crate) fn require_room(id: ChunkId, chunk: &Chunk) -> Result<(), Stop> {
 pub(crate) fn acquire(state: &mut StateTxn<'_>, inode: InodeId, id: ChunkId) -> Result<(), Fatal> {
     let mut chunk = require(state, id)?;
     shares::add(state, inode, id, &mut chunk)?;
+    if let Some(membership) = chunk.stripe
+        && chunk.extents() == 0
+    {
+        stripes::revive(state, membership.stripe)?;
+    }
     chunk.references = chunk
         .references
         .checked_add(1)
@@ -71,8 +88,8 @@ pub(crate) fn acquire(state: &mut StateTxn<'_>, inode: InodeId, id: ChunkId) -> 
     state.put(CHUNKS, &id, &chunk)
 }
 
-/// Notes one extent less of a file that names a chunk. With the last the chunk is gone, and its
-/// replicas wait for the grace to end. Gives the number of rows changed.
+/// Notes one extent less of a file that names a chunk. With the last the chunk is gone, or with the
+/// last of all chunks of its stripe. Gives the number of rows changed.
 pub(crate) fn release(
     state: &mut StateTxn<'_>,
     now: Timestamp,
@@ -84,8 +101,23 @@ pub(crate) fn release(
     if chunk.references > 1 {
         chunk.references -= 1;
         state.put(CHUNKS, &id, &chunk)?;
-        return Ok(1);
+        return match chunk.stripe {
+            Some(membership) if chunk.extents() == 0 => {
+                Ok(1 + stripes::bereave(state, now, membership.stripe)?)
+            }
+            _ => Ok(1),
+        };
     }
+    remove(state, now, id, &chunk)
+}
+
+/// Removes a chunk; its replicas wait for the grace to end. Gives the number of rows changed.
+pub(crate) fn remove(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    id: ChunkId,
+    chunk: &Chunk,
+) -> Result<usize, Fatal> {
     state.remove(CHUNKS, &id)?;
     for node in &chunk.replicas {
         replicas::unlist(state, *node, id, chunk.length)?;

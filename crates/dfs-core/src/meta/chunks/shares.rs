@@ -8,7 +8,7 @@
 //! c5 of i7          ──clone──▶   c5 of SEVERAL    (c5, i7) -> 2 extents    (c5, i9) -> 2 extents
 //! ```
 //!
-//! From then on SHARES has a row for each of its files, whose sum is the chunk's references. When
+//! From then on SHARES has a row for each of its files, whose sum is the chunk's extents. When
 //! a file has taken over all of them by concatenation, the chunk is that file's alone again.
 
 use dfs_raft::Fatal;
@@ -44,7 +44,7 @@ pub(super) fn add(
         return Ok(());
     }
     if chunk.inode != SEVERAL {
-        state.put(SHARES, &(id, chunk.inode), &u64::from(chunk.references))?;
+        state.put(SHARES, &(id, chunk.inode), &u64::from(chunk.extents()))?;
         chunk.inode = SEVERAL;
     }
     let count = state.get(SHARES, &(id, inode))?.unwrap_or(0);
@@ -78,14 +78,14 @@ pub(super) fn hand_over(
     (from, to): (InodeId, InodeId),
 ) -> Result<usize, Fatal> {
     let mut chunk = require(state, id)?;
-    if chunk.inode == from && chunk.references == 1 {
+    if chunk.inode == from && chunk.extents() == 1 {
         chunk.inode = to;
         state.put(CHUNKS, &id, &chunk)?;
         return Ok(1);
     }
     add(state, to, id, &mut chunk)?;
     subtract(state, from, id, &chunk)?;
-    if state.get(SHARES, &(id, to))? == Some(u64::from(chunk.references)) {
+    if state.get(SHARES, &(id, to))? == Some(u64::from(chunk.extents())) {
         state.remove(SHARES, &(id, to))?;
         chunk.inode = to;
     }

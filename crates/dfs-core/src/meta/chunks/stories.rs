@@ -12,7 +12,7 @@ use crate::types::query::{Layout, LayoutSource};
 use crate::types::story::{ChunkStory, Doing, Explained, ReplicaState, ReplicaStory};
 use crate::types::{ChunkId, NodeId, RefusalKind};
 
-/// The chunks of a layout.
+/// The chunks of a layout, and the other members of their stripes.
 pub(crate) fn explain(state: &impl ReadState, layout: Layout) -> Result<Explained, Fatal> {
     let sources = layout
         .extents
@@ -21,7 +21,9 @@ pub(crate) fn explain(state: &impl ReadState, layout: Layout) -> Result<Explaine
             LayoutSource::Chunk { chunk, .. } => Some(chunk),
             LayoutSource::Inline(_) => None,
         });
-    let mut ids: Vec<ChunkId> = sources.collect();
+    let members = layout.stripes.iter().flat_map(|stripe| &stripe.members);
+    let members = members.map(|member| member.chunk);
+    let mut ids: Vec<ChunkId> = sources.chain(members).collect();
     ids.sort_unstable();
     ids.dedup();
     let mut chunks = Vec::new();

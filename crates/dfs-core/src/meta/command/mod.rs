@@ -3,16 +3,17 @@
 //! A command is stored, so its form is append-only like that of [`Change`]: variants and fields
 //! are never reordered or removed. Golden bytes watch it.
 
-mod validate;
+pub(crate) mod validate;
 
 use serde::{Deserialize, Serialize};
 
 use crate::types::account::AccountChange;
+use crate::types::change::{Commit, CommitTarget, Piece, WriteOffset};
 use crate::types::node::{NodeRole, TokenHash};
 use crate::types::topology::{AdminState, Space, Topology};
 use crate::types::{
-    Caller, Change, Changed, ChunkId, ClientId, NodeEpoch, NodeId, NodeKey, Outcome, Refusal,
-    RequestId, Rev, Timestamp,
+    Caller, Change, Changed, ChunkId, ClientId, InodeId, NewChunk, NewStripe, NodeEpoch, NodeId,
+    NodeKey, Outcome, Refusal, RequestId, Rev, Timestamp,
 };
 
 pub use crate::meta::members::secrets::{Founding, SecretBytes, SigningKeyId};
@@ -127,9 +128,61 @@ pub enum Command {
         /// Whether all before it are void at once, and whoever was let in by them.
         void_former: bool,
     },
+    /// Puts new chunks with the same bytes in the place of those that a file has.
+    Rewrite(Rewrite),
 }
 
-dfs_raft::postcard_values!(2: Command);
+dfs_raft::postcard_values!(3: Command);
+
+/// New chunks in the place of others, written and verified by a data node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewrite {
+    /// Which file.
+    pub inode: InodeId,
+    /// What the map said of the bytes when the data node was told to: extents, or parts of them,
+    /// one after the other. Refused as `Conflict` if it says something else by now.
+    pub replaced: Vec<Replaced>,
+    /// What the bytes are instead, one piece after the other; of chunks only.
+    pub pieces: Vec<Piece>,
+    /// The chunks that pieces refer to, with the parity of their stripes.
+    pub chunks: Vec<NewChunk>,
+    /// What stripes of the new chunks there are.
+    pub stripes: Vec<NewStripe>,
+}
+
+/// Bytes of a file that are bytes of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaced {
+    /// Where in the file they begin.
+    pub offset: u64,
+    /// How many.
+    pub length: u64,
+    /// Which chunk.
+    pub chunk: ChunkId,
+    /// Where in it.
+    pub chunk_offset: u64,
+}
+
+impl Rewrite {
+    /// The first byte, and the first one after the last; none of them if it replaces nothing.
+    pub(crate) fn range(&self) -> (u64, u64) {
+        let from = self.replaced.first().map_or(0, |first| first.offset);
+        let end = |last: &Replaced| last.offset.saturating_add(last.length);
+        (from, self.replaced.last().map_or(from, end))
+    }
+
+    /// The same as a commit, to be judged and carried out like one.
+    pub(crate) fn commit(&self) -> Commit {
+        Commit {
+            target: CommitTarget::Upload(self.inode),
+            offset: WriteOffset::At(self.range().0),
+            pieces: self.pieces.clone(),
+            chunks: self.chunks.clone(),
+            revision: None,
+            stripes: self.stripes.clone(),
+        }
+    }
+}
 
 /// A surplus replica, and what the leader knew when it proposed to give it up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,6 +234,8 @@ pub enum Reply {
     SigningKey(Result<SigningKeyId, Refusal>),
     /// To `Enrol`.
     Enrolled(Result<(), Refusal>),
+    /// To `Rewrite`.
+    Rewritten(Result<(), Refusal>),
 }
 
 /// Chunk ids set aside: `start..end`.

@@ -18,9 +18,11 @@ use crate::types::acl::{AclKind, Named};
 use crate::types::change::{CloneTarget, Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::node::{MemberChange, TokenId};
 use crate::types::quota::{Limits, QuotaChange};
+use crate::types::stripe::Code;
 use crate::types::{
-    Acl, AttrChange, DfsPath, GroupId, InodeId, Location, Mode, NewAttr, NewChunk, Permit,
-    PolicyChange, RefusalKind, ReplicationTarget, Rights, Role, TrashId, UserId,
+    Acl, AttrChange, DfsPath, GroupId, InodeId, Location, Mode, NewAttr, NewChunk, NewStripe,
+    Permit, PolicyChange, RefusalKind, ReplicationTarget, Rights, Role, StripeShape, TrashId,
+    UserId,
 };
 
 type Golden = Vec<(Command, &'static str)>;
@@ -68,6 +70,7 @@ fn commit() -> Commit {
         pieces: vec![piece, Piece::Inline("hi".into())],
         chunks: vec![new],
         revision: Some(5),
+        stripes: Vec::new(),
     }
 }
 
@@ -81,7 +84,7 @@ fn golden_names() -> Golden {
                 attr,
                 parents: true,
             }),
-            "02010003ac02ab020001022f66a403000107010801",
+            "03010003ac02ab020001022f66a403000107010801",
         ),
         (
             client(Change::Create {
@@ -89,7 +92,7 @@ fn golden_names() -> Golden {
                 attr,
                 exclusive: true,
             }),
-            "02010003ac02ab020101022f66a403000107010801",
+            "03010003ac02ab020101022f66a403000107010801",
         ),
         (
             client(Change::Symlink {
@@ -97,14 +100,14 @@ fn golden_names() -> Golden {
                 target: "t".into(),
                 attr,
             }),
-            "02010003ac02ab020201022f660174a4030001070108",
+            "03010003ac02ab020201022f660174a4030001070108",
         ),
         (
             client(Change::Link {
                 from: InodeId(300).into(),
                 at: f(),
             }),
-            "02010003ac02ab0203ac02012f01022f66",
+            "03010003ac02ab0203ac02012f01022f66",
         ),
         (
             client(Change::Rename {
@@ -112,7 +115,7 @@ fn golden_names() -> Golden {
                 to: at("/g"),
                 replace: false,
             }),
-            "02010003ac02ab020401022f6601022f6700",
+            "03010003ac02ab020401022f6601022f6700",
         ),
         (
             client(Change::Remove {
@@ -120,7 +123,7 @@ fn golden_names() -> Golden {
                 what: Removal::Tree,
                 skip_trash: true,
             }),
-            "02010003ac02ab020501022f660201",
+            "03010003ac02ab020501022f660201",
         ),
         (
             client(Change::SetAttr {
@@ -131,7 +134,7 @@ fn golden_names() -> Golden {
                 },
                 follow: true,
             }),
-            "02010003ac02ab020601022f660180030000000001",
+            "03010003ac02ab020601022f660180030000000001",
         ),
     ]
 }
@@ -155,7 +158,7 @@ fn golden_contents() -> Golden {
                 at: f(),
                 size: 1000,
             }),
-            "02010003ac02ab020701022f66e807",
+            "03010003ac02ab020701022f66e807",
         ),
         (
             client(Change::SetPolicy {
@@ -163,43 +166,51 @@ fn golden_contents() -> Golden {
                 change: PolicyChange {
                     replicas: Some(ReplicationTarget(2)),
                     trash: Some(Duration::from_secs(60)),
+                    ec: Some(StripeShape { data: 4, parity: 2 }),
+                    ec_after: Some(Duration::from_secs(9)),
                     ..PolicyChange::default()
                 },
             }),
-            "02010003ac02ab020801022f660102000000013c00",
+            "03010003ac02ab020801022f660102000000013c00010402010900",
         ),
         (
             client(Change::Restore {
                 trash: TrashId(4),
                 to: Some(f()),
             }),
-            "02010003ac02ab0209040101022f66",
+            "03010003ac02ab0209040101022f66",
         ),
         (
             client(Change::DropTrash { trash: TrashId(4) }),
-            "02010003ac02ab020a04",
+            "03010003ac02ab020a04",
         ),
         (
             client(Change::BeginUpload { at: f(), attr }),
-            "02010003ac02ab020b01022f66a4030001070108",
+            "03010003ac02ab020b01022f66a4030001070108",
         ),
         (
             client(Change::AbandonUpload { upload: InodeId(5) }),
-            "02010003ac02ab020c05",
+            "03010003ac02ab020c05",
         ),
         (
             client(Change::Commit(commit())),
-            "02010003ac02ab020d0001022f660102000900808040010268690109808040effdb6f50d\
-             0201020105",
+            "03010003ac02ab020d0001022f660102000900808040010268690109808040effdb6f50d\
+             020102010500",
         ),
         (
             client(Change::Commit(Commit {
                 target: new,
                 offset: WriteOffset::At(9),
+                stripes: vec![NewStripe {
+                    code: Code::Leopard16,
+                    shape: StripeShape { data: 4, parity: 2 },
+                    shard_length: 128,
+                    members: vec![ChunkId(9), ChunkId(300)],
+                }],
                 ..commit()
             })),
-            "02010003ac02ab020d0301022f66a4030001070108010009020009008080400102686901098080\
-             40effdb6f50d0201020105",
+            "03010003ac02ab020d0301022f66a4030001070108010009020009008080400102686901098080\
+             40effdb6f50d02010201050100040280010209ac02",
         ),
         (
             client(Change::Commit(Commit {
@@ -207,10 +218,10 @@ fn golden_contents() -> Golden {
                 revision: None,
                 ..commit()
             })),
-            "02010003ac02ab020d020501022f66000102000900808040010268690109808040effdb6\
-             f50d02010200",
+            "03010003ac02ab020d020501022f66000102000900808040010268690109808040effdb6\
+             f50d0201020000",
         ),
-        (client(Change::CloseSession), "02010003ac02ab020e"),
+        (client(Change::CloseSession), "03010003ac02ab020e"),
     ]
 }
 
@@ -230,7 +241,7 @@ fn golden_clones() -> Golden {
                 to: new,
                 revision: Some(5),
             }),
-            "02010003ac02ab021201022f660001022f67a4030001070108010105",
+            "03010003ac02ab021201022f660001022f67a4030001070108010105",
         ),
         (
             client(Change::Clone {
@@ -238,14 +249,14 @@ fn golden_clones() -> Golden {
                 to: CloneTarget::Upload(InodeId(300)),
                 revision: None,
             }),
-            "02010003ac02ab021201022f6601ac0200",
+            "03010003ac02ab021201022f6601ac0200",
         ),
         (
             client(Change::Concat {
                 to: at("/g"),
                 from: vec![from, InodeId(300).into()],
             }),
-            "02010003ac02ab021301022f670201022f66ac02012f",
+            "03010003ac02ab021301022f670201022f66ac02012f",
         ),
     ]
 }
@@ -266,9 +277,9 @@ fn golden_others() -> Golden {
             Command::OpenSession {
                 caller: Caller::System,
             },
-            "020000",
+            "030000",
         ),
-        (Command::ReserveChunkIds { count: 1000 }, "0202e807"),
+        (Command::ReserveChunkIds { count: 1000 }, "0302e807"),
         (
             Command::RegisterNode {
                 key: NodeKey(77),
@@ -277,21 +288,21 @@ fn golden_others() -> Golden {
                 topology,
                 space,
             },
-            "02034d010103613a31017a01720168030201",
+            "03034d010103613a31017a01720168030201",
         ),
         (
             Command::SetAdminState {
                 node: NodeId(1),
                 state: AdminState::Draining,
             },
-            "02040101",
+            "03040101",
         ),
         (
             Command::AdoptReplicas {
                 node: NodeId(1),
                 chunks: vec![ChunkId(1)],
             },
-            "0205010101",
+            "0305010101",
         ),
         (
             Command::ReplaceReplica {
@@ -299,7 +310,7 @@ fn golden_others() -> Golden {
                 remove: Some(NodeId(2)),
                 add: NodeId(3),
             },
-            "020601010203",
+            "030601010203",
         ),
         (
             Command::DropReplicas {
@@ -309,26 +320,26 @@ fn golden_others() -> Golden {
                     confirmed: vec![NodeId(2)],
                 }],
             },
-            "02070101010102",
+            "03070101010102",
         ),
         (
             Command::DropOrphans {
                 node: NodeId(1),
                 chunks: vec![ChunkId(1)],
             },
-            "0208010101",
+            "0308010101",
         ),
         (
             Command::Reclaimed {
                 node: NodeId(1),
                 chunks: vec![ChunkId(1)],
             },
-            "0209010101",
+            "0309010101",
         ),
-        (Command::Housekeeping, "020a"),
+        (Command::Housekeeping, "030a"),
         (
             Command::Account(AccountChange::RemoveUser { user: UserId(300) }),
-            "020b03ac02",
+            "030b03ac02",
         ),
     ]
 }
@@ -382,17 +393,17 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
         AccountChange::RemoveMember { group, user },
     ];
     let golden = [
-        "020b0003626f6201ac0201ac02010101022f6601",
-        "020b01ac0203626f62",
-        "020b02ac0201ac020100010001000101",
-        "020b04ac0201022461",
-        "020b05ac020263690707070707070707070707070707070707070707070707070707070707070707",
-        "020b06ac0202",
-        "020b0703626f6201ac02",
-        "020b08ac0203626f62",
-        "020b09ac02",
-        "020b0aac02ac02",
-        "020b0bac02ac02",
+        "030b0003626f6201ac0201ac02010101022f6601",
+        "030b01ac0203626f62",
+        "030b02ac0201ac020100010001000101",
+        "030b04ac0201022461",
+        "030b05ac020263690707070707070707070707070707070707070707070707070707070707070707",
+        "030b06ac0202",
+        "030b0703626f6201ac02",
+        "030b08ac0203626f62",
+        "030b09ac02",
+        "030b0aac02ac02",
+        "030b0bac02ac02",
     ];
     let accounts = changes.into_iter().zip(golden);
     let mut all: Vec<_> = accounts
@@ -413,7 +424,7 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
             which: AclKind::Default,
             acl: Some(acl),
         }),
-        "02010003ac02ab020f01022f660101060404010701ac020401ac0202",
+        "03010003ac02ab020f01022f660101060404010701ac020401ac0202",
     ));
     let hash = TokenHash([7; 32]);
     let node = NodeKey(300);
@@ -428,7 +439,7 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
                 label: "l".to_owned(),
             },
             concat!(
-                "02010003ac02ab02110007070707070707070707070707070707070707070707",
+                "03010003ac02ab02110007070707070707070707070707070707070707070707",
                 "070707070707070707070101ac02ac023c05016c"
             ),
         ),
@@ -436,11 +447,11 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
             MemberChange::RevokeToken {
                 token: TokenId(300),
             },
-            "02010003ac02ab021101ac02",
+            "03010003ac02ab021101ac02",
         ),
         (
             MemberChange::RevokeNode { node },
-            "02010003ac02ab021102ac02",
+            "03010003ac02ab021102ac02",
         ),
         (
             MemberChange::Decide {
@@ -448,7 +459,7 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
                 state: AdminState::Removed,
                 plan: Some(300),
             },
-            "02010003ac02ab021103ac020401ac02",
+            "03010003ac02ab021103ac020401ac02",
         ),
     ] {
         all.push((client(Change::Member(change)), golden));
@@ -461,8 +472,8 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
         force: true,
     };
     for (change, golden) in [
-        (set, "02010003ac02ab021401022f640001ac020001"),
-        (QuotaChange::Remove, "02010003ac02ab021401022f6401"),
+        (set, "03010003ac02ab021401022f640001ac020001"),
+        (QuotaChange::Remove, "03010003ac02ab021401022f6401"),
     ] {
         let at = at("/d");
         all.push((client(Change::Quota { at, change }), golden));
@@ -479,7 +490,7 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
     all.push((
         Command::Found(founding),
         concat!(
-            "020cac0204040404040404040404040404040404040404040404040404040404",
+            "030cac0204040404040404040404040404040404040404040404040404040404",
             "0404040401010101010101010101010101010101010101010101010101010101",
             "0101010102010202020202020202020202020202020202020202020202020202",
             "0202020202020203030303030303030303030303030303030303030303030303",
@@ -489,7 +500,7 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
     all.push((
         Command::AddSigningKey(secret(1)),
         concat!(
-            "020d010101010101010101010101010101010101010101010101010101010101",
+            "030d010101010101010101010101010101010101010101010101010101010101",
             "0101"
         ),
     ));
@@ -502,7 +513,7 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
             token,
         },
         concat!(
-            "020eac0202050505050505050505050505050505050505050505050505050505",
+            "030eac0202050505050505050505050505050505050505050505050505050505",
             "0505050505070707070707070707070707070707070707070707070707070707",
             "0707070707"
         ),
@@ -516,11 +527,11 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
             void_former: true,
         },
         concat!(
-            "020f01ac02ac0201010101010101010101010101010101010101010101010101",
+            "030f01ac02ac0201010101010101010101010101010101010101010101010101",
             "0101010101010101"
         ),
     ));
-    all.push((Command::OpenSession { caller }, "020001ac02ac02"));
+    all.push((Command::OpenSession { caller }, "030001ac02ac02"));
     all
 }
 
@@ -548,7 +559,7 @@ fn commands_are_stored_as_the_first_version_stored_them() {
 #[test]
 fn a_command_of_a_newer_version_is_a_fault() {
     let mut bytes = Command::Housekeeping.to_bytes().unwrap();
-    bytes[0] = 3;
+    bytes[0] = 4;
     assert!(Command::from_bytes(&bytes).is_err());
 }
 

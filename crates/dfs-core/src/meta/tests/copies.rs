@@ -127,6 +127,7 @@ impl World {
             }],
             chunks: vec![new],
             revision: None,
+            stripes: Vec::new(),
         };
         self.client(Change::Commit(commit));
     }

@@ -206,6 +206,7 @@ fn a_chunk_that_as_many_extents_name_as_can_be_counted_is_named_no_more() {
             pieces: vec![piece],
             chunks,
             revision: None,
+            stripes: Vec::new(),
         })
     };
     let new = CommitTarget::New {

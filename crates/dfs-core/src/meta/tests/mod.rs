@@ -61,4 +61,5 @@ areas! {
     accounts_follow_their_scripts: "accounts";
     permissions_follow_their_scripts: "permissions";
     members_follow_their_scripts: "members";
+    stripes_follow_their_scripts: "stripes";
 }

@@ -77,6 +77,7 @@ impl World {
             offset: WriteOffset::End,
             pieces: self.piece(),
             chunks: Vec::new(),
+            stripes: Vec::new(),
             revision: None,
         })
     }

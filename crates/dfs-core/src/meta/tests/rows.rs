@@ -14,6 +14,7 @@ use crate::meta::accounts::user::{Key, User};
 use crate::meta::chunks::concat::Part;
 use crate::meta::chunks::extents::{Extent, Source};
 use crate::meta::chunks::grant::ChunkRange;
+use crate::meta::chunks::stripes::{Membership, Stripe};
 use crate::meta::command::{SecretBytes, SigningKeyId};
 use crate::meta::counters::counting::Counting;
 use crate::meta::counters::uses::{Sum, Use};
@@ -33,10 +34,12 @@ use crate::types::account::{
 use crate::types::acl::Named;
 use crate::types::node::{TokenHash, TokenId};
 use crate::types::quota::Limits;
+use crate::types::stripe::Code;
 use crate::types::{
     AccountName, Acl, AdminState, Attr, Changed, ChunkId, ClientId, FileKind, GroupId, InodeId,
     Mode, Name, NodeEpoch, NodeId, NodeKey, NodeRole, Policy, Refusal, RefusalKind,
-    ReplicationTarget, Rev, Rights, Role, Space, Timestamp, Topology, TrashId, UserId,
+    ReplicationTarget, Rev, Rights, Role, Space, StripeId, StripeShape, Timestamp, Topology,
+    TrashId, UserId,
 };
 
 const T: Timestamp = Timestamp(300);
@@ -91,6 +94,8 @@ fn inode(body: Body) -> Inode {
             chunk_size: 1 << 20,
             inline_max: 4096,
             trash: Duration::new(60, 5),
+            ec: Some(StripeShape { data: 4, parity: 2 }),
+            ec_after: Some(Duration::from_secs(9)),
         },
         revision: 9,
         has_acl: true,
@@ -157,19 +162,19 @@ fn names(rows: &mut Rows) {
     for (body, golden) in [
         (
             file,
-            "03a40307080201020304030280804080203c05090100ac0205ac0201ac02",
+            "03a40307080201020304030280804080203c05010402010900090100ac0205ac0201ac02",
         ),
         (
             directory(None),
-            "03a40307080201020304030280804080203c0509010100030101ac02",
+            "03a40307080201020304030280804080203c0501040201090009010100030101ac02",
         ),
         (
             directory(Some((InodeId(1), name("d")))),
-            "03a40307080201020304030280804080203c0509010101010164030101ac02",
+            "03a40307080201020304030280804080203c0501040201090009010101010164030101ac02",
         ),
         (
             Body::Symlink { target },
-            "03a40307080201020304030280804080203c05090102022f6101ac02",
+            "03a40307080201020304030280804080203c05010402010900090102022f6101ac02",
         ),
     ] {
         rows.row(
@@ -250,11 +255,30 @@ fn contents(rows: &mut Rows) {
         references: 2,
         target: ReplicationTarget(3),
         replicas: [1, 2, 300].map(NodeId).to_vec(),
+        stripe: Some(Membership {
+            stripe: StripeId(299),
+            index: 1,
+        }),
     };
     rows.row(
         table!(CHUNKS),
         (chunk, row),
-        ("000000000000012c", "01ac02808040effdb6f50d0203030102ac02"),
+        (
+            "000000000000012c",
+            "02ac02808040effdb6f50d0203030102ac0201ab0201",
+        ),
+    );
+    let stripe = Stripe {
+        code: Code::Leopard16,
+        shape: StripeShape { data: 2, parity: 1 },
+        shard_length: 128,
+        members: vec![(ChunkId(300), 128), (ChunkId(301), 5), (ChunkId(302), 128)],
+        live: 2,
+    };
+    rows.row(
+        table!(STRIPES),
+        (StripeId(300), stripe),
+        ("000000000000012c", "01000201800103ac028001ad0205ae02800102"),
     );
     let held = ((NodeId(258), chunk), ());
     rows.row(
@@ -416,11 +440,12 @@ fn others(rows: &mut Rows) {
     for (outcome, golden) in [
         (
             Ok(changed),
-            "0200010500a40307080a0201020304030280804080203c05090301ac0201020102ac020201ac0203ac02",
+            "0300010500a40307080a0201020304030280804080203c05010402010900090301ac02010201\
+             02ac020201ac0203ac02",
         ),
         (
             Err(Refusal::new(RefusalKind::NotFound, "/a")),
-            "020100022f6103ac02",
+            "030100022f6103ac02",
         ),
     ] {
         let row = (
@@ -624,6 +649,6 @@ fn tables_keep_their_places() {
                  NODE_CHUNKS RANGES SPENT RECLAIM NODE_RECLAIM NODES NODE_KEYS NODE_LOADS \
                  SESSIONS SESSION_AGES REPLIES USERS USER_NAMES GROUPS GROUP_NAMES MEMBERS \
                  ACLS TRASH_OWNERS JOIN_TOKENS TOKEN_HASHES ENROLLED SECRETS WIDTHS DEPARTED \
-                 SHARES CONCATS USES QUOTAS COUNTING";
+                 SHARES CONCATS USES QUOTAS COUNTING STRIPES";
     assert_eq!(TABLES.join(" "), first);
 }

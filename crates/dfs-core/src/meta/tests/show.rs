@@ -15,8 +15,8 @@ use crate::meta::counters::uses::Use;
 use crate::meta::namespace::inode::Body;
 use crate::meta::tables::{
     ACLS, CHUNKS, CONCATS, COUNTING, DIRENTS, ENROLLED, EXTENTS, GROUPS, INODES, JOIN_TOKENS,
-    NODES, PURGE, RANGES, RECLAIM, SECRETS, SESSIONS, SHARES, SPENT, TABLES, TRASH, TRIMS, UPLOADS,
-    USERS, USES,
+    NODES, PURGE, RANGES, RECLAIM, SECRETS, SESSIONS, SHARES, SPENT, STRIPES, TABLES, TRASH, TRIMS,
+    UPLOADS, USERS, USES,
 };
 use crate::types::quota::Limits;
 use crate::types::{Acl, Mode, Policy, Timestamp};
@@ -82,13 +82,7 @@ pub(crate) fn picture(state: &impl ReadState) -> Result<Picture, Fatal> {
     rows(state, p, TRIMS, |id, from| {
         (format!("trim {id}"), format!("from {from}"))
     })?;
-    rows(state, p, CHUNKS, |id, chunk| {
-        let (refs, on) = (chunk.references, list(&chunk.replicas));
-        (
-            id.to_string(),
-            format!("{} bytes, refs {refs}, on {on}", chunk.length),
-        )
-    })?;
+    chunks(state, p)?;
     sums(state, p)?;
     rows(state, p, RANGES, |start, range| {
         (
@@ -140,6 +134,31 @@ fn sums(state: &impl ReadState, p: &mut Picture) -> Result<(), Fatal> {
     rows(state, p, COUNTING, |id, row| {
         let after = row.after.map(|name| format!("after {name}"));
         (format!("counting {id}"), after.unwrap_or_default())
+    })
+}
+
+fn chunks(state: &impl ReadState, p: &mut Picture) -> Result<(), Fatal> {
+    rows(state, p, CHUNKS, |id, chunk| {
+        let (refs, on) = (chunk.references, list(&chunk.replicas));
+        let of = chunk
+            .stripe
+            .map(|m| format!(" {} of {}", m.index, m.stripe));
+        let of = of.unwrap_or_default();
+        (
+            id.to_string(),
+            format!("{} bytes, refs {refs}, on {on}{of}", chunk.length),
+        )
+    })?;
+    rows(state, p, STRIPES, |id, stripe| {
+        let members = stripe.members.iter();
+        let members: Vec<_> = members
+            .map(|(id, length)| format!("{id}.{length}"))
+            .collect();
+        let (shape, live, shard) = (stripe.shape, stripe.live, stripe.shard_length);
+        (
+            id.to_string(),
+            format!("{shape} of {shard}, live {live}: {}", members.join(" ")),
+        )
     })
 }
 
@@ -293,6 +312,8 @@ fn show_policy(policy: &Policy) -> String {
         + &field("chunk size", policy.chunk_size, usual.chunk_size)
         + &field("inline", policy.inline_max, usual.inline_max)
         + &field("trash", policy.trash, usual.trash)
+        + &field("ec", policy.ec.map(|shape| shape.to_string()), None)
+        + &field("after", policy.ec_after, None)
 }
 
 /// `0..100 c1@0` or `0..5 "hello"`.

@@ -236,12 +236,15 @@ fn of_attr(change: &AttrChange) -> String {
 
 fn of_policy(change: PolicyChange) -> String {
     let trash = change.trash.map(|trash| format!("{}s", trash.as_secs()));
+    let after = change.ec_after.map(|after| format!("{}s", after.as_secs()));
     Words::default()
         .add("replicas", change.replicas.map(|target| target.0))
         .add("replicas-min", change.replicas_min.map(|target| target.0))
         .add("chunk-size", change.chunk_size)
         .add("inline-max", change.inline_max)
         .add("trash", trash)
+        .add("ec", change.ec)
+        .add("ec-after", after)
         .join()
 }
 

@@ -30,22 +30,24 @@ impl Upload {
     }
 
     async fn commit(&mut self, target: CommitTarget, revision: Option<u64>) -> Result<()> {
-        let chunks: Vec<_> = self.stored.drain(..).map(|stored| stored.chunk).collect();
-        let pieces = chunks
-            .iter()
-            .map(|chunk| Piece::Chunk {
+        let (mut pieces, mut chunks, mut stripes) = (Vec::new(), Vec::new(), Vec::new());
+        for stored in self.stored.drain(..) {
+            pieces.extend(stored.data().map(|chunk| Piece::Chunk {
                 chunk: chunk.chunk,
                 offset: 0,
                 length: chunk.length,
-            })
-            .collect();
-        let length: u64 = chunks.iter().map(|chunk| chunk.length).sum();
+            }));
+            chunks.extend(stored.chunks);
+            stripes.extend(stored.stripe);
+        }
+        let length: u64 = pieces.iter().map(Piece::length).sum();
         let commit = Commit {
             target,
             offset: self.commit_offset(),
             pieces,
             chunks,
             revision,
+            stripes,
         };
         let changed = self.client.change(Change::Commit(commit)).await;
         if changed.as_ref().is_err_and(is_too_few) {
@@ -197,6 +199,7 @@ impl Upload {
             },
             chunks: Vec::new(),
             revision: None,
+            stripes: Vec::new(),
         };
         match self.client.change(Change::Commit(commit)).await {
             Ok(changed) => {

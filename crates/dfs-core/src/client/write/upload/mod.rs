@@ -21,8 +21,9 @@ pub(super) use commit::is_too_large;
 pub(in crate::client) use commit::{is_grant_expired, is_too_few};
 
 use super::super::{Client, SLICE_LEN};
-use super::chunk::{ChunkJob, StoredChunk};
+use super::chunk::{self, Job, Stored};
 use super::grants::Grants;
+use super::stripe;
 use crate::error::Result;
 use crate::types::change::{Changed, NewAttr, WriteOffset};
 use crate::types::limits::FILE_LEN_MAX;
@@ -30,7 +31,7 @@ use crate::types::{Attr, Change, FileKind, InodeId, Location, Policy, Refusal, R
 
 /// Chunks that may be on their way at a time, besides the one being filled.
 const FLYING_MAX: usize = 8;
-/// Chunks of one commit, at most.
+/// With so many chunks a commit is made. One stripe more is within the limits.
 const COMMIT_CHUNKS_MAX: usize = 64;
 /// Longest time between commits: grants expire, and so do sessions with their uploads.
 const COMMIT_AGE_MAX: Duration = Duration::from_secs(5 * 60);
@@ -71,9 +72,9 @@ pub(in crate::client) struct Upload {
     slice: BytesMut,
     filling: Option<Filling>,
     /// Chunks that have all their bytes, in the order of the file.
-    flying: VecDeque<ChunkJob>,
+    flying: VecDeque<Job>,
     /// Chunks that are stored, and in no commit yet.
-    stored: Vec<StoredChunk>,
+    stored: Vec<Stored>,
     /// The unpublished file of an upload of many commits.
     unpublished: Option<InodeId>,
     /// What the first commit to a file gave.
@@ -90,7 +91,7 @@ pub(in crate::client) struct Upload {
 
 #[derive(Debug)]
 struct Filling {
-    job: ChunkJob,
+    job: Job,
     room: u64,
     /// Whether it takes part in the budget; otherwise it is alone on its way.
     budgeted: bool,
@@ -217,7 +218,7 @@ impl Upload {
         let more = self.size_hint.map(|hint| hint.saturating_sub(self.chunked));
         let budget = &self.client.inner.write_budget;
         // Half of it, so that the next chunk is filled while this one is made durable.
-        let max = self.policy.chunk_size.min(budget.total() / 2).max(1);
+        let max = self.chunk_max(budget.total() / 2);
         let room = match more {
             _ if last => length,
             Some(more) if more >= length => more,
@@ -230,7 +231,7 @@ impl Upload {
         }
         let expected = more.map_or(0, |more| more.div_ceil(room.max(1)));
         self.grants.expect(expected).await;
-        let hold = budget.take(room).await;
+        let hold = budget.take(self.in_memory(room)).await;
         let budgeted = hold.is_some();
         let room = match budgeted {
             true => room,
@@ -240,11 +241,34 @@ impl Upload {
             }
         };
         let (client, grants) = (self.client.clone(), self.grants.clone());
+        let job = match self.policy.stripes_at_once() {
+            None => chunk::begin(client, grants, self.policy, room, hold),
+            Some(shape) => stripe::begin(client, grants, (self.policy, shape), room, hold),
+        };
         Ok(Filling {
-            job: ChunkJob::begin(client, grants, self.policy, room, hold),
+            job,
             room,
             budgeted,
         })
+    }
+
+    /// The longest chunk, or stripe, whose bytes in memory are no more than `bytes`.
+    fn chunk_max(&self, bytes: u64) -> u64 {
+        let Some(shape) = self.policy.stripes_at_once() else {
+            return self.policy.chunk_size.min(bytes).max(1);
+        };
+        let data = u64::from(shape.data);
+        let members = data.saturating_add(shape.parity.into()).max(1);
+        let full = shape
+            .shard_length(self.policy.chunk_size)
+            .saturating_mul(data);
+        full.min(bytes / members * data).max(1)
+    }
+
+    /// What so many bytes take in memory, with their parity.
+    fn in_memory(&self, bytes: u64) -> u64 {
+        let shape = self.policy.stripes_at_once();
+        shape.map_or(bytes, |shape| stripe::with_parity(shape, bytes))
     }
 
     async fn let_fly(&mut self, mut filling: Filling) -> Result<()> {
@@ -259,7 +283,7 @@ impl Upload {
     /// Waits until at most `flying_max` chunks are on their way, and takes in those that are done.
     async fn land(&mut self, flying_max: usize) -> Result<()> {
         loop {
-            let done = self.flying.front().is_some_and(ChunkJob::is_finished);
+            let done = self.flying.front().is_some_and(Job::is_finished);
             if !done && self.flying.len() <= flying_max {
                 break;
             }
@@ -267,10 +291,11 @@ impl Upload {
                 break;
             };
             let stored = job.stored().await?;
-            self.chunks += 1;
+            self.chunks += stored.chunks.len() as u64;
             self.degraded += u64::from(stored.degraded);
             self.stored.push(stored);
-            if self.stored.len() >= COMMIT_CHUNKS_MAX {
+            let chunks: usize = self.stored.iter().map(|stored| stored.chunks.len()).sum();
+            if chunks >= COMMIT_CHUNKS_MAX {
                 self.commit_part().await?;
             }
         }

@@ -136,7 +136,11 @@ impl World {
                 };
                 let row = map::chunk(&self.machine.view(), chunk).unwrap();
                 let result = Ok(());
-                let ended = TaskResult { task, result };
+                let ended = TaskResult {
+                    task,
+                    result,
+                    stored: Vec::new(),
+                };
                 self.leading.finished(node, &ended, row.as_ref());
             }
         }
@@ -233,6 +237,7 @@ fn put(machine: &mut Machine, chunk: ChunkId) {
             replicas: [1, 2, 3].map(NodeId).to_vec(),
         }],
         revision: None,
+        stripes: Vec::new(),
     };
     let put = machine.request(serial(client, 1), Change::Commit(commit));
     assert!(put.is_ok(), "{put:?}");

@@ -9,8 +9,10 @@ use super::{Driver, Expected};
 use crate::meta::tests::fixture::ATTR;
 use crate::meta::{Command, Reply};
 use crate::types::change::{CloneTarget, Commit, CommitTarget, Piece, Removal, WriteOffset};
+use crate::types::stripe::Code;
 use crate::types::{
-    Change, ChunkId, DfsPath, InodeId, Location, Name, NewChunk, NodeId, Permit, TrashId,
+    Change, ChunkId, DfsPath, InodeId, Location, Name, NewChunk, NewStripe, NodeId, Permit,
+    StripeShape, TrashId,
 };
 
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
@@ -94,8 +96,39 @@ impl Driver {
         }
     }
 
-    fn pieces(&mut self) -> (Vec<Piece>, Vec<NewChunk>) {
-        let (mut pieces, mut chunks) = (Vec::new(), Vec::new());
+    /// A stripe of 2+1, mostly of short chunks.
+    fn new_stripe(&mut self) -> (Vec<NewChunk>, NewStripe) {
+        let lengths = [64, 1 + self.below(64), 64];
+        let mut chunks: Vec<NewChunk> = lengths.map(|length| self.new_chunk(length)).to_vec();
+        let first = self.below(3) as u32;
+        for (index, new) in (0..).zip(&mut chunks) {
+            new.replicas = vec![NodeId(1 + (first + index) % 3)];
+        }
+        let members: Vec<ChunkId> = chunks.iter().map(|new| new.chunk).collect();
+        for member in &members {
+            self.tree.stripes.insert(*member, members.clone());
+        }
+        let stripe = NewStripe {
+            code: Code::Leopard16,
+            shape: StripeShape { data: 2, parity: 1 },
+            shard_length: 64,
+            members,
+        };
+        (chunks, stripe)
+    }
+
+    fn pieces(&mut self) -> (Vec<Piece>, Vec<NewChunk>, Vec<NewStripe>) {
+        let (mut pieces, mut chunks, mut stripes) = (Vec::new(), Vec::new(), Vec::new());
+        if self.chance(20) {
+            let (new, stripe) = self.new_stripe();
+            pieces.extend(new.iter().take(2).map(|new| Piece::Chunk {
+                chunk: new.chunk,
+                offset: 0,
+                length: new.length,
+            }));
+            chunks.extend(new);
+            stripes.push(stripe);
+        }
         for _ in 0..1 + self.below(3) {
             let length = 1 + self.below(24);
             match self.below(6) {
@@ -105,6 +138,11 @@ impl Driver {
                 }
                 2 if self.chunk > 1 => {
                     let chunk = ChunkId(1 + self.below(self.chunk - 1));
+                    let parity = stripes.iter().filter_map(|new| new.members.last());
+                    if parity.into_iter().any(|parity| *parity == chunk) {
+                        // That makes no sense, whatever the state is.
+                        continue;
+                    }
                     pieces.push(Piece::Chunk {
                         chunk,
                         offset: 0,
@@ -124,7 +162,7 @@ impl Driver {
                 }
             }
         }
-        (pieces, chunks)
+        (pieces, chunks, stripes)
     }
 
     fn commit(
@@ -132,7 +170,7 @@ impl Driver {
         target: CommitTarget,
         offset: WriteOffset,
     ) -> (Change, Vec<Piece>, Vec<NewChunk>) {
-        let (pieces, chunks) = self.pieces();
+        let (pieces, chunks, stripes) = self.pieces();
         let new = chunks.clone();
         let commit = Commit {
             target,
@@ -140,6 +178,7 @@ impl Driver {
             pieces: pieces.clone(),
             chunks,
             revision: None,
+            stripes,
         };
         (Change::Commit(commit), pieces, new)
     }
@@ -376,6 +415,7 @@ impl Driver {
                     pieces,
                     chunks,
                     revision: None,
+                    stripes: Vec::new(),
                 };
                 let published = self.tree.publish(upload.0, &place, replace);
                 (Change::Commit(commit), published.map(Some))

@@ -19,14 +19,21 @@ impl Tree {
         Ok(id)
     }
 
-    /// Whether a file has a byte of a chunk.
+    /// Whether a file has a byte of a chunk, or of another of its stripe.
     fn has(&self, id: u64, chunk: ChunkId) -> bool {
         let Some(Item::File(bytes)) = self.items.get(&id) else {
             return false;
         };
+        let alone = [chunk];
+        let members = self.stripes.get(&chunk).map_or(&alone[..], Vec::as_slice);
         bytes
             .iter()
-            .any(|byte| matches!(byte, Byte::Chunk(c, _) if *c == chunk))
+            .any(|byte| matches!(byte, Byte::Chunk(c, _) if members.contains(c)))
+    }
+
+    fn is_parity(&self, chunk: ChunkId) -> bool {
+        let members = self.stripes.get(&chunk);
+        members.is_some_and(|members| members.last() == Some(&chunk))
     }
 
     pub(super) fn write(
@@ -38,7 +45,12 @@ impl Tree {
     ) -> Result<u64> {
         let policy = self.policy(id);
         let min = usize::from(policy.replicas_min.0);
-        if new.iter().any(|chunk| chunk.replicas.len() < min) {
+        let held = |new: &NewChunk| match self.stripes.contains_key(&new.chunk) {
+            // One may be lost.
+            true => 2,
+            false => new.replicas.len(),
+        };
+        if new.iter().any(|new| held(new) < min) {
             return Err(Kind::TooFewReplicas);
         }
         let size = self.bytes(id).len();
@@ -58,9 +70,13 @@ impl Tree {
             }
             if let Piece::Chunk { chunk, .. } = piece
                 && !new.iter().any(|new| new.chunk == *chunk)
-                && !self.has(id, *chunk)
             {
-                return Err(Kind::NotFound);
+                if !self.has(id, *chunk) {
+                    return Err(Kind::NotFound);
+                }
+                if self.is_parity(*chunk) {
+                    return Err(Kind::Invalid);
+                }
             }
             position = end;
         }

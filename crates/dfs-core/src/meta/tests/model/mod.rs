@@ -11,9 +11,11 @@ mod tree;
 use std::time::Duration;
 
 use dfs_raft::env::{Random, SeededRandom};
+use dfs_raft::state::ReadState;
 
 use self::tree::{Item, Tree, Where};
 use super::fixture::{Machine, register};
+use crate::meta::tables::PURGE;
 use crate::meta::{Command, Reply};
 use crate::types::{
     Caller, Change, ClientId, InodeId, Location, Outcome, PolicyChange, RefusalKind, RequestId,
@@ -99,6 +101,11 @@ impl Driver {
     /// Sends a request with the next id; if it must wait for housekeeping, once more after that.
     fn request(&mut self, change: Change) -> Outcome {
         self.sequence += 1;
+        let purge = self.machine.view().scan(PURGE, ..).unwrap().next();
+        if matches!(change, Change::Concat { .. }) && purge.is_some() {
+            // Names count until they have been purged.
+            self.housekeep();
+        }
         // Some answers are still under way, at most as many as may be repeated below.
         let answered_below = self.sequence.saturating_sub(8).max(1);
         let request = RequestId {

@@ -58,6 +58,8 @@ pub(super) struct Tree {
     pub(super) facts: BTreeMap<u64, Facts>,
     pub(super) next_inode: u64,
     next_trash: u64,
+    /// The members of stripes, data before parity, by each of them.
+    pub(super) stripes: BTreeMap<ChunkId, Vec<ChunkId>>,
 }
 
 impl Tree {
@@ -70,6 +72,7 @@ impl Tree {
             facts: BTreeMap::from([(1, Facts::ROOT)]),
             next_inode: 2,
             next_trash: 1,
+            stripes: BTreeMap::new(),
         }
     }
 

@@ -182,7 +182,9 @@ pub(super) fn show_reply(reply: Reply) -> Result<String> {
     let shown = match reply {
         Reply::Session(client) => client.map(|client| format!("{client}\n")),
         Reply::Account(outcome) => outcome.map(|changed| show_changed(&changed)),
-        Reply::Founded(done) | Reply::Enrolled(done) => done.map(|()| String::new()),
+        Reply::Founded(done) | Reply::Enrolled(done) | Reply::Rewritten(done) => {
+            done.map(|()| String::new())
+        }
         Reply::SigningKey(id) => id.map(|id| format!("{id:?}\n")),
         Reply::Client { outcome, .. } => outcome.map(|changed| show_changed(&changed)),
         Reply::ChunkIds(ids) => ids.map(|ids| format!("{}..{}\n", ids.start, ids.end)),
@@ -223,7 +225,21 @@ fn show_layout(layout: &Layout) -> String {
             extent.offset + extent.length
         )
     });
-    format!("size {}\n", layout.attr.size) + &extents.collect::<String>() + more(layout.more)
+    let stripes = layout.stripes.iter().map(|stripe| {
+        let members = stripe.members.iter().map(|member| {
+            format!(
+                " {}.{} on {}",
+                member.chunk,
+                member.length,
+                list(&member.replicas)
+            )
+        });
+        format!("stripe {}:{}\n", stripe.shape, members.collect::<String>())
+    });
+    format!("size {}\n", layout.attr.size)
+        + &extents.collect::<String>()
+        + &stripes.collect::<String>()
+        + more(layout.more)
 }
 
 fn show_duties(duties: &NodeDuties) -> String {

@@ -8,15 +8,16 @@ use goldenscript::ArgumentConsumer;
 
 use super::accounts;
 use crate::meta::Command;
-use crate::meta::command::ReplicaDrop;
+use crate::meta::command::{Replaced, ReplicaDrop, Rewrite};
 use crate::meta::tests::fixture::{ATTR, at};
 use crate::types::attr::SetTime;
 use crate::types::change::{CloneTarget, Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::quota::{Limits, QuotaChange};
+use crate::types::stripe::Code;
 use crate::types::{
     AdminState, AttrChange, ByteRange, Caller, Change, ChunkId, GroupId, InodeId, Location, Mode,
-    Name, NewAttr, NewChunk, NodeId, NodeKey, Permit, PolicyChange, Query, ReplicationTarget,
-    Space, Timestamp, Topology, TrashId, UserId,
+    Name, NewAttr, NewChunk, NewStripe, NodeId, NodeKey, Permit, PolicyChange, Query,
+    ReplicationTarget, Space, StripeShape, Timestamp, Topology, TrashId, UserId,
 };
 
 pub(super) type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -90,10 +91,39 @@ pub(super) fn new_chunk(chunk: ChunkId, length: u64, replicas: Vec<NodeId>) -> N
     }
 }
 
-/// The rest of the arguments as pieces, with the chunks that are new.
-fn pieces(args: &mut Args<'_>) -> Result<(Vec<Piece>, Vec<NewChunk>)> {
-    let (mut pieces, mut chunks) = (Vec::new(), Vec::new());
+/// What a commit brings.
+type Contents = (Vec<Piece>, Vec<NewChunk>, Vec<NewStripe>);
+
+/// The rest of the arguments as pieces, with the chunks that are new. With `stripe=2+1` these are
+/// the members of one stripe, each on the next data node of `on`; with `shard=` its members are
+/// said to have another length than the first.
+fn contents(args: &mut Args<'_>) -> Result<Contents> {
+    let shape: Option<StripeShape> = number(args, "stripe")?;
+    let shard = number(args, "shard")?;
     let on = nodes(args, "on", "n1")?;
+    let (mut pieces, mut chunks) = pieces(args, &on)?;
+    let Some(shape) = shape else {
+        return Ok((pieces, chunks, Vec::new()));
+    };
+    let mut on = on.into_iter();
+    for new in &mut chunks {
+        new.replicas = on.next().into_iter().collect();
+    }
+    let members: Vec<ChunkId> = chunks.iter().map(|new| new.chunk).collect();
+    let parity = members.get(shape.data()..).unwrap_or_default();
+    pieces.retain(|piece| !matches!(piece, Piece::Chunk { chunk, .. } if parity.contains(chunk)));
+    let stripe = NewStripe {
+        code: Code::Leopard16,
+        shape,
+        shard_length: shard.or(chunks.first().map(|new| new.length)).unwrap_or(0),
+        members,
+    };
+    Ok((pieces, chunks, vec![stripe]))
+}
+
+/// The rest of the arguments as pieces, with the chunks that are new.
+fn pieces(args: &mut Args<'_>, on: &[NodeId]) -> Result<(Vec<Piece>, Vec<NewChunk>)> {
+    let (mut pieces, mut chunks) = (Vec::new(), Vec::new());
     while let Some(text) = args.next_pos() {
         if let Some(bytes) = text.strip_prefix('_') {
             let bytes = match bytes.strip_prefix('@') {
@@ -113,7 +143,7 @@ fn pieces(args: &mut Args<'_>) -> Result<(Vec<Piece>, Vec<NewChunk>)> {
         };
         let chunk = chunk(name)?;
         if let Some(length) = length {
-            chunks.push(new_chunk(chunk, length, on.clone()));
+            chunks.push(new_chunk(chunk, length, on.to_vec()));
         }
         let (from, to) = match part.and_then(|part| part.split_once('-')) {
             Some((from, to)) => (from.parse()?, to.parse()?),
@@ -130,13 +160,14 @@ fn pieces(args: &mut Args<'_>) -> Result<(Vec<Piece>, Vec<NewChunk>)> {
 
 fn commit(args: &mut Args<'_>, target: CommitTarget, offset: WriteOffset) -> Result<Change> {
     let revision = number(args, "revision")?;
-    let (pieces, chunks) = pieces(args)?;
+    let (pieces, chunks, stripes) = contents(args)?;
     Ok(Change::Commit(Commit {
         target,
         offset,
         pieces,
         chunks,
         revision,
+        stripes,
     }))
 }
 
@@ -328,6 +359,8 @@ fn set(name: &str, args: &mut Args<'_>) -> Result<Change> {
             chunk_size: number(args, "chunk")?,
             inline_max: number(args, "inline")?,
             trash: number(args, "trash")?.map(Duration::from_secs),
+            ec: number(args, "ec")?,
+            ec_after: number(args, "after")?.map(Duration::from_secs),
         };
         return Ok(Change::SetPolicy { at, change });
     }
@@ -421,8 +454,37 @@ pub(super) fn command(name: &str, caller: Caller, args: &mut Args<'_>) -> Result
                 .collect::<Result<_>>()?;
             Command::DropReplicas { node, drops }
         }
+        "rewrite" => rewrite(args)?,
         "step" => Command::Housekeeping,
         _ => return Ok(None),
+    }))
+}
+
+/// `rewrite i2 c1@0-100/c2@5-50 at=300 c9.145`: what is at this offset of a file, and what is to be
+/// there instead.
+fn rewrite(args: &mut Args<'_>) -> Result<Command> {
+    let inode = InodeId(id('i', text(args)?)?);
+    let mut offset = number(args, "at")?.unwrap_or(0);
+    let mut replaced = Vec::new();
+    for part in text(args)?.split('/') {
+        let (name, range) = part.split_once('@').ok_or("no range")?;
+        let (from, to) = range.split_once('-').ok_or("no range")?;
+        let (from, to): (u64, u64) = (from.parse()?, to.parse()?);
+        replaced.push(Replaced {
+            offset,
+            length: to - from,
+            chunk: chunk(name)?,
+            chunk_offset: from,
+        });
+        offset += to - from;
+    }
+    let (pieces, chunks, stripes) = contents(args)?;
+    Ok(Command::Rewrite(Rewrite {
+        inode,
+        replaced,
+        pieces,
+        chunks,
+        stripes,
     }))
 }
 

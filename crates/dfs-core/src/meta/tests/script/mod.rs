@@ -25,7 +25,10 @@ use crate::meta::tables::USERS;
 use crate::meta::{Command, Reply, check};
 use crate::types::account::CredentialEpoch;
 use crate::types::change::{Commit, CommitTarget, Piece, WriteOffset};
-use crate::types::{Caller, Change, ChunkId, ClientId, NodeId, RequestId, UserId};
+use crate::types::stripe::Code;
+use crate::types::{
+    Caller, Change, ChunkId, ClientId, NewChunk, NewStripe, NodeId, RequestId, StripeShape, UserId,
+};
 
 pub(crate) struct Runner {
     machine: Machine,
@@ -238,7 +241,11 @@ impl Runner {
                         pieces: vec![piece],
                         chunks: vec![new],
                         revision: None,
+                        stripes: Vec::new(),
                     })
+                }
+                ("stripes", Some(first)) => {
+                    append_stripe(CommitTarget::File(location(path)?), first + 3 * index)
                 }
                 ("create", _) => {
                     let at = location(&format!("{path}{}", index + 1))?;
@@ -268,4 +275,30 @@ impl Runner {
         self.picture = picture(&self.machine.view())?;
         Ok(format!("{count} done\n"))
     }
+}
+
+/// A stripe of 2+1 at the end of a file, on three data nodes.
+fn append_stripe(target: CommitTarget, first: u64) -> Change {
+    let length = 128;
+    let new =
+        |(node, index): (u32, u64)| new_chunk(ChunkId(first + index), length, vec![NodeId(node)]);
+    let chunks: Vec<NewChunk> = (1..=3).zip(0..).map(new).collect();
+    let piece = |new: &NewChunk| Piece::Chunk {
+        chunk: new.chunk,
+        offset: 0,
+        length,
+    };
+    Change::Commit(Commit {
+        target,
+        offset: WriteOffset::End,
+        pieces: chunks.iter().take(2).map(piece).collect(),
+        revision: None,
+        stripes: vec![NewStripe {
+            code: Code::Leopard16,
+            shape: StripeShape { data: 2, parity: 1 },
+            shard_length: length,
+            members: chunks.iter().map(|new| new.chunk).collect(),
+        }],
+        chunks,
+    })
 }
