@@ -461,10 +461,8 @@ impl Volumes {
         // That some have failed is known.
         let only_of_failed = self.failed().is_none();
         let closed = closed.into_iter().zip(&self.all);
-        closed
-            .filter(|(_, volume)| !only_of_failed || !volume.is_failed())
-            .map(|(closed, _)| closed)
-            .collect()
+        let mut told = closed.filter(|(_, volume)| !only_of_failed || !volume.is_failed());
+        told.try_for_each(|(closed, _)| closed)
     }
 }
 
