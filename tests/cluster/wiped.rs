@@ -1,8 +1,23 @@
 //! A wiped disk is not taken for an empty file system.
 
+use std::io::ErrorKind;
+use std::path::Path;
+
 use dfs_core::cluster::Cluster;
 
 use super::{MIB, TestResult, directory, impatient, pattern};
+
+/// Empties a disk, while what was being written when its owner crashed may still come.
+async fn wipe(directory: &Path) -> TestResult {
+    super::eventually(
+        "the disk is empty",
+        async || match std::fs::remove_dir_all(directory) {
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(false),
+            done => Ok(done.map(|()| true)?),
+        },
+    )
+    .await
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_master_whose_disk_was_wiped_comes_back_as_a_new_member() -> TestResult {
@@ -12,7 +27,7 @@ async fn a_master_whose_disk_was_wiped_comes_back_as_a_new_member() -> TestResul
     client.write("/f", pattern(MIB)).await?;
     let wiped = cluster.leader().await?;
     let down = cluster.faults().crash(wiped).await;
-    std::fs::remove_dir_all(cluster.directory_of(wiped))?;
+    wipe(&cluster.directory_of(wiped)).await?;
 
     down.restart().await?;
 
@@ -37,7 +52,7 @@ async fn the_chunks_of_a_data_node_whose_disk_was_wiped_are_made_again() -> Test
     client.write("/f", pattern(4 * MIB)).await?;
     let wiped = cluster.holder_of("/f").await?;
     let down = cluster.faults().crash(wiped).await;
-    std::fs::remove_dir_all(cluster.directory_of(wiped))?;
+    wipe(&cluster.directory_of(wiped)).await?;
 
     down.restart().await?;
 

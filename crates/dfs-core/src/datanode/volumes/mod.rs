@@ -463,8 +463,7 @@ impl Volumes {
         let closed = closed.into_iter().zip(&self.all);
         closed
             .filter(|(_, volume)| !only_of_failed || !volume.is_failed())
-            .map(|(closed, _)| closed)
-            .collect()
+            .try_for_each(|(closed, _)| closed)
     }
 }
 
