@@ -139,6 +139,7 @@ mod tests {
             checksum: 7,
             target: ReplicationTarget(2),
             replicas: nodes.iter().copied().map(NodeId).collect(),
+            stripe: None,
         };
         let chunks = chunks.iter();
         ChunkMap {
