@@ -12,7 +12,6 @@
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use bytes::Bytes;
 use dfs_core::client::Client;
@@ -21,6 +20,7 @@ use dfs_core::proto::erasure;
 use dfs_core::types::stripe::{Code, StripeShape};
 use dfs_core::types::{PolicyChange, ReplicationTarget};
 use reed_solomon_simd::ReedSolomonEncoder;
+use tokio::time::Instant;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 

@@ -16,7 +16,8 @@ use crate::meta::command::ReplicaDrop;
 use crate::meta::{Chunk, Command, Reply, query};
 use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::limits::RECLAIM_GRACE;
-use crate::types::{AdminState, Change, ChunkId, NewChunk, NodeId, Permit};
+use crate::types::stripe::Code;
+use crate::types::{AdminState, Change, ChunkId, NewChunk, NewStripe, NodeId, Permit, StripeShape};
 
 const NODES: u32 = 8;
 const KEPT: u32 = 5;
@@ -128,6 +129,47 @@ impl World {
             chunks: vec![new],
             revision: None,
             stripes: Vec::new(),
+        };
+        self.client(Change::Commit(commit));
+    }
+
+    /// A file that is a stripe of 2+1: each member has one copy.
+    fn put_stripe(&mut self) {
+        let first = self.node().0;
+        let chunks: Vec<NewChunk> = (0..3)
+            .map(|index| {
+                let new = self.new_chunk();
+                let node = NodeId(1 + (first + index) % NODES);
+                self.good.retain(|(chunk, _)| *chunk != new.chunk);
+                self.good.insert((new.chunk, node));
+                NewChunk {
+                    length: 64,
+                    replicas: vec![node],
+                    ..new
+                }
+            })
+            .collect();
+        let piece = |new: &NewChunk| Piece::Chunk {
+            chunk: new.chunk,
+            offset: 0,
+            length: new.length,
+        };
+        let commit = Commit {
+            target: CommitTarget::New {
+                at: at(&format!("f{}", self.below(12))),
+                attr: ATTR,
+                replace: true,
+            },
+            offset: WriteOffset::At(0),
+            pieces: chunks.iter().take(2).map(piece).collect(),
+            revision: None,
+            stripes: vec![NewStripe {
+                code: Code::Leopard16,
+                shape: StripeShape { data: 2, parity: 1 },
+                shard_length: 64,
+                members: chunks.iter().map(|new| new.chunk).collect(),
+            }],
+            chunks,
         };
         self.client(Change::Commit(commit));
     }
@@ -287,7 +329,8 @@ impl World {
 
     fn step(&mut self) {
         match self.below(24) {
-            0..=2 => self.put(),
+            0 | 1 => self.put(),
+            2 => self.put_stripe(),
             3 => self.remove(),
             // Written and never committed.
             4 => drop(self.new_chunk()),

@@ -5,7 +5,7 @@
 //! left   d0 ·  d2 d3   ·  p1 ──decode──▶ d1       any K of them
 //! ```
 //!
-//! Members are coded by columns of [`SHARD_UNIT`](crate::types::limits::SHARD_UNIT) bytes: a part
+//! Members are coded by columns of [`SHARD_UNIT`] bytes: a part
 //! of all members, cut there, is coded as the whole is. So nobody needs more memory than for a
 //! part, and a reader no more than the blocks it wants.
 //!
