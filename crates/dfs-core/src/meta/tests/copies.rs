@@ -136,10 +136,14 @@ impl World {
     /// A file that is a stripe of 2+1: each member has one copy.
     fn put_stripe(&mut self) {
         let first = self.node().0;
-        let chunks: Vec<NewChunk> = (0..3)
-            .map(|index| {
+        let leaving = self.leaving();
+        let nodes = (0..NODES).map(|index| NodeId(1 + (first + index) % NODES));
+        let nodes = nodes.filter(|node| Some(*node) != leaving);
+        let nodes: Vec<NodeId> = nodes.take(3).collect();
+        let chunks: Vec<NewChunk> = nodes
+            .into_iter()
+            .map(|node| {
                 let new = self.new_chunk();
-                let node = NodeId(1 + (first + index) % NODES);
                 self.good.retain(|(chunk, _)| *chunk != new.chunk);
                 self.good.insert((new.chunk, node));
                 NewChunk {
