@@ -264,7 +264,8 @@ impl ChunkStore {
     /// Notes how far the replicas were read through, durably.
     ///
     /// # Errors
-    /// [`StoreError::OutOfSpace`]: what was noted before stands. [`StoreError::Failed`].
+    /// [`StoreError::OutOfSpace`], [`StoreError::Busy`]: what was noted before stands.
+    /// [`StoreError::Failed`].
     pub async fn note_scrubbed(&self, scrubbed: Scrubbed) -> Result<(), StoreError> {
         self.shared.condition.check()?;
         let shared = Arc::clone(&self.shared);

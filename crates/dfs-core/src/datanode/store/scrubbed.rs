@@ -10,7 +10,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::error::StoreError;
+use super::error::{StoreError, is_shortage};
 use super::layout::{Fields, Fixed, FormatError, Paths};
 use super::open::stamp;
 use crate::env::{Disk, OpenMode, Timestamp};
@@ -227,12 +227,16 @@ pub(super) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Scrubbed>, Str
 /// Writes the file so that after a crash there is the old one or the new one. Blocks.
 ///
 /// # Errors
-/// [`StoreError::OutOfSpace`], [`StoreError::Failed`].
+/// [`StoreError::OutOfSpace`], [`StoreError::Busy`], [`StoreError::Failed`].
 pub(super) fn write(disk: &dyn Disk, paths: &Paths, scrubbed: &Scrubbed) -> Result<(), StoreError> {
     let (new, path) = (paths.new_scrub(), paths.scrub());
     stamp::replace(disk, &new, &path, &scrubbed.encode())?;
+    // A name that may be lost again costs what was noted since the last one, and no bytes.
     disk.sync_directory(&paths.root)
-        .map_err(|e| StoreError::from_sync(&e, &paths.root))
+        .map_err(|e| match is_shortage(&e) {
+            true => StoreError::from_open(&e, &paths.root),
+            false => StoreError::from_sync(&e, &paths.root),
+        })
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dfs_raft::state::View;
-use dfs_raft::{Consistency, Fatal, MemberId, Role};
+use dfs_raft::{Consistency, Fatal, MemberId};
 use tarpc::context::Context;
 
 use super::backup::Sending;
+use super::rosters;
 use crate::master::grants;
 use crate::master::leader::{group, map, room};
 use crate::master::security::admission::is_confined;
@@ -22,8 +23,8 @@ use crate::node::audit::{Actor, Deed, Ending};
 use crate::planted::{self, Bug};
 use crate::proto::error::RpcError;
 use crate::proto::metadata::{
-    Answered, ClusterStatus, GrantRequest, LeaderInfo, Liveness, MasterInfo, MetadataRpc, NodeInfo,
-    Proofs, ReadConsistency, Stamped, WriteGrant,
+    Answered, ClusterStatus, GrantRequest, LeaderInfo, Liveness, MetadataRpc, NodeInfo, Proofs,
+    ReadConsistency, Stamped, WriteGrant,
 };
 use crate::security::PublicKey;
 use crate::security::capability::{Holder, Operation};
@@ -221,45 +222,6 @@ impl MetadataService {
         let handle = vouch(value.attr());
         let stamped = Stamped { rev, value };
         Ok(Answered { stamped, handle })
-    }
-
-    fn node_infos(&self) -> Result<Vec<NodeInfo>, RpcError> {
-        let info = |node: &NodeView| NodeInfo {
-            node: node.row.node,
-            key: node.row.key,
-            address: node.row.address.clone(),
-            epoch: node.row.epoch,
-            topology: node.row.topology.clone(),
-            admin: node.row.admin,
-            liveness: node.liveness,
-            space: node.space,
-            replicas: node.row.replicas,
-            bytes: node.row.bytes,
-            volumes: node.volumes.clone(),
-        };
-        self.shared
-            .leading(|leading| leading.view.nodes().map(info).collect())
-    }
-
-    /// The masters, and the term in which one of them leads.
-    fn masters(&self) -> Result<(Vec<MasterInfo>, u64), RpcError> {
-        let status = self.shared.status()?;
-        let term = status.leadership.term;
-        let leader = status.leadership.leader.map(|hint| hint.member);
-        let members = status.members.into_iter();
-        let masters = members
-            .map(|member| MasterInfo {
-                member: member.id.0,
-                leader: leader == Some(member.id),
-                voter: member.role == Role::Voter,
-                log_index: match member.id == status.member {
-                    true => status.last_log,
-                    false => member.matched,
-                },
-                address: member.address,
-            })
-            .collect();
-        Ok((masters, term))
     }
 
     /// Adds to an answer what only the leader knows.
@@ -462,7 +424,7 @@ impl MetadataRpc for MetadataService {
     }
 
     async fn nodes(self, _: Context) -> Result<Vec<NodeInfo>, RpcError> {
-        self.node_infos()
+        rosters::nodes(&self.shared)
     }
 
     async fn remove_master(self, _: Context, member: u64) -> Result<(), RpcError> {
@@ -507,7 +469,7 @@ impl MetadataRpc for MetadataService {
     }
 
     async fn status(self, _: Context) -> Result<ClusterStatus, RpcError> {
-        let nodes = self.node_infos()?;
+        let nodes = rosters::nodes(&self.shared)?;
         let cluster = self.shared.cluster();
         let cluster = cluster.ok_or_else(|| self.shared.not_leading())?;
         let reading = self.shared.read(Consistency::Linearizable).await?;
@@ -516,7 +478,7 @@ impl MetadataRpc for MetadataService {
         let chunks = self
             .shared
             .leading(|leading| leading.health(totals.chunks))?;
-        let (masters, term) = self.masters()?;
+        let (masters, term) = rosters::masters(&self.shared)?;
         Ok(ClusterStatus {
             cluster,
             term,

@@ -5,3 +5,4 @@ pub(crate) mod cluster;
 pub(crate) mod enrol;
 pub(crate) mod login;
 pub(crate) mod metadata;
+mod rosters;

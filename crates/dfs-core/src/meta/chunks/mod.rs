@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A chunk belongs to the file that first committed it, and to the clones of that. The number of
-//! its references is the number of extents that name it, and one more if it is a member of a stripe.
+//! its references is the number of extents that name it, and one more if it is a member of a
+//! stripe.
 
 pub(crate) mod clone;
 pub(crate) mod commit;
@@ -17,7 +18,6 @@ pub mod grant;
 pub(crate) mod reclaim;
 pub mod references;
 pub(crate) mod replicas;
-pub(crate) mod rewrite;
 pub(crate) mod shares;
 pub(crate) mod stories;
 pub mod stripes;

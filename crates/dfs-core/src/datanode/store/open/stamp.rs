@@ -109,7 +109,8 @@ pub(in crate::datanode::store) fn replace(
     bytes: &[u8],
 ) -> Result<(), StoreError> {
     let write = |e| StoreError::from_write(&e, new);
-    let file = disk.open(new, OpenMode::Create).map_err(write)?;
+    let open = |e| StoreError::from_open(&e, new);
+    let file = disk.open(new, OpenMode::Create).map_err(open)?;
     file.set_len(0).map_err(write)?;
     file.write_at(bytes, 0).map_err(write)?;
     file.sync().map_err(|e| StoreError::from_sync(&e, new))?;

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::*;
-use crate::env::Disk;
+use crate::datanode::store::scrubbed::Scrubbed;
+use crate::env::{Disk, Timestamp};
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_sync_fails_the_directory_and_reads_go_on() {
@@ -206,6 +207,10 @@ async fn a_shortage_of_file_handles_is_neither_damage_nor_a_failed_disk() {
         .quarantine(ChunkId(1), "so they say")
         .await
         .unwrap_err();
+    assert!(matches!(busy, StoreError::Busy(_)), "{busy}");
+
+    let scrubbed = Scrubbed::new(Timestamp(0), false);
+    let busy = store.note_scrubbed(scrubbed).await.unwrap_err();
     assert!(matches!(busy, StoreError::Busy(_)), "{busy}");
 
     let both = [ChunkId(2), ChunkId(12)];

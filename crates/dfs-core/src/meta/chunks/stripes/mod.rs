@@ -11,6 +11,8 @@
 //! A stripe is freed by the command that takes its last extent away: it has at most as many
 //! members as limits allow, and each of its data chunks had an extent to take away once.
 
+pub(crate) mod rewrite;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -18,7 +20,7 @@ use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 use serde::{Deserialize, Serialize};
 
-use super::references::{self, Chunk};
+use crate::meta::chunks::references::{self, Chunk};
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::members::decisions::count_width;
 use crate::meta::tables::STRIPES;

@@ -12,8 +12,8 @@
 use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 
-use super::commit::{self, Contents};
-use super::extents::{self, Extent, Source};
+use crate::meta::chunks::commit::{self, Contents};
+use crate::meta::chunks::extents::{self, Extent, Source};
 use crate::meta::command::{Replaced, Rewrite, validate};
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::namespace::inode::Body;
