@@ -20,6 +20,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::map::{self, Answers, Question};
 use super::{Leading, Survey, recorder, room};
 use crate::env::Random;
+use crate::master::planners::Intended;
 use crate::master::planners::reclaim::{self, CHUNKS_PER_DELETE_MAX};
 use crate::master::planners::repair::{self, PlannedCopy, RepairBudget};
 use crate::master::planners::surplus::{self, Verdict};
@@ -265,7 +266,7 @@ fn plan_repairs(
         let Some(Some(chunk)) = answers.chunks.get(&id) else {
             continue;
         };
-        if leading.tasks.is_copying(id) || leading.outbox.made.contains_key(&id) {
+        if is_under_way(leading, id, chunk) {
             continue;
         }
         let avoid = leading.endangered.avoided(id);
@@ -287,6 +288,14 @@ fn plan_repairs(
             }
         }
     }
+}
+
+/// Whether a copy of a chunk is under way, or one of another member of its stripe: two at a time
+/// could go to the same node.
+fn is_under_way(leading: &Leading, id: ChunkId, chunk: &Intended) -> bool {
+    let stripe = chunk.stripe.iter().flat_map(|stripe| &stripe.members);
+    let mut members = stripe.map(|member| member.chunk).chain([id]);
+    members.any(|id| leading.tasks.is_copying(id) || leading.outbox.made.contains_key(&id))
 }
 
 /// Whether a copy may begin now.

@@ -170,9 +170,7 @@ pub fn plan_move(
     let company = intended.company();
     let before = spread(view, company.iter().copied());
     let keeps_apart = |to: NodeId| {
-        let others = company.iter().copied();
-        let after = others.filter(|node| *node != from).chain([to]);
-        let after = spread(view, after);
+        let after = spread(view, intended.company_after(from, to).into_iter());
         after
             .iter()
             .zip(&before)
@@ -185,17 +183,12 @@ pub fn plan_move(
             .is_some_and(|node| node.available() >= intended.length);
         has_room && !company.contains(to) && keeps_apart(*to)
     })?;
-    let mut sources = found.good;
-    view.sort_for_reading(chunk, &mut sources);
-    Some(PlannedCopy {
-        chunk,
-        length: intended.length,
-        checksum: intended.checksum,
-        to,
-        replaces: Some(from),
-        sources,
-        recipe: None,
-    })
+    Some(PlannedCopy::moving(
+        view,
+        (chunk, intended),
+        (from, to),
+        found.good,
+    ))
 }
 
 #[cfg(test)]

@@ -42,4 +42,13 @@ impl Intended {
             }
         }
     }
+
+    /// The same when one replica has gone from a node to another.
+    pub fn company_after(&self, from: NodeId, to: NodeId) -> Vec<NodeId> {
+        let mut company = self.company();
+        if let Some(node) = company.iter_mut().find(|node| **node == from) {
+            *node = to;
+        }
+        company
+    }
 }

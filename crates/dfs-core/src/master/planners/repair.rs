@@ -318,6 +318,26 @@ pub struct PlannedCopy {
 }
 
 impl PlannedCopy {
+    /// The move of a replica that is good where it is; `good` are all that are.
+    pub(super) fn moving(
+        view: &ClusterView,
+        (chunk, intended): (ChunkId, &Intended),
+        (from, to): (NodeId, NodeId),
+        good: Vec<NodeId>,
+    ) -> PlannedCopy {
+        let mut sources = good;
+        view.sort_for_reading(chunk, &mut sources);
+        PlannedCopy {
+            chunk,
+            length: intended.length,
+            checksum: intended.checksum,
+            to,
+            replaces: Some(from),
+            sources,
+            recipe: None,
+        }
+    }
+
     /// The nodes that are asked first.
     pub(super) fn helpers(&self) -> Vec<NodeId> {
         match &self.recipe {

@@ -56,27 +56,23 @@ pub fn plan_move(
     });
     let moves = takers.flat_map(|to| found.good.iter().map(move |from| (to, *from)));
     let wider = moves.filter_map(|(to, from)| {
-        let others = replicas.iter().copied().filter(|node| *node != from);
-        let after = spread(view, others.chain([to.row.node]));
+        let after = intended.company_after(from, to.row.node);
+        let after = spread(view, after.into_iter());
         (after > before).then_some((after, to.available(), to.row.node, from))
     });
     let (_, _, to, from) = wider.max()?;
-    let mut sources = found.good;
-    view.sort_for_reading(chunk, &mut sources);
-    Some(PlannedCopy {
-        chunk,
-        length: intended.length,
-        checksum: intended.checksum,
-        to,
-        replaces: Some(from),
-        sources,
-        recipe: None,
-    })
+    Some(PlannedCopy::moving(
+        view,
+        (chunk, intended),
+        (from, to),
+        found.good,
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::master::planners::rebuild::tests::stripe;
     use crate::master::view::tests::{row, view};
     use crate::master::view::{Fault, NodeRow};
     use crate::types::ReplicationTarget;
@@ -140,5 +136,19 @@ mod tests {
         let mut view = standing(&["z/a", "z/a", "z/b", "z/b"]);
         view.add_fault(NodeId(1), C, Fault::Missing);
         assert_eq!(planned(&view, &[1, 2]), None);
+    }
+
+    #[test]
+    fn members_of_a_stripe_that_came_to_one_node_part() {
+        let view = standing(&["z/a", "z/b", "z/c", "z/d"]);
+        let member = Intended {
+            length: 10,
+            checksum: 7,
+            target: ReplicationTarget(1),
+            replicas: vec![NodeId(1)],
+            stripe: Some(stripe([1, 1, 2, 3]).into()),
+        };
+        let copy = plan_move(&view, widest(&view), C, &member).unwrap();
+        assert_eq!((copy.replaces, copy.to), (Some(NodeId(1)), NodeId(4)));
     }
 }

@@ -1,7 +1,7 @@
 //! Moves of replicas that are good where they are: to make nodes equally full, and to spread those
 //! of a chunk over more failure domains.
 
-use super::{affordable, begin_copy};
+use super::{affordable, begin_copy, is_under_way};
 use crate::master::MasterConfig;
 use crate::master::leader::Leading;
 use crate::master::leader::map::Answers;
@@ -50,7 +50,7 @@ pub(super) fn plan(leading: &mut Leading, config: &MasterConfig, answers: &Answe
         let Some(Some(chunk)) = answers.chunks.get(&id) else {
             continue;
         };
-        if is_busy(leading, id) {
+        if is_under_way(leading, id, chunk) {
             continue;
         }
         let balance = (&fullness, &config.balance);
@@ -78,7 +78,7 @@ fn apart(leading: &mut Leading, config: &MasterConfig, answers: &Answers) {
         let Some(chunk) = chunk else {
             continue;
         };
-        if is_busy(leading, id) {
+        if is_under_way(leading, id, chunk) {
             continue;
         }
         let Some(copy) = spread::plan_move(&leading.view, widest, id, chunk) else {
@@ -91,10 +91,6 @@ fn apart(leading: &mut Leading, config: &MasterConfig, answers: &Answers) {
             begin_copy(leading, &copy, Purpose::Move { from });
         }
     }
-}
-
-fn is_busy(leading: &Leading, id: ChunkId) -> bool {
-    leading.tasks.is_copying(id) || leading.outbox.made.contains_key(&id)
 }
 
 /// Gives up the move of a replica of which the others are no longer all good, or that is where it

@@ -18,8 +18,9 @@ use crate::meta::tests::fixture::{ATTR, Machine, at, serial};
 use crate::proto::cluster::{Heartbeat, TaskResult};
 use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::limits::RECLAIM_GRACE;
+use crate::types::stripe::{Code, StripeShape};
 use crate::types::topology::Topology;
-use crate::types::{AdminState, Change, NewChunk, NodeKey, Permit, Space};
+use crate::types::{AdminState, Change, NewChunk, NewStripe, NodeKey, Permit, Space};
 
 const C: ChunkId = ChunkId(1);
 
@@ -131,7 +132,10 @@ impl World {
     fn work(&mut self) {
         for node in (1..=9).map(NodeId).filter(|n| !self.silent.contains(n)) {
             for task in self.leading.tasks.of_node(node) {
-                let (Task::Copy { chunk, .. } | Task::Verify { chunk }) = task else {
+                let (Task::Copy { chunk, .. }
+                | Task::Rebuild { chunk, .. }
+                | Task::Verify { chunk }) = task
+                else {
                     continue;
                 };
                 let row = map::chunk(&self.machine.view(), chunk).unwrap();
@@ -477,4 +481,69 @@ fn replicas_that_share_a_rack_move_apart_once_another_rack_is_there() {
         "{:?}",
         world.holders(C)
     );
+}
+
+/// A file that is a stripe of 2+2: these chunks on n1 to n4.
+fn put_stripe(machine: &mut Machine, members: [u64; 4]) {
+    let client = machine.open_session();
+    let chunks: Vec<NewChunk> = (1..)
+        .zip(members)
+        .map(|(node, id)| NewChunk {
+            permit: Permit::default(),
+            chunk: ChunkId(id),
+            length: 128,
+            checksum: 0,
+            replicas: vec![NodeId(node)],
+        })
+        .collect();
+    let piece = |new: &NewChunk| Piece::Chunk {
+        chunk: new.chunk,
+        offset: 0,
+        length: new.length,
+    };
+    let commit = Commit {
+        target: CommitTarget::New {
+            at: at(&format!("striped{}", members[0])),
+            attr: ATTR,
+            replace: true,
+        },
+        offset: WriteOffset::At(0),
+        pieces: chunks.iter().take(2).map(piece).collect(),
+        revision: None,
+        stripes: vec![NewStripe {
+            code: Code::Leopard16,
+            shape: StripeShape { data: 2, parity: 2 },
+            shard_length: 128,
+            members: chunks.iter().map(|new| new.chunk).collect(),
+        }],
+        chunks,
+    };
+    machine
+        .request(serial(client, 1), Change::Commit(commit))
+        .unwrap();
+}
+
+#[test]
+fn members_of_a_stripe_that_are_lost_together_are_made_again_apart() {
+    let mut world = World::new(6, 0);
+    let stripes: Vec<[u64; 4]> = (0..16).map(|n| [1, 2, 3, 4].map(|m| 4 * n + m)).collect();
+    for members in &stripes {
+        put_stripe(&mut world.machine, *members);
+    }
+    for node in 1..=6 {
+        world.report(node);
+    }
+    world.die(1);
+    world.die(2);
+
+    for _ in 0..30 {
+        world.heartbeats();
+        world.ticks(4);
+    }
+
+    for members in stripes {
+        let holders = members.map(|id| world.holders(ChunkId(id))).concat();
+        let holders: BTreeSet<NodeId> = holders.into_iter().collect();
+        assert_eq!(holders, [3, 4, 5, 6].map(NodeId).into(), "{members:?}");
+    }
 }
