@@ -11,6 +11,7 @@ mod restored;
 mod rights;
 mod rot;
 mod sharing;
+mod snapshots;
 mod stripes;
 mod too_few_nodes;
 mod volumes;

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::{
     admin, bench, cat, chaos, chgrp, chmod, chown, completions, concat, cp, df, du, explain, get,
     getfacl, group, ln, login, logout, ls, master, mkdir, mv, node, policy, put, quota, rm,
-    setfacl, stat, status, token, touch, trash, tree, up, user, whoami,
+    setfacl, snap, stat, status, token, touch, trash, tree, up, user, whoami,
 };
 use crate::context::Context;
 use crate::error::Result;
@@ -72,6 +72,7 @@ pub(crate) enum Command {
     Setfacl(setfacl::SetfaclArgs),
     Policy(policy::PolicyArgs),
     Quota(quota::QuotaArgs),
+    Snap(snap::SnapArgs),
     Trash(trash::TrashArgs),
     User(user::UserArgs),
     Group(group::GroupArgs),
@@ -118,6 +119,7 @@ impl Command {
             Command::Setfacl(args) => Box::pin(setfacl::run(args, context)).await,
             Command::Policy(args) => Box::pin(policy::run(args, context)).await,
             Command::Quota(args) => Box::pin(quota::run(args, context)).await,
+            Command::Snap(args) => Box::pin(snap::run(args, context)).await,
             Command::Trash(args) => Box::pin(trash::run(args, context)).await,
             Command::User(args) => Box::pin(user::run(args, context)).await,
             Command::Group(args) => Box::pin(group::run(args, context)).await,

@@ -173,6 +173,11 @@ bugs! {
     /// more than it may.
     QuotaRace = "quota-race";
 
+    // Snapshots of directories.
+
+    /// What a snapshot keeps of a file does not hold its chunks: they go with the file.
+    SnapshotLosesReference = "snapshot-loses-reference";
+
     // Stripes.
 
     /// A client commits two data chunks of a stripe in each other's place.

@@ -29,6 +29,7 @@ pub(crate) mod policy;
 pub(crate) mod quota;
 pub(crate) mod rm;
 pub(crate) mod setfacl;
+pub(crate) mod snap;
 pub(crate) mod touch;
 pub(crate) mod trash;
 

@@ -54,6 +54,7 @@ pub use config::{Budgets, ClientConfig, Deadlines, Identity};
 pub use file::{File, OpenOptions};
 pub use names::listing::{Listing, ReadDir, TrashListing};
 pub use names::location::IntoLocation;
+pub use names::restoring::Restored;
 pub use transfer::{GetOptions, GetSummary, Progress, PutOptions, PutSummary, READ_LEN_MAX};
 pub use write::FileWriter;
 
@@ -367,6 +368,7 @@ fn mismatch(answer: &Answer) -> Error {
         Answer::NodeDuties(_) => "what a data node has to do",
         Answer::Explained(_) | Answer::Chunks(_) => "how chunks are",
         Answer::Quotas(_) | Answer::QuotaPage(_) => "quotas",
+        Answer::Snapshots(_) => "snapshots",
     };
     let message = format!("a master answered another question, with {kind}");
     Error::new(ErrorKind::Internal, message)

@@ -1,5 +1,7 @@
 //! The state machine: one command in, one reply out, the same on every master.
 
+pub(crate) mod housekeeping;
+
 use dfs_raft::state::StateTxn;
 use dfs_raft::{ApplyContext, Fatal, StateMachine};
 
@@ -14,7 +16,7 @@ use super::members::decisions;
 use super::members::nodes::Registration;
 use super::members::{enrolled, nodes, secrets};
 use super::namespace::{create, link, remove, rename, setattr, trash, upload};
-use super::{accounts, counters, housekeeping, members, tables};
+use super::{accounts, counters, members, snapshots, tables};
 use crate::planted::{self, Bug};
 use crate::types::{Caller, Change, Changed, ClientId, Refusal, RefusalKind, RequestId, Timestamp};
 
@@ -295,5 +297,6 @@ fn apply_change(
         }
         Change::Concat { to, from } => concat::concat(state, now, by, to, from),
         Change::Quota { at, change } => quota::change(state, by, at, change),
+        Change::Snapshot { at, change } => snapshots::change(state, now, by, at, change),
     }
 }

@@ -34,11 +34,11 @@ mod check;
 pub mod chunks;
 pub mod command;
 mod counters;
-mod housekeeping;
 mod machine;
 pub(crate) mod members;
 pub mod namespace;
 pub mod query;
+mod snapshots;
 pub(crate) mod tables;
 
 pub use accounts::sessions;

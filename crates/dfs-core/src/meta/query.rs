@@ -2,7 +2,7 @@
 //!
 //! Everything is paged and bounded. It works on a view as well as on a transaction.
 
-use std::collections::BTreeSet;
+mod files;
 
 use dfs_raft::Fatal;
 use dfs_raft::state::ReadState;
@@ -10,36 +10,32 @@ use dfs_raft::state::ReadState;
 use super::accounts;
 use super::accounts::acl;
 use super::accounts::subject::Subject;
-use super::chunks::commit::require_file;
-use super::chunks::concat;
-use super::chunks::extents::{Extent, Source};
+use super::chunks::extents::Extent;
 use super::chunks::reclaim;
-use super::chunks::references::{self, Chunk};
+use super::chunks::references::Chunk;
 use super::chunks::stories;
-use super::chunks::stripes;
 use super::counters::{self, quota};
-use super::machine::{Stop, refuse};
+use super::machine::Stop;
 use super::members;
 use super::members::nodes::{Node, NodeLoad};
-use super::namespace::inode::{self, Body, Inode};
-use super::namespace::resolve::existing;
+use super::namespace::inode::Inode;
+use super::namespace::resolve::{Sight, sight};
+use super::snapshots::{self, view::At};
 use super::tables::{
-    CHUNKS, DIRENTS, EXTENTS, INODES, Meta, Moment, NODE_CHUNKS, NODE_KEYS, NODE_LOADS,
-    NODE_RECLAIM, NODES, RECLAIM, REPLIES, TRASH, TRASH_OWNERS,
+    CHUNKS, EXTENTS, INODES, Meta, Moment, NODE_CHUNKS, NODE_KEYS, NODE_LOADS, NODE_RECLAIM, NODES,
+    RECLAIM, REPLIES, TRASH, TRASH_OWNERS,
 };
 use crate::types::limits::{ENTRIES_PER_REPLY_MAX, RECLAIM_GRACE};
-use crate::types::query::{
-    Entry, EntryPage, Layout, LayoutExtent, LayoutSource, StatFs, TrashItem, TrashPage,
-};
+use crate::types::query::{StatFs, TrashItem, TrashPage};
 use crate::types::{
-    Answer, ByteRange, Caller, ChunkId, FileKind, InodeId, Location, Name, NodeId, NodeKey, Permit,
-    Query, Refusal, RefusalKind, RequestId, Rights, Space, Timestamp, TrashId,
+    Answer, Caller, ChunkId, InodeId, NodeId, NodeKey, Query, Refusal, RequestId, Space, Timestamp,
+    TrashId,
 };
 
 pub use super::accounts::user::{Credentials, credentials, name_of as user_name, user};
 pub use super::chunks::grant::{RangeState, open_ranges, range_state, spent};
 pub use super::chunks::stripes::Known as KnownStripes;
-pub use super::housekeeping::is_due as housekeeping_due;
+pub use super::machine::housekeeping::is_due as housekeeping_due;
 pub use super::members::enrolled::{is_enrolled, is_out, is_revoked};
 pub use super::members::secrets::{
     Secret, SigningKeyId, authority, handles, is_signing_key_old, signing_key_ids, signing_keys,
@@ -94,23 +90,23 @@ pub fn standing(state: &impl ReadState, caller: Caller) -> Result<Option<Standin
 
 fn answer_to(state: &impl ReadState, by: &Subject, query: &Query) -> Result<Answer, Stop> {
     Ok(match query {
-        Query::Stat { at, follow } => {
-            let (id, inode) = existing(state, by, at, *follow)?;
-            Answer::Attr(inode.attr(id))
-        }
+        Query::Stat { at, follow } => Answer::Attr(sight(state, by, at, *follow)?.attr()),
         Query::List {
             at,
             after,
             limit,
             attrs,
-        } => Answer::Entries(list(state, by, at, after.as_ref(), *limit, *attrs)?),
-        Query::Layout { at, range } => Answer::Layout(layout(state, by, at, *range)?),
-        Query::ReadLink { at } => Answer::Target(read_link(state, by, at)?),
+        } => {
+            let page = (after.as_ref(), page_len(*limit));
+            Answer::Entries(files::list(state, by, at, page, *attrs)?)
+        }
+        Query::Layout { at, range } => Answer::Layout(files::layout(state, by, at, *range)?),
+        Query::ReadLink { at } => Answer::Target(files::read_link(state, by, at)?),
         Query::StatFs => Answer::StatFs(counters(state)?),
         Query::ListTrash { after, limit } => Answer::Trash(list_trash(state, by, *after, *limit)?),
         Query::Acl { at, which } => {
-            let (id, inode) = existing(state, by, at, true)?;
-            Answer::Acl(acl::get(state, (id, &inode), *which)?)
+            let Sight { id, inode, view } = sight(state, by, at, true)?;
+            Answer::Acl(acl::get(&At::of(state, view)?, (id, &inode), *which)?)
         }
         Query::Whoami
         | Query::User(_)
@@ -129,11 +125,16 @@ fn answer_to(state: &impl ReadState, by: &Subject, query: &Query) -> Result<Answ
         }
         Query::NodeDuties(node) => Answer::NodeDuties(members::node_duties(state, by, *node)?),
         Query::Explain { at, range } => {
-            Answer::Explained(stories::explain(state, layout(state, by, at, *range)?)?)
+            let layout = files::layout(state, by, at, *range)?;
+            Answer::Explained(stories::explain(state, layout)?)
         }
         Query::NodeChunks { node, after, limit } => {
             let page = page_len(*limit);
             Answer::Chunks(stories::of_node(state, by, *node, *after, page)?)
+        }
+        Query::Snapshots { at, after, limit } => {
+            let page = (after.as_ref(), page_len(*limit));
+            Answer::Snapshots(snapshots::list(state, by, at, page)?)
         }
     })
 }
@@ -151,133 +152,6 @@ fn page_len(limit: u32) -> usize {
     usize::try_from(limit)
         .unwrap_or(usize::MAX)
         .clamp(1, ENTRIES_PER_REPLY_MAX)
-}
-
-fn list(
-    state: &impl ReadState,
-    by: &Subject,
-    at: &Location,
-    after: Option<&Name>,
-    limit: u32,
-    attrs: bool,
-) -> Result<EntryPage, Stop> {
-    let (dir, inode) = existing(state, by, at, true)?;
-    if inode.kind() != FileKind::Directory {
-        return refuse(RefusalKind::NotADirectory, at);
-    }
-    let rights = match attrs {
-        true => Rights::READ.and(Rights::EXECUTE),
-        false => Rights::READ,
-    };
-    by.require(state, (dir, &inode), rights, at)?;
-    let mut page = EntryPage {
-        entries: Vec::new(),
-        more: false,
-    };
-    let mut text = 0;
-    let rows = match after {
-        Some(after) => state.scan(DIRENTS, &(dir, after.clone())..)?,
-        None => state.scan_prefix(DIRENTS, &dir)?,
-    };
-    for row in rows {
-        let ((parent, name), entry) = row?;
-        if parent != dir {
-            break;
-        }
-        if after == Some(&name) {
-            continue;
-        }
-        if page.entries.len() >= page_len(limit) || text > REPLY_TEXT_MAX {
-            page.more = true;
-            break;
-        }
-        text += name.as_str().len();
-        let attr = match attrs {
-            true => Some(inode::require(state, entry.inode)?.attr(entry.inode)),
-            false => None,
-        };
-        page.entries.push(Entry {
-            name,
-            inode: entry.inode,
-            kind: entry.kind,
-            attr,
-        });
-    }
-    Ok(page)
-}
-
-fn layout(
-    state: &impl ReadState,
-    by: &Subject,
-    at: &Location,
-    range: ByteRange,
-) -> Result<Layout, Stop> {
-    let (id, inode) = existing(state, by, at, true)?;
-    require_file(&inode, at)?;
-    by.require(state, (id, &inode), Rights::READ, at)?;
-    let attr = inode.attr(id);
-    let end = range.end().min(attr.size);
-    let mut layout = Layout {
-        attr,
-        extents: Vec::new(),
-        more: false,
-        permit: Permit::default(),
-        stripes: Vec::new(),
-    };
-    if range.offset >= end {
-        return Ok(layout);
-    }
-    let bytes = (range.offset, end);
-    let (found, more) = concat::read(state, id, bytes, ENTRIES_PER_REPLY_MAX)?;
-    layout.more = more;
-    let (mut seen, mut members) = (BTreeSet::new(), 0);
-    for (offset, extent) in found {
-        if layout.extents.len() + members >= ENTRIES_PER_REPLY_MAX {
-            layout.more = true;
-            break;
-        }
-        let source = match extent.source {
-            Source::Inline(bytes) => LayoutSource::Inline(bytes),
-            Source::Chunk { chunk, offset } => {
-                let row = references::require(state, chunk)?;
-                if let Some(membership) = row.stripe
-                    && seen.insert(membership.stripe)
-                {
-                    let stripe = stripes::layout(state, membership.stripe)?;
-                    members += stripe.members.len();
-                    layout.stripes.push(stripe);
-                }
-                let Chunk {
-                    length, replicas, ..
-                } = row;
-                LayoutSource::Chunk {
-                    chunk,
-                    offset,
-                    length,
-                    replicas,
-                }
-            }
-        };
-        layout.extents.push(LayoutExtent {
-            offset,
-            length: extent.length,
-            source,
-        });
-    }
-    Ok(layout)
-}
-
-fn read_link(state: &impl ReadState, by: &Subject, at: &Location) -> Result<String, Stop> {
-    match existing(state, by, at, false)? {
-        (
-            _,
-            Inode {
-                body: Body::Symlink { target },
-                ..
-            },
-        ) => Ok(target),
-        _ => refuse(RefusalKind::NotASymlink, at),
-    }
 }
 
 /// What the trash holds: for administrators all of it, for others what they have removed.

@@ -41,6 +41,12 @@
 //! QUOTAS        InodeId -> ()                      which of them are limited      quota
 //! COUNTING      InodeId -> Counting                which are not counted through  counting
 //! STRIPES       StripeId -> Stripe                 which chunks give each other   stripes
+//! SNAPSHOTS     SnapshotId -> Snapshot             of which directory, since when snapshots
+//! SNAPSHOT_NAMES (InodeId, Name) -> SnapshotId     those of a directory, by name  snapshots
+//! LEAVING       SnapshotId -> ()                   which are being removed        snapshots
+//! SEEN          InodeId -> Seen                    which snapshots may see it     seen
+//! OLD           (table, row, SnapshotId) -> Old    rows as snapshots see them     rows
+//! OLD_OF        (SnapshotId, table, row) -> ()     the same by snapshot           rows
 //! ```
 //!
 //! New tables are appended: a table's place is part of snapshots. Numbers in keys are
@@ -69,10 +75,13 @@ use super::namespace::dirent::Dirent;
 use super::namespace::inode::Inode;
 use super::namespace::purge::Purge;
 use super::namespace::trash::TrashEntry;
+use super::snapshots::Snapshot;
+use super::snapshots::old::{Old, OldKey, OldOf};
+use super::snapshots::seen::Seen;
 use crate::types::node::{TokenHash, TokenId};
 use crate::types::{
-    AccountName, ChunkId, ClientId, GroupId, InodeId, Name, NodeId, NodeKey, StripeId, Timestamp,
-    TrashId, UserId,
+    AccountName, ChunkId, ClientId, GroupId, InodeId, Name, NodeId, NodeKey, SnapshotId, StripeId,
+    Timestamp, TrashId, UserId,
 };
 
 macro_rules! tables {
@@ -134,6 +143,12 @@ tables! {
     QUOTAS: InodeId => ();
     COUNTING: InodeId => Counting;
     STRIPES: StripeId => Stripe;
+    SNAPSHOTS: SnapshotId => Snapshot;
+    SNAPSHOT_NAMES: (InodeId, Name) => SnapshotId;
+    LEAVING: SnapshotId => ();
+    SEEN: InodeId => Seen;
+    OLD: OldKey => Old;
+    OLD_OF: OldOf => ();
 }
 
 /// Makes sure that a key and a value, if these bytes are some, come back as they are.
@@ -162,7 +177,7 @@ impl Key for Moment {
     }
 }
 
-dfs_raft::postcard_values!(1: Moment, NodeId);
+dfs_raft::postcard_values!(1: Moment, NodeId, SnapshotId);
 
 macro_rules! meta {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
@@ -222,4 +237,8 @@ meta! {
     ForeignFrom = "foreign_from";
     /// The first chunk id after these.
     ForeignTo = "foreign_to";
+    /// The next snapshot's id, if there ever was one.
+    NextSnapshot = "next_snapshot";
+    /// Rows in SNAPSHOTS.
+    Snapshots = "snapshots";
 }

@@ -19,13 +19,14 @@ use crate::types::account::Account;
 use crate::types::node::{EnrolledNode, NodeDuties, TokenId};
 use crate::types::query::*;
 use crate::types::quota::{Limits, QuotaInfo, QuotaPage};
+use crate::types::snapshot::{SnapshotInfo, SnapshotPage};
 use crate::types::story::*;
 use crate::types::stripe::{Code, StripeMember};
 use crate::types::{
     AdminState, Attr, ByteRange, Change, Changed, ChunkId, ClientId, ClusterId, DfsPath, FileKind,
     GroupId, Handle, InodeId, Location, Mode, Name, NodeEpoch, NodeId, NodeKey, NodeRole, Permit,
-    Policy, Refusal, RefusalKind, ReplicationTarget, RequestId, Rev, Scrub, Space, StripeLayout,
-    StripeShape, Timestamp, Topology, TrashId, UserId, Volume, VolumeId,
+    Policy, Refusal, RefusalKind, ReplicationTarget, RequestId, Rev, Scrub, SnapshotId, Space,
+    StripeLayout, StripeShape, Timestamp, Topology, TrashId, UserId, Volume, VolumeId,
 };
 
 /// What differs from its bytes.
@@ -252,6 +253,14 @@ fn what_clients_ask_keeps_its_bytes() {
             "0310ac0201ac02ac02010000",
         ),
         (Query::Quotas { at: at("/f") }, "031101022f66010000"),
+        (
+            Query::Snapshots {
+                at: at("/f"),
+                after: Some(name("x")),
+                limit: 300,
+            },
+            "031301022f66010178ac02010000",
+        ),
         (
             Query::QuotasBelow {
                 at: at("/f"),
@@ -553,6 +562,20 @@ fn answers_to_queries_keep_their_bytes() {
             Answer::Quotas(vec![quota.clone()]),
             "030002ac021001ac02022f6101ac020002030101\
              0909090909090909090909090909090909090909090909090909090909090909",
+        ),
+        (
+            Answer::Snapshots(SnapshotPage {
+                snapshots: vec![SnapshotInfo {
+                    name: name("x"),
+                    number: SnapshotId(300),
+                    inode: InodeId(5).within(SnapshotId(300)),
+                    created: Timestamp(300),
+                    by: UserId(7),
+                }],
+                more: true,
+            }),
+            "030002ac0212010178ac02858080808080ac02ac020701010909090909090909090909090909\
+             090909090909090909090909090909090909",
         ),
         (
             Answer::QuotaPage(QuotaPage {

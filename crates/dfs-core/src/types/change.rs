@@ -15,6 +15,7 @@ use super::path::Location;
 use super::permit::Permit;
 use super::policy::PolicyChange;
 use super::quota::QuotaChange;
+use super::snapshot::SnapshotChange;
 use super::stripe::NewStripe;
 
 /// One change of the namespace, seen whole or not at all.
@@ -161,6 +162,13 @@ pub enum Change {
         /// What changes.
         change: QuotaChange,
     },
+    /// Changes which snapshots there are of a directory.
+    Snapshot {
+        /// Which directory; symbolic links are followed.
+        at: Location,
+        /// What changes.
+        change: SnapshotChange,
+    },
 }
 
 impl Change {
@@ -178,6 +186,10 @@ impl Change {
             | Change::BeginUpload { at, .. }
             | Change::SetAcl { at, .. }
             | Change::Quota { at, .. } => [Some(at), None],
+            Change::Snapshot { at, change } => match change {
+                SnapshotChange::Replace { by } => [Some(at), Some(by)],
+                _ => [Some(at), None],
+            },
             Change::Link { from, at } => [Some(from), Some(at)],
             Change::Rename { from, to, .. } => [Some(from), Some(to)],
             Change::Restore { to, .. } => [to.as_ref(), None],

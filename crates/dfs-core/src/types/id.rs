@@ -5,18 +5,18 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 macro_rules! ids {
-    ($($(#[$doc:meta])* $name:ident($inner:ty) $prefix:literal;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident($inner:ty) $($prefix:literal)?;)*) => {$(
         $(#[$doc])*
         #[derive(
             Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
         )]
         pub struct $name(pub $inner);
 
-        impl fmt::Display for $name {
+        $(impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, concat!($prefix, "{}"), self.0)
             }
-        }
+        })?
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,7 +38,7 @@ macro_rules! ids {
 
 ids! {
     /// A file, directory or symbolic link, whatever its names. Never reused.
-    InodeId(u64) "i";
+    InodeId(u64);
     /// A run of bytes written once. Allocated in order, never reused.
     ChunkId(u64) "c";
     /// A data node, given at its first registration. Never reused.
@@ -55,6 +55,20 @@ ids! {
     GroupId(u32) "g";
     /// A stripe: the id of its first member. Never reused.
     StripeId(u64) "x";
+    /// A snapshot of a directory: one more than the one before it. Never reused.
+    SnapshotId(u64) "v";
+}
+
+/// `i7`, and `i7@v3` for what the third snapshot has of it.
+impl fmt::Display for InodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "i{}", self.own().0)?;
+        match self.snapshot() {
+            Some(SnapshotId::LIST) => write!(f, "@snapshots"),
+            Some(snapshot) => write!(f, "@{snapshot}"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl InodeId {

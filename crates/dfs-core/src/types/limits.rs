@@ -62,6 +62,10 @@ pub const EXTENTS_CLONED_MAX: usize = 256;
 pub const CONCAT_SOURCES_MAX: usize = 64;
 /// Most quotas.
 pub const QUOTAS_MAX: usize = 4096;
+/// Most snapshots of one directory.
+pub const SNAPSHOTS_PER_DIRECTORY_MAX: usize = 256;
+/// Most snapshots, those included that are being removed.
+pub const SNAPSHOTS_MAX: u64 = 4096;
 /// Most chunks one command about the replicas of a data node may name.
 pub const REPLICAS_PER_COMMAND_MAX: usize = 256;
 /// Most chunk ids reserved at a time.

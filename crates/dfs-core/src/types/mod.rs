@@ -18,6 +18,7 @@ pub mod policy;
 pub mod query;
 pub mod quota;
 pub mod range;
+pub mod snapshot;
 pub mod story;
 pub mod stripe;
 pub mod topology;
@@ -32,7 +33,7 @@ pub use dfs_raft::env::Timestamp;
 pub use handle::Handle;
 pub use id::{
     ChunkId, ClientId, ClusterId, GroupId, InodeId, NodeEpoch, NodeId, NodeKey, RequestId,
-    StripeId, TrashId, UserId,
+    SnapshotId, StripeId, TrashId, UserId,
 };
 pub use node::NodeRole;
 pub use path::{DfsPath, Location, Name, PathError};

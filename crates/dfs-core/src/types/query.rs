@@ -12,6 +12,7 @@ use super::path::{Location, Name};
 use super::permit::Permit;
 use super::quota::{QuotaInfo, QuotaPage};
 use super::range::ByteRange;
+use super::snapshot::SnapshotPage;
 use super::story::{ChunkStory, Explained};
 use super::stripe::StripeLayout;
 use super::topology::Space;
@@ -129,6 +130,15 @@ pub enum Query {
         /// Look at so many at most.
         limit: u32,
     },
+    /// The snapshots of a directory, by name.
+    Snapshots {
+        /// Which; symbolic links are followed.
+        at: Location,
+        /// Begin after this one.
+        after: Option<Name>,
+        /// At most this many.
+        limit: u32,
+    },
 }
 
 impl Query {
@@ -142,7 +152,8 @@ impl Query {
             | Query::Explain { at, .. }
             | Query::Acl { at, .. }
             | Query::Quotas { at }
-            | Query::QuotasBelow { at, .. } => Some(at),
+            | Query::QuotasBelow { at, .. }
+            | Query::Snapshots { at, .. } => Some(at),
             Query::StatFs
             | Query::ListTrash { .. }
             | Query::Whoami
@@ -227,6 +238,8 @@ pub enum Answer {
     Quotas(Vec<QuotaInfo>),
     /// To `QuotasBelow`.
     QuotaPage(QuotaPage),
+    /// To `Snapshots`.
+    Snapshots(SnapshotPage),
 }
 
 /// Part of a listing.

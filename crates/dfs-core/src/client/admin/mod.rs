@@ -5,6 +5,7 @@ mod backup;
 mod members;
 mod nodes;
 mod quotas;
+mod snapshots;
 
 pub use accounts::NewUser;
 pub use backup::MetadataBackup;

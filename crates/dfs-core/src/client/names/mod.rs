@@ -3,3 +3,4 @@
 pub(super) mod listing;
 pub(super) mod location;
 mod namespace;
+pub(super) mod restoring;

@@ -57,7 +57,7 @@ fn grows(change: &Change) -> bool {
         // Small, and whoever shuts somebody out is not to be kept from it.
         Change::SetAcl { .. } | Change::Account(_) | Change::Member(_) => false,
         // So is what keeps others from taking room.
-        Change::Quota { .. } => false,
+        Change::Quota { .. } | Change::Snapshot { .. } => false,
     }
 }
 

@@ -256,7 +256,8 @@ impl MetadataService {
             | Answer::EnrolledNodes(_)
             | Answer::NodeDuties(_)
             | Answer::Quotas(_)
-            | Answer::QuotaPage(_) => {}
+            | Answer::QuotaPage(_)
+            | Answer::Snapshots(_) => {}
             Answer::Explained(Explained { chunks, .. }) | Answer::Chunks(chunks) => {
                 for story in chunks {
                     leading.tell(story);

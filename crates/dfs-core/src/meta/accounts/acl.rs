@@ -8,6 +8,7 @@ use super::subject::Subject;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::namespace::inode::{self, Inode};
 use crate::meta::namespace::resolve::existing;
+use crate::meta::snapshots::rows;
 use crate::meta::tables::{ACLS, INODES};
 use crate::types::acl::{AclKind, Named};
 use crate::types::{
@@ -116,7 +117,7 @@ pub(crate) fn set(
     }
     put(state, id, &mut inode, row)?;
     inode.changed = now;
-    state.put(INODES, &id, &inode)?;
+    rows::put(state, INODES, &id, &inode)?;
     Ok(Changed {
         attr: Some(inode.attr(id)),
         ..Changed::default()
@@ -152,14 +153,14 @@ fn extended(list: Acl) -> Option<Extended> {
 fn put(state: &mut StateTxn<'_>, id: InodeId, inode: &mut Inode, row: Acls) -> Result<(), Fatal> {
     inode.has_acl = row != Acls::default();
     match inode.has_acl {
-        true => state.put(ACLS, &id, &row),
-        false => state.remove(ACLS, &id),
+        true => rows::put(state, ACLS, &id, &row),
+        false => rows::remove(state, ACLS, &id),
     }
 }
 
 /// Forgets the lists of an inode that goes.
 pub(crate) fn forget(state: &mut StateTxn<'_>, id: InodeId) -> Result<(), Fatal> {
-    state.remove(ACLS, &id)
+    rows::remove(state, ACLS, &id)
 }
 
 /// What something new gets in a directory: owner, group, mode bits and lists.

@@ -9,6 +9,7 @@ use super::Findings;
 use super::tree::Inodes;
 use crate::meta::chunks::concat::Part;
 use crate::meta::chunks::extents::{Extent, Source};
+use crate::meta::snapshots::old;
 use crate::meta::tables::{CHUNKS, CONCATS, EXTENTS, TRIMS};
 use crate::types::{ChunkId, InodeId};
 
@@ -60,9 +61,10 @@ pub(super) fn check(
                 let within = end <= *size || (offset >= *size && state.get(TRIMS, &id)?.is_some());
                 findings.require(within, || format!("{what} is beyond the end at {size}"));
             }
-            None => findings.require(inodes.purged.contains(&id), || {
-                format!("{what} has no file")
-            }),
+            None => {
+                let kept = inodes.purged.contains(&id) || old::has_inode(state, id)?;
+                findings.require(kept, || format!("{what} has no file"));
+            }
         }
         let (inline, all) = sums.entry(file).or_default();
         *inline += extent.inline_length();

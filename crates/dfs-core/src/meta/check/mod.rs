@@ -8,6 +8,7 @@ mod accounts;
 mod chunks;
 mod extents;
 mod members;
+mod snapshots;
 mod stripes;
 mod tree;
 mod uses;
@@ -45,7 +46,8 @@ pub fn check(state: &impl ReadState) -> Result<Vec<Violation>, Fatal> {
         return Ok(findings.list);
     }
     let inodes = tree::check(state, &mut findings)?;
-    let used = extents::check(state, &inodes, &mut findings)?;
+    let mut used = extents::check(state, &inodes, &mut findings)?;
+    snapshots::check(state, &mut used, &mut findings)?;
     chunks::check(state, &used, &mut findings)?;
     stripes::check(state, &used, &mut findings)?;
     uses::check(state, &mut findings)?;

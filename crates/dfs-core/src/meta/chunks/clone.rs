@@ -20,8 +20,10 @@ use crate::meta::accounts::subject::Subject;
 use crate::meta::counters::charges;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::namespace::inode::{self, Body, Inode};
-use crate::meta::namespace::resolve::{existing, place};
+use crate::meta::namespace::resolve::{Sight, place, sight};
 use crate::meta::namespace::{create, upload};
+use crate::meta::snapshots::rows;
+use crate::meta::snapshots::view::At;
 use crate::meta::tables::{EXTENTS, INODES};
 use crate::types::change::CloneTarget;
 use crate::types::limits::EXTENTS_CLONED_MAX;
@@ -35,20 +37,21 @@ pub(crate) fn clone(
     (from, to): (&Location, &CloneTarget),
     revision: Option<u64>,
 ) -> Result<Changed, Stop> {
-    let source = existing(state, by, from, true)?;
-    require_file(&source.1, from)?;
-    by.require(state, (source.0, &source.1), Rights::READ, from)?;
+    let source = sight(state, by, from, true)?;
+    require_file(&source.inode, from)?;
+    let then = At::of(state, source.view)?;
+    by.require(&then, (source.id, &source.inode), Rights::READ, from)?;
     if let Some(expected) = revision
-        && expected != source.1.revision
+        && expected != source.inode.revision
     {
-        let subject = format!("{from} is at revision {}", source.1.revision);
+        let subject = format!("{from} is at revision {}", source.inode.revision);
         return refuse(RefusalKind::Conflict, subject);
     }
-    concat::require_settled(state, source.0)?;
+    concat::require_settled(&then, source.id)?;
     match to {
         CloneTarget::New { at, attr, replace } => {
             let there = place(state, by, at, RefusalKind::IsADirectory)?.entry;
-            if there.is_some_and(|there| there.inode == source.0) {
+            if source.view.is_none() && there.is_some_and(|there| there.inode == source.id) {
                 let subject = format!("{at} is the file that is to be cloned");
                 return refuse(RefusalKind::Invalid, subject);
             }
@@ -64,14 +67,14 @@ pub(crate) fn clone(
                 let subject = format!("{from} with more than {EXTENTS_CLONED_MAX} extents");
                 return refuse(RefusalKind::TooLarge, subject);
             }
-            state.put(INODES, &id, &inode)?;
+            rows::put(state, INODES, &id, &inode)?;
             create::give_name(state, now, &place, at, id)?;
             changed(id, &inode::require(state, id)?, end)
         }
         CloneTarget::Upload(id) => {
             let mut inode = upload::require(state, client, *id)?;
             let (end, _) = copy(state, (now, by), (&source, from), (*id, &mut inode))?;
-            state.put(INODES, id, &inode)?;
+            rows::put(state, INODES, id, &inode)?;
             changed(*id, &inode, end)
         }
     }
@@ -101,9 +104,10 @@ pub(super) fn require_alike(from: &Inode, to: &Inode, at: &Location) -> Result<(
 fn copy(
     state: &mut StateTxn<'_>,
     (now, by): (Timestamp, &Subject),
-    ((source, from), at): (&(InodeId, Inode), &Location),
+    (source, at): (&Sight, &Location),
     (id, to): (InodeId, &mut Inode),
 ) -> Result<(u64, bool), Stop> {
+    let from = &source.inode;
     require_alike(from, to, at)?;
     let (
         Body::File { size, .. },
@@ -114,13 +118,16 @@ fn copy(
         },
     ) = (&from.body, &to.body)
     else {
-        return Err(Fatal::new(format!("{source} or {id} is cloned and is no file")).into());
+        return Err(Fatal::new(format!("{} or {id} is cloned and is no file", source.id)).into());
     };
     let (begin, before) = (*begin, *before);
     let (mut bytes, mut inline) = (before, u64::from(*inline_bytes));
     let limit = EXTENTS_CLONED_MAX;
     let (mut found, more) = match begin < *size {
-        true => touching(state, *source, begin, *size, limit)?,
+        true => {
+            let then = At::of(state, source.view)?;
+            touching(&then, source.id, begin, *size, limit)?
+        }
         false => (Vec::new(), false),
     };
     let mut end = *size;
@@ -137,7 +144,7 @@ fn copy(
         bytes += extent.length;
         inline += extent.inline_length();
         share(state, id, extent)?;
-        state.put(EXTENTS, &(id, *offset), extent)?;
+        rows::put(state, EXTENTS, &(id, *offset), extent)?;
     }
     if inline > u64::from(to.policy.inline_max) {
         return refuse(

@@ -28,6 +28,7 @@ use crate::meta::members::nodes;
 use crate::meta::namespace::inode::{self, Body, Inode};
 use crate::meta::namespace::resolve::{Place, existing, place};
 use crate::meta::namespace::{create, rename, upload};
+use crate::meta::snapshots::rows;
 use crate::meta::tables::{CHUNKS, INODES, SPENT};
 use crate::planted::{self, Bug};
 use crate::types::change::{Commit, CommitTarget, NewChunk, Piece, WriteOffset};
@@ -54,7 +55,7 @@ pub(crate) fn commit(
         );
     }
     let (inode, offset) = write(state, (now, by), id, inode, commit)?;
-    state.put(INODES, &id, &inode)?;
+    rows::put(state, INODES, &id, &inode)?;
     if let Some(Naming { place, at, upload }) = name {
         if upload {
             upload::forget(state, client, id)?;

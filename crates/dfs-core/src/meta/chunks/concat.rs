@@ -30,6 +30,7 @@ use crate::meta::namespace::dirent::{self, Dirent};
 use crate::meta::namespace::inode::{self, Body, Inode};
 use crate::meta::namespace::purge::{Budget, Purge};
 use crate::meta::namespace::resolve::{Place, existing, place};
+use crate::meta::snapshots::{old, rows, seen};
 use crate::meta::tables::{CONCATS, EXTENTS, INODES, PURGE};
 use crate::types::limits::FILE_LEN_MAX;
 use crate::types::{Changed, FileKind, InodeId, Location, RefusalKind, Rights, Timestamp};
@@ -89,10 +90,10 @@ pub(crate) fn concat(
         inline_bytes: u32::try_from(inline).unwrap_or(u32::MAX),
         allocated: bytes,
     };
-    let rows = sources.iter_mut().map(|source| &mut source.inode);
-    charges::joined(state, by, (&inode, allocated), rows.collect())?;
+    let parts = sources.iter_mut().map(|s| (s.entry.inode, &mut s.inode));
+    charges::joined(state, by, (&inode, allocated), parts.collect())?;
     inode.touch(now);
-    state.put(INODES, &id, &inode)?;
+    rows::put(state, INODES, &id, &inode)?;
     let mut offset = size;
     for SourceFile {
         place, entry, size, ..
@@ -100,6 +101,9 @@ pub(crate) fn concat(
     {
         dirent::remove(state, place.dir, &place.name, entry, now)?;
         inode::remove(state, entry.inode)?;
+        if old::has_inode(state, entry.inode)? {
+            seen::joined(state, entry.inode, true)?;
+        }
         if size > 0 {
             let (source, length) = (entry.inode, size);
             state.put(CONCATS, &(id, offset), &Part { source, length })?;
@@ -220,8 +224,8 @@ fn settle_parts(
         let limit = (budget.left() / Budget::EXTENT).max(1);
         let (found, more) = touching(state, part.source, 0, part.length, limit)?;
         for (offset, extent) in found {
-            state.remove(EXTENTS, &(part.source, offset))?;
-            state.put(EXTENTS, &(id, at + offset), &extent)?;
+            rows::remove(state, EXTENTS, &(part.source, offset))?;
+            rows::put(state, EXTENTS, &(id, at + offset), &extent)?;
             let mut rows = 2;
             if let Source::Chunk { chunk, .. } = extent.source {
                 rows += shares::hand_over(state, chunk, (part.source, id))?;
@@ -244,7 +248,10 @@ pub(crate) fn give_up(
 ) -> Result<(), Fatal> {
     while let Some((key, part)) = first_part(state, Some(id))? {
         state.remove(CONCATS, &key)?;
-        state.put(PURGE, &part.source, &Purge::Data)?;
+        match old::has_inode(state, part.source)? {
+            true => seen::joined(state, part.source, false)?,
+            false => state.put(PURGE, &part.source, &Purge::Data)?,
+        }
         budget.spend(2);
     }
     Ok(())

@@ -22,6 +22,7 @@ use crate::meta::counters::charges;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::namespace::inode::{self, Body};
 use crate::meta::namespace::purge::Budget;
+use crate::meta::snapshots::rows;
 use crate::meta::tables::{EXTENTS, INODES, TRIMS};
 use crate::planted::{self, Bug};
 use crate::types::limits::EXTENTS_REPLACED_MAX;
@@ -201,16 +202,16 @@ fn cut(
             let head = extent.part(0, from - offset)?;
             bytes -= head.length;
             inline -= head.inline_length();
-            state.put(EXTENTS, &(inode, offset), &head)?;
+            rows::put(state, EXTENTS, &(inode, offset), &head)?;
             kept += 1;
         } else {
-            state.remove(EXTENTS, &(inode, offset))?;
+            rows::remove(state, EXTENTS, &(inode, offset))?;
         }
         if end > to {
             let tail = extent.part(to - offset, end - to)?;
             bytes -= tail.length;
             inline -= tail.inline_length();
-            state.put(EXTENTS, &(inode, to), &tail)?;
+            rows::put(state, EXTENTS, &(inode, to), &tail)?;
             kept += 1;
         }
         if let Source::Chunk { chunk, .. } = extent.source {
@@ -276,7 +277,7 @@ pub(crate) fn insert(
             }
             _ => (offset, extent),
         };
-        state.put(EXTENTS, &(inode, start), &written)?;
+        rows::put(state, EXTENTS, &(inode, start), &written)?;
         before = Some((start, written));
         offset = end;
     }
@@ -328,7 +329,7 @@ pub(crate) fn trim(
             let mut row = inode::require(state, id)?;
             subtract(&mut row.body, done);
             budget.spend(charges::lost(state, &row, done.bytes)?);
-            state.put(INODES, &id, &row)?;
+            rows::put(state, INODES, &id, &row)?;
         }
     }
     Ok(())
@@ -359,7 +360,7 @@ pub(crate) fn remove_all(
     let limit = (budget.left() / Budget::EXTENT).max(1);
     let (found, more) = touching(state, inode, 0, u64::MAX, limit)?;
     for (offset, extent) in found {
-        state.remove(EXTENTS, &(inode, offset))?;
+        rows::remove(state, EXTENTS, &(inode, offset))?;
         let mut rows = 1;
         if let Source::Chunk { chunk, .. } = extent.source {
             rows += release(state, now, inode, chunk)?;

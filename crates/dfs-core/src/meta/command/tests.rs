@@ -18,6 +18,7 @@ use crate::types::acl::{AclKind, Named};
 use crate::types::change::{CloneTarget, Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::node::{MemberChange, TokenId};
 use crate::types::quota::{Limits, QuotaChange};
+use crate::types::snapshot::SnapshotChange;
 use crate::types::stripe::Code;
 use crate::types::{
     Acl, AttrChange, DfsPath, GroupId, InodeId, Location, Mode, NewAttr, NewChunk, NewStripe,
@@ -477,6 +478,25 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
     ] {
         let at = at("/d");
         all.push((client(Change::Quota { at, change }), golden));
+    }
+    let taken = || crate::types::Name::new("n").unwrap();
+    for (change, golden) in [
+        (SnapshotChange::Prepare, "03010003ac02ab021501022f6400"),
+        (
+            SnapshotChange::Create { name: taken() },
+            "03010003ac02ab021501022f6401016e",
+        ),
+        (
+            SnapshotChange::Remove { name: taken() },
+            "03010003ac02ab021501022f6402016e",
+        ),
+        (
+            SnapshotChange::Replace { by: at("/e") },
+            "03010003ac02ab021501022f640301022f65",
+        ),
+    ] {
+        let at = at("/d");
+        all.push((client(Change::Snapshot { at, change }), golden));
     }
     let secret = |byte| SecretBytes([byte; 32]);
     let founding = Founding {

@@ -18,7 +18,8 @@ use super::uses::{self, Checked, Sum, Use};
 use crate::meta::accounts::subject::Subject;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::namespace::inode::{self, Body, Inode};
-use crate::meta::tables::USES;
+use crate::meta::snapshots::{rows, seen};
+use crate::meta::tables::{INODES, USES};
 use crate::types::{FileKind, InodeId, Location, RefusalKind};
 
 const UNKNOWN: &str = "it is not known how much is in it: move what is in it, or copy it";
@@ -108,7 +109,11 @@ pub(crate) fn lost(state: &mut StateTxn<'_>, inode: &Inode, bytes: u64) -> Resul
 
 /// Counts off a file or symbolic link that is gone, or in the trash; gives the number of rows
 /// changed.
-pub(crate) fn uncharge(state: &mut StateTxn<'_>, inode: &mut Inode) -> Result<usize, Fatal> {
+pub(crate) fn uncharge(
+    state: &mut StateTxn<'_>,
+    (id, inode): (InodeId, &mut Inode),
+) -> Result<usize, Fatal> {
+    seen::carry(state, id)?;
     match inode.charged.take() {
         Some(dir) => uses::shrink(state, dir, Sum::inode(inode.allocated())),
         None => Ok(0),
@@ -125,10 +130,11 @@ pub(crate) fn removed(
     match &inode.body {
         Body::Directory(directory) if directory.entries > 0 => detach(state, id).map(|()| 2),
         Body::Directory(_) => {
+            seen::carry(state, id)?;
             counting::give_up(state, id)?;
             uses::gone(state, id).map(|()| 2)
         }
-        Body::File { .. } | Body::Symlink { .. } => uncharge(state, inode),
+        Body::File { .. } | Body::Symlink { .. } => uncharge(state, (id, inode)),
     }
 }
 
@@ -137,6 +143,10 @@ pub(crate) fn detach(state: &mut StateTxn<'_>, dir: InodeId) -> Result<(), Fatal
     let Some(mut row) = uses::row(state, dir)? else {
         return Ok(());
     };
+    if row.above.is_none() {
+        return Ok(());
+    }
+    seen::carry(state, dir)?;
     let Some(above) = row.above.take() else {
         return Ok(());
     };
@@ -199,7 +209,7 @@ pub(crate) fn moved(
         }
         return match inode.links > 1 && inode.charged.is_some() {
             true => Ok(()),
-            false => recharge(state, to, inode, checked),
+            false => recharge(state, to, (id, inode), checked),
         };
     }
     if crosses {
@@ -213,10 +223,10 @@ pub(crate) fn moved(
 fn recharge(
     state: &mut StateTxn<'_>,
     to: InodeId,
-    inode: &mut Inode,
+    (id, inode): (InodeId, &mut Inode),
     checked: Checked<'_>,
 ) -> Result<(), Stop> {
-    uncharge(state, inode)?;
+    uncharge(state, (id, inode))?;
     if uses::row(state, to)?.is_none() {
         return Ok(());
     }
@@ -253,8 +263,8 @@ pub(crate) fn published(
         None => Vec::new(),
     };
     let (root, but) = (by.root, but.as_slice());
-    recharge(state, to, &mut inode, Checked { root, but })?;
-    Ok(state.put(crate::meta::tables::INODES, &id, &inode)?)
+    recharge(state, to, (id, &mut inode), Checked { root, but })?;
+    Ok(rows::put(state, INODES, &id, &inode)?)
 }
 
 /// Counts another name of a file, which then is charged to its quota itself; the caller stores
@@ -266,7 +276,7 @@ pub(crate) fn linked(
     state: &mut StateTxn<'_>,
     by: &Subject,
     to: InodeId,
-    inode: &mut Inode,
+    (id, inode): (InodeId, &mut Inode),
     at: &Location,
 ) -> Result<(), Stop> {
     let quotas = uses::quotas_of(state, to)?;
@@ -279,7 +289,7 @@ pub(crate) fn linked(
             };
         }
         let (root, but) = (by.root, &[][..]);
-        return recharge(state, to, inode, Checked { root, but });
+        return recharge(state, to, (id, inode), Checked { root, but });
     };
     if uses::quotas_of(state, before)? != quotas {
         return other(at);
@@ -287,7 +297,7 @@ pub(crate) fn linked(
     match quotas.first() {
         Some(quota) => {
             let (root, but) = (by.root, quotas.as_slice());
-            recharge(state, *quota, inode, Checked { root, but })
+            recharge(state, *quota, (id, inode), Checked { root, but })
         }
         None => Ok(()),
     }
@@ -307,7 +317,7 @@ pub(crate) fn trashed(
     match inode.kind() {
         FileKind::Directory => detach(state, id),
         _ if inode.links > 1 => Ok(()),
-        _ => uncharge(state, inode).map(drop),
+        _ => uncharge(state, (id, inode)).map(drop),
     }
 }
 
@@ -328,9 +338,9 @@ pub(crate) fn restored(
             }
             attach(state, (id, inode), to, Some(checked))
         }
-        (_, Some(_)) => linked(state, by, to, inode, at),
+        (_, Some(_)) => linked(state, by, to, (id, inode), at),
         (_, None) if inode.links > 1 && !uses::quotas_of(state, to)?.is_empty() => other(at),
-        (_, None) => recharge(state, to, inode, checked),
+        (_, None) => recharge(state, to, (id, inode), checked),
     }
 }
 
@@ -340,10 +350,10 @@ pub(crate) fn joined(
     state: &mut StateTxn<'_>,
     by: &Subject,
     (inode, before): (&Inode, u64),
-    sources: Vec<&mut Inode>,
+    sources: Vec<(InodeId, &mut Inode)>,
 ) -> Result<(), Stop> {
     let mut but: Option<Vec<InodeId>> = None;
-    for source in &sources {
+    for (_, source) in &sources {
         let quotas = match source.charged {
             Some(dir) => uses::quotas_of(state, dir)?,
             None => Vec::new(),
@@ -353,8 +363,8 @@ pub(crate) fn joined(
             Some(all) => all.into_iter().filter(|id| quotas.contains(id)).collect(),
         });
     }
-    for source in sources {
-        uncharge(state, source)?;
+    for (id, source) in sources {
+        uncharge(state, (id, source))?;
     }
     let Some(dir) = inode.charged else {
         return Ok(());

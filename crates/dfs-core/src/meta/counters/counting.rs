@@ -22,6 +22,7 @@ use super::uses::{self, Sum, Use};
 use crate::meta::namespace::dirent::Dirent;
 use crate::meta::namespace::inode::{self, Body, Inode};
 use crate::meta::namespace::purge::Budget;
+use crate::meta::snapshots::rows;
 use crate::meta::tables::{COUNTING, DIRENTS, INODES, USES};
 use crate::types::limits::PATH_DEPTH_MAX;
 use crate::types::{FileKind, InodeId, Name};
@@ -141,7 +142,7 @@ fn count(
         };
         let sum = Sum::inode(inode.allocated());
         inode.charged = Some(quota.unwrap_or(dir));
-        state.put(INODES, &id, &inode)?;
+        rows::put(state, INODES, &id, &inode)?;
         if let Some(quota) = quota {
             uses::grow_unchecked(state, quota, (sum, 0))?;
             return Ok(None);

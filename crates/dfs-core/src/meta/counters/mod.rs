@@ -11,11 +11,15 @@ use dfs_raft::state::{ReadState, StateTxn};
 
 use crate::meta::accounts;
 use crate::meta::namespace::inode::{Body, Directory, Inode};
+use crate::meta::snapshots::rows;
 use crate::meta::tables::{INODES, META, Meta};
 use crate::types::{GroupId, InodeId, Mode, Policy, Timestamp, UserId};
 
 /// The version of the tables as a whole. One more whenever older programs must not open them.
 const FORMAT: u64 = 3;
+/// The same when there ever was a snapshot of a directory: programs that know nothing of them would
+/// not keep what one sees.
+pub(crate) const FORMAT_WITH_SNAPSHOTS: u64 = 4;
 
 /// Makes an empty file system of an empty state.
 ///
@@ -23,10 +27,11 @@ const FORMAT: u64 = 3;
 /// The state was written in another format, or cannot be read.
 pub(crate) fn found(state: &mut StateTxn<'_>, now: Timestamp) -> Result<(), Fatal> {
     match state.get(META, &Meta::Format)? {
-        Some(FORMAT) => return Ok(()),
+        Some(FORMAT | FORMAT_WITH_SNAPSHOTS) => return Ok(()),
         Some(other) => {
             return Err(Fatal::new(format!(
-                "the metadata is stored in format {other}, this program knows {FORMAT}"
+                "the metadata is stored in format {other}, this program knows {FORMAT} and \
+                 {FORMAT_WITH_SNAPSHOTS}"
             )));
         }
         None => {}
@@ -46,7 +51,7 @@ pub(crate) fn found(state: &mut StateTxn<'_>, now: Timestamp) -> Result<(), Fata
         body: Body::Directory(Directory::default()),
         charged: None,
     };
-    state.put(INODES, &InodeId::ROOT, &root)?;
+    rows::put(state, INODES, &InodeId::ROOT, &root)?;
     state.put(META, &Meta::Format, &FORMAT)?;
     state.put(META, &Meta::NextInode, &(InodeId::ROOT.0 + 1))?;
     for next in [

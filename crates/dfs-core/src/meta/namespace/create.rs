@@ -15,6 +15,7 @@ use crate::meta::accounts::subject::Subject;
 use crate::meta::chunks::commit::require_file;
 use crate::meta::counters::charges;
 use crate::meta::machine::{Stop, refuse};
+use crate::meta::snapshots::rows;
 use crate::meta::tables::INODES;
 use crate::types::{Changed, FileKind, InodeId, Location, NewAttr, RefusalKind, Timestamp};
 
@@ -45,7 +46,7 @@ pub(crate) fn put_name(
     if kind == FileKind::Directory {
         directory_of(id, inode)?.place = Some((place.dir, place.name.clone()));
     }
-    state.put(INODES, &id, inode)?;
+    rows::put(state, INODES, &id, inode)?;
     dirent::add(
         state,
         place.dir,
@@ -141,6 +142,7 @@ pub(crate) fn make_directory(
                         id: entry.inode,
                         inode,
                         depth: place.depth.map(|d| d + 1),
+                        view: None,
                     }
                 }
                 None => {
@@ -154,6 +156,7 @@ pub(crate) fn make_directory(
                         id,
                         inode,
                         depth: place.depth.map(|d| d + 1),
+                        view: None,
                     }
                 }
             },

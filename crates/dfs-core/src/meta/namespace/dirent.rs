@@ -5,6 +5,7 @@ use dfs_raft::state::{ReadState, StateTxn};
 use serde::{Deserialize, Serialize};
 
 use super::inode::{Body, Directory, Inode, require};
+use crate::meta::snapshots::rows;
 use crate::meta::tables::{DIRENTS, INODES};
 use crate::types::{FileKind, InodeId, Name, Timestamp};
 
@@ -36,7 +37,7 @@ pub(crate) fn add(
     entry: Dirent,
     now: Timestamp,
 ) -> Result<(), Fatal> {
-    state.put(DIRENTS, &(dir, name.clone()), &entry)?;
+    rows::put(state, DIRENTS, &(dir, name.clone()), &entry)?;
     change_directory(state, dir, now, |directory| {
         directory.entries += 1;
         if entry.kind == FileKind::Directory {
@@ -53,7 +54,7 @@ pub(crate) fn remove(
     entry: Dirent,
     now: Timestamp,
 ) -> Result<(), Fatal> {
-    state.remove(DIRENTS, &(dir, name.clone()))?;
+    rows::remove(state, DIRENTS, &(dir, name.clone()))?;
     change_directory(state, dir, now, |directory| {
         directory.entries = directory.entries.saturating_sub(1);
         if entry.kind == FileKind::Directory {
@@ -71,7 +72,7 @@ fn change_directory(
     let mut inode = require(state, dir)?;
     change(directory_of(dir, &mut inode)?);
     inode.touch(now);
-    state.put(INODES, &dir, &inode)
+    rows::put(state, INODES, &dir, &inode)
 }
 
 /// The directory part of an inode that must have one.

@@ -6,8 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::meta::accounts::acl;
 use crate::meta::counters;
+use crate::meta::machine::{Stop, refuse};
+use crate::meta::snapshots::seen::{self, Seen};
+use crate::meta::snapshots::{old, rows};
 use crate::meta::tables::{INODES, Meta};
-use crate::types::{Attr, FileKind, GroupId, InodeId, Mode, Name, Policy, Timestamp, UserId};
+use crate::types::snapshot::INODES_END;
+use crate::types::{
+    Attr, FileKind, GroupId, InodeId, Mode, Name, Policy, RefusalKind, Timestamp, UserId,
+};
 
 /// A row of INODES.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,14 +186,24 @@ pub(crate) fn require(state: &impl ReadState, inode: InodeId) -> Result<Inode, F
 }
 
 /// The id of a new inode, which the caller stores.
-pub(crate) fn next_id(state: &mut StateTxn<'_>) -> Result<InodeId, Fatal> {
+///
+/// # Errors
+/// Refused as `TooLarge` when all ids have been given.
+pub(crate) fn next_id(state: &mut StateTxn<'_>) -> Result<InodeId, Stop> {
+    let id = InodeId(counters::take(state, Meta::NextInode, 1)?);
+    if id.0 >= INODES_END {
+        return refuse(RefusalKind::TooLarge, "no number for an inode is left");
+    }
     counters::add(state, Meta::Inodes, 1)?;
-    Ok(InodeId(counters::take(state, Meta::NextInode, 1)?))
+    Ok(id)
 }
 
 /// Removes an inode's row.
 pub(crate) fn remove(state: &mut StateTxn<'_>, inode: InodeId) -> Result<(), Fatal> {
-    state.remove(INODES, &inode)?;
+    rows::remove(state, INODES, &inode)?;
     acl::forget(state, inode)?;
+    if !old::has_inode(state, inode)? {
+        seen::set(state, inode, &Seen::default())?;
+    }
     counters::subtract(state, Meta::Inodes, 1)
 }

@@ -9,6 +9,7 @@ use crate::meta::accounts::acl::require_entry_rights;
 use crate::meta::accounts::subject::Subject;
 use crate::meta::counters::charges;
 use crate::meta::machine::{Stop, refuse};
+use crate::meta::snapshots::rows;
 use crate::meta::tables::INODES;
 use crate::types::limits::LINKS_MAX;
 use crate::types::{Changed, FileKind, Location, Mode, RefusalKind, Rights, Timestamp};
@@ -43,9 +44,9 @@ pub(crate) fn link(
         return refuse(RefusalKind::Exists, at);
     }
     require_entry_rights(state, by, (place.dir, &place.dir_inode), at)?;
-    charges::linked(state, by, place.dir, &mut inode, at)?;
+    charges::linked(state, by, place.dir, (id, &mut inode), at)?;
     inode.changed = now;
-    state.put(INODES, &id, &inode)?;
+    rows::put(state, INODES, &id, &inode)?;
     give_name(state, now, &place, at, id)?;
     let attr = inode::require(state, id)?.attr(id);
     Ok(Changed {

@@ -15,6 +15,7 @@ use super::dirent::{self, Dirent, directory_of};
 use super::inode::{self, Body, Inode};
 use crate::meta::chunks::{concat, extents};
 use crate::meta::counters::charges;
+use crate::meta::snapshots::{old, rows, seen};
 use crate::meta::tables::{DIRENTS, INODES, PURGE, TRIMS};
 use crate::planted::{self, Bug};
 use crate::types::limits::ROWS_PER_COMMAND_MAX;
@@ -87,7 +88,10 @@ pub(crate) fn drop_link(
         }
         inode.changed = now;
         budget.spend(1);
-        return state.put(INODES, &id, &inode);
+        if inode.links == 1 && inode.charged.is_some() {
+            seen::lost_a_name(state, id)?;
+        }
+        return rows::put(state, INODES, &id, &inode);
     }
     remove_inode(state, now, id, inode, budget)
 }
@@ -105,7 +109,7 @@ pub(crate) fn remove_inode(
         Body::Directory(directory) if directory.entries > 0 => {
             directory.place = None;
             inode.links = 0;
-            state.put(INODES, &id, &inode)?;
+            rows::put(state, INODES, &id, &inode)?;
             state.put(PURGE, &id, &Purge::Tree)
         }
         Body::Directory(_) | Body::Symlink { .. } => inode::remove(state, id),
@@ -114,6 +118,10 @@ pub(crate) fn remove_inode(
             state.remove(TRIMS, &id)?;
             concat::give_up(state, id, budget)?;
             if planted::active(Bug::UnlinkLeaksChunks) {
+                return Ok(());
+            }
+            // What a snapshot sees goes with the last that does.
+            if old::has_inode(state, id)? {
                 return Ok(());
             }
             if !extents::remove_all(state, now, id, budget)? {

@@ -11,6 +11,7 @@ use super::trash;
 use crate::meta::accounts::acl::{require_removal_rights, require_unstuck};
 use crate::meta::accounts::subject::Subject;
 use crate::meta::machine::{Stop, refuse};
+use crate::meta::snapshots;
 use crate::meta::tables::{DIRENTS, INODES};
 use crate::types::change::Removal;
 use crate::types::limits::TREE_LOOKS_MAX;
@@ -33,6 +34,9 @@ pub(crate) fn remove(
     require_removal_rights(state, by, dir, entry.inode, at)?;
     let inode = inode::require(state, entry.inode)?;
     require_removable(&inode, what, at)?;
+    if inode.kind() == FileKind::Directory {
+        snapshots::require_none_within(state, entry.inode, at)?;
+    }
     if what == Removal::Tree && inode.kind() == FileKind::Directory {
         require_tree_rights(state, by, entry.inode, at)?;
     }

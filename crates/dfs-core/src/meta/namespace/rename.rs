@@ -21,6 +21,7 @@ use crate::meta::accounts::acl::{require_entry_rights, require_removal_rights};
 use crate::meta::accounts::subject::Subject;
 use crate::meta::counters::charges;
 use crate::meta::machine::{Stop, refuse};
+use crate::meta::snapshots::{self, rows};
 use crate::meta::tables::DIRENTS;
 use crate::planted::{self, Bug};
 use crate::types::{Changed, FileKind, InodeId, Location, RefusalKind, Rights, Timestamp};
@@ -96,7 +97,7 @@ fn keep_old_name(state: &mut StateTxn<'_>, source: &Place) -> Result<(), Fatal> 
     let inode = source.dir;
     let kind = FileKind::Directory;
     let note = Dirent { inode, kind };
-    state.put(DIRENTS, &(InodeId(0), source.name.clone()), &note)
+    rows::put(state, DIRENTS, &(InodeId(0), source.name.clone()), &note)
 }
 
 /// Removes names that an earlier rename has left: of a planted bug.
@@ -104,7 +105,7 @@ pub(crate) fn remove_old_names(state: &mut StateTxn<'_>, now: Timestamp) -> Resu
     let notes = state.scan_prefix(DIRENTS, &InodeId(0))?;
     let notes: Vec<_> = notes.collect::<Result<_, Fatal>>()?;
     for (key, Dirent { inode: dir, .. }) in notes {
-        state.remove(DIRENTS, &key)?;
+        rows::remove(state, DIRENTS, &key)?;
         if let Some(entry) = dirent::get(state, dir, &key.1)? {
             dirent::remove(state, dir, &key.1, entry, now)?;
         }
@@ -127,6 +128,7 @@ pub(crate) fn replace(
     require_removal_rights(state, by, (place.dir, &place.dir_inode), there.inode, at)?;
     match (kind, there.kind) {
         (FileKind::Directory, FileKind::Directory) => {
+            snapshots::require_none_within(state, there.inode, at)?;
             if let Body::Directory(directory) = inode::require(state, there.inode)?.body {
                 require_empty(&directory, at)?;
             }

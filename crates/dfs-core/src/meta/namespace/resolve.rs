@@ -12,17 +12,26 @@
 //! What was removed is out of reach by name; by inode it can still be read as long as it is in
 //! the trash, but no name can be added, removed or moved in a directory that the root does not
 //! lead to.
+//!
+//! `.snapshots` in a directory leads to its snapshots, and a name there to what the directory was.
+//! From then on all is read as the snapshot has it, until a link leads elsewhere. Only questions
+//! go there, and the sources of clones.
 
 use dfs_raft::Fatal;
 use dfs_raft::state::ReadState;
 
 use super::dirent::{self, Dirent};
-use super::inode::{self, Body, Inode};
+use super::inode::{self, Body, Directory, Inode};
 use crate::meta::accounts::subject::Subject;
 use crate::meta::machine::{Stop, refuse};
-use crate::meta::tables::INODES;
+use crate::meta::snapshots::view::At;
+use crate::meta::snapshots::{self, Snapshot, seen};
+use crate::meta::tables::{INODES, SNAPSHOT_NAMES};
 use crate::types::limits::{NAME_LEN_MAX, PATH_DEPTH_MAX, PATH_LEN_MAX, SYMLINKS_MAX};
-use crate::types::{DfsPath, FileKind, InodeId, Location, Name, RefusalKind, Rights};
+use crate::types::snapshot::SNAPSHOTS_NAME;
+use crate::types::{
+    Attr, DfsPath, FileKind, InodeId, Location, Name, RefusalKind, Rights, SnapshotId,
+};
 
 /// Names looked up in one resolution, links included, before it is refused as a loop.
 const STEPS_MAX: usize = 4 * PATH_DEPTH_MAX;
@@ -40,6 +49,8 @@ pub(crate) struct Place {
     pub(crate) name: Name,
     /// What has the name.
     pub(crate) entry: Option<Dirent>,
+    /// The snapshot it is in.
+    view: Option<SnapshotId>,
 }
 
 /// Where a walk ended.
@@ -59,6 +70,8 @@ pub(crate) struct Cursor {
     pub(crate) inode: Inode,
     /// How many names it is below the root, if it was reached from there.
     pub(crate) depth: Option<usize>,
+    /// The snapshot it is in.
+    pub(crate) view: Option<SnapshotId>,
 }
 
 enum Step {
@@ -68,6 +81,9 @@ enum Step {
 
 /// Where a location starts. What has no name is reached by its session only.
 pub(crate) fn start(state: &impl ReadState, by: &Subject, at: &Location) -> Result<Cursor, Stop> {
+    if let Some(number) = at.base.snapshot() {
+        return start_in_snapshot(state, by, number, at);
+    }
     let base = match at.base {
         InodeId::ROOT => by.root,
         base => base,
@@ -83,6 +99,48 @@ pub(crate) fn start(state: &impl ReadState, by: &Subject, at: &Location) -> Resu
         id: base,
         inode,
         depth: (base == InodeId::ROOT).then_some(0),
+        view: None,
+    })
+}
+
+/// The same in a snapshot, whose directory must be below somebody's `/`.
+fn start_in_snapshot(
+    state: &impl ReadState,
+    by: &Subject,
+    number: SnapshotId,
+    at: &Location,
+) -> Result<Cursor, Stop> {
+    let id = at.base.own();
+    let (depth, view) = (None, Some(number));
+    if number == SnapshotId::LIST {
+        let inode = state.get(INODES, &id)?.filter(|inode| inode.links > 0);
+        let dir = inode.filter(|inode| inode.kind() == FileKind::Directory);
+        return match dir {
+            Some(dir) if is_below(state, id, by.root)? => Ok(Cursor {
+                id,
+                inode: snapshots::directory_of(state, id, dir)?,
+                depth,
+                view,
+            }),
+            _ => refuse(RefusalKind::NotFound, at),
+        };
+    }
+    let snapshot = snapshots::get(state, number)?.filter(|snapshot| !snapshot.leaving);
+    let Some(snapshot) = snapshot else {
+        return refuse(
+            RefusalKind::NotFound,
+            format!("{at}: the snapshot is removed"),
+        );
+    };
+    if !is_below(state, snapshot.at, by.root)? || !seen::sees(state, (number, &snapshot), id)? {
+        return refuse(RefusalKind::NotFound, at);
+    }
+    let inode = inode::require(&At::view(state, number, &snapshot), id)?;
+    Ok(Cursor {
+        id,
+        inode,
+        depth,
+        view,
     })
 }
 
@@ -114,7 +172,10 @@ pub(crate) fn is_below(state: &impl ReadState, dir: InodeId, root: InodeId) -> R
     })
 }
 
-/// Follows names from `cursor` on.
+/// Follows names from `cursor` on, in the tree of today alone.
+///
+/// # Errors
+/// Refused as `NotPermitted` where they lead into a snapshot, besides all that refuses names.
 pub(crate) fn walk(
     state: &impl ReadState,
     by: &Subject,
@@ -138,6 +199,32 @@ pub(crate) fn walk_within(
     steps: &mut Steps,
     state: &impl ReadState,
     by: &Subject,
+    cursor: Cursor,
+    names: (&[Name], bool),
+    at: &Location,
+) -> Result<Found, Stop> {
+    let found = follow_names(steps, state, by, cursor, names, at)?;
+    let view = match &found {
+        Found::Place(place) => place.view,
+        Found::Inode(cursor) => cursor.view,
+    };
+    let subject = match view {
+        None => return Ok(found),
+        Some(SnapshotId::LIST) => format!("{at}: what is in `{SNAPSHOTS_NAME}` is made by itself"),
+        Some(number) => {
+            let snapshot = snapshots::get(state, number)?;
+            let name = snapshot.map_or(number.to_string(), |row| row.name.to_string());
+            format!("{at}: the snapshot `{name}` is as it was, nothing in it changes")
+        }
+    };
+    refuse(RefusalKind::NotPermitted, subject)
+}
+
+/// Follows names wherever they lead.
+fn follow_names(
+    steps: &mut Steps,
+    state: &impl ReadState,
+    by: &Subject,
     mut cursor: Cursor,
     (names, follow): (&[Name], bool),
     at: &Location,
@@ -148,9 +235,10 @@ pub(crate) fn walk_within(
         let Some(step) = todo.pop() else {
             return Ok(Found::Inode(cursor));
         };
+        let view = &At::of(state, cursor.view)?;
         let name = match step {
             Step::Up => {
-                require_search(state, by, &cursor, at)?;
+                require_search(view, by, &cursor, at)?;
                 cursor = parent(state, by, cursor, at)?;
                 continue;
             }
@@ -159,25 +247,42 @@ pub(crate) fn walk_within(
         if cursor.inode.kind() != FileKind::Directory {
             return refuse(RefusalKind::NotADirectory, at);
         }
-        require_search(state, by, &cursor, at)?;
-        let entry = dirent::get(state, cursor.id, &name)?;
+        require_search(view, by, &cursor, at)?;
+        let entry = match cursor.view {
+            Some(SnapshotId::LIST) => match enter_snapshot(state, &cursor, &name)? {
+                Some(entered) => {
+                    cursor = entered;
+                    continue;
+                }
+                None => None,
+            },
+            _ => dirent::get(view, cursor.id, &name)?,
+        };
         let last = todo.is_empty();
         match entry {
+            None if cursor.view.is_none() && name.as_str() == SNAPSHOTS_NAME => {
+                cursor = Cursor {
+                    inode: snapshots::directory_of(state, cursor.id, cursor.inode)?,
+                    view: Some(SnapshotId::LIST),
+                    ..cursor
+                };
+            }
             Some(link) if link.kind == FileKind::Symlink && (follow || !last) => {
                 let Some(links) = steps.links.checked_sub(1) else {
                     return refuse(RefusalKind::SymlinkLoop, at);
                 };
                 steps.links = links;
-                cursor = follow_link(state, by, cursor, link.inode, &mut todo, at)?;
+                let target = target_of(view, link.inode)?;
+                cursor = follow_link(state, by, cursor, &target, &mut todo, at)?;
             }
             entry if last => {
-                let Cursor { id, inode, depth } = cursor;
                 let place = Place {
-                    dir: id,
-                    dir_inode: inode,
-                    depth,
+                    dir: cursor.id,
+                    dir_inode: cursor.inode,
+                    depth: cursor.depth,
                     name,
                     entry,
+                    view: cursor.view,
                 };
                 return Ok(Found::Place(place));
             }
@@ -186,11 +291,11 @@ pub(crate) fn walk_within(
                 inode,
                 kind: FileKind::Directory,
             }) => {
-                let depth = cursor.depth.map(|depth| depth + 1);
                 cursor = Cursor {
                     id: inode,
-                    inode: inode::require(state, inode)?,
-                    depth,
+                    inode: inode::require(view, inode)?,
+                    depth: cursor.depth.map(|depth| depth + 1),
+                    view: cursor.view,
                 };
             }
             Some(_) => return refuse(RefusalKind::NotADirectory, at),
@@ -199,18 +304,45 @@ pub(crate) fn walk_within(
     refuse(RefusalKind::SymlinkLoop, at)
 }
 
+/// What a directory was, by the name of one of its snapshots.
+fn enter_snapshot(
+    state: &impl ReadState,
+    cursor: &Cursor,
+    name: &Name,
+) -> Result<Option<Cursor>, Stop> {
+    let Some(number) = state.get(SNAPSHOT_NAMES, &(cursor.id, name.clone()))? else {
+        return Ok(None);
+    };
+    let Some(snapshot) = snapshots::get(state, number)? else {
+        return Err(Fatal::new(format!("{number} has a name and no row")).into());
+    };
+    let view = Some(number);
+    Ok(Some(Cursor {
+        id: snapshot.dir,
+        inode: inode::require(&At::of(state, view)?, snapshot.dir)?,
+        depth: None,
+        view,
+    }))
+}
+
+fn target_of(state: &impl ReadState, link: InodeId) -> Result<String, Fatal> {
+    match inode::require(state, link)?.body {
+        Body::Symlink { target } => Ok(target),
+        _ => Err(Fatal::new(format!(
+            "{link} is listed as a symbolic link and is none"
+        ))),
+    }
+}
+
 /// Puts the target of a link in front of what is left to walk; gives where to go on from.
 fn follow_link(
     state: &impl ReadState,
     by: &Subject,
     cursor: Cursor,
-    link: InodeId,
+    target: &str,
     todo: &mut Vec<Step>,
     at: &Location,
 ) -> Result<Cursor, Stop> {
-    let Body::Symlink { target } = inode::require(state, link)?.body else {
-        return Err(Fatal::new(format!("{link} is listed as a symbolic link and is none")).into());
-    };
     for part in target.rsplit('/') {
         match part {
             "" | "." => {}
@@ -243,8 +375,10 @@ fn parent(
     cursor: Cursor,
     at: &Location,
 ) -> Result<Cursor, Stop> {
-    if cursor.id == by.root {
-        return Ok(cursor);
+    match cursor.view {
+        None if cursor.id == by.root => return Ok(cursor),
+        None => {}
+        Some(number) => return parent_in_snapshot(state, cursor, number, at),
     }
     let Body::Directory(directory) = &cursor.inode.body else {
         return refuse(RefusalKind::NotADirectory, at);
@@ -256,9 +390,53 @@ fn parent(
                 id: *id,
                 inode: inode::require(state, *id)?,
                 depth,
+                view: None,
             })
         }
         None => refuse(RefusalKind::NotFound, at),
+    }
+}
+
+/// The same in a snapshot: above its directory are all snapshots of that, and above them it is as
+/// it is today.
+fn parent_in_snapshot(
+    state: &impl ReadState,
+    cursor: Cursor,
+    number: SnapshotId,
+    at: &Location,
+) -> Result<Cursor, Stop> {
+    let (id, depth) = (cursor.id, None);
+    if number == SnapshotId::LIST {
+        let (inode, view) = (inode::require(state, id)?, None);
+        return Ok(Cursor {
+            id,
+            inode,
+            depth,
+            view,
+        });
+    }
+    let snapshot = snapshots::get(state, number)?;
+    if let Some(Snapshot { at: id, .. }) = snapshot.filter(|snapshot| snapshot.dir == id) {
+        let (dir, view) = (inode::require(state, id)?, Some(SnapshotId::LIST));
+        let inode = snapshots::directory_of(state, id, dir)?;
+        return Ok(Cursor {
+            id,
+            inode,
+            depth,
+            view,
+        });
+    }
+    match cursor.inode.body {
+        Body::Directory(Directory {
+            place: Some((id, _)),
+            ..
+        }) => Ok(Cursor {
+            id,
+            inode: inode::require(&At::of(state, cursor.view)?, id)?,
+            depth,
+            view: cursor.view,
+        }),
+        _ => refuse(RefusalKind::NotFound, at),
     }
 }
 
@@ -281,6 +459,54 @@ pub(crate) fn existing(
         Found::Place(Place {
             entry: Some(entry), ..
         }) => Ok((entry.inode, inode::require(state, entry.inode)?)),
+        Found::Place(_) => refuse(RefusalKind::NotFound, at),
+    }
+}
+
+/// Something to look at, today or in a snapshot.
+pub(crate) struct Sight {
+    /// Which inode.
+    pub(crate) id: InodeId,
+    /// Its row.
+    pub(crate) inode: Inode,
+    /// The snapshot it is in.
+    pub(crate) view: Option<SnapshotId>,
+}
+
+impl Sight {
+    /// Its attributes as clients see them.
+    pub(crate) fn attr(&self) -> Attr {
+        self.inode.attr(self.shown(self.id))
+    }
+
+    /// The id that clients know something by that is in the same snapshot, or of today like it.
+    pub(crate) fn shown(&self, id: InodeId) -> InodeId {
+        self.view.map_or(id, |view| id.within(view))
+    }
+}
+
+/// What is or was at a location, for who only looks at it.
+pub(crate) fn sight(
+    state: &impl ReadState,
+    by: &Subject,
+    at: &Location,
+    follow: bool,
+) -> Result<Sight, Stop> {
+    let (from, names) = (start(state, by, at)?, at.path.names());
+    let steps = &mut Steps::default();
+    match follow_names(steps, state, by, from, (names, follow), at)? {
+        Found::Inode(Cursor {
+            id, inode, view, ..
+        }) => Ok(Sight { id, inode, view }),
+        Found::Place(Place {
+            entry: Some(entry),
+            view,
+            ..
+        }) => Ok(Sight {
+            id: entry.inode,
+            inode: inode::require(&At::of(state, view)?, entry.inode)?,
+            view,
+        }),
         Found::Place(_) => refuse(RefusalKind::NotFound, at),
     }
 }

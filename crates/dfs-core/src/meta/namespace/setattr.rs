@@ -11,6 +11,7 @@ use crate::meta::chunks::commit::require_file;
 use crate::meta::chunks::{concat, extents};
 use crate::meta::counters::charges;
 use crate::meta::machine::{Stop, refuse};
+use crate::meta::snapshots::rows;
 use crate::meta::tables::INODES;
 use crate::types::attr::SetTime;
 use crate::types::{
@@ -19,7 +20,7 @@ use crate::types::{
 };
 
 fn store(state: &mut StateTxn<'_>, id: InodeId, inode: &Inode) -> Result<Changed, Stop> {
-    state.put(INODES, &id, inode)?;
+    rows::put(state, INODES, &id, inode)?;
     Ok(Changed {
         attr: Some(inode.attr(id)),
         ..Changed::default()

@@ -18,6 +18,7 @@ use crate::meta::accounts::acl::require_entry_rights;
 use crate::meta::accounts::subject::Subject;
 use crate::meta::counters::{self, charges};
 use crate::meta::machine::{Stop, refuse};
+use crate::meta::snapshots::rows;
 use crate::meta::tables::{INODES, Meta, Moment, TRASH, TRASH_EXPIRY, TRASH_OWNERS};
 use crate::planted::{self, Bug};
 use crate::types::{
@@ -61,7 +62,7 @@ pub(crate) fn add(
     if entry.kind == FileKind::Directory {
         directory_of(entry.inode, &mut inode)?.place = None;
     }
-    state.put(INODES, &entry.inode, &inode)?;
+    rows::put(state, INODES, &entry.inode, &inode)?;
     let id = TrashId(counters::take(state, Meta::NextTrash, 1)?);
     let expires = now.saturating_add(inode.policy.trash);
     let row = TrashEntry {

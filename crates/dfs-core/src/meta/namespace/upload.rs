@@ -12,6 +12,7 @@ use super::purge::{Budget, remove_inode};
 use crate::meta::accounts::subject::Subject;
 use crate::meta::counters::charges;
 use crate::meta::machine::{Stop, refuse};
+use crate::meta::snapshots::rows;
 use crate::meta::tables::{INODES, UPLOADS};
 use crate::types::{Changed, ClientId, InodeId, Location, NewAttr, RefusalKind, Timestamp};
 
@@ -29,7 +30,7 @@ pub(crate) fn begin(
     let id = inode::next_id(state)?;
     inherited.store(state, id, &mut inode)?;
     charges::begun(state, by, place.dir, &mut inode)?;
-    state.put(INODES, &id, &inode)?;
+    rows::put(state, INODES, &id, &inode)?;
     state.put(UPLOADS, &(client, id), &())?;
     Ok(Changed {
         attr: Some(inode.attr(id)),

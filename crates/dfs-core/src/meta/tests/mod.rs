@@ -13,6 +13,7 @@ mod quotas;
 mod rows;
 mod script;
 mod show;
+mod snapshots;
 mod speed;
 
 use std::path::Path;
@@ -62,4 +63,5 @@ areas! {
     permissions_follow_their_scripts: "permissions";
     members_follow_their_scripts: "members";
     stripes_follow_their_scripts: "stripes";
+    snapshots_follow_their_scripts: "snapshots";
 }

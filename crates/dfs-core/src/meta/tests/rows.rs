@@ -26,6 +26,9 @@ use crate::meta::namespace::inode::{Body, Directory};
 use crate::meta::namespace::purge::Purge;
 use crate::meta::namespace::trash::TrashEntry;
 use crate::meta::sessions::{Remembered, Session};
+use crate::meta::snapshots::Snapshot;
+use crate::meta::snapshots::old::{Old, OldOf, Row, Which};
+use crate::meta::snapshots::seen::Seen;
 use crate::meta::tables::*;
 use crate::meta::{Chunk, Inode, Node, NodeLoad};
 use crate::types::account::{
@@ -38,8 +41,8 @@ use crate::types::stripe::Code;
 use crate::types::{
     AccountName, Acl, AdminState, Attr, Changed, ChunkId, ClientId, FileKind, GroupId, InodeId,
     Mode, Name, NodeEpoch, NodeId, NodeKey, NodeRole, Policy, Refusal, RefusalKind,
-    ReplicationTarget, Rev, Rights, Role, Space, StripeId, StripeShape, Timestamp, Topology,
-    TrashId, UserId,
+    ReplicationTarget, Rev, Rights, Role, SnapshotId, Space, StripeId, StripeShape, Timestamp,
+    Topology, TrashId, UserId,
 };
 
 const T: Timestamp = Timestamp(300);
@@ -358,6 +361,66 @@ fn counted(rows: &mut Rows) {
     );
 }
 
+fn snapshots(rows: &mut Rows) {
+    let (dir, number) = (InodeId(258), SnapshotId(300));
+    let (id, snapshot) = ("0000000000000102", "000000000000012c");
+    let row = Snapshot {
+        dir,
+        at: InodeId(300),
+        name: name("n"),
+        created: T,
+        by: UserId(7),
+        next_inode: InodeId(301),
+        leaving: true,
+    };
+    rows.row(
+        table!(SNAPSHOTS),
+        (number, row),
+        (snapshot, "018202ac02016eac0207ad0201"),
+    );
+    let key = format!("{id}6e");
+    rows.row(
+        table!(SNAPSHOT_NAMES),
+        ((dir, name("n")), number),
+        (&key, "01ac02"),
+    );
+    rows.row(table!(LEAVING), (number, ()), (snapshot, "01"));
+    let row = Seen {
+        own: Some(number),
+        carried: Some(SnapshotId(2)),
+        several: true,
+        joined: true,
+    };
+    rows.row(table!(SEEN), (dir, row), (id, "0101ac0201020101"));
+    for (which, rest, golden) in [
+        (Which::Inodes, "", "000000000000000102"),
+        (Which::Dirents, "n", "0100000000000001026e"),
+        (
+            Which::Extents,
+            "\0\0\0\0\0\0\0\u{7}",
+            "0200000000000001020000000000000007",
+        ),
+        (Which::Acls, "", "030000000000000102"),
+    ] {
+        let key = [dir.0.to_be_bytes().as_slice(), rest.as_bytes()].concat();
+        let row = Row { which, key };
+        let old = Old {
+            row: Some(Bytes::from_static(b"row")),
+        };
+        let key = format!("{golden}00{snapshot}");
+        rows.row(table!(OLD), (row.at(number), old), (&key, "010103726f77"));
+        let key = format!("{snapshot}{golden}");
+        rows.row(table!(OLD_OF), (OldOf { number, row }, ()), (&key, "01"));
+    }
+    let row = Row {
+        which: Which::Inodes,
+        key: dir.0.to_be_bytes().to_vec(),
+    };
+    let key = format!("00{id}00{snapshot}");
+    let none = Old { row: None };
+    rows.row(table!(OLD), (row.at(number), none), (&key, "0100"));
+}
+
 fn others(rows: &mut Rows) {
     rows.row(table!(WIDTHS), (3, 300), ("0000000000000003", "01ac02"));
     rows.row(table!(DEPARTED), (NodeId(258), ()), ("00000102", "01"));
@@ -602,6 +665,7 @@ fn every_row_is_stored_as_the_first_version_stored_it() {
     others(&mut rows);
     accounts(&mut rows);
     members(&mut rows);
+    snapshots(&mut rows);
     assert!(rows.wrong.is_empty(), "{}", rows.wrong.join("\n"));
     let all: BTreeSet<_> = TABLES.iter().copied().collect();
     assert_eq!(rows.seen, all, "a table without its bytes here");
@@ -649,6 +713,7 @@ fn tables_keep_their_places() {
                  NODE_CHUNKS RANGES SPENT RECLAIM NODE_RECLAIM NODES NODE_KEYS NODE_LOADS \
                  SESSIONS SESSION_AGES REPLIES USERS USER_NAMES GROUPS GROUP_NAMES MEMBERS \
                  ACLS TRASH_OWNERS JOIN_TOKENS TOKEN_HASHES ENROLLED SECRETS WIDTHS DEPARTED \
-                 SHARES CONCATS USES QUOTAS COUNTING STRIPES";
+                 SHARES CONCATS USES QUOTAS COUNTING STRIPES SNAPSHOTS SNAPSHOT_NAMES LEAVING \
+                 SEEN OLD OLD_OF";
     assert_eq!(TABLES.join(" "), first);
 }

@@ -12,14 +12,16 @@ use crate::meta::accounts::acl::Acls;
 use crate::meta::accounts::user::User;
 use crate::meta::chunks::extents::{Extent, Source};
 use crate::meta::counters::uses::Use;
+use crate::meta::namespace::dirent::Dirent;
 use crate::meta::namespace::inode::Body;
+use crate::meta::snapshots::old::{Row, Which};
 use crate::meta::tables::{
     ACLS, CHUNKS, CONCATS, COUNTING, DIRENTS, ENROLLED, EXTENTS, GROUPS, INODES, JOIN_TOKENS,
-    NODES, PURGE, RANGES, RECLAIM, SECRETS, SESSIONS, SHARES, SPENT, STRIPES, TABLES, TRASH, TRIMS,
-    UPLOADS, USERS, USES,
+    NODES, OLD, PURGE, RANGES, RECLAIM, SECRETS, SEEN, SESSIONS, SHARES, SNAPSHOTS, SPENT, STRIPES,
+    TABLES, TRASH, TRIMS, UPLOADS, USERS, USES,
 };
 use crate::types::quota::Limits;
-use crate::types::{Acl, Mode, Policy, Timestamp};
+use crate::types::{Acl, InodeId, Mode, Name, Policy, Timestamp};
 
 /// How many rows of a table may be shown as new, gone or changed before they are only counted.
 const SHOWN_MAX: usize = 8;
@@ -114,7 +116,58 @@ pub(crate) fn picture(state: &impl ReadState) -> Result<Picture, Fatal> {
         )
     })?;
     accounts(state, p)?;
+    snapshots(state, p)?;
     Ok(std::mem::take(p))
+}
+
+fn snapshots(state: &impl ReadState, p: &mut Picture) -> Result<(), Fatal> {
+    rows(state, p, SNAPSHOTS, |number, row| {
+        let leaving = if row.leaving { ", leaving" } else { "" };
+        let (dir, name, next) = (row.dir, row.name, row.next_inode);
+        (
+            number.to_string(),
+            format!("of {dir} as {name}, below {next}{leaving}"),
+        )
+    })?;
+    rows(state, p, SEEN, |id, row| {
+        let mut text = String::new();
+        text += &row.own.map(|own| format!(" own {own}")).unwrap_or_default();
+        let carried = row.carried.map(|number| format!(" carried {number}"));
+        text += &carried.unwrap_or_default();
+        text += if row.several { " several" } else { "" };
+        text += if row.joined { " joined" } else { "" };
+        (format!("seen {id}"), text.trim_start().to_owned())
+    })?;
+    rows(state, p, OLD, |key, old| {
+        let (name, text) = show_old(&key.row, old.row.as_deref());
+        (format!("for {} {name}", key.number), text)
+    })
+}
+
+/// A row that is kept for a snapshot: what it is of, and what it says.
+fn show_old(row: &Row, kept: Option<&[u8]>) -> (String, String) {
+    let shown = |show: &dyn Fn(&[u8]) -> String| kept.map_or("none".to_owned(), show);
+    let owner = row.owner().unwrap();
+    match row.which {
+        Which::Inodes => {
+            let show = |bytes: &[u8]| show_inode(&Inode::from_bytes(bytes).unwrap());
+            (owner.to_string(), shown(&show))
+        }
+        Which::Dirents => {
+            let (dir, name) = <(InodeId, Name)>::from_bytes(&row.key).unwrap();
+            let show = |bytes: &[u8]| format!("-> {}", Dirent::from_bytes(bytes).unwrap().inode);
+            (format!("{dir}/{name}"), shown(&show))
+        }
+        Which::Extents => {
+            let (id, at) = <(InodeId, u64)>::from_bytes(&row.key).unwrap();
+            let show = |bytes: &[u8]| show_extent(at, &Extent::from_bytes(bytes).unwrap());
+            (format!("{id}@{at}"), shown(&show))
+        }
+        Which::Acls => {
+            let show = |bytes: &[u8]| show_lists(&Acls::from_bytes(bytes).unwrap());
+            (format!("lists of {owner}"), shown(&show))
+        }
+    }
 }
 
 fn sums(state: &impl ReadState, p: &mut Picture) -> Result<(), Fatal> {

@@ -10,6 +10,7 @@ use crate::types::attr::AttrChange;
 use crate::types::change::{CloneTarget, Commit, CommitTarget, Removal};
 use crate::types::node::MemberChange;
 use crate::types::quota::QuotaChange;
+use crate::types::snapshot::SnapshotChange;
 use crate::types::{Change, PolicyChange, Query, RequestId};
 
 /// What is asked for.
@@ -156,6 +157,7 @@ impl Deed {
                     .with(format!("{count} files: {from}"))
             }
             Change::Quota { at, change } => of_quota(change).at(at),
+            Change::Snapshot { at, change } => of_snapshot(change).at(at),
         };
         let request = Some(request.to_string());
         Some(Deed { request, ..deed })
@@ -179,6 +181,7 @@ impl Deed {
             Query::NodeDuties(_) | Query::NodeChunks { .. } => "look-at-node",
             Query::Explain { .. } => "explain",
             Query::Quotas { .. } | Query::QuotasBelow { .. } => "list-quotas",
+            Query::Snapshots { .. } => "list-snapshots",
         };
         match query.location() {
             Some(at) => Deed::new(operation).at(at),
@@ -246,6 +249,15 @@ fn of_policy(change: PolicyChange) -> String {
         .add("ec", change.ec)
         .add("ec-after", after)
         .join()
+}
+
+fn of_snapshot(change: &SnapshotChange) -> Deed {
+    match change {
+        SnapshotChange::Prepare => Deed::new("prepare-snapshots"),
+        SnapshotChange::Create { name } => Deed::new("make-snapshot").about(name),
+        SnapshotChange::Remove { name } => Deed::new("remove-snapshot").about(name),
+        SnapshotChange::Replace { by } => Deed::new("put-in-place").to(by),
+    }
 }
 
 fn of_quota(change: &QuotaChange) -> Deed {

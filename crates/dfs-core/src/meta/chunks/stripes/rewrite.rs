@@ -17,6 +17,7 @@ use crate::meta::chunks::extents::{self, Extent, Source};
 use crate::meta::command::{Replaced, Rewrite, validate};
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::namespace::inode::Body;
+use crate::meta::snapshots::rows;
 use crate::meta::tables::INODES;
 use crate::types::limits::EXTENTS_REPLACED_MAX;
 use crate::types::{InodeId, RefusalKind, Timestamp};
@@ -48,7 +49,7 @@ pub(crate) fn rewrite(
     }
     let contents = Contents::of(&commit);
     let inode = commit::put_pieces(state, now, (id, inode), from, contents)?;
-    state.put(INODES, &id, &inode)?;
+    rows::put(state, INODES, &id, &inode)?;
     Ok(())
 }
 

@@ -353,7 +353,7 @@ impl Driver {
         let (from, to) = (self.file(), self.place());
         if self.chance(50) {
             let replace = self.chance(80);
-            let cloned = self.tree.clone(&from, &to, replace);
+            let cloned = self.tree.clone_file(&from, &to, replace);
             let target = CloneTarget::New {
                 at: location(&to),
                 attr: ATTR,

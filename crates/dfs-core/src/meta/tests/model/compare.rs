@@ -4,9 +4,10 @@ use dfs_raft::state::ReadState;
 
 use super::attributes::Facts;
 use super::tree::{Byte, Item, Tree};
+use super::views::View;
 use crate::meta::query::answer;
 use crate::types::query::{LayoutSource, Query};
-use crate::types::{Answer, ByteRange, Caller, FileKind, InodeId, Location};
+use crate::types::{Answer, ByteRange, Caller, FileKind, InodeId, Location, SnapshotId};
 
 fn ask(state: &impl ReadState, query: &Query) -> Answer {
     answer(state, Caller::System, query)
@@ -21,7 +22,7 @@ pub(super) fn compare(tree: &Tree, state: &impl ReadState) {
     assert_eq!(totals.inodes, tree.items.len() as u64, "inodes");
     for (id, item) in &tree.items {
         if !tree.uploads.contains(id) {
-            compare_item(tree, state, *id, item);
+            compare_item((tree, None), state, *id, item);
         }
     }
     let Answer::Trash(trash) = ask(
@@ -44,8 +45,35 @@ pub(super) fn compare(tree: &Tree, state: &impl ReadState) {
     assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
 }
 
-fn compare_item(tree: &Tree, state: &impl ReadState, id: u64, item: &Item) {
-    let at = Location::from(InodeId(id));
+/// All below a directory is in a snapshot what it was when that was made, and where its name leads.
+pub(super) fn compare_view(view: &View, state: &impl ReadState) {
+    let mut todo = vec![view.dir];
+    while let Some(id) = todo.pop() {
+        let item = &view.tree.items[&id];
+        compare_item((&view.tree, Some(view.number)), state, id, item);
+        if let Item::Directory(names) = item {
+            todo.extend(names.values());
+        }
+    }
+    let list = InodeId(view.dir).within(SnapshotId::LIST);
+    let at = Location {
+        path: format!("/{}", view.name).parse().unwrap(),
+        ..Location::from(list)
+    };
+    let Answer::Attr(top) = ask(state, &Query::Stat { at, follow: true }) else {
+        panic!()
+    };
+    assert_eq!(top.inode, InodeId(view.dir).within(view.number));
+}
+
+fn compare_item(
+    (tree, view): (&Tree, Option<SnapshotId>),
+    state: &impl ReadState,
+    id: u64,
+    item: &Item,
+) {
+    let shown = |id| view.map_or(InodeId(id), |number| InodeId(id).within(number));
+    let at = Location::from(shown(id));
     let stat = Query::Stat {
         at: at.clone(),
         follow: false,
@@ -72,7 +100,7 @@ fn compare_item(tree: &Tree, state: &impl ReadState, id: u64, item: &Item) {
                 panic!()
             };
             let found = page.entries.iter().map(|e| (e.name.to_string(), e.inode.0));
-            let expected = names.iter().map(|(name, id)| (name.clone(), *id));
+            let expected = names.iter().map(|(name, id)| (name.clone(), shown(*id).0));
             assert_eq!(
                 found.collect::<Vec<_>>(),
                 expected.collect::<Vec<_>>(),

@@ -145,7 +145,7 @@ impl Tree {
         bytes.iter().filter(is_inline).count()
     }
 
-    pub(super) fn clone(&mut self, from: &Where, to: &Where, replace: bool) -> Result<u64> {
+    pub(super) fn clone_file(&mut self, from: &Where, to: &Where, replace: bool) -> Result<u64> {
         let source = self.find(from, true)?;
         self.require_file(source)?;
         if self.slot(to, Kind::IsADirectory)?.item == Some(source) {

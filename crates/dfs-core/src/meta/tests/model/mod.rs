@@ -7,6 +7,7 @@ mod changes;
 mod compare;
 mod contents;
 mod tree;
+mod views;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use dfs_raft::env::{Random, SeededRandom};
 use dfs_raft::state::ReadState;
 
 use self::tree::{Item, Tree, Where};
+use self::views::View;
 use super::fixture::{Machine, register};
 use crate::meta::tables::PURGE;
 use crate::meta::{Command, Reply};
@@ -37,6 +39,8 @@ struct Driver {
     chunk: u64,
     chunks_end: u64,
     past: Vec<(RequestId, Change, Outcome)>,
+    /// Snapshots, with all that was there then.
+    views: Vec<View>,
     /// How many changes were carried out, and refused.
     counts: (usize, usize),
 }
@@ -54,6 +58,7 @@ impl Driver {
             chunk: 1,
             chunks_end: 1,
             past: Vec::new(),
+            views: Vec::new(),
             counts: (0, 0),
         };
         for key in 1..=3 {
@@ -206,6 +211,9 @@ impl Driver {
         assert_eq!(self.machine.digest(), self.twin.digest());
         self.machine.check();
         compare::compare(&self.tree, &self.machine.view());
+        for view in &self.views {
+            compare::compare_view(view, &self.machine.view());
+        }
     }
 }
 
@@ -231,12 +239,15 @@ fn run(seed: u64, steps: usize) {
                 driver.machine.advance(Duration::from_secs(60));
             }
             9 if driver.chance(20) => driver.silence(),
+            10 | 11 => driver.snapshot(),
             _ => driver.change(),
         }
         if step % 250 == 249 {
             driver.compare();
         }
     }
+    driver.compare();
+    driver.remove_all_snapshots();
     driver.compare();
     let (done, refused) = driver.counts;
     assert!(

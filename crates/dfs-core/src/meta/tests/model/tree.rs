@@ -49,7 +49,7 @@ enum End {
     Item(u64),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Tree {
     pub(super) items: BTreeMap<u64, Item>,
     pub(super) trash: BTreeMap<u64, Trashed>,
@@ -60,6 +60,8 @@ pub(super) struct Tree {
     next_trash: u64,
     /// The members of stripes, data before parity, by each of them.
     pub(super) stripes: BTreeMap<ChunkId, Vec<ChunkId>>,
+    /// Directories that have snapshots.
+    pub(super) snapped: Vec<u64>,
 }
 
 impl Tree {
@@ -73,6 +75,7 @@ impl Tree {
             next_inode: 2,
             next_trash: 1,
             stripes: BTreeMap::new(),
+            snapped: Vec::new(),
         }
     }
 
@@ -106,7 +109,7 @@ impl Tree {
     }
 
     /// The names from the root to a directory, if it hangs there.
-    fn path_of(&self, id: u64) -> Option<Vec<String>> {
+    pub(super) fn path_of(&self, id: u64) -> Option<Vec<String>> {
         if id == 1 {
             return Some(Vec::new());
         }
@@ -229,6 +232,20 @@ impl Tree {
             End::Slot(slot) if self.path_of(slot.dir).is_none() => Err(Kind::NotFound),
             End::Slot(slot) => Ok(slot),
         }
+    }
+
+    /// Whether a directory, or one below it, has snapshots.
+    fn has_snapshots(&self, id: u64) -> bool {
+        let mut todo = vec![id];
+        while let Some(id) = todo.pop() {
+            if self.snapped.contains(&id) {
+                return true;
+            }
+            if let Item::Directory(names) = &self.items[&id] {
+                todo.extend(names.values());
+            }
+        }
+        false
     }
 
     fn free(&self, at: &Where) -> Result<Slot> {
@@ -368,6 +385,9 @@ impl Tree {
             if there == id {
                 return Ok(id);
             }
+            if self.is_dir(id) && self.is_dir(there) && self.has_snapshots(there) {
+                return Err(Kind::StillNeeded);
+            }
             match (self.is_dir(id), &self.items[&there]) {
                 (true, Item::Directory(names)) if !names.is_empty() => return Err(Kind::NotEmpty),
                 (true, Item::File(_) | Item::Link(_)) => return Err(Kind::NotADirectory),
@@ -400,6 +420,9 @@ impl Tree {
                 return Err(Kind::NotEmpty);
             }
             _ => {}
+        }
+        if self.has_snapshots(id) {
+            return Err(Kind::StillNeeded);
         }
         let above = self.path_of(slot.dir).unwrap();
         self.unname(&slot);

@@ -102,6 +102,14 @@ pub(super) fn show_answer(answer: Answer) -> String {
         Answer::Chunks(chunks) => chunks.iter().map(show_story).collect(),
         Answer::NodeDuties(duties) => show_duties(&duties),
         Answer::Quotas(quotas) => show_quotas(&quotas),
+        Answer::Snapshots(page) => {
+            let shown = page.snapshots.iter().map(|found| {
+                let (name, number, inode) = (&found.name, found.number, found.inode);
+                let created = seconds(found.created);
+                format!("{name} {number} {inode} by {} at {created}s\n", found.by)
+            });
+            shown.collect::<String>() + more(page.more)
+        }
         Answer::QuotaPage(page) => show_quotas(&page.quotas) + more(page.more),
     }
 }

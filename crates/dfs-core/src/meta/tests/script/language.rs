@@ -13,11 +13,12 @@ use crate::meta::tests::fixture::{ATTR, at};
 use crate::types::attr::SetTime;
 use crate::types::change::{CloneTarget, Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::quota::{Limits, QuotaChange};
+use crate::types::snapshot::SnapshotChange;
 use crate::types::stripe::Code;
 use crate::types::{
     AdminState, AttrChange, ByteRange, Caller, Change, ChunkId, GroupId, InodeId, Location, Mode,
     Name, NewAttr, NewChunk, NewStripe, NodeId, NodeKey, Permit, PolicyChange, Query,
-    ReplicationTarget, Space, StripeShape, Timestamp, Topology, TrashId, UserId,
+    ReplicationTarget, SnapshotId, Space, StripeShape, Timestamp, Topology, TrashId, UserId,
 };
 
 pub(super) type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -60,6 +61,12 @@ pub(super) fn location(text: &str) -> Result<Location> {
     if let Some((base, path)) = text.split_once('@')
         && let Ok(base) = id('i', base)
     {
+        // `i5@v3@a`: seen from what the third snapshot has of inode 5.
+        let view = path.split_once('@').unwrap_or((path, ""));
+        let (base, path) = match id('v', view.0) {
+            Ok(number) => (InodeId(base).within(SnapshotId(number)).0, view.1),
+            Err(_) => (base, path),
+        };
         return Ok(Location {
             handle: None,
             base: InodeId(base),
@@ -296,6 +303,23 @@ pub(super) fn change(name: &str, caller: Caller, args: &mut Args<'_>) -> Result<
             at: place(args)?,
             change: QuotaChange::Remove,
         },
+        "prepare" => Change::Snapshot {
+            at: place(args)?,
+            change: SnapshotChange::Prepare,
+        },
+        "put-in-place" => Change::Snapshot {
+            at: place(args)?,
+            change: SnapshotChange::Replace { by: place(args)? },
+        },
+        "snapshot" | "snapshot-rm" => {
+            let at = place(args)?;
+            let taken = Name::new(text(args)?)?;
+            let change = match name {
+                "snapshot" => SnapshotChange::Create { name: taken },
+                _ => SnapshotChange::Remove { name: taken },
+            };
+            Change::Snapshot { at, change }
+        }
         "concat" => Change::Concat {
             to: place(args)?,
             from: std::iter::from_fn(|| args.next_pos())
@@ -516,6 +540,12 @@ pub(super) fn query(name: &str, args: &mut Args<'_>) -> Result<Option<Query>> {
             at: place(args)?,
         },
         "quotas" => Query::Quotas { at: place(args)? },
+        "snapshots" => {
+            let after = args.take_key("after").map(Name::new).transpose()?;
+            let limit = number(args, "limit")?.unwrap_or(100);
+            let at = place(args)?;
+            Query::Snapshots { at, after, limit }
+        }
         "quotas-below" => Query::QuotasBelow {
             after: args
                 .take_key("after")

@@ -6,12 +6,13 @@
 use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 
-use super::accounts::sessions;
-use super::chunks::{concat, extents, grant};
-use super::counters::{self, counting};
-use super::members::{decisions, secrets};
-use super::namespace::purge::{self, Budget};
-use super::namespace::trash;
+use crate::meta::accounts::sessions;
+use crate::meta::chunks::{concat, extents, grant};
+use crate::meta::counters::{self, counting};
+use crate::meta::members::{decisions, secrets};
+use crate::meta::namespace::purge::{self, Budget};
+use crate::meta::namespace::trash;
+use crate::meta::snapshots::leaving;
 use crate::types::Timestamp;
 
 /// Whether there is anything to do at a log time: always in a state that is not founded yet.
@@ -25,6 +26,7 @@ pub fn is_due(state: &impl ReadState, now: Timestamp) -> Result<bool, Fatal> {
         || counting::is_due(state)?
         || sessions::is_due(state, now)?
         || trash::is_due(state, now)?
+        || leaving::is_due(state)?
         || purge::is_due(state)?
         || grant::is_due(state, now)?
         || decisions::is_due(state)?
@@ -42,5 +44,6 @@ pub(crate) fn step(state: &mut StateTxn<'_>, now: Timestamp) -> Result<(), Fatal
     trash::expire(state, now, &mut budget)?;
     grant::expire(state, now, &mut budget)?;
     decisions::forget_departed(state, &mut budget)?;
+    leaving::step(state, now, &mut budget)?;
     purge::step(state, now, &mut budget)
 }
