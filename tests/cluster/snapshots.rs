@@ -215,6 +215,10 @@ async fn a_snapshot_is_bit_by_bit_what_was_there_whatever_becomes_of_it() -> Tes
     same(&tree(&client, "/d/.snapshots/now").await?, &now);
     client.remove_snapshot("/d", &name("now")?).await?;
     client.remove("/d", Removal::Tree, true).await?;
+    let mut trash = client.list_trash().await?;
+    while let Some(item) = trash.next_entry().await? {
+        client.drop_trash(item.trash).await?;
+    }
     eventually("the map is empty", async || {
         Ok(client.status().await?.chunks.total == 0)
     })

@@ -7,6 +7,7 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+mod kept;
 mod layers;
 mod planted;
 mod services;

@@ -203,6 +203,13 @@ fn hints(verb: &str, subject: &str, error: &Error) -> Vec<String> {
         {
             one(format!("`dfs mkdir -p {parent}` makes the directory first"))
         }
+        (_, Some(RefusalKind::StillNeeded), "remove" | "move") => one(
+            "`dfs snap ls` shows the snapshots of a directory, `dfs snap rm` removes them"
+                .to_owned(),
+        ),
+        (_, Some(RefusalKind::NotFound), "restore a snapshot of" | "remove the snapshot of") => {
+            one(format!("`dfs snap ls {subject}` shows which there are"))
+        }
         (_, Some(RefusalKind::OverQuota), "limit") => one(format!(
             "`dfs quota set --force {subject}` takes nothing more until less is there"
         )),

@@ -206,10 +206,11 @@ async fn restore(args: RestoreArgs, context: &Context) -> Result<()> {
     let client = context.client(&args.cluster).await?;
     let to = args.to.as_ref().map(|to| &to.path);
     let restored = client.restore_snapshot(&args.path.path, &args.name, to);
-    let restored = restored.await.doing("restore", &args.path)?;
+    let restored = restored.await.doing("restore a snapshot of", &args.path)?;
     let (files, bytes) = (restored.files, human(restored.bytes));
     let (directories, links) = (restored.directories, restored.links);
-    let mut text = format!("{files} files ({bytes}), {directories} directories, {links} links");
+    let mut text =
+        format!("files: {files} ({bytes}), directories: {directories}, symbolic links: {links}");
     if let Some(trash) = restored.replaced {
         text += &format!("; what was there is in the trash as {trash}");
     }

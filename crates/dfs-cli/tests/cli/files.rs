@@ -100,6 +100,51 @@ fn a_quota_limits_what_is_in_a_directory() {
 }
 
 #[test]
+fn a_snapshot_is_read_and_restored_and_never_changed() {
+    let machine = Machine::new();
+    let _up = machine.up(&[]);
+    let (one, two) = (pattern(200_000), vec![7; 100_000]);
+    machine.write("one", &one);
+    machine.write("two", &two);
+    machine.ok(&["mkdir", "-p", "/d/sub"]);
+    machine.ok(&["put", "one", "/d/sub/f"]);
+    // Its default name is the date: nothing that a test can expect.
+    let name = machine.ok(&["snap", "create", "/d"]);
+    machine.ok(&["snap", "rm", "/d", name.trim()]);
+    let shown = machine.script(&[
+        &["snap", "create", "/d", "then"],
+        &["put", "two", "/d/sub/f"],
+        &["put", "two", "/d/new"],
+        &["ls", "-R", "/d/.snapshots/then"],
+        &["ls", "/d/.snapshots"],
+        &["snap", "create", "/d", "then"],
+        &["snap", "create", "/d", "a/b"],
+        &["snap", "create", "/d/new", "x"],
+        &["snap", "create", "/d/.snapshots/then", "x"],
+        &["put", "two", "/d/.snapshots/then/x"],
+        &["rm", "/d/.snapshots/then/sub/f"],
+        &["mkdir", "/d/.snapshots"],
+        &["rm", "-r", "/d"],
+        &["snap", "ls", "/nowhere"],
+        &["snap", "rm", "/d", "never"],
+        &["snap", "restore", "/d", "never"],
+        &["snap", "restore", "/d", "then", "--to", "/d"],
+        &["snap", "restore", "/d", "then", "--to", "/e"],
+        &["ls", "-R", "/e"],
+        &["snap", "restore", "/d", "then"],
+        &["ls", "-R", "/d"],
+        &["snap", "rm", "/d", "then"],
+        &["snap", "rm", "/d", "then"],
+        &["snap", "create", "/", "all"],
+        &["snap", "restore", "/", "all"],
+        &["snap", "rm", "/", "all"],
+        &["rm", "-r", "/d"],
+    ]);
+    insta::assert_snapshot!(shown);
+    assert!(machine.dfs(&["cat", "/e/sub/f"]).stdout == one);
+}
+
+#[test]
 fn a_directory_comes_back_with_links_modes_and_times() {
     let machine = Machine::new();
     let _up = machine.up(&[]);

@@ -11,11 +11,12 @@ fn every_verb_that_reads_prints_a_document_with_a_schema_number() {
     machine.write("a", pattern(10_000));
     machine.ok(&["mkdir", "/d"]);
     machine.ok(&["quota", "set", "/d", "--inodes", "20k"]);
+    machine.ok(&["snap", "create", "/d", "s"]);
     machine.ok(&["put", "a", "/d/a"]);
     machine.ok(&["put", "a", "/d/removed"]);
     machine.ok(&["ln", "-s", "a", "/d/link"]);
     machine.ok(&["rm", "/d/removed"]);
-    let verbs: [&[&str]; 22] = [
+    let verbs: [&[&str]; 23] = [
         &["ls", "/d"],
         &["stat", "--layout", "/d/a"],
         &["du", "-s", "/"],
@@ -37,6 +38,7 @@ fn every_verb_that_reads_prints_a_document_with_a_schema_number() {
         &["node", "drain", "n1"],
         &["quota", "ls"],
         &["quota", "show", "/d/a"],
+        &["snap", "ls", "/d"],
         &[
             "bench", "--only", "bulk", "--size", "64KiB", "--rounds", "1",
         ],
@@ -57,7 +59,7 @@ fn every_verb_that_reads_prints_a_document_with_a_schema_number() {
     assert_eq!(documents[5]["entries"][2]["target"], "a");
     assert_eq!(paths(&documents[6]), ["/d"]);
     assert_eq!(paths(&documents[7]), ["/d/removed"]);
-    let rows = documents[21]["rows"].as_array().unwrap();
+    let rows = documents[22]["rows"].as_array().unwrap();
     let areas = ["floor", "bulk"].map(|area| rows.iter().filter(|r| r["area"] == area).count());
     assert_eq!(areas, [5, 8]);
     for row in rows.iter().filter(|row| row["area"] == "bulk") {

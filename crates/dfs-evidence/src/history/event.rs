@@ -138,6 +138,14 @@ pub enum Op {
     },
     /// Asks how many inodes are used of the quota of a directory.
     Used { path: String },
+    /// Makes a snapshot of a directory.
+    TakeSnapshot { path: String, name: String },
+    /// Removes it.
+    DropSnapshot { path: String, name: String },
+    /// Asks for all names in a snapshot of a directory, in one page.
+    SeeSnapshot { path: String, name: String },
+    /// Reads a file of blocks as a snapshot has it; the path is that of today.
+    ReadSnapshot { path: String, name: String },
 }
 
 /// Something that is given and taken away, and that somebody needs to do something.
@@ -197,6 +205,8 @@ impl Op {
                 | Op::ReadBlocks { .. }
                 | Op::SeeRight { .. }
                 | Op::Used { .. }
+                | Op::SeeSnapshot { .. }
+                | Op::ReadSnapshot { .. }
         );
         if let Op::UseRight { how, .. } = self {
             return how.changes();

@@ -7,8 +7,9 @@ use dfs_core::client::Stamped;
 use dfs_core::error::{Error, ErrorKind, Result};
 use dfs_core::types::change::Removal;
 use dfs_core::types::limits::ENTRIES_PER_REPLY_MAX;
+use dfs_core::types::snapshot::{SNAPSHOTS_NAME, SnapshotChange};
 use dfs_core::types::{
-    Answer, Attr, Change, Changed, DfsPath, FileKind, Location, Query, RefusalKind, TrashId,
+    Answer, Attr, Change, Changed, DfsPath, FileKind, Location, Name, Query, RefusalKind, TrashId,
 };
 
 use super::Worker;
@@ -145,6 +146,18 @@ impl Worker {
             Op::DropTrash { trash, .. } => Change::DropTrash {
                 trash: TrashId(*trash),
             },
+            Op::TakeSnapshot { path, name } => Change::Snapshot {
+                at: at(path)?,
+                change: SnapshotChange::Create {
+                    name: Name::new(name.as_str())?,
+                },
+            },
+            Op::DropSnapshot { path, name } => Change::Snapshot {
+                at: at(path)?,
+                change: SnapshotChange::Remove {
+                    name: Name::new(name.as_str())?,
+                },
+            },
             other => return query(other).map(Request::Query),
         }))
     }
@@ -156,18 +169,24 @@ pub(super) async fn used(worker: &mut Worker, path: &str) {
     worker.perform(Op::Used { path }).await;
 }
 
+/// Asks for all names in one page.
+fn list(path: &str) -> Result<Query> {
+    Ok(Query::List {
+        at: at(path)?,
+        after: None,
+        limit: u32::try_from(ENTRIES_PER_REPLY_MAX).unwrap_or(u32::MAX),
+        attrs: false,
+    })
+}
+
 fn query(op: &Op) -> Result<Query> {
     match op {
         Op::Stat { path } => Ok(Query::Stat {
             at: at(path)?,
             follow: false,
         }),
-        Op::List { path } => Ok(Query::List {
-            at: at(path)?,
-            after: None,
-            limit: u32::try_from(ENTRIES_PER_REPLY_MAX).unwrap_or(u32::MAX),
-            attrs: false,
-        }),
+        Op::List { path } => list(path),
+        Op::SeeSnapshot { path, name } => list(&format!("{path}/{SNAPSHOTS_NAME}/{name}")),
         Op::Used { path } => Ok(Query::Quotas { at: at(path)? }),
         _ => Err(Error::invalid("no operation on names")),
     }
@@ -192,6 +211,7 @@ fn changed(op: &Op, changed: Changed) -> Option<Output> {
         Op::Unlink { .. } | Op::Rmdir { .. } | Op::RemoveTree { .. } => {
             Some(Output::Trash(changed.trash.map(|id| id.0)))
         }
+        Op::TakeSnapshot { .. } | Op::DropSnapshot { .. } => None,
         _ => changed.attr.as_ref().map(node).map(Output::Node),
     }
 }

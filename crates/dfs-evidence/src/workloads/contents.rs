@@ -346,7 +346,8 @@ async fn remove_all(worker: &mut Worker, mut own: Own) {
     }
 }
 
-async fn write(worker: &mut Worker, op: Op) -> Became {
+/// Writes blocks to a file.
+pub(super) async fn write(worker: &mut Worker, op: Op) -> Became {
     let pending = worker.invoke(op.clone());
     let client = &worker.client;
     let offset = |block: u64| block * BLOCK_LEN as u64;

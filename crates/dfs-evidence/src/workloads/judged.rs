@@ -44,7 +44,11 @@ pub(super) fn is_in(root: &str, op: &Op) -> bool {
         | Op::Overwrite { path, .. }
         | Op::Truncate { path, .. }
         | Op::ReadBlocks { path }
-        | Op::Used { path } => inside(path),
+        | Op::Used { path }
+        | Op::TakeSnapshot { path, .. }
+        | Op::DropSnapshot { path, .. }
+        | Op::SeeSnapshot { path, .. }
+        | Op::ReadSnapshot { path, .. } => inside(path),
         Op::Fault(_) | Op::Heal => false,
     }
 }

@@ -26,6 +26,7 @@ pub use registers::Registers;
 pub use rights::Rights;
 pub use set::Set;
 pub use set::quota::Quota;
+pub use set::snapshots::Snapshots;
 pub use trash::Trash;
 pub use worker::Worker;
 
@@ -74,6 +75,7 @@ pub fn all() -> Vec<Box<dyn Workload>> {
         Box::new(Trash::default()),
         Box::new(Rights::default()),
         Box::new(Quota::default()),
+        Box::new(Snapshots::default()),
     ]
 }
 

@@ -1,6 +1,7 @@
 //! Sets: what was added and acknowledged is there, and nothing is there that was not added.
 
 pub mod quota;
+pub mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet};
 

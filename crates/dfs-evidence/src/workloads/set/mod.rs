@@ -1,6 +1,7 @@
 //! A set: names that only come. Not one that was acknowledged may be missing.
 
 pub(super) mod quota;
+pub(super) mod snapshots;
 
 use std::time::Duration;
 
