@@ -318,18 +318,18 @@ fn what_masters_answer_clients_keeps_its_bytes() {
     for (liveness, golden) in [
         (
             Liveness::Live,
-            "060001ac02ac02036e3a3107017a017201680300ac02020104ac02\
-             01ac02022f64010345494fac0202010401ac02070103ac0202",
+            "060001ac02ac02036e3a3107017a017201680300ac02020104ac0201ac02022f64010345494f\
+             ac0202010401ac02070103ac02020101ac02",
         ),
         (
             Liveness::Suspect,
-            "060001ac02ac02036e3a3107017a017201680301ac02020104ac02\
-             01ac02022f64010345494fac0202010401ac02070103ac0202",
+            "060001ac02ac02036e3a3107017a017201680301ac02020104ac0201ac02022f64010345494f\
+             ac0202010401ac02070103ac02020101ac02",
         ),
         (
             Liveness::Dead,
-            "060001ac02ac02036e3a3107017a017201680302ac02020104ac02\
-             01ac02022f64010345494fac0202010401ac02070103ac0202",
+            "060001ac02ac02036e3a3107017a017201680302ac02020104ac0201ac02022f64010345494f\
+             ac0202010401ac02070103ac02020101ac02",
         ),
     ] {
         found.compare(Reply::Nodes(Ok(vec![node_info(liveness)])), golden);
@@ -362,8 +362,9 @@ fn what_masters_answer_clients_keeps_its_bytes() {
     };
     found.compare(
         Reply::Status(Ok(status)),
-        "0700ac02060102036d3a31010001ac0201ac02ac02036e3a3107017a017201680300ac02020104ac02\
-             01ac02022f64010345494fac0202010401ac02070103ac020201ac020403020105ac02ad0209",
+        "0700ac02060102036d3a31010001ac0201ac02ac02036e3a3107017a017201680300ac020201\
+             04ac0201ac02022f64010345494fac0202010401ac02070103ac02020101ac0201ac02040302\
+             0105ac02ad0209",
     );
     found.none();
 }
@@ -381,6 +382,7 @@ fn node_info(liveness: Liveness) -> NodeInfo {
         replicas: 4,
         bytes: 300,
         volumes: vec![volume()],
+        rests_until: Some(Timestamp(300)),
     }
 }
 
@@ -398,6 +400,7 @@ fn volume() -> Volume {
             bytes: 300,
             corrupt: 2,
         },
+        leaving: true,
     }
 }
 
@@ -601,7 +604,7 @@ fn answers_to_queries_keep_their_bytes() {
              ac0203ac0204ac0205ac0206ac0207ac020802ac0200ac02050309ac0200ac0201ac0202ac02\
              03ac0204ac0205ac0206ac0207ac02080301ac0200ac02050309ac0200ac0201ac0202ac0203\
              ac0204ac0205ac0206ac0207ac02080400010909090909090909090909090909090909090909\
-             0909090909090909090909",
+             090909090909090909090909",
         ),
         (
             Answer::Chunks(stories),
@@ -720,7 +723,8 @@ fn what_data_nodes_say_keeps_its_bytes() {
         ),
         (
             Say::Heartbeat { heartbeat },
-            "01ac0207ac0202010405010345494f01ac02022f64010345494fac0202010401ac02070103ac0202",
+            "01ac0207ac0202010405010345494f01ac02022f64010345494fac0202010401ac02070103ac\
+             020201",
         ),
         (
             Say::Report {
