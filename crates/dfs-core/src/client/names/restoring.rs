@@ -282,7 +282,7 @@ impl Restoring<'_> {
                 let options = PutOptions::new(false);
                 self.client.copy(&from, &to, options).await?;
             }
-            cloned => drop(cloned?),
+            cloned => cloned.map(|_| ())?,
         }
         self.attributes(from, to, attr).await
     }

@@ -248,25 +248,16 @@ fn follow_names(
             return refuse(RefusalKind::NotADirectory, at);
         }
         require_search(view, by, &cursor, at)?;
+        if let Some(entered) = enter(state, &cursor, &name)? {
+            cursor = entered;
+            continue;
+        }
         let entry = match cursor.view {
-            Some(SnapshotId::LIST) => match enter_snapshot(state, &cursor, &name)? {
-                Some(entered) => {
-                    cursor = entered;
-                    continue;
-                }
-                None => None,
-            },
+            Some(SnapshotId::LIST) => None,
             _ => dirent::get(view, cursor.id, &name)?,
         };
         let last = todo.is_empty();
         match entry {
-            None if cursor.view.is_none() && name.as_str() == SNAPSHOTS_NAME => {
-                cursor = Cursor {
-                    inode: snapshots::directory_of(state, cursor.id, cursor.inode)?,
-                    view: Some(SnapshotId::LIST),
-                    ..cursor
-                };
-            }
             Some(link) if link.kind == FileKind::Symlink && (follow || !last) => {
                 let Some(links) = steps.links.checked_sub(1) else {
                     return refuse(RefusalKind::SymlinkLoop, at);
@@ -304,12 +295,25 @@ fn follow_names(
     refuse(RefusalKind::SymlinkLoop, at)
 }
 
-/// What a directory was, by the name of one of its snapshots.
-fn enter_snapshot(
-    state: &impl ReadState,
-    cursor: &Cursor,
-    name: &Name,
-) -> Result<Option<Cursor>, Stop> {
+/// The list of a directory's snapshots, unless something has its name; what a directory was, by the
+/// name of one of them.
+fn enter(state: &impl ReadState, cursor: &Cursor, name: &Name) -> Result<Option<Cursor>, Stop> {
+    if cursor.view.is_none() {
+        let leads =
+            name.as_str() == SNAPSHOTS_NAME && dirent::get(state, cursor.id, name)?.is_none();
+        if !leads {
+            return Ok(None);
+        }
+        return Ok(Some(Cursor {
+            id: cursor.id,
+            inode: snapshots::directory_of(state, cursor.id, cursor.inode.clone())?,
+            depth: cursor.depth,
+            view: Some(SnapshotId::LIST),
+        }));
+    }
+    if cursor.view != Some(SnapshotId::LIST) {
+        return Ok(None);
+    }
     let Some(number) = state.get(SNAPSHOT_NAMES, &(cursor.id, name.clone()))? else {
         return Ok(None);
     };
