@@ -1,6 +1,8 @@
 //! A snapshot is what a directory was at a moment, bit by bit, and takes nothing with it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dfs_core::client::Client;
@@ -15,6 +17,13 @@ use dfs_core::types::{
     Acl, Attr, DfsPath, FileKind, GroupId, Mode, Name, PolicyChange, RefusalKind, Rights,
     Timestamp, UserId,
 };
+use dfs_evidence::checkers::of_all;
+use dfs_evidence::history::Recorder;
+use dfs_evidence::workloads::{Snapshots, Worker, Workload};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 use super::{MIB, TestResult, bytes_on_disk, directory, eventually, impatient, pattern, shifted};
 
@@ -31,7 +40,7 @@ async fn snapshot(client: &Client, path: &str, called: &str) -> Result<Attr, Err
     loop {
         match client.make_snapshot(path, &called).await {
             Err(error) if error.refusal().map(|r| r.kind) == Some(RefusalKind::Busy) => {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                sleep(Duration::from_millis(10)).await;
             }
             made => return Ok(made?),
         }
@@ -359,6 +368,47 @@ async fn a_snapshot_is_removed_in_steps_though_the_leader_is_lost_meanwhile() ->
         Ok(client.statfs().await?.inodes == 1)
     })
     .await?;
+    cluster.check().await?;
+    Ok(cluster.shutdown().await?)
+}
+
+const SEED: u64 = 12;
+const WORKERS: u64 = 4;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_shows_one_moment_for_ever_while_leaders_come_and_go() -> TestResult {
+    let directory = directory();
+    let cluster = impatient().start(&directory).await?;
+    let workload = Snapshots::default();
+    workload.prepare(&cluster.client().await?).await?;
+    let began = Instant::now();
+    let recorder = Recorder::new(move || began.elapsed().as_nanos() as u64);
+    let (actors, stop) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+    let worker = async |number| {
+        let client = cluster.client().await?;
+        let random = StdRng::seed_from_u64(SEED ^ number);
+        let (recorder, stop) = (recorder.clone(), Arc::clone(&stop));
+        let actors = Arc::clone(&actors);
+        Ok::<_, dfs_core::error::Error>(Worker::new(number, client, random, recorder, actors, stop))
+    };
+    let mut working = JoinSet::new();
+    for number in 0..WORKERS {
+        working.spawn(workload.work(worker(number).await?));
+    }
+    for _ in 0..2 {
+        sleep(Duration::from_millis(2000)).await;
+        let down = cluster.faults().crash(cluster.leader().await?).await;
+        sleep(Duration::from_millis(500)).await;
+        down.restart().await?;
+    }
+    sleep(Duration::from_millis(1000)).await;
+    stop.store(true, Ordering::Relaxed);
+    working.join_all().await;
+    workload.conclude(worker(WORKERS).await?).await;
+
+    let history = recorder.events();
+    let found = [workload.check(&history), of_all(&history)].concat();
+    assert_eq!(found, Vec::<String>::new(), "seed {SEED}");
     cluster.check().await?;
     Ok(cluster.shutdown().await?)
 }

@@ -64,11 +64,15 @@ pub(crate) fn insert(state: &mut StateTxn<'_>, id: ChunkId, chunk: &Chunk) -> Re
     counters::add(state, Meta::ChunkBytes, chunk.length)
 }
 
-/// Refuses a chunk that as many extents name as can be counted.
+/// Most references that files may add; what is left up to the end of all numbers is for what
+/// snapshots keep of these, which cannot be refused.
+const REFERENCES_MAX: u32 = u32::MAX / 2;
+
+/// Refuses a chunk that as many extents name as may.
 pub(crate) fn require_room(id: ChunkId, chunk: &Chunk) -> Result<(), Stop> {
-    match chunk.references {
-        u32::MAX => refuse(RefusalKind::TooLarge, format!("{id} with more extents")),
-        _ => Ok(()),
+    match chunk.references < REFERENCES_MAX {
+        true => Ok(()),
+        false => refuse(RefusalKind::TooLarge, format!("{id} with more extents")),
     }
 }
 

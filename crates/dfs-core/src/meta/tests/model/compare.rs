@@ -114,7 +114,11 @@ fn compare_item(
             assert_eq!(found, *target, "i{id}");
         }
         Item::File(bytes) => {
-            assert_eq!(read(state, at), *bytes, "i{id}");
+            assert_eq!(read(state, at.clone(), (0, u64::MAX)), *bytes, "i{id}");
+            // A part that begins and ends within extents.
+            let (from, to) = (bytes.len() / 3, bytes.len() - bytes.len() / 4);
+            let part = read(state, at, (from as u64, (to - from) as u64));
+            assert_eq!(part[from..to], bytes[from..to], "i{id} {from}..{to}");
             let inline = bytes
                 .iter()
                 .filter(|byte| matches!(byte, Byte::Inline(_)))
@@ -127,10 +131,11 @@ fn compare_item(
     }
 }
 
-fn read(state: &impl ReadState, at: Location) -> Vec<Byte> {
+/// The bytes of a file, right at least in a range.
+fn read(state: &impl ReadState, at: Location, (from, length): (u64, u64)) -> Vec<Byte> {
     let query = Query::Layout {
         at,
-        range: ByteRange::new(0, u64::MAX),
+        range: ByteRange::new(from, length),
     };
     let Answer::Layout(layout) = ask(state, &query) else {
         panic!()
