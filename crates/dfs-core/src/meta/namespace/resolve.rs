@@ -17,17 +17,22 @@
 //! From then on all is read as the snapshot has it, until a link leads elsewhere. Only questions
 //! go there, and the sources of clones.
 
+mod inside;
+mod upward;
+
 use dfs_raft::Fatal;
 use dfs_raft::state::ReadState;
 
+pub(crate) use upward::{Above, above, is_below, path_text};
+
 use super::dirent::{self, Dirent};
-use super::inode::{self, Body, Directory, Inode};
+use super::inode::{self, Body, Inode};
 use crate::meta::accounts::subject::Subject;
 use crate::meta::machine::{Stop, refuse};
+use crate::meta::snapshots;
 use crate::meta::snapshots::view::At;
-use crate::meta::snapshots::{self, Snapshot, seen};
-use crate::meta::tables::{INODES, SNAPSHOT_NAMES};
-use crate::types::limits::{NAME_LEN_MAX, PATH_DEPTH_MAX, PATH_LEN_MAX, SYMLINKS_MAX};
+use crate::meta::tables::INODES;
+use crate::types::limits::{NAME_LEN_MAX, PATH_DEPTH_MAX, SYMLINKS_MAX};
 use crate::types::snapshot::SNAPSHOTS_NAME;
 use crate::types::{
     Attr, DfsPath, FileKind, InodeId, Location, Name, RefusalKind, Rights, SnapshotId,
@@ -82,7 +87,7 @@ enum Step {
 /// Where a location starts. What has no name is reached by its session only.
 pub(crate) fn start(state: &impl ReadState, by: &Subject, at: &Location) -> Result<Cursor, Stop> {
     if let Some(number) = at.base.snapshot() {
-        return start_in_snapshot(state, by, number, at);
+        return inside::start(state, by, number, at);
     }
     let base = match at.base {
         InodeId::ROOT => by.root,
@@ -103,47 +108,6 @@ pub(crate) fn start(state: &impl ReadState, by: &Subject, at: &Location) -> Resu
     })
 }
 
-/// The same in a snapshot, whose directory must be below somebody's `/`.
-fn start_in_snapshot(
-    state: &impl ReadState,
-    by: &Subject,
-    number: SnapshotId,
-    at: &Location,
-) -> Result<Cursor, Stop> {
-    let id = at.base.own();
-    let (depth, view) = (None, Some(number));
-    if number == SnapshotId::LIST {
-        let inode = state.get(INODES, &id)?.filter(|inode| inode.links > 0);
-        let dir = inode.filter(|inode| inode.kind() == FileKind::Directory);
-        return match dir {
-            Some(dir) if is_below(state, id, by.root)? => Ok(Cursor {
-                id,
-                inode: snapshots::directory_of(state, id, dir)?,
-                depth,
-                view,
-            }),
-            _ => refuse(RefusalKind::NotFound, at),
-        };
-    }
-    let snapshot = snapshots::get(state, number)?.filter(|snapshot| !snapshot.leaving);
-    let Some(snapshot) = snapshot else {
-        return refuse(
-            RefusalKind::NotFound,
-            format!("{at}: the snapshot is removed"),
-        );
-    };
-    if !is_below(state, snapshot.at, by.root)? || !seen::sees(state, (number, &snapshot), id)? {
-        return refuse(RefusalKind::NotFound, at);
-    }
-    let inode = inode::require(&At::view(state, number, &snapshot), id)?;
-    Ok(Cursor {
-        id,
-        inode,
-        depth,
-        view,
-    })
-}
-
 /// What one command may follow, however many walks it takes.
 #[derive(Debug)]
 pub(crate) struct Steps {
@@ -158,18 +122,6 @@ impl Default for Steps {
             links: SYMLINKS_MAX,
         }
     }
-}
-
-/// Whether a directory is where somebody's `/` is, or below it. So that `..` from a directory that
-/// was moved away leads nowhere. Below the root everything is, what is in the trash too.
-pub(crate) fn is_below(state: &impl ReadState, dir: InodeId, root: InodeId) -> Result<bool, Stop> {
-    if root == InodeId::ROOT || dir == root {
-        return Ok(true);
-    }
-    Ok(match above_to(state, dir, root)? {
-        Above::Root(_) => true,
-        Above::Detached | Above::TooDeep(_) => false,
-    })
 }
 
 /// Follows names from `cursor` on, in the tree of today alone.
@@ -248,7 +200,7 @@ fn follow_names(
             return refuse(RefusalKind::NotADirectory, at);
         }
         require_search(view, by, &cursor, at)?;
-        if let Some(entered) = enter(state, &cursor, &name)? {
+        if let Some(entered) = inside::enter(state, &cursor, &name)? {
             cursor = entered;
             continue;
         }
@@ -293,40 +245,6 @@ fn follow_names(
         }
     }
     refuse(RefusalKind::SymlinkLoop, at)
-}
-
-/// The list of a directory's snapshots, unless something has its name; what a directory was, by the
-/// name of one of them.
-fn enter(state: &impl ReadState, cursor: &Cursor, name: &Name) -> Result<Option<Cursor>, Stop> {
-    if cursor.view.is_none() {
-        let leads =
-            name.as_str() == SNAPSHOTS_NAME && dirent::get(state, cursor.id, name)?.is_none();
-        if !leads {
-            return Ok(None);
-        }
-        return Ok(Some(Cursor {
-            id: cursor.id,
-            inode: snapshots::directory_of(state, cursor.id, cursor.inode.clone())?,
-            depth: cursor.depth,
-            view: Some(SnapshotId::LIST),
-        }));
-    }
-    if cursor.view != Some(SnapshotId::LIST) {
-        return Ok(None);
-    }
-    let Some(number) = state.get(SNAPSHOT_NAMES, &(cursor.id, name.clone()))? else {
-        return Ok(None);
-    };
-    let Some(snapshot) = snapshots::get(state, number)? else {
-        return Err(Fatal::new(format!("{number} has a name and no row")).into());
-    };
-    let view = Some(number);
-    Ok(Some(Cursor {
-        id: snapshot.dir,
-        inode: inode::require(&At::of(state, view)?, snapshot.dir)?,
-        depth: None,
-        view,
-    }))
 }
 
 fn target_of(state: &impl ReadState, link: InodeId) -> Result<String, Fatal> {
@@ -382,7 +300,7 @@ fn parent(
     match cursor.view {
         None if cursor.id == by.root => return Ok(cursor),
         None => {}
-        Some(number) => return parent_in_snapshot(state, cursor, number, at),
+        Some(number) => return inside::parent(state, cursor, number, at),
     }
     let Body::Directory(directory) = &cursor.inode.body else {
         return refuse(RefusalKind::NotADirectory, at);
@@ -398,49 +316,6 @@ fn parent(
             })
         }
         None => refuse(RefusalKind::NotFound, at),
-    }
-}
-
-/// The same in a snapshot: above its directory are all snapshots of that, and above them it is as
-/// it is today.
-fn parent_in_snapshot(
-    state: &impl ReadState,
-    cursor: Cursor,
-    number: SnapshotId,
-    at: &Location,
-) -> Result<Cursor, Stop> {
-    let (id, depth) = (cursor.id, None);
-    if number == SnapshotId::LIST {
-        let (inode, view) = (inode::require(state, id)?, None);
-        return Ok(Cursor {
-            id,
-            inode,
-            depth,
-            view,
-        });
-    }
-    let snapshot = snapshots::get(state, number)?;
-    if let Some(Snapshot { at: id, .. }) = snapshot.filter(|snapshot| snapshot.dir == id) {
-        let (dir, view) = (inode::require(state, id)?, Some(SnapshotId::LIST));
-        let inode = snapshots::directory_of(state, id, dir)?;
-        return Ok(Cursor {
-            id,
-            inode,
-            depth,
-            view,
-        });
-    }
-    match cursor.inode.body {
-        Body::Directory(Directory {
-            place: Some((id, _)),
-            ..
-        }) => Ok(Cursor {
-            id,
-            inode: inode::require(&At::of(state, cursor.view)?, id)?,
-            depth,
-            view: cursor.view,
-        }),
-        _ => refuse(RefusalKind::NotFound, at),
     }
 }
 
@@ -550,77 +425,4 @@ pub(crate) fn require_attached(
         return refuse(RefusalKind::NameTooLong, at);
     }
     Ok(())
-}
-
-/// What is above a directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Above {
-    /// The root; the names from it down to the directory, last one first.
-    Root(Vec<(InodeId, Name)>),
-    /// Nothing: it, or a directory above it, is in the trash or being purged.
-    Detached,
-    /// More directories than a path may have; the names nearest to it, last one first.
-    TooDeep(Vec<(InodeId, Name)>),
-}
-
-/// Climbs from a directory to the root. Each name comes with the directory that has it.
-pub(crate) fn above(state: &impl ReadState, dir: InodeId) -> Result<Above, Fatal> {
-    above_to(state, dir, InodeId::ROOT)
-}
-
-/// The same up to a directory that takes the place of the root.
-fn above_to(state: &impl ReadState, dir: InodeId, root: InodeId) -> Result<Above, Fatal> {
-    let mut names = Vec::new();
-    let mut id = dir;
-    while names.len() <= PATH_DEPTH_MAX {
-        if id == root {
-            return Ok(Above::Root(names));
-        }
-        let inode = state.get(INODES, &id)?.map(|inode| inode.body);
-        let Some(Body::Directory(directory)) = inode else {
-            return Ok(Above::Detached);
-        };
-        let Some((parent, name)) = directory.place else {
-            return Ok(Above::Detached);
-        };
-        names.push((parent, name));
-        id = parent;
-    }
-    Ok(Above::TooDeep(names))
-}
-
-/// The path of a name in a directory, as text and from somebody's `/`: cut at the front if it is
-/// longer than a path may be.
-pub(crate) fn path_text(
-    state: &impl ReadState,
-    root: InodeId,
-    dir: InodeId,
-    name: &Name,
-) -> Result<String, Fatal> {
-    let (above, rooted) = match above_to(state, dir, root)? {
-        Above::Root(names) => (names, true),
-        Above::TooDeep(names) => (names, false),
-        Above::Detached => (Vec::new(), false),
-    };
-    let mut parts = vec![name.as_str()];
-    let mut length = name.as_str().len() + 1;
-    let mut whole = rooted;
-    for (_, name) in &above {
-        length += name.as_str().len() + 1;
-        if length > PATH_LEN_MAX {
-            whole = false;
-            break;
-        }
-        parts.push(name.as_str());
-    }
-    let mut text = if whole {
-        String::new()
-    } else {
-        "…".to_owned()
-    };
-    for part in parts.iter().rev() {
-        text.push('/');
-        text.push_str(part);
-    }
-    Ok(text)
 }
