@@ -1,8 +1,8 @@
 //! Snapshots: each shows one moment, that at which it was made, and shows it for ever.
 //!
-//! Files have unique names; what is in each is written once and appended to by who made it. By the
-//! points of history it is known of each at which it came, grew and went, or that nobody knows. So
-//! it is known what a snapshot must show, and what it may.
+//! Files have unique names; what is in each is written by who made it alone. By the points of history
+//! it is known of each at which it came, changed and went, or that nobody knows. So it is known what
+//! a snapshot must show, and what it may.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,16 +38,16 @@ impl When {
     }
 }
 
-/// A file: its parts in order, when each came, and when it went.
+/// A file: all that it held in turn, when each came to be, and when it went.
 #[derive(Debug, Default)]
 struct File {
-    parts: Vec<(When, Vec<Block>)>,
+    states: Vec<(When, Vec<Block>)>,
     went: When,
 }
 
 impl File {
     fn came(&self) -> When {
-        self.parts.first().map_or(When::Never, |(came, _)| *came)
+        self.states.first().map_or(When::Never, |(came, _)| *came)
     }
 
     /// Whether it must be there at a point, and whether it may.
@@ -59,19 +59,14 @@ impl File {
 
     /// Whether it may hold these blocks at a point.
     fn may_hold(&self, blocks: &[Block], point: u64) -> bool {
-        let surely = self.parts.iter().filter(|(came, _)| came.is_surely(point));
+        let surely = self.states.iter().filter(|(came, _)| came.is_surely(point));
         let least = surely.count();
-        let mut held = Vec::new();
-        for (number, (came, part)) in self.parts.iter().enumerate() {
-            if !came.is_perhaps(point) {
-                break;
-            }
-            held.extend_from_slice(part);
-            if number + 1 >= least && held == blocks {
-                return true;
-            }
-        }
-        false
+        let may = self
+            .states
+            .iter()
+            .take_while(|(came, _)| came.is_perhaps(point));
+        may.enumerate()
+            .any(|(number, (_, held))| number + 1 >= least && held == blocks)
     }
 }
 
@@ -96,25 +91,16 @@ impl Known {
         for operation in operations {
             let when = When::of(operation);
             match operation.op {
-                Op::Put {
-                    path,
-                    file,
-                    version,
-                    blocks,
-                }
-                | Op::Append {
-                    path,
-                    file,
-                    version,
-                    blocks,
-                } if when != When::Never => {
-                    let part = (0..*blocks).map(|place| Block::Data {
-                        file: *file,
-                        version: *version,
-                        place,
-                    });
+                op @ (Op::Put { path, .. }
+                | Op::Append { path, .. }
+                | Op::Overwrite { path, .. }
+                | Op::Truncate { path, .. })
+                    if when != When::Never =>
+                {
                     let file = known.files.entry(path.clone()).or_default();
-                    file.parts.push((when, part.collect()));
+                    let before = file.states.last().map(|(_, held)| held.clone());
+                    file.states
+                        .push((when, changed(before.unwrap_or_default(), op)));
                 }
                 // A removal that found nothing says nothing new.
                 Op::Unlink { path, .. } if when != When::Never => {
@@ -131,6 +117,45 @@ impl Known {
         }
         known
     }
+}
+
+/// What a file holds after a change.
+fn changed(mut held: Vec<Block>, op: &Op) -> Vec<Block> {
+    let (file, version, first, from, count) = match *op {
+        Op::Append {
+            file,
+            version,
+            blocks,
+            ..
+        } => (file, version, 0, held.len(), blocks),
+        Op::Overwrite {
+            file,
+            version,
+            first,
+            blocks,
+            ..
+        } => (file, version, first, first as usize, blocks),
+        Op::Put {
+            file,
+            version,
+            blocks,
+            ..
+        } => (file, version, 0, 0, blocks),
+        Op::Truncate { blocks, .. } => {
+            held.resize(blocks as usize, Block::Hole);
+            return held;
+        }
+        _ => return held,
+    };
+    held.resize(held.len().max(from + count as usize), Block::Hole);
+    for (place, block) in (first..first + count).zip(held.iter_mut().skip(from)) {
+        *block = Block::Data {
+            file,
+            version,
+            place,
+        };
+    }
+    held
 }
 
 /// What is wrong with the snapshots of a directory.
@@ -251,7 +276,7 @@ fn blocks(file: Option<&File>, seen: &Seen, output: Option<&Output>) -> Option<S
 }
 
 fn points_of(file: &File) -> impl Iterator<Item = u64> {
-    let whens = file.parts.iter().map(|(came, _)| match came {
+    let whens = file.states.iter().map(|(came, _)| match came {
         When::At(point) => *point,
         When::Never | When::Perhaps => u64::MAX,
     });
@@ -406,6 +431,51 @@ mod tests {
         one(&with(vec![Block::Hole; 2]), "not what it held then");
         let later = [data(1, 1, 0..2), data(1, 7, 0..1)].concat();
         one(&with(later), "not what it held then");
+    }
+
+    #[test]
+    fn what_was_written_over_or_cut_off_later_is_still_shown() {
+        let over = || Op::Overwrite {
+            path: "/s/a".to_owned(),
+            file: 1,
+            version: 7,
+            first: 1,
+            blocks: 2,
+        };
+        let cut = || Op::Truncate {
+            path: "/s/a".to_owned(),
+            file: 1,
+            version: 8,
+            blocks: 1,
+        };
+        let with = |name: &str, blocks: Vec<Block>| {
+            told(|tale| {
+                tale.does(1, put("/s/a", 1), None, 10);
+                tale.does(2, take("x"), None, 12);
+                tale.does(1, over(), None, 13);
+                tale.does(2, take("y"), None, 14);
+                tale.does(1, cut(), None, 15);
+                tale.does(2, take("z"), None, 16);
+                tale.does(2, see(name), names(&[("a", 5)]), 17);
+                tale.does(
+                    2,
+                    read(name, "/s/a"),
+                    Some(Output::Blocks(blocks.clone())),
+                    0,
+                );
+            })
+        };
+        let (first, second) = (
+            data(1, 1, 0..2),
+            [data(1, 1, 0..1), data(1, 7, 1..3)].concat(),
+        );
+        let third = data(1, 1, 0..1);
+        for (name, held) in [("x", &first), ("y", &second), ("z", &third)] {
+            assert_eq!(with(name, held.clone()), Vec::<String>::new(), "{name}");
+        }
+        one(&with("x", second.clone()), "not what it held then");
+        one(&with("y", first), "not what it held then");
+        one(&with("z", second), "not what it held then");
     }
 
     #[test]

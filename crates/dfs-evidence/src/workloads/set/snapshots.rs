@@ -24,7 +24,7 @@ const KEPT_MAX: usize = 4;
 /// Files that a worker keeps.
 const FILES_MAX: usize = 12;
 
-/// Each worker makes files of unique names in one directory, appends to its own and removes them;
+/// Each worker makes files of unique names in one directory, writes to its own and removes them;
 /// and makes snapshots, which it looks at again and again, and removes.
 ///
 /// After a change of which nobody knows whether it was made, its file is left as it is.
@@ -48,8 +48,8 @@ impl Default for Snapshots {
 /// What a worker has made.
 #[derive(Default)]
 struct Own {
-    /// Its files, with their numbers.
-    files: Vec<(String, u64)>,
+    /// Its files, with their numbers and lengths in blocks.
+    files: Vec<(String, u64, u64)>,
     snapshots: Vec<String>,
 }
 
@@ -57,8 +57,8 @@ impl Snapshots {
     async fn step(&self, worker: &mut Worker, own: &mut Own) {
         match worker.random.random_range(0..100) {
             0..30 => self.put(worker, own).await,
-            30..45 => self.append(worker, own).await,
-            45..60 => remove(worker, own).await,
+            30..47 => self.change(worker, own).await,
+            47..60 => remove(worker, own).await,
             60..68 => take(worker, own).await,
             68..72 => drop_one(worker, own).await,
             _ => look(worker, own).await,
@@ -85,22 +85,54 @@ impl Snapshots {
             blocks,
         };
         if let Became::Done(_) = write(worker, put).await {
-            own.files.push((path, file));
+            own.files.push((path, file, blocks));
         }
     }
 
-    async fn append(&self, worker: &mut Worker, own: &mut Own) {
-        let Some((path, file)) = own.files.choose(&mut worker.random).cloned() else {
+    async fn change(&self, worker: &mut Worker, own: &mut Own) {
+        if own.files.is_empty() {
             return;
+        }
+        let index = worker.random.random_range(0..own.files.len());
+        let (path, file, length) = own.files.swap_remove(index);
+        let (version, blocks) = (worker.unique(), self.some(worker));
+        let at = path.clone();
+        let (op, after) = match worker.random.random_range(0..100) {
+            0..40 => {
+                let append = Op::Append {
+                    path,
+                    file,
+                    version,
+                    blocks,
+                };
+                (append, length + blocks)
+            }
+            40..75 => {
+                let first = worker.random.random_range(0..=length);
+                let over = Op::Overwrite {
+                    path,
+                    file,
+                    version,
+                    first,
+                    blocks,
+                };
+                (over, length.max(first + blocks))
+            }
+            _ => {
+                let blocks = worker.random.random_range(0..=length);
+                let cut = Op::Truncate {
+                    path,
+                    file,
+                    version,
+                    blocks,
+                };
+                (cut, blocks)
+            }
         };
-        let append = Op::Append {
-            path: path.clone(),
-            file,
-            version: worker.unique(),
-            blocks: self.some(worker),
-        };
-        if let Became::Unknown = write(worker, append).await {
-            own.files.retain(|(own, _)| *own != path);
+        match write(worker, op).await {
+            Became::Done(_) => own.files.push((at, file, after)),
+            Became::Nothing => own.files.push((at, file, length)),
+            Became::Unknown => {}
         }
     }
 }
@@ -110,8 +142,8 @@ async fn remove(worker: &mut Worker, own: &mut Own) {
         return;
     }
     let index = worker.random.random_range(0..own.files.len());
-    let (path, file) = own.files.swap_remove(index);
-    let (skip_trash, kept) = (worker.chance(70), (path.clone(), file));
+    let (path, file, length) = own.files.swap_remove(index);
+    let (skip_trash, kept) = (worker.chance(70), (path.clone(), file, length));
     let removed = worker.attempt(Op::Unlink { path, skip_trash }).await;
     if matches!(removed, Became::Nothing) {
         own.files.push(kept);

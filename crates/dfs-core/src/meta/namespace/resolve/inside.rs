@@ -65,9 +65,7 @@ pub(super) fn enter(
     name: &Name,
 ) -> Result<Option<Cursor>, Stop> {
     if cursor.view.is_none() {
-        let leads =
-            name.as_str() == SNAPSHOTS_NAME && dirent::get(state, cursor.id, name)?.is_none();
-        if !leads {
+        if name.as_str() != SNAPSHOTS_NAME || dirent::get(state, cursor.id, name)?.is_some() {
             return Ok(None);
         }
         return Ok(Some(Cursor {
