@@ -1,8 +1,8 @@
 //! Snapshots: each shows one moment, that at which it was made, and shows it for ever.
 //!
-//! Files have unique names; what is in each is written by who made it alone. By the points of history
-//! it is known of each at which it came, changed and went, or that nobody knows. So it is known what
-//! a snapshot must show, and what it may.
+//! Files have unique names; what is in each is written by who made it alone. By the points of
+//! history it is known of each at which it came, changed and went, or that nobody knows. So it is
+//! known what a snapshot must show, and what it may.
 
 use std::collections::{BTreeMap, BTreeSet};
 

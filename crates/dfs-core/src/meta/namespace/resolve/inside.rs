@@ -93,8 +93,8 @@ pub(super) fn enter(
     }))
 }
 
-/// What is above something in a snapshot: above its directory are all snapshots of that, and above them it is as
-/// it is today.
+/// What is above something in a snapshot: above its directory are all snapshots of that, and above
+/// them it is as it is today.
 pub(super) fn parent(
     state: &impl ReadState,
     cursor: Cursor,
