@@ -54,6 +54,9 @@ pub(crate) fn master_config(
     if let Some(period) = settings.dead_after {
         config.liveness.dead_after = period.0;
     }
+    if let Some(period) = settings.dead_after_agreed {
+        config.liveness.dead_after_agreed = period.0;
+    }
     set_mib(
         &mut config.repair.bytes_per_second_per_node,
         settings.repair_mib,

@@ -172,6 +172,9 @@ settings! {
         /// A data node silent for this long is dead, and its chunks are repaired
         #[arg(long, env = "DFS_DEAD_AFTER", value_name = "DURATION")]
         dead_after: Period = Some(Period(Duration::from_secs(120)));
+        /// The same if most of the other data nodes hold it for down, too; two must
+        #[arg(long, env = "DFS_DEAD_AFTER_AGREED", value_name = "DURATION")]
+        dead_after_agreed: Period = Some(Period(Duration::from_secs(30)));
         /// How fast a data node makes and serves copies for repair, in MiB a second
         #[arg(long, env = "DFS_REPAIR_MIB", value_name = "MIB")]
         repair_mib: u32 = Some(128);

@@ -17,7 +17,7 @@ use crate::proto::cluster::Signing;
 use crate::proto::metadata::NodeAddress;
 use crate::security::capability::{Capability, Demand, Gate, Operation};
 use crate::security::{Peer, SigningKeys};
-use crate::types::Permit;
+use crate::types::{ClusterId, NodeKey, NodeRole, Permit};
 
 /// What the masters said last of their keys and their time.
 #[derive(Debug, Default)]
@@ -75,6 +75,18 @@ impl Guest {
     /// Whether it has shown a key.
     pub(super) fn is_known(&self) -> bool {
         self.peer.is_some()
+    }
+
+    /// What node it has shown to be, if any.
+    pub(super) fn key(&self) -> Option<NodeKey> {
+        let node = self.peer.and_then(|peer| peer.node);
+        node.map(|node| node.node)
+    }
+
+    /// Whether it has shown to be a data node of a cluster.
+    pub(super) fn is_data_node_of(&self, cluster: ClusterId) -> bool {
+        let node = self.peer.and_then(|peer| peer.node);
+        node.is_some_and(|node| node.role == NodeRole::DataNode && node.cluster == cluster)
     }
 
     /// Why a request is not permitted; none if it is.

@@ -21,6 +21,7 @@ use tracing::{debug, warn};
 
 use super::Shared;
 use super::error::to_stream_error;
+use super::gossip;
 use super::permits::Guest;
 use super::pipeline;
 use super::store::{BlockRun, ReplicaReader, StoreError};
@@ -133,9 +134,13 @@ async fn introduce(
 ) -> io::Result<Option<(Guest, Request)>> {
     let visitor = shared.admission.stranger(peer);
     let introduced = async {
-        let Some(mut guest) = greet(shared, stream, peer).await? else {
+        let Some((mut guest, service)) = greet(shared, stream, peer).await? else {
             return Ok(None);
         };
+        if service == Service::Peers {
+            gossip::serve(shared, stream, guest.key()).await?;
+            return Ok(None);
+        }
         let request = permitted(shared, stream, (&mut guest, peer)).await?;
         Ok(request.map(|request| (guest, request)))
     };
@@ -183,8 +188,12 @@ async fn permitted(
     Ok(None)
 }
 
-/// Hears the hello, and says who it is if it is welcome.
-async fn greet(shared: &Shared, stream: &mut BoxStream, peer: &str) -> io::Result<Option<Guest>> {
+/// Hears the hello, and says who it is and what for if it is welcome.
+async fn greet(
+    shared: &Shared,
+    stream: &mut BoxStream,
+    peer: &str,
+) -> io::Result<Option<(Guest, Service)>> {
     let idle = shared.admission.idle();
     let hello = tokio::select! {
         biased;
@@ -204,13 +213,20 @@ async fn greet(shared: &Shared, stream: &mut BoxStream, peer: &str) -> io::Resul
     };
     let identity = stream.identity();
     let guest = Guest::new(identity.as_deref());
-    let is_stranger = !shared.config.security.is_insecure() && !guest.is_known();
+    let is_insecure = shared.config.security.is_insecure();
+    let is_stranger = !is_insecure && !guest.is_known();
     let ours = shared.identity().map(|i| i.cluster);
     let refusal = match (hello.service, ours) {
         _ if is_stranger => Some("whoever connects shows a key".to_owned()),
         (Service::ChunkStream, Some(ours)) if hello.cluster == Some(ours) => None,
-        (Service::ChunkStream, Some(ours)) => Some(format!("this is cluster {ours}")),
-        (Service::ChunkStream, None) => Some("not in a cluster yet".to_owned()),
+        (Service::Peers, Some(ours)) if !is_insecure && !guest.is_data_node_of(ours) => {
+            Some("this is for data nodes".to_owned())
+        }
+        (Service::Peers, Some(ours)) if hello.cluster == Some(ours) => None,
+        (Service::ChunkStream | Service::Peers, Some(ours)) => {
+            Some(format!("this is cluster {ours}"))
+        }
+        (Service::ChunkStream | Service::Peers, None) => Some("not in a cluster yet".to_owned()),
         (other, _) => Some(format!("a data node does not serve {other:?}")),
     };
     if let Some(why) = &refusal {
@@ -223,7 +239,7 @@ async fn greet(shared: &Shared, stream: &mut BoxStream, peer: &str) -> io::Resul
         None => HelloReply::Welcome { cluster: ours },
     };
     hello::answer(stream, &reply).await?;
-    Ok(welcome.then_some(guest))
+    Ok(welcome.then_some((guest, hello.service)))
 }
 
 /// The next request; none when the caller has no more, or the place is needed.

@@ -20,11 +20,14 @@ use super::metadata::NodeAddress;
 use super::transport;
 use crate::env::{BoxStream, Timestamp};
 use crate::types::NodeId;
+use crate::types::checksum::crc32c;
 
 /// Most records in one message.
 pub const RECORDS_MAX: usize = 64;
 /// Most masters in one record.
 pub const MASTERS_MAX: usize = 9;
+/// Most peers that a node says it holds for down.
+pub const DOWN_MAX: usize = 64;
 /// Longest address, in bytes: that of a name and a port.
 pub const ADDRESS_LEN_MAX: usize = 260;
 /// Longest message, in bytes: more than the longest that is [right](Gossip::validate).
@@ -73,6 +76,21 @@ pub struct PeerList {
     pub version: u64,
     /// By id.
     pub peers: Vec<NodeAddress>,
+}
+
+impl PeerList {
+    /// Of these nodes, by id.
+    pub fn new(peers: Vec<NodeAddress>) -> PeerList {
+        let mut bytes = Vec::new();
+        for NodeAddress { node, key, address } in &peers {
+            bytes.extend_from_slice(&node.0.to_le_bytes());
+            bytes.extend_from_slice(&key.0.to_le_bytes());
+            bytes.extend_from_slice(address.as_bytes());
+        }
+        // Never zero: that is no list.
+        let version = (peers.len() as u64 + 1) << 32 | u64::from(crc32c(&bytes));
+        PeerList { version, peers }
+    }
 }
 
 impl Gossip {

@@ -30,6 +30,8 @@ pub(super) struct Masters {
     seeds: Vec<String>,
     /// What masters have said.
     learned: Vec<String>,
+    /// Where other data nodes have seen masters.
+    rumored: Vec<String>,
     /// Who is said to lead.
     hint: Option<String>,
     /// Who did not answer, the last of them.
@@ -44,6 +46,7 @@ impl Masters {
         Masters {
             seeds,
             learned: Vec::new(),
+            rumored: Vec::new(),
             hint: None,
             silent: None,
             next: 0,
@@ -58,6 +61,11 @@ impl Masters {
             self.learned = masters;
             self.next = 0;
         }
+    }
+
+    /// Notes where other data nodes have seen masters: they are tried after all others.
+    pub(super) fn hear(&mut self, rumored: Vec<String>) {
+        self.rumored = rumored;
     }
 
     /// The one to try next.
@@ -79,7 +87,9 @@ impl Masters {
 
     fn all(&self) -> impl Iterator<Item = &String> {
         let seeds = self.seeds.iter().filter(|s| !self.learned.contains(s));
-        self.learned.iter().chain(seeds)
+        let is_known = |rumor: &&String| self.learned.contains(rumor) || self.seeds.contains(rumor);
+        let rumored = self.rumored.iter().filter(move |rumor| !is_known(rumor));
+        self.learned.iter().chain(seeds).chain(rumored)
     }
 
     fn count(&self) -> u32 {
