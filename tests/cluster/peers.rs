@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use dfs_core::client::Client;
 use dfs_core::cluster::{Cluster, Part};
+use dfs_core::env::Env;
 use dfs_core::error::ErrorKind;
 use tokio::io::AsyncReadExt;
 
@@ -16,7 +17,7 @@ async fn a_file_that_is_open_is_read_to_its_end_though_all_masters_and_a_data_no
     let cluster = Cluster::builder().data_nodes(3).start(&directory).await?;
     let mut config = cluster.client_config();
     config.deadlines.operation = Duration::from_secs(3);
-    let client = Client::connect(config).await?;
+    let client = Client::connect(config, Env::real()).await?;
     client.write("/f", pattern(20 * MIB)).await?;
     let mut file = client.open("/f").await?;
     let mut begin = vec![0; 1000];

@@ -160,6 +160,9 @@ settings! {
         /// A file that has the join token; `-` is standard input
         #[arg(long, env = "DFS_JOIN_FILE", value_name = "FILE")]
         join_file: PathBuf = None;
+        /// Announce it on the local network, and find masters to join there
+        #[arg(long, env = "DFS_DISCOVER", num_args = 0..=1, default_missing_value = "true")]
+        discover: bool = Some(false);
         /// No encryption and no logins: for tests and benchmarks, on loopback only
         #[arg(long, env = "DFS_INSECURE", num_args = 0..=1, default_missing_value = "true")]
         insecure: bool = Some(false);
@@ -222,6 +225,9 @@ settings! {
         /// A file that has the join token; `-` is standard input
         #[arg(long, env = "DFS_JOIN_FILE", value_name = "FILE")]
         join_file: PathBuf = None;
+        /// Find masters on the local network, when those that are known do not answer
+        #[arg(long, env = "DFS_DISCOVER", num_args = 0..=1, default_missing_value = "true")]
+        discover: bool = Some(false);
         /// No encryption and no logins: for tests and benchmarks, on loopback only
         #[arg(long, env = "DFS_INSECURE", num_args = 0..=1, default_missing_value = "true")]
         insecure: bool = Some(false);

@@ -188,6 +188,17 @@ impl DataNode {
         self.shared.identity().map(|i| i.node)
     }
 
+    /// The cluster it belongs to, once it does.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.shared.identity().map(|i| i.cluster)
+    }
+
+    /// Tells it where masters may be, besides those it was told before. They are tried when none
+    /// of those that it knows answers.
+    pub fn suggest_masters(&self, addresses: Vec<String>) {
+        self.shared.peers.suggest(addresses);
+    }
+
     /// Waits until it belongs to a cluster, and says under which id.
     ///
     /// # Errors

@@ -77,6 +77,11 @@ impl Peers {
         self.table().sight(Sighting { at, addresses });
     }
 
+    /// Notes where masters may be, as somebody says that is no peer.
+    pub(super) fn suggest(&self, masters: Vec<String>) {
+        self.table().suggest(masters);
+    }
+
     /// The peers that are held for down.
     pub(super) fn down(&self) -> Vec<NodeId> {
         self.table().down(Instant::now(), self.interval)

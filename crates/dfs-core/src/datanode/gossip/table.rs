@@ -27,6 +27,8 @@ pub(super) struct Table {
     own: PeerRecord,
     version: u64,
     peers: BTreeMap<NodeId, Peer>,
+    /// Where masters may be, as somebody says that is no peer.
+    suggested: Vec<String>,
 }
 
 /// Another data node.
@@ -56,6 +58,7 @@ impl Table {
             },
             version: 0,
             peers: BTreeMap::new(),
+            suggested: Vec::new(),
         }
     }
 
@@ -99,6 +102,12 @@ impl Table {
         if masters.at >= self.own.masters.at {
             self.own.masters = masters;
         }
+    }
+
+    /// Notes where masters may be; what was suggested before is forgotten.
+    pub(super) fn suggest(&mut self, mut masters: Vec<String>) {
+        masters.truncate(RUMORS_MAX);
+        self.suggested = masters;
     }
 
     /// Begins a round: its own record is new.
@@ -198,15 +207,19 @@ impl Table {
         }
     }
 
-    /// Where others have last heard of masters, the newest first.
+    /// Where others have last heard of masters, the newest first; then what was suggested.
     pub(super) fn rumors(&self) -> Vec<String> {
         let records = self.peers.values().filter_map(|peer| peer.record.as_ref());
         let mut sightings: Vec<&Sighting> = records.map(|record| &record.masters).collect();
         sightings.push(&self.own.masters);
         sightings.sort_by(|a, b| b.cmp(a));
         let mut rumors: Vec<String> = Vec::new();
-        for address in sightings.into_iter().flat_map(|s| &s.addresses) {
-            if rumors.len() < RUMORS_MAX && !rumors.contains(address) {
+        let heard = sightings.into_iter().flat_map(|s| &s.addresses);
+        let heard = heard.map(|address| (address, RUMORS_MAX));
+        let suggested = self.suggested.iter();
+        let suggested = suggested.map(|address| (address, 2 * RUMORS_MAX));
+        for (address, most) in heard.chain(suggested) {
+            if rumors.len() < most && !rumors.contains(address) {
                 rumors.push(address.clone());
             }
         }

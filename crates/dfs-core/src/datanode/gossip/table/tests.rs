@@ -194,6 +194,8 @@ fn the_newest_sighting_of_masters_is_tried_first_and_a_lie_hides_none() {
     assert_eq!(table.rumors(), ["c:1", "a:1", "b:1"]);
     table.hear(now, told(4, vec![saw(4, u64::MAX, &["lie:1"])]));
     assert_eq!(table.rumors(), ["lie:1", "c:1", "a:1", "b:1"]);
+    table.suggest(vec!["a:1".to_owned(), "d:1".to_owned()]);
+    assert_eq!(table.rumors(), ["lie:1", "c:1", "a:1", "b:1", "d:1"]);
 }
 
 #[test]
