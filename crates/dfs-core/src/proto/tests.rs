@@ -25,8 +25,8 @@ use crate::types::stripe::{Code, StripeMember};
 use crate::types::{
     AdminState, Attr, ByteRange, Change, Changed, ChunkId, ClientId, ClusterId, DfsPath, FileKind,
     GroupId, Handle, InodeId, Location, Mode, Name, NodeEpoch, NodeId, NodeKey, NodeRole, Permit,
-    Policy, Refusal, RefusalKind, ReplicationTarget, RequestId, Rev, Scrub, Space, StripeLayout,
-    StripeShape, Timestamp, Topology, TrashId, UserId, Volume, VolumeId,
+    Policy, Refusal, RefusalKind, ReplicationTarget, RequestId, Rev, Scrub, Space, StripeId,
+    StripeLayout, StripeShape, Timestamp, Topology, TrashId, UserId, Volume, VolumeId,
 };
 
 /// What differs from its bytes.
@@ -432,6 +432,14 @@ fn stories() -> Vec<ChunkStory> {
         target: ReplicationTarget(3),
         replicas: replicas.to_vec(),
         doing,
+        stripe: (doing == Doing::Nothing).then(|| StripeStory {
+            stripe: StripeId(300),
+            shape: StripeShape { data: 4, parity: 2 },
+            others: vec![MemberStory {
+                chunk: ChunkId(301),
+                replicas: replicas[..1].to_vec(),
+            }],
+        }),
     };
     doings.map(story).to_vec()
 }
@@ -591,20 +599,22 @@ fn answers_to_queries_keep_their_bytes() {
             }),
             "030002ac020e0500a4030708ac020201020304030280804080203c0501040201090009060000\
              02070801000402800101ac020507010205ac02050309ac0200ac0201ac0202ac0203ac0204ac\
-             0205ac0206ac0207ac020800ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206\
-             ac0207ac020801ac023c05ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac\
-             0207ac020802ac02ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac\
-             02080301ac02ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac0208\
-             04010909090909090909090909090909090909090909090909090909090909090909",
+             0205ac0206ac0207ac02080001ac02040201ad0201ac0200ac02050309ac0200ac0201ac0202\
+             ac0203ac0204ac0205ac0206ac0207ac020801ac023c0500ac02050309ac0200ac0201ac0202\
+             ac0203ac0204ac0205ac0206ac0207ac020802ac0200ac02050309ac0200ac0201ac0202ac02\
+             03ac0204ac0205ac0206ac0207ac02080301ac0200ac02050309ac0200ac0201ac0202ac0203\
+             ac0204ac0205ac0206ac0207ac02080400010909090909090909090909090909090909090909\
+             0909090909090909090909",
         ),
         (
             Answer::Chunks(stories),
             "030002ac020f05ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac02\
-             0800ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac020801ac023c\
-             05ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac020802ac02ac02\
-             050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac02080301ac02ac020503\
-             09ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac020804010909090909090909\
-             090909090909090909090909090909090909090909090909",
+             080001ac02040201ad0201ac0200ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac\
+             0206ac0207ac020801ac023c0500ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac\
+             0206ac0207ac020802ac0200ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206\
+             ac0207ac02080301ac0200ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac\
+             0207ac0208040001090909090909090909090909090909090909090909090909090909090909\
+             0909",
         ),
     ] {
         let reply = MetadataRpcResponse::Query(Ok(answered(answer)));

@@ -225,7 +225,8 @@ struct Plan {
     room: u64,
     /// How many data nodes the most widely spread chunks are to be on.
     widest: u32,
-    /// Chunks of which no other copy can be read now, and of which only one.
+    /// Chunks that cannot be read without it, and those of which one copy, or as much of their
+    /// stripe as it takes, is left.
     #[serde(skip_serializing_if = "Option::is_none")]
     only_here: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -355,12 +356,10 @@ async fn spared(client: &Client, node: &NodeInfo) -> Result<(u64, u64)> {
         };
         after = Some(last.chunk);
         for story in &page {
-            let others = story.replicas.iter();
-            let others = others.filter(|r| r.node != node.node && r.state.is_readable());
-            match others.count() {
-                0 => none += 1,
-                1 => one += 1,
-                _ => {}
+            match story.spare(|other| other == node.node) {
+                None => none += 1,
+                Some(0) => one += 1,
+                Some(_) => {}
             }
         }
     }

@@ -525,29 +525,26 @@ fn put_stripe(machine: &mut Machine, members: [u64; 4]) {
 
 #[test]
 fn members_of_a_stripe_that_are_lost_together_are_made_again_apart() {
-    let mut world = World::new(9, 0);
-    let stripes: Vec<[u64; 4]> = (0..48).map(|n| [1, 2, 3, 4].map(|m| 4 * n + m)).collect();
-    for members in &stripes {
-        put_stripe(&mut world.machine, *members);
-    }
-    for node in 1..=9 {
+    let mut world = World::new(5, 0);
+    let members = [1, 2, 3, 4];
+    put_stripe(&mut world.machine, members);
+    for node in 1..=5 {
         world.report(node);
     }
+    // One node is left that has none of it: it takes one of the two, not both.
     world.die(1);
     world.die(2);
-
-    let holders = |world: &World, members: &[u64; 4]| {
-        let holders = members.map(|id| world.holders(ChunkId(id))).concat();
-        holders.into_iter().collect::<BTreeSet<NodeId>>()
-    };
-    for _ in 0..120 {
-        world.heartbeats();
-        world.ticks(1);
-        let shared = stripes.iter().find(|m| holders(&world, m).len() < 4);
-        assert_eq!(shared, None, "two members are on one node");
+    for _ in 0..20 {
+        world.tick();
+        world.tick();
+        world.tick();
+        world.work();
     }
-    for members in stripes {
-        let left = holders(&world, &members);
-        assert!(left.is_disjoint(&[1, 2].map(NodeId).into()), "{left:?}");
-    }
+    let lost = [1, 2].map(|id| world.holders(ChunkId(id)));
+    let mut came = lost.concat();
+    came.sort_unstable();
+    assert!(
+        came == [1, 5].map(NodeId) || came == [2, 5].map(NodeId),
+        "{lost:?}"
+    );
 }
