@@ -20,7 +20,6 @@ mod config;
 mod error;
 pub(crate) mod gossip;
 mod heartbeat;
-mod permits;
 mod pipeline;
 mod scrub;
 mod service;
@@ -52,7 +51,7 @@ use crate::proto::chunk_stream::{ChunkPool, PoolConfig};
 #[cfg(test)]
 use crate::proto::metadata::NodeAddress;
 use crate::types::{ClusterId, NodeId, NodeRole};
-use admission::Admission;
+use admission::{Admission, permits};
 use gossip::Peers;
 use scrub::CorruptReplicas;
 use store::RecoveryReport;

@@ -1,5 +1,7 @@
 //! How much a node takes on: connections, writes, memory.
 
+pub(super) mod permits;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
