@@ -129,7 +129,10 @@ impl Line {
                     }
                     Duration::ZERO
                 }
-                Lost::NotLeader(leader) => self.masters.failed(leader, &self.shared.env),
+                Lost::NotLeader(leader) => {
+                    self.masters.answered(&address);
+                    self.masters.failed(leader, &self.shared.env)
+                }
                 Lost::Unwelcome(why) => {
                     // Once, and not with every attempt.
                     if self.unwelcome.as_ref() != Some(&why) {
