@@ -489,26 +489,43 @@ mod tests {
 
     #[test]
     fn what_a_node_said_that_is_silent_itself_does_not_count() {
-        let mut peers = Peers::new(5);
-        let says = |node| match node {
+        let mut peers = Peers::new(9);
+        let accuse = |node| match node {
             1 => None,
-            2 | 3 => Some(ONE),
+            2..=5 => Some(ONE),
             _ => Some(NOBODY),
         };
-        assert_eq!(peers.pass(1..=20, says), []);
-        // Now those that accuse would be most of those that live, if all were asked.
-        let says = |node| match node {
-            1 | 3 => None,
-            2 => Some(ONE),
-            _ => Some(NOBODY),
-        };
-        assert_eq!(peers.pass(21..=119, says), []);
+        assert_eq!(peers.pass(1..=10, accuse), []);
+        // Two of the four are silent themselves, and the others are two of six.
+        let dead = peers.pass(11..=119, |node| accuse(node).filter(|_| node > 3));
+        assert_eq!(dead, []);
+    }
+
+    #[test]
+    fn one_node_is_not_enough_though_no_other_has_a_say() {
+        let mut peers = Peers::new(3);
+        for second in 1..=119 {
+            let failed = Event::Heartbeat {
+                node: NodeId(3),
+                epoch: E,
+                failed: true,
+                down: &[],
+            };
+            peers.0.step(at(second), failed);
+            let dead = peers.pass(second..=second, |node| (node == 2).then_some(ONE));
+            assert_eq!(dead, []);
+        }
     }
 
     #[test]
     fn times_that_make_no_sense_together_are_refused() {
         let config = LivenessConfig {
             suspect_after: Duration::from_secs(2),
+            ..LivenessConfig::DEFAULT
+        };
+        assert!(config.validate().is_err());
+        let config = LivenessConfig {
+            dead_after_agreed: Duration::from_secs(4),
             ..LivenessConfig::DEFAULT
         };
         assert!(config.validate().is_err());

@@ -154,6 +154,11 @@ fn of_what_is_told_of_a_node_the_newest_counts_and_the_node_knows_best() {
         .map(|a| a.address)
         .collect();
     assert_eq!(addresses, ["n2:1", "new:1"]);
+    // Another key is another node, which has told nothing.
+    let mut other = list(&[1, 2, 3]);
+    other.peers[1].key = NodeKey(99);
+    table.list(now, n(1), other);
+    assert_eq!(table.addresses(n(2)).len(), 1);
     table.hear(now, told(3, vec![record(1, 900)]));
     assert_eq!(table.tell(&random).records[0].version, 901);
     table.hear(now, told(3, vec![record(1, u64::MAX)]));
@@ -170,7 +175,7 @@ fn a_forged_record_does_not_hide_that_a_node_lives() {
     for round in 1..=20 {
         let now = start + INTERVAL * round;
         table.hear(now, told(2, vec![record(2, u64::from(round))]));
-        table.hear(now, told(3, vec![]));
+        table.hear(now, told(3, vec![record(3, u64::from(round))]));
         down.extend(table.down(now, INTERVAL));
     }
     assert_eq!(down, []);
@@ -211,5 +216,8 @@ fn a_message_has_room_for_some_of_many_and_patience_is_longer_for_it() {
     assert_eq!(said.validate(), Ok(()));
     let nodes: std::collections::BTreeSet<_> = said.records.iter().map(|r| r.node).collect();
     assert_eq!(nodes.len(), RECORDS_MAX);
+    let many = (0..50).flat_map(|_| table.tell(&random).records);
+    let nodes: std::collections::BTreeSet<_> = many.map(|r| r.node).collect();
+    assert_eq!(nodes.len(), 300, "each has its turn");
     assert_eq!(table.patience(INTERVAL), INTERVAL * 8 * 5);
 }
