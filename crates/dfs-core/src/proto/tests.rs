@@ -320,18 +320,18 @@ fn what_masters_answer_clients_keeps_its_bytes() {
     for (liveness, golden) in [
         (
             Liveness::Live,
-            "060001ac02ac02036e3a3107017a017201680300ac02020104ac02\
-             01ac02022f64010345494fac0202010401ac02070103ac02020103",
+            "060001ac02ac02036e3a3107017a017201680300ac02020104ac0201ac02022f64010345494f\
+             ac0202010401ac02070103ac02020101ac020103",
         ),
         (
             Liveness::Suspect,
-            "060001ac02ac02036e3a3107017a017201680301ac02020104ac02\
-             01ac02022f64010345494fac0202010401ac02070103ac02020103",
+            "060001ac02ac02036e3a3107017a017201680301ac02020104ac0201ac02022f64010345494f\
+             ac0202010401ac02070103ac02020101ac020103",
         ),
         (
             Liveness::Dead,
-            "060001ac02ac02036e3a3107017a017201680302ac02020104ac02\
-             01ac02022f64010345494fac0202010401ac02070103ac02020103",
+            "060001ac02ac02036e3a3107017a017201680302ac02020104ac0201ac02022f64010345494f\
+             ac0202010401ac02070103ac02020101ac020103",
         ),
     ] {
         found.compare(Reply::Nodes(Ok(vec![node_info(liveness)])), golden);
@@ -364,8 +364,9 @@ fn what_masters_answer_clients_keeps_its_bytes() {
     };
     found.compare(
         Reply::Status(Ok(status)),
-        "0700ac02060102036d3a31010001ac0201ac02ac02036e3a3107017a017201680300ac02020104ac02\
-             01ac02022f64010345494fac0202010401ac02070103ac0202010301ac020403020105ac02ad0209",
+        "0700ac02060102036d3a31010001ac0201ac02ac02036e3a3107017a017201680300ac020201\
+             04ac0201ac02022f64010345494fac0202010401ac02070103ac02020101ac02010301ac02040302\
+             0105ac02ad0209",
     );
     found.none();
 }
@@ -383,6 +384,7 @@ fn node_info(liveness: Liveness) -> NodeInfo {
         replicas: 4,
         bytes: 300,
         volumes: vec![volume()],
+        rests_until: Some(Timestamp(300)),
         held_down_by: vec![NodeId(3)],
     }
 }
@@ -401,6 +403,7 @@ fn volume() -> Volume {
             bytes: 300,
             corrupt: 2,
         },
+        leaving: true,
     }
 }
 
@@ -725,8 +728,8 @@ fn what_data_nodes_say_keeps_its_bytes() {
         ),
         (
             Say::Heartbeat { heartbeat },
-            "01ac0207ac0202010405010345494f01ac02022f64010345494fac0202010401ac02070103ac0202\
-             ac020103",
+            "01ac0207ac0202010405010345494f01ac02022f64010345494fac0202010401ac02070103ac\
+             020201ac020103",
         ),
         (
             Say::Report {

@@ -22,6 +22,7 @@ pub(super) fn nodes(shared: &Shared) -> Result<Vec<NodeInfo>, RpcError> {
         replicas: node.row.replicas,
         bytes: node.row.bytes,
         volumes: node.volumes.clone(),
+        rests_until: node.row.rests_until,
         held_down_by: leading.accusers(node.row.node),
     };
     shared.leading(|leading| {

@@ -18,6 +18,7 @@ use crate::meta::tests::fixture::{ATTR, Machine, at, serial};
 use crate::proto::cluster::{Heartbeat, TaskResult};
 use crate::types::change::{Commit, CommitTarget, Piece, Removal, WriteOffset};
 use crate::types::limits::RECLAIM_GRACE;
+use crate::types::node::MemberChange;
 use crate::types::stripe::{Code, StripeShape};
 use crate::types::topology::Topology;
 use crate::types::{AdminState, Change, NewChunk, NewStripe, NodeKey, Permit, Space};
@@ -547,4 +548,35 @@ fn members_of_a_stripe_that_are_lost_together_are_made_again_apart() {
         came == [1, 5].map(NodeId) || came == [2, 5].map(NodeId),
         "{lost:?}"
     );
+}
+
+#[test]
+fn what_a_node_held_that_does_not_come_back_from_its_rest_is_repaired() {
+    let mut world = World::new(4, 10);
+    let node = NodeId(1);
+    let rest = MemberChange::Decide {
+        node,
+        state: AdminState::Maintenance,
+        plan: None,
+        rest: Some(Duration::from_secs(3600)),
+    };
+    let client = world.machine.open_session();
+    let asked = world
+        .machine
+        .request(serial(client, 1), Change::Member(rest));
+    asked.unwrap();
+    world.die(1);
+    for _ in 0..60 {
+        world.heartbeats();
+        world.ticks(1);
+    }
+    assert!(world.holders(C).contains(&node), "it is away on purpose");
+    world.machine.advance(Duration::from_secs(3601));
+    world.machine.housekeep();
+    assert_eq!(world.state_of(1), AdminState::InService);
+    for _ in 0..60 {
+        world.heartbeats();
+        world.ticks(1);
+    }
+    assert!(!world.holders(C).contains(&node));
 }
