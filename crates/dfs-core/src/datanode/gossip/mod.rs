@@ -175,7 +175,7 @@ async fn round(shared: &Shared) {
     let available = shared.store.space().await.available;
     let peer = {
         let mut table = shared.peers.table();
-        table.begin(shared.streams_running(), available);
+        table.begin(shared.serving.running(), available);
         table.draw(&*shared.env.random)
     };
     if let Some(peer) = peer
