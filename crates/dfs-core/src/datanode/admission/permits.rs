@@ -9,7 +9,6 @@ use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
 
 use crate::datanode::Shared;
-use crate::datanode::serving::Purpose;
 use crate::env::Timestamp;
 use crate::node::audit::Actor;
 use crate::planted::{self, Bug};
@@ -88,14 +87,6 @@ impl Guest {
     pub(in crate::datanode) fn is_data_node_of(&self, cluster: ClusterId) -> bool {
         let node = self.peer.and_then(|peer| peer.node);
         node.is_some_and(|node| node.role == NodeRole::DataNode && node.cluster == cluster)
-    }
-
-    /// What it reads for: a data node reads to make copies.
-    pub(in crate::datanode) fn reads_for(&self) -> Purpose {
-        match self.peer.is_some_and(|peer| peer.is(NodeRole::DataNode)) {
-            true => Purpose::Copy,
-            false => Purpose::Awaited,
-        }
     }
 
     /// Why a request is not permitted; none if it is.
