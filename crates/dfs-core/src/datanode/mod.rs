@@ -23,7 +23,6 @@ mod heartbeat;
 mod pipeline;
 mod scrub;
 mod service;
-mod serving;
 pub mod store;
 mod tasks;
 mod volumes;
@@ -51,7 +50,7 @@ use crate::proto::chunk_stream::{ChunkPool, PoolConfig};
 #[cfg(test)]
 use crate::proto::metadata::NodeAddress;
 use crate::types::{ClusterId, NodeId, NodeRole};
-use admission::{Admission, permits};
+use admission::{Admission, permits, serving};
 use gossip::Peers;
 use scrub::CorruptReplicas;
 use serving::Serving;

@@ -19,13 +19,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
-use super::Shared;
 use super::error::to_stream_error;
-use super::gossip;
 use super::permits::Guest;
-use super::pipeline;
 use super::serving::Purpose;
 use super::store::{BlockRun, ReplicaReader, StoreError};
+use super::{Shared, gossip, pipeline};
 use crate::env::{BoxStream, Connection, Listener};
 use crate::node::audit::{Actor, Deed};
 use crate::planted::{self, Bug};
@@ -217,13 +215,11 @@ async fn greet(
     let is_insecure = shared.config.security.is_insecure();
     let is_stranger = !is_insecure && !guest.is_known();
     let ours = shared.identity().map(|i| i.cluster);
+    let is_peer = is_insecure || ours.is_some_and(|ours| guest.is_data_node_of(ours));
     let refusal = match (hello.service, ours) {
         _ if is_stranger => Some("whoever connects shows a key".to_owned()),
-        (Service::ChunkStream, Some(ours)) if hello.cluster == Some(ours) => None,
-        (Service::Peers, Some(ours)) if !is_insecure && !guest.is_data_node_of(ours) => {
-            Some("this is for data nodes".to_owned())
-        }
-        (Service::Peers, Some(ours)) if hello.cluster == Some(ours) => None,
+        (Service::Peers, Some(_)) if !is_peer => Some("this is for data nodes".to_owned()),
+        (Service::ChunkStream | Service::Peers, Some(_)) if hello.cluster == ours => None,
         (Service::ChunkStream | Service::Peers, Some(ours)) => {
             Some(format!("this is cluster {ours}"))
         }
