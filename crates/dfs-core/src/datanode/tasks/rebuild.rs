@@ -72,6 +72,7 @@ impl Copy<'_> {
         if combine_blocks(&checksums, self.length) != self.checksum {
             return Err("the members give other bytes than the masters know".to_owned());
         }
+        tracing::info!(chunk = %self.chunk, "a member of a stripe was made from others");
         Ok(replica)
     }
 

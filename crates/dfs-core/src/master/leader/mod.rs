@@ -109,6 +109,8 @@ pub(crate) struct Searches {
     pub(crate) files: Option<rewrites::Cursor>,
     /// When they are gone through again.
     pub(crate) files_again: Duration,
+    /// When something could not be rewritten last.
+    pub(crate) rewrite_failed: Option<Duration>,
 }
 
 /// What a leader knows and is about to do.

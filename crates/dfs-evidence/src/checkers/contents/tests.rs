@@ -65,7 +65,8 @@ fn shows(blocks: &[Block]) -> Option<Output> {
 
 fn judged(is_log: bool, history: &[Event]) -> Vec<String> {
     let files = Files {
-        directory: "/c",
+        root: "/c",
+        directories: &["/c"],
         log: if is_log { PATH } else { "/c/log" },
     };
     files.complaints(&operations(history, |_| true).unwrap())
