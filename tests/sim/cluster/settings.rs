@@ -51,6 +51,8 @@ impl Taste {
             suspect_after: Duration::from_secs(2),
             dead_after: Duration::from_secs(6),
         };
+        // A MiB of a disk of one GiB: replicas move though there are few.
+        config.balance.threshold = 1;
         config.rewrite.compact_after = Duration::from_millis(1500);
         config.rewrite.rests_for = Duration::from_secs(3);
         config.report_interval = Duration::from_secs(20);

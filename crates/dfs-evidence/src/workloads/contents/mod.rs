@@ -101,7 +101,7 @@ impl Contents {
 
     /// A change of the worker's own files; those it goes on with.
     async fn change(&self, worker: &mut Worker, mut own: Own) -> Own {
-        let of_names = match worker.chance(35) {
+        let of_names = match worker.chance(40) {
             true => own.change_of_names(worker),
             false => None,
         };

@@ -38,28 +38,28 @@ impl Own {
         let choice = worker.random.random_range(0..100);
         let trash = self.files.trash().choose(&mut worker.random);
         Some(match choice {
-            0..20 => Op::Link {
+            0..18 => Op::Link {
                 from: self.path_that(worker, true)?,
                 to: self.path_that(worker, false)?,
             },
-            20..44 => Op::Rename {
+            18..38 => Op::Rename {
                 from: self.path_that(worker, true)?,
                 to: self.path(worker),
                 replace: true,
             },
-            44..62 => Op::Unlink {
+            38..55 => Op::Unlink {
                 path: self.path_that(worker, true)?,
                 skip_trash: worker.chance(50),
             },
-            62..72 => Op::Restore {
+            55..64 => Op::Restore {
                 trash: trash?,
                 to: Some(self.path_that(worker, false)?),
             },
-            72..78 => Op::DropTrash {
+            64..69 => Op::DropTrash {
                 trash: trash?,
                 path: self.path(worker),
             },
-            78..93 => self.clone(worker)?,
+            69..88 => self.clone(worker)?,
             _ => self.concat(worker)?,
         })
     }
@@ -75,9 +75,13 @@ impl Own {
 
     fn concat(&self, worker: &mut Worker) -> Option<Op> {
         let to = self.path_that(worker, true)?;
-        let from = self.path_that(worker, true)?;
-        let may_go = self.files.is_only_name(&from) && !self.files.is_same(&from, &to);
-        (may_go && self.places.joins(self.family)).then_some(Op::Concat { to, from })
+        let paths = self.places.paths(self.family);
+        let may_go = |from: &String| {
+            self.files.is_only_name(from) && !self.files.is_same(from, &to) && from != &to
+        };
+        let from = paths.filter(may_go).choose(&mut worker.random)?;
+        let joins = self.places.joins(self.family);
+        joins.then_some(Op::Concat { to, from })
     }
 
     /// A write of so many blocks, to a file that has at most `most` then.
