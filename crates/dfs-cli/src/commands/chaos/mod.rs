@@ -39,7 +39,7 @@ missing. Nothing outside of it is touched. Kinds of faults:
   disk        slow-disk failed-sync disk-full inodes-full bit-rot
   clock       clock-jump
   limits      memory-limit handle-limit
-  members     membership snapshot-install wipe return-of-dead rolling-restart
+  members     membership snapshot-install wipe return-of-dead drain rolling-restart
 
 Exit status: 0 no promise was broken, 4 one was, 1 the run proves nothing (too little happened),
 3 it could not be carried out. Unless it is 0, logs, histories and disks are kept.";
@@ -64,8 +64,8 @@ pub(crate) struct ChaosArgs {
     #[arg(long)]
     seed: Option<u64>,
 
-    /// What clients do; everything, unless named: registers, names, set, bank, contents, trash,
-    /// rights.
+    /// What clients do; everything, unless named: registers, names, set, bank, contents, coded,
+    /// trash, rights, quota.
     #[arg(long, value_delimiter = ',', value_name = "WORKLOAD")]
     workloads: Vec<String>,
 
