@@ -70,10 +70,7 @@ pub fn is_member(map: &ChunkMap, chunk: ChunkId) -> bool {
 
 /// Stripes whose members do not give each other, or of which two would be lost with one data
 /// node, and those of which too few are left. What a data node lacks is told elsewhere.
-pub fn complaints<'a>(
-    map: &ChunkMap,
-    all: impl IntoIterator<Item = &'a Holdings>,
-) -> Vec<String> {
+pub fn complaints<'a>(map: &ChunkMap, all: impl IntoIterator<Item = &'a Holdings>) -> Vec<String> {
     let mut sums: BTreeMap<(ChunkId, NodeId), Sum> = BTreeMap::new();
     for holdings in all {
         let Some(node) = holdings.node else {
@@ -105,7 +102,9 @@ fn judge(stripe: &StripeLayout, sums: &BTreeMap<(ChunkId, NodeId), Sum>) -> Vec<
     let (first, shape) = (stripe.members.first().map(|m| m.chunk), stripe.shape);
     let Some(basis) = left.get(..shape.data()) else {
         let (count, first) = (left.len(), first.unwrap_or(ChunkId(0)));
-        found.push(format!("D7: {count} members are left of the {shape} of {first}"));
+        found.push(format!(
+            "D7: {count} members are left of the {shape} of {first}"
+        ));
         return found;
     };
     for (index, sum) in left.iter().skip(basis.len()) {
@@ -124,8 +123,8 @@ fn judge(stripe: &StripeLayout, sums: &BTreeMap<(ChunkId, NodeId), Sum>) -> Vec<
 mod tests {
     use dfs_core::master::planners::Intended;
     use dfs_core::proto::erasure::encode;
-    use dfs_core::types::stripe::{Code, StripeMember, StripeShape};
     use dfs_core::types::ReplicationTarget;
+    use dfs_core::types::stripe::{Code, StripeMember, StripeShape};
 
     use super::*;
 
@@ -136,7 +135,11 @@ mod tests {
     fn members() -> Vec<Vec<u8>> {
         let byte = |member: usize, at: usize| (member * 31 + at * at + 7) as u8;
         let data: Vec<Bytes> = (0..3)
-            .map(|m| (0..COLUMNS * COLUMN).map(|at| byte(m, at)).collect::<Vec<_>>())
+            .map(|m| {
+                (0..COLUMNS * COLUMN)
+                    .map(|at| byte(m, at))
+                    .collect::<Vec<_>>()
+            })
             .map(Bytes::from)
             .collect();
         let parity = encode(Code::Leopard16, SHAPE, &data).unwrap();
@@ -191,7 +194,10 @@ mod tests {
         assert_eq!(found(&members, [1, 2, 3, 4, 5]), Vec::<String>::new());
         assert_eq!(found(&members[..3], [1, 2, 3, 4, 5]), Vec::<String>::new());
         let few = found(&members[..2], [1, 2, 3, 4, 5]);
-        assert!(few.len() == 1 && few[0].starts_with("D7: 2 members"), "{few:?}");
+        assert!(
+            few.len() == 1 && few[0].starts_with("D7: 2 members"),
+            "{few:?}"
+        );
     }
 
     #[test]
@@ -199,7 +205,10 @@ mod tests {
         for wrong in 0..5 {
             let mut members = members();
             members[wrong][COLUMN + 3] ^= 4;
-            assert!(!found(&members, [1, 2, 3, 4, 5]).is_empty(), "member {wrong}");
+            assert!(
+                !found(&members, [1, 2, 3, 4, 5]).is_empty(),
+                "member {wrong}"
+            );
         }
         let mut swapped = members();
         swapped.swap(0, 1);

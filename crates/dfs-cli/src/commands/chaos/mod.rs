@@ -46,7 +46,7 @@ Exit status: 0 no promise was broken, 4 one was, 1 the run proves nothing (too l
 
 /// Attack a cluster on this machine and report what it withstood.
 ///
-/// Founds a cluster of three masters and five data nodes, real processes in networks and on file
+/// Founds a cluster of three masters and six data nodes, real processes in networks and on file
 /// systems of their own, lets clients work, makes faults at random, heals everything, and judges
 /// every answer that clients got.
 #[derive(Debug, Args)]
@@ -191,7 +191,7 @@ async fn inside(args: ChaosArgs, context: &Context) -> Result<()> {
         schedule: schedule(seed, &kinds, length),
         length,
         masters: 3,
-        data_nodes: 5,
+        data_nodes: 6,
         clients: 3,
         workers: 1,
         workloads: workloads.clone(),

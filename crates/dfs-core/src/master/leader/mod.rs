@@ -581,7 +581,11 @@ mod tests {
                 leading.note(NodeId(1), C, Finding::Fault(fault));
             }
             leading.replaced(C, NodeId(4), Some(NodeId(1)));
-            assert_eq!(leading.view.is_surplus(NodeId(1), C), is_surplus, "{fault:?}");
+            assert_eq!(
+                leading.view.is_surplus(NodeId(1), C),
+                is_surplus,
+                "{fault:?}"
+            );
         }
     }
 

@@ -155,7 +155,12 @@ mod tests {
         assert_eq!(found(None), Finding::Orphan);
         // A report says of it that it is there, and that it is corrupt.
         let mut view = view(2);
-        note(&mut view, NodeId(2), C, present(NodeId(2), RIGHT, Some(&chunk)));
+        note(
+            &mut view,
+            NodeId(2),
+            C,
+            present(NodeId(2), RIGHT, Some(&chunk)),
+        );
         note(&mut view, NodeId(2), C, found(Some(&chunk)));
         assert!(view.is_surplus(NodeId(2), C));
     }

@@ -1,8 +1,8 @@
 //! Masters and data nodes.
 
 pub(super) mod audit_logs;
-mod node;
 pub(super) mod logs;
+mod node;
 mod replicas;
 mod states;
 

@@ -111,4 +111,3 @@ pub(super) async fn read(worker: &mut Worker, path: String) -> bool {
     }
     true
 }
-
