@@ -43,6 +43,8 @@ fn configured(settings: DataSettings) -> Result<DataNodeConfig, Failure> {
     let first = whole(directory(all.next())?)?;
     let mut config = DataNodeConfig::new(first, masters);
     config.more = all.map(whole).collect::<Result<_, _>>()?;
+    let leave = settings.leave.into_iter().flatten();
+    config.leave = leave.map(whole).collect::<Result<_, _>>()?;
     let wanted = Wanted {
         join: settings.join.as_slice(),
         join_file: settings.join_file.as_deref(),

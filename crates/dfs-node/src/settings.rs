@@ -204,6 +204,12 @@ settings! {
         /// alone, and what it held is repaired. Without `--directory` the first is that one.
         #[arg(long, env = "DFS_DIRS", value_name = "DIR", value_delimiter = ',')]
         dir: Vec<PathBuf> = None;
+        /// One of the directories that is to be taken out; again for each
+        ///
+        /// What it has goes to the others, and nothing new comes to it. `dfs node ls --volumes`
+        /// shows when it is empty: then leave it out, with `--forget`.
+        #[arg(long, env = "DFS_LEAVE", value_name = "DIR", value_delimiter = ',')]
+        leave: Vec<PathBuf> = None;
         /// Where to listen
         #[arg(long, env = "DFS_LISTEN", value_name = "HOST:PORT")]
         listen: String = Some("127.0.0.1:7500".to_owned());

@@ -7,7 +7,7 @@ use clap::Args;
 use dfs_core::client::{Client, NodeInfo};
 use dfs_core::types::query::LayoutSource;
 use dfs_core::types::story::{ChunkStory, Doing as Work, Explained, ReplicaState};
-use dfs_core::types::{ChunkId, NodeId, StripeLayout};
+use dfs_core::types::{ChunkId, NodeId};
 use serde::Serialize;
 
 use super::node::named;
@@ -101,8 +101,7 @@ struct Seen<'a> {
     /// Copies that count, and that can be read.
     counted: usize,
     readable: usize,
-    /// The stripe that it is a member of, and whether the others give it.
-    stripe: Option<&'a StripeLayout>,
+    /// Whether the others of its stripe give it.
     rebuildable: bool,
 }
 
@@ -110,40 +109,15 @@ impl<'a> Seen<'a> {
     fn new(story: &'a ChunkStory, without: &BTreeSet<NodeId>) -> Seen<'a> {
         let left = story.replicas.iter();
         let left = left.filter(|replica| !without.contains(&replica.node));
+        let counted = left.clone().filter(|replica| replica.state.counts());
         Seen {
             story,
-            counted: left
-                .clone()
-                .filter(|replica| replica.state.counts())
-                .count(),
+            counted: counted.count(),
             readable: left.filter(|replica| replica.state.is_readable()).count(),
-            stripe: None,
-            rebuildable: false,
+            rebuildable: story.stripe.as_ref().is_some_and(|stripe| {
+                stripe.readable(|node| without.contains(&node)) >= stripe.shape.data()
+            }),
         }
-    }
-
-    /// All chunks of a file.
-    fn all(explained: &'a Explained, without: &BTreeSet<NodeId>) -> Vec<Seen<'a>> {
-        let chunks = explained.chunks.iter();
-        let mut all: Vec<Seen<'_>> = chunks.map(|story| Seen::new(story, without)).collect();
-        let readable = all.iter().filter(|seen| seen.readable > 0);
-        let readable: BTreeSet<ChunkId> = readable.map(|seen| seen.story.chunk).collect();
-        let stripes: BTreeMap<ChunkId, &StripeLayout> = explained
-            .layout
-            .stripes
-            .iter()
-            .flat_map(|stripe| stripe.members.iter().map(move |m| (m.chunk, stripe)))
-            .collect();
-        for seen in &mut all {
-            let Some(stripe) = stripes.get(&seen.story.chunk) else {
-                continue;
-            };
-            let others = stripe.members.iter().map(|member| member.chunk);
-            let others = others.filter(|id| *id != seen.story.chunk && readable.contains(id));
-            seen.rebuildable = others.count() >= stripe.shape.data();
-            seen.stripe = Some(stripe);
-        }
-        all
     }
 
     fn is_lost(&self) -> bool {
@@ -165,7 +139,8 @@ pub(crate) async fn run(args: ExplainArgs, context: &Context) -> Result<()> {
     let path = &args.path.path;
     let explained = client.explain(path).await.doing("explain", path)?;
     let nodes = holders(client, &explained).await?;
-    let seen = Seen::all(&explained, &without);
+    let chunks = explained.chunks.iter();
+    let seen: Vec<Seen<'_>> = chunks.map(|story| Seen::new(story, &without)).collect();
     let lost = seen.iter().filter(|chunk| chunk.is_lost()).count();
     let lacking = seen.iter().filter(|chunk| chunk.lacking() > 0).count();
     if args.json {
@@ -381,6 +356,7 @@ fn extents(explained: &Explained) -> Vec<ExtentDocument> {
 }
 
 fn document(seen: &Seen<'_>) -> ChunkDocument {
+    let stripe = seen.story.stripe.as_ref();
     let replicas = seen.story.replicas.iter().map(|replica| ReplicaDocument {
         node: replica.node.0,
         state: replica.state.name(),
@@ -391,11 +367,8 @@ fn document(seen: &Seen<'_>) -> ChunkDocument {
         wanted: seen.story.target.0,
         lacking: seen.lacking(),
         readable: seen.readable,
-        stripe: seen
-            .stripe
-            .and_then(|stripe| stripe.members.first())
-            .map(|first| first.chunk.0),
-        shape: seen.stripe.map(|stripe| stripe.shape.to_string()),
+        stripe: stripe.map(|stripe| stripe.stripe.0),
+        shape: stripe.map(|stripe| stripe.shape.to_string()),
         rebuildable: seen.rebuildable,
         replicas: replicas.collect(),
         doing: doing(&seen.story.doing),

@@ -11,7 +11,7 @@ use crate::context::{ClusterArgs, Context};
 use crate::error::{Doing, Exit, Failure, Result};
 use crate::text::size::{count, human};
 use crate::text::table::{Align, Table};
-use crate::text::when::{about, age};
+use crate::text::when::{about, age, date, exact};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,6 +64,9 @@ pub(crate) struct NodeDocument {
     address: String,
     liveness: &'static str,
     admin: &'static str,
+    /// If it rests: when that ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rests_until: Option<String>,
     zone: String,
     rack: String,
     host: String,
@@ -83,6 +86,8 @@ pub(crate) struct VolumeDocument {
     directory: String,
     /// Why it is out of use; null if it is in use.
     failed: Option<String>,
+    /// It is being emptied, to be taken out.
+    leaving: bool,
     total: u64,
     used: u64,
     available: u64,
@@ -238,7 +243,7 @@ pub(crate) fn node_table(nodes: &[NodeInfo]) -> Table {
             node.node.to_string(),
             node.address.clone(),
             liveness(node.liveness).to_owned(),
-            node.admin.name().to_owned(),
+            admin(node),
             human(node.space.used),
             human(node.space.available),
             node.replicas.to_string(),
@@ -262,7 +267,12 @@ pub(crate) fn volume_table(nodes: &[NodeInfo]) -> Table {
     ]);
     for node in nodes {
         for volume in &node.volumes {
-            let failed = volume.failed.as_ref().map(|why| format!("failed: {why}"));
+            let state = match (&volume.failed, volume.leaving, volume.replicas) {
+                (Some(why), ..) => format!("failed: {why}"),
+                (None, true, 0) => "empty, can be taken out".to_owned(),
+                (None, true, _) => "being emptied".to_owned(),
+                (None, false, _) => "in use".to_owned(),
+            };
             table.row([
                 node.node.to_string(),
                 volume.id.to_string(),
@@ -271,7 +281,7 @@ pub(crate) fn volume_table(nodes: &[NodeInfo]) -> Table {
                 human(volume.space.available),
                 volume.replicas.to_string(),
                 unchecked(volume.scrub),
-                failed.unwrap_or_else(|| "in use".to_owned()),
+                state,
             ]);
         }
     }
@@ -320,6 +330,14 @@ fn progress(chunks: &ChunkHealth) -> Option<String> {
 /// How long ago the replica was read through or written for which that is longest.
 pub(crate) fn unchecked(scrub: Scrub) -> String {
     scrub.unchecked.map_or_else(|| "unknown".to_owned(), age)
+}
+
+/// What was decided about it, and for how long.
+fn admin(node: &NodeInfo) -> String {
+    match node.rests_until {
+        Some(until) => format!("{} until {}", node.admin, date(until)),
+        None => node.admin.to_string(),
+    }
 }
 
 fn liveness(liveness: Liveness) -> &'static str {
@@ -374,6 +392,7 @@ impl NodeDocument {
             address: node.address.clone(),
             liveness: liveness(node.liveness),
             admin: node.admin.name(),
+            rests_until: node.rests_until.map(exact),
             zone: node.topology.zone.clone(),
             rack: node.topology.rack.clone(),
             host: node.topology.host.clone(),
@@ -394,6 +413,7 @@ impl VolumeDocument {
             volume: volume.id.0,
             directory: volume.directory.clone(),
             failed: volume.failed.clone(),
+            leaving: volume.leaving,
             total: volume.space.total,
             used: volume.space.used,
             available: volume.space.available,

@@ -124,6 +124,19 @@ fn a_file_is_explained_as_it_is_and_as_it_would_be_without_some_nodes() {
     let text = machine.ok(&["explain", "/a"]);
     assert!(text.contains("all copies are there"), "{text}");
 
+    // Of a stripe any two of three give the third.
+    machine.ok(&["mkdir", "/ec"]);
+    machine.ok(&["policy", "/ec", "--ec", "2+1"]);
+    machine.write("big", pattern(400_000));
+    machine.ok(&["put", "big", "/ec"]);
+    let told = json(&machine, &["explain", "/ec/big", "--without", "n1"]);
+    assert_eq!((&told["lost"], &told["lacking"]), (&0.into(), &1.into()));
+    let two = ["explain", "/ec/big", "--without", "n1", "--without", "n2"];
+    assert_eq!(machine.dfs(&two).code, Some(4));
+    let plan = json(&machine, &["node", "maintenance", "n1"]);
+    let spared = (&plan["only_here"], &plan["one_elsewhere"]);
+    assert_eq!(spared, (&0.into(), &1.into()), "{plan}");
+
     refused(&machine, &["explain", "/nothing"], "not found");
     refused(&machine, &["explain", "/"], "cannot explain `/`");
     refused(

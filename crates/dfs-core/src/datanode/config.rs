@@ -18,6 +18,8 @@ pub struct DataNodeConfig {
     /// Directories of more volumes, each best a disk of its own. Those that are new to the node and
     /// empty become volumes of it.
     pub more: Vec<PathBuf>,
+    /// Those of the directories that are to be taken out, and are emptied first.
+    pub leave: Vec<PathBuf>,
     /// Volumes that are gone for good, and are not missed any more.
     pub forget: Vec<VolumeId>,
     /// How it proves who it is.
@@ -90,6 +92,7 @@ impl DataNodeConfig {
         DataNodeConfig {
             store: StoreConfig::new(directory),
             more: Vec::new(),
+            leave: Vec::new(),
             forget: Vec::new(),
             security: Security::Papers,
             listen: "127.0.0.1:0".to_owned(),
@@ -106,6 +109,12 @@ impl DataNodeConfig {
     /// The directories of all volumes, spelled one way.
     pub(super) fn directories(&self) -> Vec<PathBuf> {
         let all = [&self.store.directory].into_iter().chain(&self.more);
+        all.map(|path| path.components().collect()).collect()
+    }
+
+    /// Those that are to be taken out, spelled the same way.
+    pub(super) fn leaving(&self) -> Vec<PathBuf> {
+        let all = self.leave.iter();
         all.map(|path| path.components().collect()).collect()
     }
 
@@ -129,6 +138,17 @@ impl DataNodeConfig {
             if directories.iter().take(at).any(|other| other == directory) {
                 return Err(format!("{} is named twice", directory.display()));
             }
+        }
+        let leaving = self.leaving();
+        if let Some(unknown) = leaving.iter().find(|path| !directories.contains(path)) {
+            return Err(format!(
+                "{} is to be emptied, and is none of the directories: name it among them until it \
+                 is empty",
+                unknown.display()
+            ));
+        }
+        if directories.iter().all(|path| leaving.contains(path)) {
+            return Err("all directories are to be emptied: drain the node".to_owned());
         }
         if directories.len() > VOLUMES_MAX {
             return Err(format!("more than {VOLUMES_MAX} directories"));
@@ -228,6 +248,10 @@ mod tests {
         slow.limits.admission = slow.deadlines.silence;
         let mut cramped = config();
         cramped.limits.buffer_bytes = FRAME_PAYLOAD_MAX;
+        let mut stranger = config();
+        stranger.leave = vec!["/elsewhere".into()];
+        let mut last = config();
+        last.leave = vec!["/data/".into()];
         let mut portless = config();
         portless.advertise = Some("n1".to_owned());
         for (config, named) in [
@@ -235,6 +259,8 @@ mod tests {
             (nobody, "masters"),
             (slow, "admission"),
             (cramped, "buffer_bytes"),
+            (stranger, "/elsewhere is to be emptied"),
+            (last, "drain the node"),
             (portless, "host:port"),
         ] {
             let refusal = config.validate().unwrap_err();

@@ -24,6 +24,7 @@ mod permits;
 mod pipeline;
 mod scrub;
 mod service;
+mod serving;
 pub mod store;
 mod tasks;
 mod volumes;
@@ -32,7 +33,6 @@ mod volumes;
 mod tests;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::watch;
@@ -52,6 +52,7 @@ use crate::proto::chunk_stream::{ChunkPool, PoolConfig};
 use crate::types::{ClusterId, NodeId, NodeRole};
 use admission::Admission;
 use scrub::CorruptReplicas;
+use serving::Serving;
 use store::RecoveryReport;
 use volumes::Volumes;
 
@@ -80,7 +81,7 @@ struct Shared {
     masters: Mutex<Vec<String>>,
     identity: watch::Sender<Option<Identity>>,
     pool: OnceLock<ChunkPool>,
-    streams_running: AtomicU32,
+    serving: Serving,
     refused: watch::Sender<Option<DataNodeError>>,
     /// Nothing new is begun.
     stop: CancellationToken,
@@ -141,7 +142,7 @@ impl DataNode {
             corrupt: CorruptReplicas::default(),
             identity: watch::Sender::new(None),
             pool: OnceLock::new(),
-            streams_running: AtomicU32::new(0),
+            serving: Serving::default(),
             refused: watch::Sender::new(None),
             stop: CancellationToken::new(),
             kill: CancellationToken::new(),
@@ -160,6 +161,7 @@ impl DataNode {
             let (store, scrubbing) = (volume.store.clone(), Arc::clone(&volume.scrubbing));
             background.spawn(scrub::run(Arc::clone(&shared), store, scrubbing));
         }
+        background.spawn(volumes::empty_leaving(Arc::clone(&shared)));
         if let Some(papers) = papers {
             background.spawn(renew(Arc::clone(&shared), papers, world));
         }
@@ -331,23 +333,5 @@ impl Shared {
     /// Connections to other data nodes; none before it is in a cluster.
     fn pool(&self) -> Option<&ChunkPool> {
         self.pool.get()
-    }
-
-    fn streams_running(&self) -> u32 {
-        self.streams_running.load(Ordering::Relaxed)
-    }
-
-    fn count_stream(&self) -> StreamGuard<'_> {
-        self.streams_running.fetch_add(1, Ordering::Relaxed);
-        StreamGuard(&self.streams_running)
-    }
-}
-
-/// Counts a stream that is being served.
-struct StreamGuard<'a>(&'a AtomicU32);
-
-impl Drop for StreamGuard<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

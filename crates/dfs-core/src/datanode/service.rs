@@ -16,13 +16,14 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
 use super::Shared;
 use super::error::to_stream_error;
 use super::permits::Guest;
 use super::pipeline;
+use super::serving::Purpose;
 use super::store::{BlockRun, ReplicaReader, StoreError};
 use crate::env::{BoxStream, Connection, Listener};
 use crate::node::audit::{Actor, Deed};
@@ -114,7 +115,8 @@ async fn serve_requests(
         return Ok(());
     };
     loop {
-        if serve_request(shared, stream, request).await? == Next::Close {
+        let purpose = guest.reads_for();
+        if serve_request(shared, stream, request, purpose).await? == Next::Close {
             drain(stream, shared.config.deadlines.silence).await;
             return Ok(());
         }
@@ -241,6 +243,7 @@ async fn serve_request(
     shared: &Arc<Shared>,
     stream: &mut BoxStream,
     request: Request,
+    purpose: Purpose,
 ) -> io::Result<Next> {
     match request {
         Request::Read(read) => {
@@ -249,8 +252,8 @@ async fn serve_request(
                 answer(stream, Reply::Failed(busy), &shared.config.deadlines).await?;
                 return Ok(Next::Request);
             };
-            let _counted = shared.count_stream();
-            serve_read(shared, stream, &read).await?;
+            let _counted = shared.serving.count(purpose);
+            serve_read(shared, stream, &read, purpose).await?;
             Ok(Next::Request)
         }
         Request::Write(write) => {
@@ -259,7 +262,8 @@ async fn serve_request(
                 answer(stream, Reply::Failed(busy), &shared.config.deadlines).await?;
                 return Ok(Next::Close);
             };
-            let _counted = shared.count_stream();
+            // On behalf of somebody who waits, whichever data node sends it on.
+            let _counted = shared.serving.count(Purpose::Awaited);
             pipeline::serve_write(shared, stream, write).await
         }
     }
@@ -339,6 +343,7 @@ async fn serve_read(
     shared: &Arc<Shared>,
     stream: &mut BoxStream,
     request: &ReadRequest,
+    purpose: Purpose,
 ) -> io::Result<()> {
     let deadlines = &shared.config.deadlines;
     let node = request.node;
@@ -348,7 +353,7 @@ async fn serve_read(
         Ok(replica) => {
             let (length, checksum) = (replica.length(), replica.checksum());
             answer(stream, Reply::Reading { length, checksum }, deadlines).await?;
-            match send_blocks(stream, &replica, request.range, deadlines).await? {
+            match send_blocks((shared, purpose), stream, &replica, request.range).await? {
                 Ok(()) => Reply::End,
                 Err(error) => {
                     note_corrupt(shared, request.chunk, &error);
@@ -387,19 +392,25 @@ fn note_corrupt(shared: &Shared, chunk: ChunkId, error: &StoreError) {
 ///
 /// The outer error is one of the stream, the inner one of the replica.
 async fn send_blocks(
+    (shared, purpose): (&Shared, Purpose),
     stream: &mut BoxStream,
     replica: &ReplicaReader,
     range: ByteRange,
-    deadlines: &Deadlines,
 ) -> io::Result<Result<(), StoreError>> {
+    let deadlines = &shared.config.deadlines;
     let (ahead, mut runs) = mpsc::channel::<BlockRun>(1);
     let read = async move {
         let mut offset = range.offset;
         while offset < range.end() {
+            let begun = Instant::now();
             let run = read_verified(replica, ByteRange::new(offset, range.end() - offset)).await?;
             offset = run.offset.saturating_add(run.bytes.len() as u64);
+            let took = begun.elapsed();
             if ahead.send(run).await.is_err() {
                 break;
+            }
+            if purpose == Purpose::Copy {
+                shared.serving.give_way(took).await;
             }
         }
         Ok(())
@@ -478,7 +489,7 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::store::{ChunkStore, Purpose, StoreConfig};
+    use super::super::store::{ChunkStore, Purpose as For, StoreConfig};
     use super::*;
     use crate::testing::{MemoryDisk, test_env};
     use crate::types::checksum::block_crcs;
@@ -494,7 +505,7 @@ mod tests {
         let (store, _) = ChunkStore::open(config, test_env(1, &disk)).await.unwrap();
         let (chunk, length) = (ChunkId(1), BLOCKS * BLOCK_LEN as u64);
         let bytes = Bytes::from(vec![7; BLOCKS as usize * BLOCK_LEN]);
-        let mut writer = store.create(chunk, length, Purpose::Write).await.unwrap();
+        let mut writer = store.create(chunk, length, For::Write).await.unwrap();
         writer
             .write(bytes.clone(), &block_crcs(&bytes))
             .await

@@ -27,7 +27,7 @@ pub fn is_due(state: &impl ReadState, now: Timestamp) -> Result<bool, Fatal> {
         || trash::is_due(state, now)?
         || purge::is_due(state)?
         || grant::is_due(state, now)?
-        || decisions::is_due(state)?
+        || decisions::is_due(state, now)?
         || secrets::is_due(state, now)?)
 }
 
@@ -41,6 +41,7 @@ pub(crate) fn step(state: &mut StateTxn<'_>, now: Timestamp) -> Result<(), Fatal
     sessions::expire(state, now, &mut budget)?;
     trash::expire(state, now, &mut budget)?;
     grant::expire(state, now, &mut budget)?;
+    decisions::end_rests(state, now, &mut budget)?;
     decisions::forget_departed(state, &mut budget)?;
     purge::step(state, now, &mut budget)
 }

@@ -126,7 +126,7 @@ fn apply_of_nodes(
             Reply::Node(settle(state, registered)?)
         }
         Command::SetAdminState { node, state: admin } => {
-            let set = decisions::decide(state, node, admin, None);
+            let set = decisions::decide(state, node, (admin, None), None);
             Reply::AdminState(settle(state, set)?)
         }
         Command::AdoptReplicas { node, chunks } => {

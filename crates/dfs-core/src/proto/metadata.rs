@@ -209,6 +209,8 @@ pub struct NodeInfo {
     pub bytes: u64,
     /// Its disks, by its last heartbeat.
     pub volumes: Vec<Volume>,
+    /// If it rests: when that ends by itself.
+    pub rests_until: Option<Timestamp>,
 }
 
 impl NodeInfo {

@@ -24,8 +24,8 @@ use crate::types::stripe::{Code, StripeMember};
 use crate::types::{
     AdminState, Attr, ByteRange, Change, Changed, ChunkId, ClientId, ClusterId, DfsPath, FileKind,
     GroupId, Handle, InodeId, Location, Mode, Name, NodeEpoch, NodeId, NodeKey, NodeRole, Permit,
-    Policy, Refusal, RefusalKind, ReplicationTarget, RequestId, Rev, Scrub, Space, StripeLayout,
-    StripeShape, Timestamp, Topology, TrashId, UserId, Volume, VolumeId,
+    Policy, Refusal, RefusalKind, ReplicationTarget, RequestId, Rev, Scrub, Space, StripeId,
+    StripeLayout, StripeShape, Timestamp, Topology, TrashId, UserId, Volume, VolumeId,
 };
 
 /// What differs from its bytes.
@@ -318,18 +318,18 @@ fn what_masters_answer_clients_keeps_its_bytes() {
     for (liveness, golden) in [
         (
             Liveness::Live,
-            "060001ac02ac02036e3a3107017a017201680300ac02020104ac02\
-             01ac02022f64010345494fac0202010401ac02070103ac0202",
+            "060001ac02ac02036e3a3107017a017201680300ac02020104ac0201ac02022f64010345494f\
+             ac0202010401ac02070103ac02020101ac02",
         ),
         (
             Liveness::Suspect,
-            "060001ac02ac02036e3a3107017a017201680301ac02020104ac02\
-             01ac02022f64010345494fac0202010401ac02070103ac0202",
+            "060001ac02ac02036e3a3107017a017201680301ac02020104ac0201ac02022f64010345494f\
+             ac0202010401ac02070103ac02020101ac02",
         ),
         (
             Liveness::Dead,
-            "060001ac02ac02036e3a3107017a017201680302ac02020104ac02\
-             01ac02022f64010345494fac0202010401ac02070103ac0202",
+            "060001ac02ac02036e3a3107017a017201680302ac02020104ac0201ac02022f64010345494f\
+             ac0202010401ac02070103ac02020101ac02",
         ),
     ] {
         found.compare(Reply::Nodes(Ok(vec![node_info(liveness)])), golden);
@@ -362,8 +362,9 @@ fn what_masters_answer_clients_keeps_its_bytes() {
     };
     found.compare(
         Reply::Status(Ok(status)),
-        "0700ac02060102036d3a31010001ac0201ac02ac02036e3a3107017a017201680300ac02020104ac02\
-             01ac02022f64010345494fac0202010401ac02070103ac020201ac020403020105ac02ad0209",
+        "0700ac02060102036d3a31010001ac0201ac02ac02036e3a3107017a017201680300ac020201\
+             04ac0201ac02022f64010345494fac0202010401ac02070103ac02020101ac0201ac02040302\
+             0105ac02ad0209",
     );
     found.none();
 }
@@ -381,6 +382,7 @@ fn node_info(liveness: Liveness) -> NodeInfo {
         replicas: 4,
         bytes: 300,
         volumes: vec![volume()],
+        rests_until: Some(Timestamp(300)),
     }
 }
 
@@ -398,6 +400,7 @@ fn volume() -> Volume {
             bytes: 300,
             corrupt: 2,
         },
+        leaving: true,
     }
 }
 
@@ -429,6 +432,14 @@ fn stories() -> Vec<ChunkStory> {
         target: ReplicationTarget(3),
         replicas: replicas.to_vec(),
         doing,
+        stripe: (doing == Doing::Nothing).then(|| StripeStory {
+            stripe: StripeId(300),
+            shape: StripeShape { data: 4, parity: 2 },
+            others: vec![MemberStory {
+                chunk: ChunkId(301),
+                replicas: replicas[..1].to_vec(),
+            }],
+        }),
     };
     doings.map(story).to_vec()
 }
@@ -588,20 +599,22 @@ fn answers_to_queries_keep_their_bytes() {
             }),
             "030002ac020e0500a4030708ac020201020304030280804080203c0501040201090009060000\
              02070801000402800101ac020507010205ac02050309ac0200ac0201ac0202ac0203ac0204ac\
-             0205ac0206ac0207ac020800ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206\
-             ac0207ac020801ac023c05ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac\
-             0207ac020802ac02ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac\
-             02080301ac02ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac0208\
-             04010909090909090909090909090909090909090909090909090909090909090909",
+             0205ac0206ac0207ac02080001ac02040201ad0201ac0200ac02050309ac0200ac0201ac0202\
+             ac0203ac0204ac0205ac0206ac0207ac020801ac023c0500ac02050309ac0200ac0201ac0202\
+             ac0203ac0204ac0205ac0206ac0207ac020802ac0200ac02050309ac0200ac0201ac0202ac02\
+             03ac0204ac0205ac0206ac0207ac02080301ac0200ac02050309ac0200ac0201ac0202ac0203\
+             ac0204ac0205ac0206ac0207ac02080400010909090909090909090909090909090909090909\
+             090909090909090909090909",
         ),
         (
             Answer::Chunks(stories),
             "030002ac020f05ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac02\
-             0800ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac020801ac023c\
-             05ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac020802ac02ac02\
-             050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac02080301ac02ac020503\
-             09ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac0207ac020804010909090909090909\
-             090909090909090909090909090909090909090909090909",
+             080001ac02040201ad0201ac0200ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac\
+             0206ac0207ac020801ac023c0500ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac\
+             0206ac0207ac020802ac0200ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206\
+             ac0207ac02080301ac0200ac02050309ac0200ac0201ac0202ac0203ac0204ac0205ac0206ac\
+             0207ac0208040001090909090909090909090909090909090909090909090909090909090909\
+             0909",
         ),
     ] {
         let reply = MetadataRpcResponse::Query(Ok(answered(answer)));
@@ -710,7 +723,8 @@ fn what_data_nodes_say_keeps_its_bytes() {
         ),
         (
             Say::Heartbeat { heartbeat },
-            "01ac0207ac0202010405010345494f01ac02022f64010345494fac0202010401ac02070103ac0202",
+            "01ac0207ac0202010405010345494f01ac02022f64010345494fac0202010401ac02070103ac\
+             020201",
         ),
         (
             Say::Report {

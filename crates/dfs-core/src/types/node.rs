@@ -128,6 +128,9 @@ pub enum MemberChange {
         /// The number of the plan that was looked at; refused if data nodes or what was decided
         /// about them have changed since. None is whatever has changed.
         plan: Option<u64>,
+        /// How long it may rest before it is in service again by itself, for
+        /// [`Maintenance`](AdminState::Maintenance) alone. None is until somebody says so.
+        rest: Option<Duration>,
     },
 }
 

@@ -55,6 +55,8 @@ pub struct Volume {
     pub replicas: u64,
     /// How far it was read through.
     pub scrub: Scrub,
+    /// It is being emptied, to be taken out.
+    pub leaving: bool,
 }
 
 /// How far the replicas of a volume, or of a data node, were read through.

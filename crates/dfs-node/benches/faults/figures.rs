@@ -5,13 +5,37 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+/// What is good enough.
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    /// No sample is above.
+    AtMost(u64),
+    /// No sample is below.
+    AtLeast(u64),
+}
+
+impl Target {
+    fn value(self) -> u64 {
+        match self {
+            Target::AtMost(value) | Target::AtLeast(value) => value,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Target::AtMost(_) => "at most",
+            Target::AtLeast(_) => "at least",
+        }
+    }
+}
+
 /// One measured quantity.
 pub(crate) struct Figure {
     pub(crate) what: String,
     pub(crate) unit: &'static str,
     pub(crate) samples: Vec<u64>,
-    /// The largest sample that is good enough.
-    pub(crate) target: Option<u64>,
+    /// What is good enough.
+    target: Option<Target>,
     /// How it was taken.
     pub(crate) how: &'static str,
 }
@@ -33,37 +57,51 @@ impl Figure {
         }
     }
 
-    /// Amounts of memory, in MiB.
-    pub(crate) fn memory(what: impl Into<String>, samples: Vec<u64>, how: &'static str) -> Figure {
+    /// Amounts of something.
+    pub(crate) fn amount(
+        what: impl Into<String>,
+        unit: &'static str,
+        samples: Vec<u64>,
+        how: &'static str,
+    ) -> Figure {
         Figure {
             what: what.into(),
-            unit: "MiB",
+            unit,
             samples,
             target: None,
             how,
         }
     }
 
+    /// Amounts of memory, in MiB.
+    pub(crate) fn memory(what: impl Into<String>, samples: Vec<u64>, how: &'static str) -> Figure {
+        Figure::amount(what, "MiB", samples, how)
+    }
+
     /// A number of things.
     pub(crate) fn count(what: impl Into<String>, count: u64, how: &'static str) -> Figure {
-        Figure {
-            what: what.into(),
-            unit: "",
-            samples: vec![count],
-            target: None,
-            how,
-        }
+        Figure::amount(what, "", vec![count], how)
     }
 
     pub(crate) fn at_most(mut self, target: u64) -> Figure {
-        self.target = Some(target);
+        self.target = Some(Target::AtMost(target));
+        self
+    }
+
+    pub(crate) fn at_least(mut self, target: u64) -> Figure {
+        self.target = Some(Target::AtLeast(target));
         self
     }
 
     pub(crate) fn is_met(&self) -> bool {
-        let max = self.samples.iter().max();
-        self.target
-            .is_none_or(|target| max.is_some_and(|max| *max <= target))
+        let all = |is_met: &dyn Fn(&u64) -> bool| {
+            !self.samples.is_empty() && self.samples.iter().all(is_met)
+        };
+        match self.target {
+            None => true,
+            Some(Target::AtMost(most)) => all(&|sample| *sample <= most),
+            Some(Target::AtLeast(least)) => all(&|sample| *sample >= least),
+        }
     }
 
     /// Least, middle and largest.
@@ -84,19 +122,20 @@ pub(crate) fn table(figures: &[Figure]) -> String {
     let wide = figures.iter().map(|f| f.what.chars().count()).max();
     let wide = wide.unwrap_or_default();
     let mut text = format!(
-        "{:wide$}  {:>3}  {:>8}  {:>8}  {:>8}  {:>8}\n",
+        "{:wide$}  {:>3}  {:>10}  {:>10}  {:>10}  {:>16}\n",
         "", "n", "min", "p50", "max", "target"
     );
     for figure in figures {
         let [min, p50, max] = figure.spread();
         let (what, n, unit) = (&figure.what, figure.samples.len(), figure.unit);
         let with_unit = |value: u64| format!("{value} {unit}");
-        let target = figure.target.map(with_unit).unwrap_or_default();
+        let target = |target: Target| format!("{} {}", target.name(), with_unit(target.value()));
+        let target = figure.target.map(target).unwrap_or_default();
         let verdict = if figure.is_met() { "" } else { "  MISSED" };
         let (min, p50, max) = (with_unit(min), with_unit(p50), with_unit(max));
         let _ = writeln!(
             text,
-            "{what:wide$}  {n:>3}  {min:>8}  {p50:>8}  {max:>8}  {target:>8}{verdict}"
+            "{what:wide$}  {n:>3}  {min:>10}  {p50:>10}  {max:>10}  {target:>16}{verdict}"
         );
     }
     text.push_str("\nHow each was taken:\n");
@@ -113,7 +152,8 @@ pub(crate) fn json(seed: u64, figures: &[Figure]) -> Value {
             "what": figure.what,
             "unit": figure.unit,
             "samples": figure.samples,
-            "target": figure.target,
+            "target": figure.target.map(Target::value),
+            "target_is": figure.target.map(Target::name),
             "met": figure.is_met(),
             "how": figure.how,
         })

@@ -27,6 +27,7 @@ mod figures;
 mod leader;
 mod memory;
 mod nodes;
+mod repair;
 mod writers;
 
 use std::path::{Path, PathBuf};
@@ -51,13 +52,15 @@ enum Mode {
     NodeHung,
     /// A data node is killed during a streaming read, and during a streaming write
     NodeKilled,
+    /// Data nodes are killed for good, and what they held is copied (not among the default modes)
+    Repair,
     /// Memory of the masters with a million files (not among the default modes)
     MasterMemory,
     /// Memory of `dfs put` and `dfs get` with a large file (not among the default modes)
     CopyMemory,
 }
 
-/// Measures failover, stalls and memory with real processes.
+/// Measures failover, stalls, repair and memory with real processes.
 #[derive(Debug, Parser)]
 struct Options {
     /// What to do; all faults unless given
@@ -75,6 +78,9 @@ struct Options {
     /// Length of the file that is read or written while a data node fails, in MiB
     #[arg(long, default_value_t = 384)]
     mib: u64,
+    /// What is stored for `repair`, in MiB, in three copies
+    #[arg(long, default_value_t = 2048)]
+    stored: u64,
     /// Files for `master-memory`
     #[arg(long, default_value_t = 1_000_000)]
     files: u64,
@@ -157,6 +163,7 @@ async fn measure(mode: Mode, stage: &Stage<'_>) -> Outcome<Vec<Figure>> {
         Mode::LeaderHung => leader::measure(stage, leader::Fault::Hung).await,
         Mode::NodeHung => nodes::measure(stage, nodes::Fault::Hung).await,
         Mode::NodeKilled => nodes::measure(stage, nodes::Fault::Killed).await,
+        Mode::Repair => repair::measure(stage).await,
         Mode::MasterMemory => memory::masters(stage).await,
         Mode::CopyMemory => memory::copies(stage).await,
     }

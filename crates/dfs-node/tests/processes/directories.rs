@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dfs_core::client::Client;
 use dfs_core::proto::metadata::Liveness;
+use dfs_core::types::Volume;
 use dfs_core::types::checksum::crc32c;
 use tempfile::{TempDir, tempdir};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -359,7 +360,7 @@ async fn a_node_with_two_disks_serves_from_one_while_the_other_is_not_mounted() 
     fs::rename(&second, small.path("unmounted"))?;
     fs::create_dir(&second)?;
     let node = small.start("n1", &both).await?;
-    let reason = volume(&client, 1, |failed| failed.is_some()).await?;
+    let reason = volume(&client, 1, |volume| volume.failed.is_some()).await?;
     assert!(reason.is_some_and(|why| why.contains("is the disk mounted")));
     assert_eq!(
         fs::read_dir(&second)?.count(),
@@ -378,8 +379,44 @@ async fn a_node_with_two_disks_serves_from_one_while_the_other_is_not_mounted() 
     fs::remove_dir(&second)?;
     fs::rename(small.path("unmounted"), &second)?;
     let node = small.start("n1", &both).await?;
-    volume(&client, 1, |failed| failed.is_none()).await?;
+    volume(&client, 1, |volume| volume.failed.is_none()).await?;
     assert_eq!(other.stop().await?, Some(0));
+    for file in 0..20 {
+        assert_eq!(
+            client.read(&*format!("/{file}")).await?,
+            vec![file; 100_000]
+        );
+    }
+    assert_eq!(node.stop().await?, Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_disk_is_emptied_into_the_other_and_taken_out_and_no_file_lacks_a_copy() -> TestResult {
+    let small = Small::found().await?;
+    let second = small.path("n1-b").display().to_string();
+    let both = ["--dir", second.as_str()];
+    let node = small.start("n1", &["--new", both[0], both[1]]).await?;
+    let client = small.client().await?;
+    for file in 0..20 {
+        client
+            .write(&*format!("/{file}"), vec![file; 100_000])
+            .await?;
+    }
+    volume(&client, 1, |volume| volume.replicas > 0).await?;
+    assert_eq!(node.stop().await?, Some(0));
+
+    let mistyped = ["--leave", "/nothing"];
+    let (code, said) = refused(&strings(&small.node("n1", "127.0.0.1:0"), &mistyped)).await?;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("/nothing is to be emptied"), "{said}");
+    let leaving = [both[0], both[1], "--leave", &second];
+    let node = small.start("n1", &leaving).await?;
+    volume(&client, 1, |volume| volume.leaving && volume.replicas == 0).await?;
+    assert_eq!(node.stop().await?, Some(0));
+
+    fs::remove_dir_all(&second)?;
+    let node = small.start("n1", &["--forget", "v1"]).await?;
     for file in 0..20 {
         assert_eq!(
             client.read(&*format!("/{file}")).await?,
@@ -394,7 +431,7 @@ async fn a_node_with_two_disks_serves_from_one_while_the_other_is_not_mounted() 
 async fn volume(
     client: &Client,
     id: u32,
-    is_so: impl Fn(&Option<String>) -> bool,
+    is_so: impl Fn(&Volume) -> bool,
 ) -> Result<Option<String>, Box<dyn std::error::Error>> {
     let deadline = Instant::now() + WITHIN;
     while Instant::now() < deadline {
@@ -402,7 +439,7 @@ async fn volume(
         let volumes = nodes.iter().flat_map(|node| &node.volumes);
         let mut found = volumes.filter(|volume| volume.id.0 == id);
         if let Some(volume) = found.next()
-            && is_so(&volume.failed)
+            && is_so(volume)
         {
             return Ok(volume.failed.clone());
         }

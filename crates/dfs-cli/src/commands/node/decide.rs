@@ -14,7 +14,7 @@ use crate::context::{ClusterArgs, Context};
 use crate::error::{Doing, Failure, Result};
 use crate::text::size::{count, human};
 use crate::text::table::{Align, Table};
-use crate::text::when::about;
+use crate::text::when::{about, duration, parse_duration};
 
 /// How often a node is looked at that is waited for.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -60,6 +60,7 @@ const MAINTENANCE_EXAMPLES: &str = "\
 Examples:
   dfs node maintenance n3             what it would mean; nothing is changed
   dfs node maintenance n3 --plan 12   do it, if nothing has come between
+  dfs node maintenance n3 --yes --for 2h
   dfs node undrain n3                 when the node is back
 
 While it is away its copies count as if they were there, so nothing is repaired; the plan says what
@@ -71,6 +72,10 @@ cannot be read meanwhile.";
 pub(super) struct MaintenanceArgs {
     #[command(flatten)]
     decide: DecideArgs,
+
+    /// For how long at most; then it is in service again, and repaired if it is away.
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    rest: Option<Duration>,
 }
 
 const REMOVE_EXAMPLES: &str = "\
@@ -118,6 +123,8 @@ struct Decision {
     to: AdminState,
     /// Whether its chunks are looked at.
     looks: bool,
+    /// For how long, if it is to rest.
+    rest: Option<Duration>,
 }
 
 pub(super) async fn drain(args: DrainArgs, context: &Context) -> Result<()> {
@@ -125,6 +132,7 @@ pub(super) async fn drain(args: DrainArgs, context: &Context) -> Result<()> {
         verb: "drain",
         to: AdminState::Draining,
         looks: true,
+        rest: None,
     };
     let decided = decide(&args.decide, decision, context).await?;
     match decided && args.wait {
@@ -145,6 +153,7 @@ pub(super) async fn maintenance(args: MaintenanceArgs, context: &Context) -> Res
         verb: "maintenance",
         to: AdminState::Maintenance,
         looks: true,
+        rest: args.rest,
     };
     decide(&args.decide, decision, context).await.map(|_| ())
 }
@@ -154,6 +163,7 @@ pub(super) async fn remove(args: RemoveArgs, context: &Context) -> Result<()> {
         verb: "remove",
         to: AdminState::Removed,
         looks: false,
+        rest: None,
     };
     decide(&args.decide, decision, context).await.map(|_| ())
 }
@@ -173,16 +183,20 @@ async fn decide(args: &DecideArgs, decision: Decision, context: &Context) -> Res
             for warning in &plan.warnings {
                 context.output.warning(warning);
             }
-            let next = format!(
-                "`dfs node {verb} {} --plan {}` does it",
-                node.node, plan.plan
-            );
+            let rest = decision
+                .rest
+                .map(|time| format!(" --for '{}'", duration(time)));
+            let (id, plan, rest) = (node.node, plan.plan, rest.unwrap_or_default());
+            let next = format!("`dfs node {verb} {id}{rest} --plan {plan}` does it");
             context.output.hint(format!("nothing was changed; {next}"));
             return Ok(false);
         }
         (plan, _) => plan,
     };
-    let decided = client.decide_node(node.node, to, plan).await;
+    let decided = match decision.rest {
+        Some(time) => client.rest_node(node.node, time, plan).await,
+        None => client.decide_node(node.node, to, plan).await,
+    };
     decided.doing(&format!("{verb} node"), node.node)?;
     Ok(true)
 }
@@ -225,7 +239,8 @@ struct Plan {
     room: u64,
     /// How many data nodes the most widely spread chunks are to be on.
     widest: u32,
-    /// Chunks of which no other copy can be read now, and of which only one.
+    /// Chunks that cannot be read without it, and those of which one copy, or as much of their
+    /// stripe as it takes, is left.
     #[serde(skip_serializing_if = "Option::is_none")]
     only_here: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -355,12 +370,10 @@ async fn spared(client: &Client, node: &NodeInfo) -> Result<(u64, u64)> {
         };
         after = Some(last.chunk);
         for story in &page {
-            let others = story.replicas.iter();
-            let others = others.filter(|r| r.node != node.node && r.state.is_readable());
-            match others.count() {
-                0 => none += 1,
-                1 => one += 1,
-                _ => {}
+            match story.spare(|other| other == node.node) {
+                None => none += 1,
+                Some(0) => one += 1,
+                Some(_) => {}
             }
         }
     }

@@ -1,5 +1,7 @@
 //! How files and data nodes are, and what is decided about data nodes.
 
+use std::time::Duration;
+
 use crate::client::{Client, IntoLocation, mismatch};
 use crate::error::Result;
 use crate::types::node::{MemberChange, NodeDuties};
@@ -100,7 +102,33 @@ impl Client {
         state: AdminState,
         plan: Option<u64>,
     ) -> Result<()> {
-        let change = MemberChange::Decide { node, state, plan };
+        self.decide(node, state, plan, None).await
+    }
+
+    /// Lets a data node rest for so long: its copies count as if they were there, and nothing is
+    /// made again elsewhere. Then it is in service again by itself; before, if somebody says so
+    /// with [`decide_node`](Client::decide_node).
+    ///
+    /// # Errors
+    /// As [`decide_node`](Client::decide_node).
+    pub async fn rest_node(&self, node: NodeId, time: Duration, plan: Option<u64>) -> Result<()> {
+        let rests = AdminState::Maintenance;
+        self.decide(node, rests, plan, Some(time)).await
+    }
+
+    async fn decide(
+        &self,
+        node: NodeId,
+        state: AdminState,
+        plan: Option<u64>,
+        rest: Option<Duration>,
+    ) -> Result<()> {
+        let change = MemberChange::Decide {
+            node,
+            state,
+            plan,
+            rest,
+        };
         self.change(Change::Member(change)).await.map(|_| ())
     }
 }

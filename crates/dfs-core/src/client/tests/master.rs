@@ -233,6 +233,7 @@ impl MetadataRpc for Server {
             replicas: 0,
             bytes: 0,
             volumes: Vec::new(),
+            rests_until: None,
         };
         self.lead(|group| Ok(group.nodes.iter().map(info).collect()))
             .await

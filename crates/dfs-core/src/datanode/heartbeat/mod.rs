@@ -271,7 +271,7 @@ impl Line {
             epoch,
             space,
             replicas: self.shared.store.replicas(),
-            streams: self.shared.streams_running(),
+            streams: self.shared.serving.running(),
             failed: self.shared.store.failed(),
             volumes: self.shared.store.tell(self.shared.env.clock.now()).await,
         };

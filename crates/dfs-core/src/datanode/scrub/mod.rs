@@ -276,7 +276,7 @@ impl Scrubber {
     /// replica is counted as read when all of it is.
     async fn pause(&mut self, took: Duration, rest: u64) {
         let since = Instant::now();
-        if self.shared.streams_running() > 0 {
+        if self.shared.serving.running() > 0 {
             sleep((took * YIELDED).min(YIELDED_MAX)).await;
         }
         let left = match self.is_hurried {

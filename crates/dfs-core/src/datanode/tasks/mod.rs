@@ -18,6 +18,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::Shared;
@@ -464,10 +465,13 @@ impl Copy<'_> {
         if (reader.length(), reader.checksum()) != (self.length, self.checksum) {
             return Err(wrong("not what the masters know").into());
         }
+        let mut begun = Instant::now();
         while let Some(blocks) = reader.next_blocks().await? {
             copied.checksums.extend(&blocks.checksums);
             let written = copied.replica.write(blocks.bytes, &blocks.checksums);
             written.await?;
+            self.shared.serving.give_way(begun.elapsed()).await;
+            begun = Instant::now();
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::Copy;
 use crate::datanode::store::Purpose;
@@ -70,6 +71,7 @@ impl Copy<'_> {
             let offset = replica.length();
             let length = step.min(recipe.shard_length - offset);
             let range = ByteRange::new(offset, length);
+            let begun = Instant::now();
             let mut bytes = self.part(recipe, &sources, range).await?;
             let rest = usize::try_from(self.length - offset).unwrap_or(usize::MAX);
             bytes.truncate(rest);
@@ -77,6 +79,7 @@ impl Copy<'_> {
             let written = replica.write(bytes.into(), &blocks);
             written.await.map_err(|e| e.to_string())?;
             checksums.extend(blocks);
+            self.shared.serving.give_way(begun.elapsed()).await;
         }
         // What was made of wrong members is wrong.
         let is_right = combine_blocks(&checksums, self.length) == self.checksum;

@@ -365,7 +365,7 @@ async fn a_write_that_is_dropped_leaves_nothing() {
     drop(writer);
     for node in &cluster.nodes {
         eventually("no stream runs", || {
-            (node.shared.streams_running() == 0).then_some(())
+            (node.shared.serving.running() == 0).then_some(())
         })
         .await;
         assert_eq!(node.shared.store.replicas(), 0);
@@ -397,7 +397,7 @@ async fn a_node_with_enough_to_do_says_that_it_is_busy() {
         .unwrap();
     first.send(bytes(ChunkId(1), 100)).await.unwrap();
     eventually("the first write runs", || {
-        (cluster.nodes[0].shared.streams_running() == 1).then_some(())
+        (cluster.nodes[0].shared.serving.running() == 1).then_some(())
     })
     .await;
 
@@ -460,7 +460,7 @@ async fn writers_that_send_nothing_do_not_lock_others_out() {
         .unwrap();
     idle.send(bytes(ChunkId(1), 50)).await.unwrap();
     eventually("the first write runs", || {
-        (cluster.nodes[0].shared.streams_running() == 1).then_some(())
+        (cluster.nodes[0].shared.serving.running() == 1).then_some(())
     })
     .await;
     tokio::time::sleep(Duration::from_millis(300)).await;

@@ -6,11 +6,12 @@
 //! - A volume that fails is taken out alone and not taken in again before a restart: it gets no
 //!   replicas, and those it has are not reported, so that they are repaired. What can still be
 //!   read of them is served. The node has failed when all of its volumes have.
+//! - A volume that is to be taken out gets no replicas, and those it has go to others (`leaving`).
 //! - What was begun on one volume does not go on on another: the writer is told, and begins anew.
-//!
-//! Not done here: moving replicas from one volume to another.
 
+mod changes;
 mod choose;
+mod leaving;
 mod open;
 mod writing;
 
@@ -21,17 +22,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::future::{join_all, select_all};
+use futures::future::join_all;
 use tokio::time::timeout;
 
 use super::config::DataNodeConfig;
 use super::scrub::Scrubbing;
 use super::store::{
-    Changes, ChunkStore, Purpose, RecoveryReport, ReplicaReader, ReplicaSummary, Stamp, StoreError,
+    ChunkStore, Purpose, RecoveryReport, ReplicaReader, ReplicaSummary, Stamp, StoreError,
 };
 use crate::env::{Env, Timestamp};
 use crate::planted::{self, Bug};
 use crate::types::{ChunkId, ClusterId, NodeId, Space, Volume as Told, VolumeId};
+pub(super) use leaving::run as empty_leaving;
 use open::Offline;
 pub(super) use writing::VolumeWriter;
 use writing::{WritePlace, Writing};
@@ -43,6 +45,8 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(100);
 pub(super) struct Volume {
     id: VolumeId,
     directory: PathBuf,
+    /// It is to be taken out.
+    is_leaving: bool,
     pub(super) store: ChunkStore,
     pub(super) scrubbing: Arc<Scrubbing>,
     /// That it has failed is in what was told of changes.
@@ -104,6 +108,7 @@ impl Volumes {
             all.push(Arc::new(Volume {
                 scrubbing: Scrubbing::of(&volume.store).await,
                 id: volume.id,
+                is_leaving: config.leaving().contains(&volume.directory),
                 directory: volume.directory,
                 store: volume.store,
                 is_failure_told: AtomicBool::new(false),
@@ -120,6 +125,13 @@ impl Volumes {
             writing: Writing::default(),
             is_doubtful: AtomicBool::new(false),
         };
+        if config.leaving().contains(&volumes.home) {
+            volumes.close().await?;
+            return Err(StoreError::Invalid(format!(
+                "{} cannot be emptied alone: the papers of the data node are there; drain the node",
+                volumes.home.display()
+            )));
+        }
         Ok((volumes, opened.recovered))
     }
 
@@ -229,7 +241,8 @@ impl Volumes {
 
     /// Where a replica may go that is nowhere yet, best first.
     fn places(&self) -> Vec<usize> {
-        let in_use = self.in_use();
+        let mut in_use = self.in_use();
+        in_use.retain(|(_, volume)| !volume.is_leaving);
         let available: Vec<u64> = in_use
             .iter()
             .map(|(_, v)| v.store.last_space().available)
@@ -321,92 +334,6 @@ impl Volumes {
         Ok(all.into_values().take(limit).collect())
     }
 
-    /// Takes up to `limit` of the changes since this was last called.
-    pub(super) async fn take_changes(&self, limit: usize) -> Changes {
-        let mut sum = Changes {
-            overflowed: self.is_doubtful.swap(false, Ordering::Relaxed),
-            ..Changes::default()
-        };
-        if let [only] = self.all.as_slice() {
-            let mut changes = only.store.take_changes(limit);
-            changes.overflowed |= sum.overflowed;
-            return changes;
-        }
-        for volume in &self.all {
-            if volume.is_failed() {
-                sum.overflowed |= !volume.is_failure_told.swap(true, Ordering::Relaxed);
-                continue;
-            }
-            let taken = sum.present.len() + sum.absent.len() + sum.corrupt.len();
-            let changes = volume.store.take_changes(limit.saturating_sub(taken));
-            sum.present.extend(changes.present);
-            sum.absent.extend(changes.absent);
-            sum.corrupt.extend(changes.corrupt);
-            sum.overflowed |= changes.overflowed;
-        }
-        // What went from one volume may be on another by now.
-        let mut kept = Vec::new();
-        for chunk in std::mem::take(&mut sum.absent) {
-            if !self.is_in_use(chunk).await {
-                kept.push(chunk);
-            }
-        }
-        sum.absent = kept;
-        sum
-    }
-
-    async fn is_in_use(&self, chunk: ChunkId) -> bool {
-        for (_, volume) in self.in_use() {
-            if matches!(volume.store.holds(chunk).await, Ok(true)) {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Gives changes back that could not be reported.
-    pub(super) fn put_back_changes(&self, changes: Changes) {
-        match self.all.as_slice() {
-            [only] => only.store.put_back_changes(changes),
-            // Which is of which volume is not known any more, and so not what is newer.
-            _ => self.is_doubtful.store(true, Ordering::Relaxed),
-        }
-    }
-
-    /// Waits until there are changes to take.
-    pub(super) async fn wait_for_changes(&self) {
-        if self.is_doubtful.load(Ordering::Relaxed) {
-            return;
-        }
-        let is_alone = self.all.len() == 1;
-        let waits = self.all.iter().map(|volume| {
-            Box::pin(async move {
-                if is_alone {
-                    return volume.store.wait_for_changes().await;
-                }
-                let mut failed = volume.store.failed();
-                let is_told = volume.is_failure_told.load(Ordering::Relaxed);
-                let failure = async {
-                    let has_failed = failed.wait_for(Option::is_some).await.is_ok();
-                    if !has_failed || is_told {
-                        std::future::pending::<()>().await;
-                    }
-                };
-                let changes = async {
-                    if is_told {
-                        std::future::pending::<()>().await;
-                    }
-                    volume.store.wait_for_changes().await;
-                };
-                tokio::select! {
-                    () = failure => {}
-                    () = changes => {}
-                }
-            })
-        });
-        select_all(waits).await;
-    }
-
     /// Room on all volumes in use.
     pub(super) async fn space(&self) -> Space {
         let mut sum = Space::default();
@@ -414,7 +341,12 @@ impl Volumes {
             let space = volume.space().await;
             sum.total = sum.total.saturating_add(space.total);
             sum.used = sum.used.saturating_add(space.used);
-            sum.available = sum.available.saturating_add(space.available);
+            let available = if volume.is_leaving {
+                0
+            } else {
+                space.available
+            };
+            sum.available = sum.available.saturating_add(available);
         }
         sum
     }
@@ -436,6 +368,7 @@ impl Volumes {
                 space: volume.space().await,
                 replicas: volume.store.replicas(),
                 scrub: volume.scrubbing.report(now),
+                leaving: volume.is_leaving,
             });
         }
         all.extend(self.offline.iter().map(Offline::tell));

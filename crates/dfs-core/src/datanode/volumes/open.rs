@@ -46,6 +46,7 @@ impl Offline {
             space: Space::default(),
             replicas: 0,
             scrub: Scrub::default(),
+            leaving: false,
         }
     }
 }

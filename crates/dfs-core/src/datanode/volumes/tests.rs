@@ -276,6 +276,123 @@ async fn a_volume_many_of_whose_replicas_cannot_be_read_is_taken_out() {
     assert!(why.contains("cannot be read"), "{why}");
 }
 
+/// Moves all that a volume has, as far as it can be moved; what stayed.
+async fn empty(volumes: &Volumes, at: usize) -> Vec<u64> {
+    let volume = &volumes.all[at];
+    for replica in volume.store.list(ChunkId(0), 1000).await.unwrap() {
+        let moved = volumes.move_off(volume, replica).await;
+        let is_still_here = volume.store.holds(replica.chunk).await.unwrap();
+        assert_eq!(moved.is_err(), is_still_here, "{moved:?}");
+    }
+    on(volume).await
+}
+
+/// The same two volumes; B is to be taken out.
+async fn leaving_b(disk: &MemoryDisk) -> Volumes {
+    let mut config = config(&[A, B]);
+    config.leave = vec![PathBuf::from(B)];
+    open(disk, &config).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_volume_that_is_left_is_emptied_into_the_others_and_takes_nothing_new() {
+    let disk = MemoryDisk::new(1);
+    let volumes = two(&disk).await;
+    fill(&volumes).await;
+    let on_b = on(&volumes.all[1]).await;
+    assert!(on_b.len() >= 10, "{on_b:?}");
+    volumes.close().await.unwrap();
+
+    let volumes = leaving_b(&disk).await;
+    volumes.take_changes(1000).await;
+    for chunk in CHUNKS + 1..CHUNKS + 20 {
+        write(&volumes, chunk).await.unwrap();
+    }
+    assert_eq!(on(&volumes.all[1]).await, on_b);
+    assert_eq!(empty(&volumes, 1).await, Vec::<u64>::new());
+    let told = volumes.tell(Timestamp(0)).await;
+    assert!(told[1].leaving && told[1].replicas == 0 && !told[0].leaving);
+    // To the masters nothing has gone.
+    assert_eq!(volumes.take_changes(1000).await.absent, []);
+    volumes.close().await.unwrap();
+
+    let mut without = config(&[A]);
+    without.forget = vec![VolumeId(1)];
+    let volumes = open(&disk, &without).await.unwrap();
+    assert_eq!(listed(&volumes).await, (1..CHUNKS + 20).collect::<Vec<_>>());
+    for chunk in 1..CHUNKS + 20 {
+        volumes.verify(ChunkId(chunk)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_corrupt_or_finds_no_room_stays_on_a_volume_that_is_left() {
+    let disk = MemoryDisk::new(1);
+    let volumes = two(&disk).await;
+    fill(&volumes).await;
+    volumes.close().await.unwrap();
+    let volumes = leaving_b(&disk).await;
+    let on_b = on(&volumes.all[1]).await;
+
+    disk.set_capacity(disk.used());
+    assert_eq!(empty(&volumes, 1).await, on_b);
+    assert_eq!(listed(&volumes).await, all());
+    disk.set_capacity(1 << 30);
+
+    // A long one has a file of its own.
+    let bad = *on_b.iter().find(|chunk| !chunk.is_multiple_of(2)).unwrap();
+    let name = format!("{bad:016x}");
+    let files = disk.files("/b/chunks");
+    let file = files
+        .iter()
+        .find(|file| file.to_string_lossy().contains(&name));
+    let file = file.unwrap_or_else(|| panic!("{name} of {files:?}"));
+    disk.flip(file, 30_000, 1);
+    assert_eq!(empty(&volumes, 1).await, [bad]);
+    assert!(!on(&volumes.all[0]).await.contains(&bad));
+}
+
+#[tokio::test]
+async fn a_move_that_the_loss_of_power_cuts_short_loses_nothing_and_goes_on() {
+    let few = 1..=8;
+    for changes in 0.. {
+        let disk = MemoryDisk::new(changes);
+        let volumes = two(&disk).await;
+        for chunk in few.clone() {
+            write(&volumes, chunk).await.unwrap();
+        }
+        volumes.close().await.unwrap();
+        let volumes = leaving_b(&disk).await;
+        disk.lose_power_after(changes);
+        for chunk in few.clone().map(ChunkId) {
+            let volume = &volumes.all[1];
+            if let Ok(reader) = volume.store.open_replica(chunk).await {
+                let replica = ReplicaSummary {
+                    chunk,
+                    length: reader.length(),
+                    checksum: reader.checksum(),
+                };
+                let _ = volumes.move_off(volume, replica).await;
+            }
+        }
+        let is_done = !disk.is_off();
+        // Its threads end; on a disk without power that changes nothing.
+        let _ = volumes.close().await;
+        disk.cut_power();
+
+        let volumes = leaving_b(&disk).await;
+        assert_eq!(listed(&volumes).await, few.clone().collect::<Vec<_>>());
+        for chunk in few.clone() {
+            volumes.verify(ChunkId(chunk)).await.unwrap();
+        }
+        assert_eq!(empty(&volumes, 1).await, Vec::<u64>::new(), "{changes}");
+        assert_eq!(on(&volumes.all[0]).await, few.clone().collect::<Vec<_>>());
+        if is_done {
+            return;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_volume_that_is_not_mounted_is_missed_and_is_whole_when_it_is_back() {
     let disk = MemoryDisk::new(1);

@@ -93,6 +93,7 @@ pub(crate) fn nodes(state: &impl ReadState) -> Result<Vec<NodeRow>, Fatal> {
             space: row.space,
             replicas: load.replicas,
             bytes: load.bytes,
+            rests_until: row.rests_until,
         });
     }
     Ok(rows)

@@ -176,9 +176,13 @@ impl Leading {
                 self.forget(node);
                 continue;
             }
-            let before = self.view.node(node).map(|known| known.row.admin);
-            let leaves = matches!(row.admin, AdminState::Draining);
-            if leaves && before != Some(row.admin) {
+            let known = self.view.node(node);
+            let before = known.map(|known| known.row.admin);
+            let is_dead = known.is_some_and(|known| known.liveness == Liveness::Dead);
+            // It is emptied, or was away on purpose and is gone.
+            let needs = row.admin == AdminState::Draining
+                || before == Some(AdminState::Maintenance) && is_dead;
+            if needs && before != Some(row.admin) {
                 self.searches.nodes.insert(node, None);
             }
             self.view.know(row);

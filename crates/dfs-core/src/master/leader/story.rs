@@ -35,16 +35,26 @@ impl Leading {
 
     /// Adds to what the map says of a chunk what the leader sees of it.
     pub(crate) fn tell(&self, story: &mut ChunkStory) {
-        let id = story.chunk;
-        for replica in &mut story.replicas {
-            replica.state = self.replica_state(id, replica.node);
+        self.tell_replicas(story.chunk, &mut story.replicas);
+        let others = story
+            .stripe
+            .iter_mut()
+            .flat_map(|stripe| &mut stripe.others);
+        for member in others {
+            self.tell_replicas(member.chunk, &mut member.replicas);
         }
-        let strays = self.view.strays(id).map(|node| ReplicaStory {
+        story.doing = self.doing(story);
+    }
+
+    fn tell_replicas(&self, chunk: ChunkId, replicas: &mut Vec<ReplicaStory>) {
+        for replica in replicas.iter_mut() {
+            replica.state = self.replica_state(chunk, replica.node);
+        }
+        let strays = self.view.strays(chunk).map(|node| ReplicaStory {
             node,
             state: ReplicaState::Stray,
         });
-        story.replicas.extend(strays);
-        story.doing = self.doing(story);
+        replicas.extend(strays);
     }
 
     fn replica_state(&self, chunk: ChunkId, node: NodeId) -> ReplicaState {

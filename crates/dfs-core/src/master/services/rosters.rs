@@ -21,6 +21,7 @@ pub(super) fn nodes(shared: &Shared) -> Result<Vec<NodeInfo>, RpcError> {
         replicas: node.row.replicas,
         bytes: node.row.bytes,
         volumes: node.volumes.clone(),
+        rests_until: node.row.rests_until,
     };
     shared.leading(|leading| leading.view.nodes().map(info).collect())
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::proto::cluster::Heartbeat;
 use crate::proto::metadata::{Liveness, NodeAddress};
 use crate::types::topology::{AdminState, Space, Topology};
-use crate::types::{ChunkId, NodeEpoch, NodeId, NodeKey, Volume};
+use crate::types::{ChunkId, NodeEpoch, NodeId, NodeKey, Timestamp, Volume};
 
 /// Most differences of one kind kept for a node.
 pub const DIFFERENCES_MAX: usize = 65_536;
@@ -73,6 +73,8 @@ pub struct NodeRow {
     pub replicas: u64,
     /// The sum of their lengths.
     pub bytes: u64,
+    /// If it rests: when that ends by itself.
+    pub rests_until: Option<Timestamp>,
 }
 
 /// A node as the leader sees it.

@@ -21,6 +21,7 @@ pub(crate) fn row(id: u32) -> NodeRow {
         },
         replicas: 0,
         bytes: 0,
+        rests_until: None,
     }
 }
 

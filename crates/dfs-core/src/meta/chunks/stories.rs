@@ -3,14 +3,16 @@
 use dfs_raft::Fatal;
 use dfs_raft::state::ReadState;
 
-use super::references::{self, Chunk};
+use super::{references, stripes};
 use crate::meta::accounts::subject::Subject;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::members::nodes;
 use crate::meta::query;
 use crate::types::query::{Layout, LayoutSource};
-use crate::types::story::{ChunkStory, Doing, Explained, ReplicaState, ReplicaStory};
-use crate::types::{ChunkId, NodeId, RefusalKind};
+use crate::types::story::{
+    ChunkStory, Doing, Explained, MemberStory, ReplicaState, ReplicaStory, StripeStory,
+};
+use crate::types::{ChunkId, NodeId, RefusalKind, StripeId};
 
 /// The chunks of a layout, and the other members of their stripes.
 pub(crate) fn explain(state: &impl ReadState, layout: Layout) -> Result<Explained, Fatal> {
@@ -26,10 +28,8 @@ pub(crate) fn explain(state: &impl ReadState, layout: Layout) -> Result<Explaine
     let mut ids: Vec<ChunkId> = sources.chain(members).collect();
     ids.sort_unstable();
     ids.dedup();
-    let mut chunks = Vec::new();
-    for id in ids {
-        chunks.push(begin(id, references::require(state, id)?));
-    }
+    let chunks = ids.into_iter().map(|id| begin(state, id));
+    let chunks = chunks.collect::<Result<_, _>>()?;
     Ok(Explained { layout, chunks })
 }
 
@@ -45,23 +45,47 @@ pub(crate) fn of_node(
     if !nodes::is_registered(state, node)? {
         return refuse(RefusalKind::NotFound, format!("data node {node}"));
     }
-    let mut chunks = Vec::new();
-    for id in query::chunks_of_node(state, node, after, limit)? {
-        chunks.push(begin(id, references::require(state, id)?));
-    }
-    Ok(chunks)
+    let chunks = query::chunks_of_node(state, node, after, limit)?;
+    let chunks = chunks.into_iter().map(|id| begin(state, id));
+    Ok(chunks.collect::<Result<_, _>>()?)
 }
 
-fn begin(id: ChunkId, chunk: Chunk) -> ChunkStory {
-    let replicas = chunk.replicas.into_iter().map(|node| ReplicaStory {
-        node,
-        state: ReplicaState::Unconfirmed,
-    });
-    ChunkStory {
+fn begin(state: &impl ReadState, id: ChunkId) -> Result<ChunkStory, Fatal> {
+    let chunk = references::require(state, id)?;
+    let membership = chunk.stripe;
+    let stripe = membership.map(|of| begin_stripe(state, id, of.stripe));
+    Ok(ChunkStory {
         chunk: id,
         length: chunk.length,
         target: chunk.target,
-        replicas: replicas.collect(),
+        replicas: begin_replicas(&chunk.replicas),
         doing: Doing::default(),
-    }
+        stripe: stripe.transpose()?,
+    })
+}
+
+fn begin_stripe(
+    state: &impl ReadState,
+    of: ChunkId,
+    stripe: StripeId,
+) -> Result<StripeStory, Fatal> {
+    let layout = stripes::layout(state, stripe)?;
+    let others = layout.members.iter().filter(|member| member.chunk != of);
+    let others = others.map(|member| MemberStory {
+        chunk: member.chunk,
+        replicas: begin_replicas(&member.replicas),
+    });
+    Ok(StripeStory {
+        stripe,
+        shape: layout.shape,
+        others: others.collect(),
+    })
+}
+
+fn begin_replicas(nodes: &[NodeId]) -> Vec<ReplicaStory> {
+    let unseen = |&node| ReplicaStory {
+        node,
+        state: ReplicaState::Unconfirmed,
+    };
+    nodes.iter().map(unseen).collect()
 }

@@ -458,8 +458,9 @@ fn golden_accounts() -> Vec<(Command, &'static str)> {
                 node: NodeId(300),
                 state: AdminState::Removed,
                 plan: Some(300),
+                rest: Some(Duration::from_secs(300)),
             },
-            "03010003ac02ab021103ac020401ac02",
+            "03010003ac02ab021103ac020401ac0201ac0200",
         ),
     ] {
         all.push((client(Change::Member(change)), golden));

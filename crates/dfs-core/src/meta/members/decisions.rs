@@ -3,7 +3,8 @@
 //! ```text
 //! in service ──▶ draining ──▶ drained ──▶ removed
 //!     ▲  │           │           │
-//!     │  └─▶ maintenance         │        the leader says that a node is drained, people all else
+//!     │  └─▶ maintenance         │        the leader says that a node is drained, time that it
+//!     │      │                   │        has rested, people all else
 //!     └──────┴───────┴───────────┘
 //! ```
 //!
@@ -14,7 +15,8 @@
 use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 
-use super::{enrolled, nodes};
+use super::enrolled;
+use super::nodes::{self, Node};
 use crate::meta::counters::{self, number};
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::namespace::purge::Budget;
@@ -24,11 +26,11 @@ use crate::meta::tables::{
 use crate::types::node::NodeDuties;
 use crate::types::{AdminState, ChunkId, NodeId, RefusalKind, Timestamp};
 
-/// Decides what a data node is to be.
+/// Decides what a data node is to be, and if it is to rest until when.
 pub(crate) fn decide(
     state: &mut StateTxn<'_>,
     node: NodeId,
-    to: AdminState,
+    (to, rests_until): (AdminState, Option<Timestamp>),
     plan: Option<u64>,
 ) -> Result<(), Stop> {
     let Some(mut row) = nodes::find(state, node)? else {
@@ -42,7 +44,8 @@ pub(crate) fn decide(
         );
     }
     match (row.admin, to) {
-        (from, to) if from == to => return Ok(()),
+        (from, to) if from == to && row.rests_until == rests_until => return Ok(()),
+        (AdminState::Maintenance, AdminState::Maintenance) => {}
         (_, AdminState::InService) => {}
         (AdminState::InService | AdminState::Maintenance, AdminState::Draining) => {
             require_others(state, node)?;
@@ -60,6 +63,7 @@ pub(crate) fn decide(
         }
     }
     row.admin = to;
+    row.rests_until = rests_until;
     state.put(NODES, &node, &row)?;
     Ok(counters::add(state, Meta::Decisions, 1)?)
 }
@@ -147,9 +151,40 @@ fn depart(state: &mut StateTxn<'_>, node: NodeId) -> Result<(), Fatal> {
     state.put(DEPARTED, &node, &())
 }
 
-/// Whether there are removed nodes of which something is left.
-pub(crate) fn is_due(state: &impl ReadState) -> Result<bool, Fatal> {
-    Ok(state.scan(DEPARTED, ..)?.next().transpose()?.is_some())
+/// Whether there are removed nodes of which something is left, or nodes that have rested.
+pub(crate) fn is_due(state: &impl ReadState, now: Timestamp) -> Result<bool, Fatal> {
+    let departed = state.scan(DEPARTED, ..)?.next().transpose()?.is_some();
+    Ok(departed || rested(state, now)?.is_some())
+}
+
+/// A node whose time to rest is over.
+fn rested(state: &impl ReadState, now: Timestamp) -> Result<Option<(NodeId, Node)>, Fatal> {
+    for row in state.scan(NODES, ..)? {
+        let (node, row) = row?;
+        if row.rests_until.is_some_and(|until| until <= now) {
+            return Ok(Some((node, row)));
+        }
+    }
+    Ok(None)
+}
+
+/// Takes those back into service whose time to rest is over: what they had is repaired if they
+/// are still away.
+pub(crate) fn end_rests(
+    state: &mut StateTxn<'_>,
+    now: Timestamp,
+    budget: &mut Budget,
+) -> Result<(), Fatal> {
+    while !budget.is_spent()
+        && let Some((node, mut row)) = rested(state, now)?
+    {
+        row.admin = AdminState::InService;
+        row.rests_until = None;
+        state.put(NODES, &node, &row)?;
+        counters::add(state, Meta::Decisions, 1)?;
+        budget.spend(1);
+    }
+    Ok(())
 }
 
 /// Forgets what removed nodes were to delete: nobody will hear of it.

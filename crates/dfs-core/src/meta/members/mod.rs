@@ -57,12 +57,20 @@ pub(crate) fn change(
             node,
             state: to,
             plan,
+            rest,
         } => {
+            if rest.is_some() && *to != AdminState::Maintenance {
+                return refuse(
+                    RefusalKind::Invalid,
+                    format!("a time to rest for what is {to}"),
+                );
+            }
             if *to == AdminState::Drained {
                 let subject = "drained: a node becomes so by itself, when it is empty";
                 return refuse(RefusalKind::Invalid, subject);
             }
-            decisions::decide(state, *node, *to, *plan)?;
+            let until = rest.map(|rest| now.saturating_add(rest));
+            decisions::decide(state, *node, (*to, until), *plan)?;
             None
         }
     };

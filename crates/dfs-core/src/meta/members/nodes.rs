@@ -29,6 +29,8 @@ pub struct Node {
     pub space: Space,
     /// When this incarnation registered.
     pub registered: Timestamp,
+    /// If it rests: when that ends by itself.
+    pub rests_until: Option<Timestamp>,
 }
 
 /// A row of NODE_LOADS: what a data node is meant to have. No row is nothing.
@@ -75,7 +77,7 @@ pub(crate) fn register(
         );
     }
     let known = state.get(NODE_KEYS, &key)?;
-    let (node, epoch, admin) = match (known, claimed) {
+    let (node, epoch, admin, rests_until) = match (known, claimed) {
         (Some(known), Some(claimed)) if known != claimed => {
             return refuse(
                 RefusalKind::Conflict,
@@ -100,6 +102,7 @@ pub(crate) fn register(
                 known,
                 NodeEpoch(before.epoch.0.saturating_add(1)),
                 before.admin,
+                before.rests_until,
             )
         }
         (None, None) => {
@@ -107,7 +110,7 @@ pub(crate) fn register(
             let id = u32::try_from(id).map_err(|_| Fatal::new("all data node ids are used"))?;
             state.put(NODE_KEYS, &key, &NodeId(id))?;
             counters::add(state, Meta::Decisions, 1)?;
-            (NodeId(id), NodeEpoch(1), AdminState::InService)
+            (NodeId(id), NodeEpoch(1), AdminState::InService, None)
         }
     };
     let row = Node {
@@ -118,6 +121,7 @@ pub(crate) fn register(
         admin,
         space,
         registered: now,
+        rests_until,
     };
     state.put(NODES, &node, &row)?;
     Ok(RegisteredNode { node, epoch })

@@ -364,23 +364,23 @@ fn others(rows: &mut Rows) {
     for (admin, golden) in [
         (
             AdminState::InService,
-            "018202036e3a31017a017201680700ac020201ac02",
+            "018202036e3a31017a017201680700ac020201ac0201ac02",
         ),
         (
             AdminState::Draining,
-            "018202036e3a31017a017201680701ac020201ac02",
+            "018202036e3a31017a017201680701ac020201ac0201ac02",
         ),
         (
             AdminState::Drained,
-            "018202036e3a31017a017201680702ac020201ac02",
+            "018202036e3a31017a017201680702ac020201ac0201ac02",
         ),
         (
             AdminState::Maintenance,
-            "018202036e3a31017a017201680703ac020201ac02",
+            "018202036e3a31017a017201680703ac020201ac0201ac02",
         ),
         (
             AdminState::Removed,
-            "018202036e3a31017a017201680704ac020201ac02",
+            "018202036e3a31017a017201680704ac020201ac0201ac02",
         ),
     ] {
         let node = Node {
@@ -395,6 +395,7 @@ fn others(rows: &mut Rows) {
                 available: 1,
             },
             registered: T,
+            rests_until: Some(T),
         };
         rows.row(table!(NODES), (NodeId(258), node), ("00000102", golden));
     }

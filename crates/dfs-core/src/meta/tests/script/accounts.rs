@@ -96,6 +96,7 @@ fn member(name: &str, args: &mut Args<'_>) -> Result<Option<Change>> {
         },
         "decide" => MemberChange::Decide {
             plan: number(args, "plan")?,
+            rest: number(args, "rest")?.map(Duration::from_secs),
             node: NodeId(text(args)?.trim_start_matches('n').parse()?),
             state: super::language::admin_state(text(args)?),
         },
