@@ -4,12 +4,14 @@
 #![allow(
     clippy::print_stdout,
     clippy::disallowed_methods,
+    clippy::indexing_slicing,
     reason = "it prints figures and writes plain files to compare with"
 )]
 
 use std::error::Error;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -19,8 +21,10 @@ use dfs_core::env::Env;
 use dfs_core::types::checksum::{block_crcs, verify_blocks};
 use dfs_core::types::limits::FRAME_PAYLOAD_MAX;
 use dfs_core::types::{ByteRange, ChunkId};
+use rustix::fs::OFlags;
 
 const LARGE: usize = 64 << 20;
+const PAGE: usize = 4096;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -37,6 +41,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         large(&store, &data, 1000 + round * 100, 1, 4).await?;
         large(&store, &data, 1050 + round * 100, 4, 4).await?;
         read(&store, 1000 + round * 100, 4).await?;
+        plain_read(&root, &data, 4)?;
+        scrub(&store, 1000 + round * 100, 4).await?;
     }
     let mut next = 1_000_000;
     for length in [4 << 10, 64 << 10] {
@@ -140,6 +146,44 @@ async fn read(store: &ChunkStore, first: u64, chunks: u64) -> Result<(), Box<dyn
         let what = if verify { "read and verify" } else { "read" };
         report(what, bytes, started);
     }
+    Ok(())
+}
+
+/// Reads files past the cache, and compares nothing: the floor of a scrub.
+fn plain_read(root: &Path, data: &[u8], files: usize) -> Result<(), Box<dyn Error>> {
+    let paths: Vec<PathBuf> = (0..files)
+        .map(|n| root.join(format!("plain{n}")))
+        .collect();
+    for path in &paths {
+        let mut file = File::create(path)?;
+        file.write_all(data)?;
+        file.sync_data()?;
+    }
+    // The system wants whole pages, at the beginning of pages.
+    let mut room = vec![0; FRAME_PAYLOAD_MAX + PAGE];
+    let skip = room.as_ptr().align_offset(PAGE);
+    let part = &mut room[skip..skip + FRAME_PAYLOAD_MAX];
+    let started = Instant::now();
+    for path in &paths {
+        let direct = OFlags::DIRECT.bits().cast_signed();
+        let mut file = File::options()
+            .read(true)
+            .custom_flags(direct)
+            .open(path)?;
+        while file.read(part)? > 0 {}
+    }
+    report("plain read past the cache", files * data.len(), started);
+    paths.iter().try_for_each(std::fs::remove_file)?;
+    Ok(())
+}
+
+/// Reads replicas through as a scrub does, without its pauses.
+async fn scrub(store: &ChunkStore, first: u64, chunks: u64) -> Result<(), Box<dyn Error>> {
+    let started = Instant::now();
+    for chunk in first..first + chunks {
+        store.verify(ChunkId(chunk)).await?;
+    }
+    report("scrub, without pauses", chunks as usize * LARGE, started);
     Ok(())
 }
 

@@ -323,6 +323,7 @@ impl Shared {
     fn set_identity(&self, identity: Identity) {
         let config = PoolConfig {
             deadlines: self.config.deadlines,
+            gives_way: true,
             ..PoolConfig::default()
         };
         self.pool

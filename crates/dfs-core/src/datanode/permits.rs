@@ -9,7 +9,6 @@ use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
 
 use super::Shared;
-use super::serving::Purpose;
 use crate::env::Timestamp;
 use crate::node::audit::Actor;
 use crate::planted::{self, Bug};
@@ -18,7 +17,6 @@ use crate::proto::cluster::Signing;
 use crate::proto::metadata::NodeAddress;
 use crate::security::capability::{Capability, Demand, Gate, Operation};
 use crate::security::{Peer, SigningKeys};
-use crate::types::NodeRole;
 use crate::types::Permit;
 
 /// What the masters said last of their keys and their time.
@@ -77,14 +75,6 @@ impl Guest {
     /// Whether it has shown a key.
     pub(super) fn is_known(&self) -> bool {
         self.peer.is_some()
-    }
-
-    /// What it reads for: a data node reads to make copies.
-    pub(super) fn reads_for(&self) -> Purpose {
-        match self.peer.is_some_and(|peer| peer.is(NodeRole::DataNode)) {
-            true => Purpose::Copy,
-            false => Purpose::Awaited,
-        }
     }
 
     /// Why a request is not permitted; none if it is.

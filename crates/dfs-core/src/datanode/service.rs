@@ -115,8 +115,7 @@ async fn serve_requests(
         return Ok(());
     };
     loop {
-        let purpose = guest.reads_for();
-        if serve_request(shared, stream, request, purpose).await? == Next::Close {
+        if serve_request(shared, stream, request).await? == Next::Close {
             drain(stream, shared.config.deadlines.silence).await;
             return Ok(());
         }
@@ -243,7 +242,6 @@ async fn serve_request(
     shared: &Arc<Shared>,
     stream: &mut BoxStream,
     request: Request,
-    purpose: Purpose,
 ) -> io::Result<Next> {
     match request {
         Request::Read(read) => {
@@ -251,6 +249,10 @@ async fn serve_request(
                 let busy = busy(shared, "too many reads");
                 answer(stream, Reply::Failed(busy), &shared.config.deadlines).await?;
                 return Ok(Next::Request);
+            };
+            let purpose = match read.gives_way {
+                true => Purpose::Copy,
+                false => Purpose::Awaited,
             };
             let _counted = shared.serving.count(purpose);
             serve_read(shared, stream, &read, purpose).await?;

@@ -397,6 +397,7 @@ async fn a_disk_is_emptied_into_the_other_and_taken_out_and_no_file_lacks_a_copy
     let second = small.path("n1-b").display().to_string();
     let both = ["--dir", second.as_str()];
     let node = small.start("n1", &["--new", both[0], both[1]]).await?;
+    let other = small.start("n2", &["--new"]).await?;
     let client = small.client().await?;
     for file in 0..20 {
         client
@@ -417,6 +418,7 @@ async fn a_disk_is_emptied_into_the_other_and_taken_out_and_no_file_lacks_a_copy
 
     fs::remove_dir_all(&second)?;
     let node = small.start("n1", &["--forget", "v1"]).await?;
+    assert_eq!(other.stop().await?, Some(0));
     for file in 0..20 {
         assert_eq!(
             client.read(&*format!("/{file}")).await?,

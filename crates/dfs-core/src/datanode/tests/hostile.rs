@@ -37,6 +37,7 @@ async fn reading(node: &NodeAddress, chunk: ChunkId, range: ByteRange) -> (BoxSt
         chunk,
         range,
         permit: Permit::default(),
+        gives_way: false,
     });
     let asks = encode(FrameKind::Request, &request, 0).unwrap();
     assert!(is_served(&mut reader, &asks).await);

@@ -46,6 +46,8 @@ pub struct ReadRequest {
     pub permit: Permit,
     /// Which bytes; none of them asks only what there is.
     pub range: ByteRange,
+    /// They are for a copy that nobody waits for: others go first.
+    pub gives_way: bool,
 }
 
 impl Request {

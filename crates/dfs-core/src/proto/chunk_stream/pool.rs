@@ -30,6 +30,8 @@ pub struct PoolConfig {
     pub idle_max: usize,
     /// An idle connection is closed after this; less than [`Deadlines::idle`] of the nodes.
     pub idle_age_max: Duration,
+    /// What is read is for copies that nobody waits for.
+    pub gives_way: bool,
 }
 
 impl Default for PoolConfig {
@@ -39,6 +41,7 @@ impl Default for PoolConfig {
             idle_per_node_max: 4,
             idle_max: 64,
             idle_age_max: Duration::from_secs(30),
+            gives_way: false,
         }
     }
 }
@@ -162,6 +165,7 @@ impl ChunkPool {
             chunk,
             permit: permit.clone(),
             range,
+            gives_way: self.inner.config.gives_way,
         });
         validate(target.node, &request)?;
         let leased = self.lease(target).await?;

@@ -54,6 +54,7 @@ fn the_bytes_of_every_frame_are_what_they_were() {
         node,
         chunk,
         range: ByteRange::new(9, 70),
+        gives_way: true,
     });
     let data = DataHeader {
         offset: 65_536,
