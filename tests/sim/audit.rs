@@ -15,8 +15,7 @@ use dfs_core::master::ChunkMap;
 use dfs_core::master::planners::Intended;
 use dfs_core::testing::{MemoryDisk, test_env};
 use dfs_core::types::{ChunkId, NodeId};
-use dfs_evidence::checkers::replicas::Holdings;
-use dfs_evidence::checkers::stripes;
+use dfs_evidence::checkers::replicas::{Holdings, stripes};
 use tokio::runtime::Builder;
 
 use super::cluster::{Cluster, DIRECTORY, Role};

@@ -151,9 +151,7 @@ async fn read(store: &ChunkStore, first: u64, chunks: u64) -> Result<(), Box<dyn
 
 /// Reads files past the cache, and compares nothing: the floor of a scrub.
 fn plain_read(root: &Path, data: &[u8], files: usize) -> Result<(), Box<dyn Error>> {
-    let paths: Vec<PathBuf> = (0..files)
-        .map(|n| root.join(format!("plain{n}")))
-        .collect();
+    let paths: Vec<PathBuf> = (0..files).map(|n| root.join(format!("plain{n}"))).collect();
     for path in &paths {
         let mut file = File::create(path)?;
         file.write_all(data)?;
@@ -166,10 +164,7 @@ fn plain_read(root: &Path, data: &[u8], files: usize) -> Result<(), Box<dyn Erro
     let started = Instant::now();
     for path in &paths {
         let direct = OFlags::DIRECT.bits().cast_signed();
-        let mut file = File::options()
-            .read(true)
-            .custom_flags(direct)
-            .open(path)?;
+        let mut file = File::options().read(true).custom_flags(direct).open(path)?;
         while file.read(part)? > 0 {}
     }
     report("plain read past the cache", files * data.len(), started);

@@ -14,7 +14,6 @@ pub mod rehearsal;
 pub mod replicas;
 pub mod rights;
 pub mod set;
-pub mod stripes;
 
 use crate::history::{Actor, Event, operations};
 use crate::model::Seen;

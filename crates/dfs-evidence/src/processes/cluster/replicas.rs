@@ -12,8 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::states::POLL;
 use super::{Cluster, Node, RESERVE, Role};
-use crate::checkers::replicas::{Holdings, too_few};
-use crate::checkers::stripes;
+use crate::checkers::replicas::{Holdings, stripes, too_few};
 use crate::processes::tool;
 
 /// Masters may take so long to hear of what is left over and to give it up.

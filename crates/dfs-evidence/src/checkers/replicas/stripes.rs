@@ -21,7 +21,7 @@ use dfs_core::proto::erasure::decode;
 use dfs_core::types::limits::SHARD_UNIT;
 use dfs_core::types::{ByteRange, ChunkId, NodeId, StripeLayout};
 
-use super::replicas::Holdings;
+use super::Holdings;
 
 /// Bytes of a column.
 const COLUMN: usize = SHARD_UNIT as usize;

@@ -3,6 +3,8 @@
 //! No client is asked: the directories of data nodes that do not run, or copies of them, are read
 //! as a data node reads its own.
 
+pub mod stripes;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use dfs_core::datanode::store::{ChunkStore, ReplicaSummary, StoreConfig, StoreError};
@@ -11,7 +13,7 @@ use dfs_core::master::ChunkMap;
 use dfs_core::master::planners::Intended;
 use dfs_core::types::{ChunkId, NodeId};
 
-use super::stripes::{self, Sum};
+use stripes::Sum;
 
 /// Replicas read from the index of a store at a time.
 const PAGE: usize = 1024;
