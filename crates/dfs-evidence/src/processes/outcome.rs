@@ -260,7 +260,7 @@ impl Outcome {
 
 /// Whether it is of something that was sent to the cluster.
 fn is_of_client(event: &Event) -> bool {
-    event.actor != Actor::Nemesis && !event.op.is_note()
+    event.actor != Actor::Nemesis && !matches!(event.op, Op::LastLook { .. } | Op::Decoded { .. })
 }
 
 /// When its beginning was felt: until well after another leads.
