@@ -121,13 +121,15 @@ impl Copy<'_> {
     }
 
     fn source(&self, source: &RebuildSource) -> Source {
+        let mut nodes = source.nodes.clone();
+        self.shared.peers.down_last(&mut nodes);
         Source {
             index: source.index.into(),
             chunk: source.chunk,
             length: source.length,
             checksum: source.checksum,
             permit: self.permit.clone(),
-            nodes: source.nodes.clone(),
+            nodes,
         }
     }
 }

@@ -63,7 +63,9 @@ impl Rewriting<'_> {
     /// The bytes of a source, from whichever data node has them right.
     async fn read(&self, pool: &ChunkPool, source: &RewriteSource) -> Result<Bytes, String> {
         let mut reasons = Vec::new();
-        for node in &source.nodes {
+        let mut nodes = source.nodes.clone();
+        self.shared.peers.down_last(&mut nodes);
+        for node in &nodes {
             let range = ByteRange::new(source.offset, source.length);
             let of = (source.chunk, &self.permits.read);
             let read = async {

@@ -224,6 +224,7 @@ impl Leading {
             node: heartbeat.node,
             epoch: heartbeat.epoch,
             failed: heartbeat.failed.is_some(),
+            down: &heartbeat.down,
         };
         let effects = self.watch.step(self.clock, event);
         if effects.iter().any(|e| matches!(e, Effect::Fence(_))) {
@@ -234,6 +235,11 @@ impl Leading {
             self.carry_out(effect);
         }
         true
+    }
+
+    /// The live data nodes that hold a node for down.
+    pub(crate) fn accusers(&self, node: NodeId) -> Vec<NodeId> {
+        self.watch.accusers(node)
     }
 
     /// Whether this is the present incarnation of a node.
@@ -505,6 +511,8 @@ mod tests {
             streams: 0,
             failed: None,
             volumes: Vec::new(),
+            peers: 0,
+            down: Vec::new(),
         }
     }
 
