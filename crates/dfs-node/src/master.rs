@@ -65,6 +65,9 @@ pub(crate) fn master_config(
     if let Some(percent) = settings.balance_percent {
         config.balance.threshold = percent.saturating_mul(10);
     }
+    if let Some(period) = settings.compact_after {
+        config.rewrite.compact_after = period.0;
+    }
     set_mib(&mut config.audit_bytes, settings.audit_mib);
     set_mib(&mut config.reserve, settings.reserve_mib);
     if let Some(mib) = settings.cache_mib {

@@ -184,6 +184,9 @@ settings! {
         /// By how many percent data nodes may be fuller or emptier than all; 100 moves nothing
         #[arg(long, env = "DFS_BALANCE_PERCENT", value_name = "PERCENT")]
         balance_percent: u32 = Some(5);
+        /// Many short chunks of a file become one when nobody has changed it for this long
+        #[arg(long, env = "DFS_COMPACT_AFTER", value_name = "DURATION")]
+        compact_after: Period = Some(Period(Duration::from_secs(600)));
         /// Memory for the metadata's cache, in MiB
         #[arg(long, env = "DFS_CACHE_MIB", value_name = "MIB")]
         cache_mib: u32 = Some(128);

@@ -52,6 +52,10 @@ impl Taste {
             dead_after: Duration::from_secs(6),
             dead_after_agreed: Duration::from_secs(5),
         };
+        // A MiB of a disk of one GiB: replicas move though there are few.
+        config.balance.threshold = 1;
+        config.rewrite.compact_after = Duration::from_millis(1500);
+        config.rewrite.rests_for = Duration::from_secs(3);
         config.report_interval = Duration::from_secs(20);
         config.chunk_ids_per_range = 64;
         let replica = &mut config.replica;

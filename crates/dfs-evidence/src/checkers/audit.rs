@@ -102,6 +102,8 @@ fn written_as<'a>(op: &'a Op, outcome: &str) -> Option<(&'static str, Option<&'a
             ("write", None)
         }
         Op::Truncate { .. } => ("truncate", None),
+        Op::Clone { from, .. } => ("clone", Some(from)),
+        Op::Concat { to, .. } => ("concat", Some(to)),
         Op::SetRight { right, on } => return Some(given_as(right, *on)),
         Op::VoidTickets { .. } => ("user-password", None),
         Op::UseRight { how, path, .. } => (used_as(*how, outcome)?, Some(path)),

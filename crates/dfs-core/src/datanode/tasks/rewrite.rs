@@ -55,6 +55,8 @@ impl Rewriting<'_> {
         for result in join_all(writing).await {
             stored.push(result?);
         }
+        let (from, into) = (self.sources.len(), stored.len());
+        tracing::info!(length, from, into, "bytes were written anew");
         Ok(stored)
     }
 
