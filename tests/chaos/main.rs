@@ -188,7 +188,7 @@ fn inside(arguments: &Arguments) -> Result<ExitCode> {
         schedule,
         length,
         masters: 3,
-        data_nodes: 5,
+        data_nodes: 6,
         clients: arguments.clients,
         workers: arguments.workers,
         workloads: arguments.workloads(),

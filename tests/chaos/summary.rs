@@ -42,6 +42,9 @@ pub(crate) struct Summary {
     /// How long it took until all was well again, once all was healed.
     settled_ms: Vec<u64>,
     pub(crate) matrix: Matrix,
+    /// Members of stripes made from others, by data nodes; workers whose clients did so; rewrites.
+    #[serde(default)]
+    met: BTreeMap<String, u64>,
 }
 
 const FILE: &str = "summary.json";
@@ -68,6 +71,11 @@ impl Summary {
             ("failed", coverage.failed),
             ("unknown", coverage.unknown),
         ];
+        let met = [
+            ("rebuilt", outcome.rebuilt),
+            ("decoded", outcome.decoded()),
+            ("rewritten", outcome.rewritten),
+        ];
         Summary {
             seeds: vec![seed],
             failed: (!is_good).then_some(seed).into_iter().collect(),
@@ -87,6 +95,7 @@ impl Summary {
             waits_ms: Stalls::of(&waits),
             settled_ms: vec![outcome.settled_after.as_millis() as u64],
             matrix: outcome.matrix(),
+            met: met.map(|(name, n)| (name.to_owned(), n)).into(),
             ..Summary::default()
         }
     }
@@ -138,6 +147,9 @@ impl Summary {
         self.waits_ms.0.extend(other.waits_ms.0);
         self.settled_ms.extend(other.settled_ms);
         self.matrix.merge(&other.matrix);
+        for (name, count) in other.met {
+            *self.met.entry(name).or_default() += count;
+        }
     }
 
     /// How many runs prove something.
@@ -185,7 +197,8 @@ impl fmt::Display for Summary {
         let (killed, elections) = (self.leaders_killed, self.elections);
         write!(f, "; {killed} leaders killed, {elections} elections")?;
         write!(f, "; stalls by a killed leader: {}", self.stalls_ms)?;
-        write!(f, "; longest waits then: {}", self.waits_ms)
+        write!(f, "; longest waits then: {}", self.waits_ms)?;
+        write!(f, "; of stripes {:?}", self.met)
     }
 }
 

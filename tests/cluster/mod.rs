@@ -4,6 +4,7 @@ mod durable;
 mod failover;
 mod linearizable;
 mod once;
+mod peers;
 mod quota;
 mod reclaim;
 mod repair;

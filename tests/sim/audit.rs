@@ -15,7 +15,7 @@ use dfs_core::master::ChunkMap;
 use dfs_core::master::planners::Intended;
 use dfs_core::testing::{MemoryDisk, test_env};
 use dfs_core::types::{ChunkId, NodeId};
-use dfs_evidence::checkers::replicas::Holdings;
+use dfs_evidence::checkers::replicas::{Holdings, stripes};
 use tokio::runtime::Builder;
 
 use super::cluster::{Cluster, DIRECTORY, Role};
@@ -29,8 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_secs(2);
 /// How often the map is looked at.
 const MAP_LOOK: Duration = Duration::from_millis(500);
-/// What the usual policy insists on, of three.
-const REPLICAS_MIN: usize = 2;
 /// In milliseconds.
 const DAY: i64 = 86_400_000;
 /// Chunks that are shown, of many.
@@ -70,7 +68,7 @@ pub(super) fn before_start(cluster: &mut Cluster, index: usize) {
         copy.put(&foreign, FOREIGN.1);
     }
     // One that cannot be opened does not start either.
-    let Ok(holdings) = read(cluster, &copy) else {
+    let Ok(holdings) = read(cluster, &copy, &ChunkMap::default()) else {
         return;
     };
     if has_place && !has_bytes(&copy, FOREIGN.1) {
@@ -101,10 +99,9 @@ pub(super) fn compare(cluster: &mut Cluster) {
     let Some(map) = map(cluster) else {
         return;
     };
-    let too_few = |c: &&Intended| c.replicas.len() < REPLICAS_MIN;
-    if let Some(chunk) = map.chunks.values().find(too_few) {
-        let on = &chunk.replicas;
-        let wrong = format!("D6: a chunk is acknowledged that only {on:?} have");
+    if let Some(chunk) = map.chunks.values().find(|chunk| is_on_too_few(chunk)) {
+        let on = chunk.company();
+        let wrong = format!("D6: a chunk is acknowledged that only {on:?} have, or its stripe");
         if !cluster.wrong.contains(&wrong) {
             cluster.wrong.push(wrong);
         }
@@ -121,7 +118,13 @@ pub(super) fn compare(cluster: &mut Cluster) {
             why,
             confirm_at: now + CONFIRMED_AFTER,
         };
-        let lacking = holdings.lacking(&map).into_iter().map(suspect);
+        let mut lacking = holdings.lacking(&map);
+        if !lacking.is_empty() {
+            // Until somebody led a client may have written what it got a grant for before.
+            let now = now_on_disk(cluster, index);
+            lacking.retain(|(chunk, _)| !now.contains(chunk));
+        }
+        let lacking = lacking.into_iter().map(suspect);
         cluster.audits.suspects.extend(lacking);
     }
     let is_due = |suspect: &mut Suspect| suspect.confirm_at <= now;
@@ -141,6 +144,30 @@ pub(super) fn compare(cluster: &mut Cluster) {
             ));
         }
     }
+}
+
+/// What a data node that runs has on its disk, and is right.
+fn now_on_disk(cluster: &Cluster, index: usize) -> BTreeSet<ChunkId> {
+    let copy = cluster.world.disk(cluster.servers[index].host).copy();
+    let Ok(holdings) = read(cluster, &copy, &ChunkMap::default()) else {
+        return BTreeSet::new();
+    };
+    let right = holdings.replicas.into_iter().filter(|(_, is)| is.is_ok());
+    right.map(|(chunk, _)| chunk).collect()
+}
+
+/// Whether fewer have it than ever should: each is acknowledged when at least two copies are
+/// stored, or a member more than it takes; and one is lost at most before all is well again.
+fn is_on_too_few(chunk: &Intended) -> bool {
+    let (held, wanted) = match &chunk.stripe {
+        None => (chunk.replicas.len(), usize::from(chunk.target.0)),
+        Some(stripe) => {
+            let members = stripe.members.iter();
+            let held = members.filter(|member| !member.replicas.is_empty());
+            (held.count(), stripe.shape.members())
+        }
+    };
+    held + 1 < wanted
 }
 
 /// What every data node must have, and nothing else; everything is healed. Gives what is wrong.
@@ -200,17 +227,20 @@ fn lacking(cluster: &mut Cluster) -> Vec<String> {
         return vec!["P1: nobody leads".to_owned()];
     };
     let (mut found, mut nodes) = (Vec::new(), BTreeSet::new());
-    for (name, holdings) in all(cluster) {
+    let mut read = Vec::new();
+    for (name, holdings) in all(cluster, &map) {
         match holdings {
             Ok(holdings) => {
                 nodes.extend(holdings.node);
                 let lacking = holdings.lacking(&map).into_iter();
                 let lacking = lacking.map(|(c, why)| format!("D4: {name} has {c} no more: {why}"));
                 found.extend(lacking);
+                read.push(holdings);
             }
             Err(why) => found.push(format!("D4: the disk of {name} cannot be read: {why}")),
         }
     }
+    found.extend(stripes::complaints(&map, &read));
     for (id, chunk) in &map.chunks {
         let gone = chunk.replicas.iter().find(|node| !nodes.contains(node));
         found.extend(gone.map(|node| format!("D4: {id} is meant to be on {node}, who is gone")));
@@ -221,7 +251,7 @@ fn lacking(cluster: &mut Cluster) -> Vec<String> {
 /// Replicas that are on data nodes and not in the map.
 fn unwanted(cluster: &mut Cluster, map: &ChunkMap) -> Vec<(String, ChunkId, NodeId)> {
     let mut found = Vec::new();
-    for (name, holdings) in all(cluster) {
+    for (name, holdings) in all(cluster, &ChunkMap::default()) {
         if let Ok(holdings) = holdings
             && let Some(node) = holdings.node
         {
@@ -241,13 +271,13 @@ fn look_until(cluster: &mut Cluster, mut done: impl FnMut(&mut Cluster) -> bool)
 }
 
 /// What all data nodes have, by name.
-fn all(cluster: &mut Cluster) -> BTreeMap<String, Result<Holdings, String>> {
+fn all(cluster: &mut Cluster, map: &ChunkMap) -> BTreeMap<String, Result<Holdings, String>> {
     let mut all = BTreeMap::new();
     for index in cluster.of(Role::DataNode) {
         let host = cluster.servers[index].host;
         let copy = cluster.world.disk(host).copy();
         let name = cluster.world.name(host).to_owned();
-        all.insert(name, read(cluster, &copy));
+        all.insert(name, read(cluster, &copy, map));
     }
     all
 }
@@ -258,13 +288,15 @@ fn map(cluster: &Cluster) -> Option<ChunkMap> {
     master.chunk_map().ok()
 }
 
-fn read(cluster: &Cluster, disk: &MemoryDisk) -> Result<Holdings, String> {
+/// Reads a disk; of members of stripes in the map also what those are judged by.
+fn read(cluster: &Cluster, disk: &MemoryDisk, map: &ChunkMap) -> Result<Holdings, String> {
     cluster.world.log_as("audit");
     let config = cluster.store_config();
     let env: Env = test_env(0, disk);
     let mut runtime = Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime without input and output");
-    let read = runtime.block_on(Holdings::read(config, env));
+    let is_member = |chunk| stripes::is_member(map, chunk);
+    let read = runtime.block_on(Holdings::read(config, env, is_member));
     read.map_err(|error| error.to_string())
 }

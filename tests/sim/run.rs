@@ -9,7 +9,7 @@ use dfs_core::env::{Env, Random};
 use dfs_core::types::{PolicyChange, ReplicationTarget};
 use dfs_evidence::checkers;
 use dfs_evidence::faults::{Fault, FaultKind, Schedule, ScheduleConfig};
-use dfs_evidence::history::{Actor, Event, Kind, Recorder};
+use dfs_evidence::history::{Actor, Event, Kind, Op, Recorder};
 use dfs_evidence::report::Matrix;
 use dfs_evidence::workloads::{self, Worker, Workload, done_of};
 use futures::future::join_all;
@@ -31,6 +31,8 @@ const WORKERS: u64 = 3;
 const SLOWNESS: [f64; 8] = [4.0, 12.0, 18.0, 18.0, 20.0, 25.0, 30.0, 30.0];
 /// Workloads of a run.
 const WORKLOADS: usize = 3;
+/// The workload whose files are in stripes.
+const CODED: &str = "coded";
 /// How long founding, preparing and stopping may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Faults with these numbers and greater ones are in every schedule, and are waited for.
@@ -90,6 +92,12 @@ pub struct Outcome {
     pub restarts: u64,
     /// Replicas that were read on disks when their data nodes started again.
     pub audited: u64,
+    /// Members of stripes that were made from others by data nodes.
+    pub rebuilt: u64,
+    /// Workers that read bytes which their clients made from other members.
+    pub decoded: u64,
+    /// Rewrites that data nodes did.
+    pub rewritten: u64,
     /// Seconds until all was well when everything was healed.
     pub settled: f64,
     /// Rotten disks with which a process did not start.
@@ -104,7 +112,7 @@ pub struct Outcome {
 
 /// Lets time pass on hosts where nothing happens, and says on how many.
 pub fn idle(long: Duration) -> usize {
-    let mut cluster = Cluster::new(0, 4);
+    let mut cluster = Cluster::new(0, DATA_NODES, 4);
     let hosts = cluster.servers.iter().map(|server| server.host);
     let hosts: Vec<_> = hosts.chain(cluster.clients.clone()).collect();
     for host in &hosts {
@@ -171,7 +179,8 @@ fn sure(settings: &Settings) -> [Fault; 2] {
 pub fn run(settings: &Settings) -> (Outcome, Vec<Event>) {
     let workloads = choose_workloads(settings);
     // The first client prepares and concludes.
-    let cluster = Cluster::new(settings.seed, 1 + workloads.len());
+    let data_nodes = data_nodes(settings.seed, &workloads);
+    let cluster = Cluster::new(settings.seed, data_nodes, 1 + workloads.len());
     let now = cluster.world.clock();
     let mut run = Run {
         recorder: Recorder::new(move || now.load(Ordering::Relaxed) * 1_000_000),
@@ -187,6 +196,14 @@ pub fn run(settings: &Settings) -> (Outcome, Vec<Event>) {
     let mut nemesis = Nemesis::new(settings.seed, run.recorder.clone());
     run.whole(&mut nemesis, schedule(settings));
     run.outcome(settings.seed, &nemesis)
+}
+
+/// As many data nodes as stripes take, or fewer than the widest do, or one to spare.
+fn data_nodes(seed: u64, workloads: &[Arc<dyn Workload>]) -> usize {
+    match workloads.iter().any(|w| w.name() == CODED) {
+        true => DATA_NODES + usize::try_from(seed % 3).unwrap_or(0),
+        false => DATA_NODES,
+    }
 }
 
 /// Some of all workloads: a run with few does more of each.
@@ -236,7 +253,7 @@ impl Run {
     }
 
     fn found(&mut self) -> bool {
-        let whole = Some((MASTERS, DATA_NODES));
+        let whole = Some((MASTERS, self.cluster.data_nodes));
         let founded = self.cluster.run_until(PATIENCE, |c| c.strength() == whole);
         if !founded {
             self.wrong("P1: the cluster is not founded".to_owned());
@@ -430,6 +447,11 @@ impl Run {
             promises.extend(["D2", "D4", "D5", "D6", "D8"]);
         }
         promises.extend(self.workloads.iter().flat_map(|w| w.promises()));
+        let is_decoding = |event: &Event| matches!(event.op, Op::Decoded { .. });
+        let decoded = events.iter().filter(|e| is_decoding(e)).count() as u64 / 2;
+        if decoded + log::rebuilt() > 0 {
+            promises.push("D7");
+        }
         let counts = nemesis.counts().into_iter();
         let faults = counts.flat_map(|(kind, times)| vec![kind; times as usize]);
         let mut matrix = Matrix::default();
@@ -454,6 +476,9 @@ impl Run {
             quorum_cuts: nemesis.quorum_cuts,
             restarts: self.cluster.restarts,
             audited: self.cluster.audits.replicas,
+            rebuilt: log::rebuilt(),
+            decoded,
+            rewritten: log::rewritten(),
             settled: self.settled.as_secs_f64(),
             refusals: std::mem::take(&mut self.cluster.refusals),
             violations: std::mem::take(&mut self.violations),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cluster::{Cluster, DATA_NODES, MASTERS, Role};
+use super::cluster::{Cluster, MASTERS, Role};
 
 /// How long it may take until all is well.
 const RECOVERY: Duration = Duration::from_secs(180);
@@ -34,7 +34,7 @@ fn find_ailments(cluster: &mut Cluster) -> Vec<String> {
         return vec!["nobody leads".to_owned()];
     };
     match cluster.strength() {
-        Some((voters, live)) if voters >= MASTERS && live >= DATA_NODES => {}
+        Some((voters, live)) if voters >= MASTERS && live >= cluster.data_nodes => {}
         strength => found.push(format!("voters and live data nodes are {strength:?}")),
     }
     let states = cluster.states();

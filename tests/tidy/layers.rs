@@ -60,6 +60,7 @@ const PROGRAMS: &[(&str, &[&str])] = &[
 
 /// External crates that only some places may name.
 const EXTERNAL: &[(&str, &[&str])] = &[
+    ("mdns_sd", &["crates/dfs-node/src/discover.rs"]),
     ("openraft", &["crates/dfs-raft/src/"]),
     ("openraft_rt", &["crates/dfs-raft/src/"]),
     (

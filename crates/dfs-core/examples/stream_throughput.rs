@@ -57,6 +57,7 @@ impl ClusterRpc for Master {
         let (tasks, masters) = (Vec::new(), Vec::new());
         Ok(HeartbeatReply {
             rewrites: Vec::new(),
+            peers: None,
             permits: Vec::new(),
             signing: Signing::default(),
             term: 1,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use dfs_core::types::VolumeId;
 
-use crate::settings::{DataSettings, LogSettings, MasterSettings};
+use crate::settings::{DataSettings, LogSettings, MasterSettings, Period};
 
 /// Runs the nodes of a distributed file storage system.
 ///
@@ -62,6 +62,15 @@ pub(crate) enum Command {
     ///   dfs user passwd admin --profile /var/lib/dfs/master/recovered.toml
     #[command(verbatim_doc_comment)]
     Recover(RecoverArgs),
+    /// List the masters that announce themselves on the local network
+    ///
+    /// One a line: its cluster, where it is, and the fingerprint of the authority that its papers
+    /// are of. Anybody can announce anything: nodes believe the authority in their join token.
+    ///
+    ///   dfs-node discover
+    ///   dfs-node discover --wait 10s --json
+    #[command(verbatim_doc_comment)]
+    Discover(DiscoverArgs),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -120,6 +129,16 @@ pub(crate) struct RecoverArgs {
     /// A new file for the profile; else `recovered.toml` in the master's directory
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DiscoverArgs {
+    /// How long to look
+    #[arg(long, value_name = "DURATION", default_value = "3s")]
+    pub(crate) wait: Period,
+    /// A JSON document: `entries`
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, ClapArgs)]

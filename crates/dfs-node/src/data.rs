@@ -7,6 +7,7 @@ use dfs_core::datanode::{DataNode, DataNodeConfig, DataNodeError};
 use dfs_core::env::{Env, raise_handle_limit};
 use dfs_core::types::{Topology, VolumeId};
 
+use crate::discover::Finder;
 use crate::failure::{Failure, USAGE};
 use crate::limits::affordable;
 use crate::master::{PAUSE_MAX, PAUSE_MIN};
@@ -15,9 +16,17 @@ use crate::security::Wanted;
 use crate::settings::{DataSettings, set_mib};
 
 /// Starts a data node. One that has to join waits until masters answer: they may be starting.
-async fn start(config: DataNodeConfig) -> Result<DataNode, DataNodeError> {
+/// With a finder it asks those that are found, too.
+async fn start(
+    mut config: DataNodeConfig,
+    finder: Option<&Finder>,
+) -> Result<DataNode, DataNodeError> {
     let mut pause = PAUSE_MIN;
     loop {
+        if let (Some(finder), Some(authority)) = (finder, config.security.authority()) {
+            let found = finder.of_authority(authority);
+            config.security = config.security.with_addresses(found);
+        }
         match DataNode::start(config.clone(), Env::real()).await {
             Err(error @ DataNodeError::Unavailable(_)) => {
                 tracing::warn!(%error, "no master lets this one join yet; it will ask again");
@@ -26,6 +35,32 @@ async fn start(config: DataNodeConfig) -> Result<DataNode, DataNodeError> {
             }
             started => return started,
         }
+    }
+}
+
+/// Waits until any masters are found, and says where.
+async fn any(finder: &Finder) -> Vec<String> {
+    loop {
+        let found = finder.all().into_iter().map(|found| found.address);
+        let found: Vec<String> = found.collect();
+        if !found.is_empty() {
+            return found;
+        }
+        tracing::info!("no master is set, and none is found yet; it will look on");
+        tokio::time::sleep(PAUSE_MAX).await;
+    }
+}
+
+/// Tells a data node of the masters of its cluster that are found, for ever.
+async fn suggest(node: &DataNode, finder: Option<&Finder>) {
+    let Some(finder) = finder else {
+        return std::future::pending().await;
+    };
+    loop {
+        if let Some(cluster) = node.cluster() {
+            node.suggest_masters(finder.of_cluster(cluster));
+        }
+        tokio::time::sleep(PAUSE_MAX).await;
     }
 }
 
@@ -54,10 +89,11 @@ fn configured(settings: DataSettings) -> Result<DataNodeConfig, Failure> {
     };
     let (security, named) = wanted.security()?;
     config.security = security;
-    if config.masters.is_empty() && named.is_empty() {
+    let finds = settings.discover.unwrap_or_default();
+    if config.masters.is_empty() && named.is_empty() && !finds {
         return Err(Failure::new(USAGE, "no master is set").hint(
             "pass `--join-file FILE` with a join token, or `--masters HOST:PORT,…`, or set \
-             DFS_MASTERS or `masters` in the file",
+             DFS_MASTERS or `masters` in the file, or find them with `--discover`",
         ));
     }
     if let Some(listen) = settings.listen {
@@ -106,12 +142,25 @@ pub(crate) async fn data(
     new: bool,
     forget: Vec<VolumeId>,
 ) -> Result<(), Failure> {
+    let finder = match settings.discover {
+        Some(true) => Some(Finder::start()?),
+        _ => None,
+    };
     let mut config = configured(settings)?;
     config.store.initialize = new;
     config.forget = forget;
     let mut stop = std::pin::pin!(stop_signal()?);
+    let start = async {
+        if config.masters.is_empty()
+            && config.security.addresses().is_empty()
+            && let Some(finder) = &finder
+        {
+            config.masters = any(finder).await;
+        }
+        start(config, finder.as_ref()).await
+    };
     let started = tokio::select! {
-        started = start(config) => started,
+        started = start => started,
         () = &mut stop => return Ok(()),
     };
     let node = started.map_err(hinted)?;
@@ -131,6 +180,7 @@ pub(crate) async fn data(
     let result = tokio::select! {
         () = stop => Ok(()),
         result = run => result,
+        () = suggest(&node, finder.as_ref()) => Ok(()),
     };
     tracing::info!("stopping");
     node.shutdown().await?;

@@ -2,12 +2,12 @@
 
 mod args;
 mod data;
+mod discover;
 mod failure;
 mod limits;
 mod master;
 mod profile;
-mod recover;
-mod restore;
+mod rescue;
 mod run;
 mod security;
 mod settings;

@@ -14,6 +14,7 @@ use dfs_core::types::account::AccountName;
 use dfs_core::types::{ClusterId, NodeRole};
 use zeroize::Zeroizing;
 
+use crate::discover::{Announced, Finder, announce};
 use crate::failure::{Failure, REFUSED};
 use crate::limits::affordable;
 use crate::profile;
@@ -54,12 +55,18 @@ pub(crate) fn master_config(
     if let Some(period) = settings.dead_after {
         config.liveness.dead_after = period.0;
     }
+    if let Some(period) = settings.dead_after_agreed {
+        config.liveness.dead_after_agreed = period.0;
+    }
     set_mib(
         &mut config.repair.bytes_per_second_per_node,
         settings.repair_mib,
     );
     if let Some(percent) = settings.balance_percent {
         config.balance.threshold = percent.saturating_mul(10);
+    }
+    if let Some(period) = settings.compact_after {
+        config.rewrite.compact_after = period.0;
     }
     set_mib(&mut config.audit_bytes, settings.audit_mib);
     set_mib(&mut config.reserve, settings.reserve_mib);
@@ -143,9 +150,22 @@ pub(crate) async fn master(settings: MasterSettings) -> Result<(), Failure> {
     let (config, seeds) = master_config(&settings)?;
     let directory = config.replica.directory.display().to_string();
     let insecure = config.security.is_insecure();
+    let authority = config.security.authority();
+    let finder = match settings.discover {
+        Some(true) => Some(Finder::start()?),
+        _ => None,
+    };
+    let found = || match (&finder, authority) {
+        (Some(finder), Some(authority)) => finder.of_authority(authority),
+        _ => Vec::new(),
+    };
     let mut stop = std::pin::pin!(stop_signal()?);
     // It may have to join, and the others may be starting as well.
-    let start = patiently(|| Master::start(config.clone(), Env::real()));
+    let start = patiently(|| {
+        let mut config = config.clone();
+        config.security = config.security.with_addresses(found());
+        Master::start(config, Env::real())
+    });
     let started = tokio::select! {
         started = start => started,
         () = &mut stop => return Ok(()),
@@ -161,20 +181,12 @@ pub(crate) async fn master(settings: MasterSettings) -> Result<(), Failure> {
     // One that was interrupted while it joined goes on.
     if !master.is_admitted().await {
         if seeds.is_empty() {
-            let failure = match master.cluster() {
-                None => Failure::new(REFUSED, format!("{directory} belongs to no cluster yet"))
-                    .hint("found one with `dfs-node init`, or join one with `--join-file`"),
-                Some(ours) => Failure::new(
-                    REFUSED,
-                    format!("{directory} is not, or no longer, in the group of cluster {ours}"),
-                )
-                .hint("if it was removed, clear the directory; then join with `--join-file`"),
-            };
+            let failure = outside(&directory, master.cluster());
             master.shutdown().await;
             return Err(failure);
         }
         tokio::select! {
-            joined = patiently(|| master.join(&seeds)) => joined?,
+            joined = patiently(|| master.join(&[&seeds[..], &found()].concat())) => joined?,
             () = &mut stop => {
                 master.shutdown().await;
                 return Ok(());
@@ -188,6 +200,7 @@ pub(crate) async fn master(settings: MasterSettings) -> Result<(), Failure> {
             "ready: master {member} of cluster {cluster} at {address}"
         ))?;
     }
+    let _announced = finder.as_ref().and_then(|_| announced(&master));
     let mut failed = master.failed();
     let failure = tokio::select! {
         () = stop => None,
@@ -202,6 +215,30 @@ pub(crate) async fn master(settings: MasterSettings) -> Result<(), Failure> {
             REFUSED,
             format!("the master stopped: {reason:?}"),
         )),
+    }
+}
+
+/// Announces a master on the local network. It runs all the same if that fails.
+fn announced(master: &Master) -> Option<Announced> {
+    match announce(master.address(), master.cluster()?, master.authority()) {
+        Ok(announced) => Some(announced),
+        Err(error) => {
+            tracing::warn!(%error, "this master cannot be found on the local network");
+            None
+        }
+    }
+}
+
+/// Why a master that is in no group, and knows nobody to join, does not run.
+fn outside(directory: &str, cluster: Option<ClusterId>) -> Failure {
+    match cluster {
+        None => Failure::new(REFUSED, format!("{directory} belongs to no cluster yet"))
+            .hint("found one with `dfs-node init`, or join one with `--join-file`"),
+        Some(ours) => Failure::new(
+            REFUSED,
+            format!("{directory} is not, or no longer, in the group of cluster {ours}"),
+        )
+        .hint("if it was removed, clear the directory; then join with `--join-file`"),
     }
 }
 

@@ -9,10 +9,11 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::{Args, Command, General};
 use crate::data::data;
+use crate::discover::discover;
 use crate::failure::{Failure, REFUSED, USAGE};
 use crate::master::{init, master};
-use crate::recover::recover;
-use crate::restore::{restore, verify};
+use crate::rescue::recover::recover;
+use crate::rescue::restore::{restore, verify};
 use crate::settings::{File, LogFormat, LogSettings, MasterSettings};
 
 /// Does what the arguments say.
@@ -58,6 +59,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             block_on(restore(settings, from))
         }
         Command::Recover(args) => block_on(recover(args)),
+        Command::Discover(args) => block_on(discover(args)),
     }
 }
 

@@ -160,6 +160,9 @@ settings! {
         /// A file that has the join token; `-` is standard input
         #[arg(long, env = "DFS_JOIN_FILE", value_name = "FILE")]
         join_file: PathBuf = None;
+        /// Announce it on the local network, and find masters to join there
+        #[arg(long, env = "DFS_DISCOVER", num_args = 0..=1, default_missing_value = "true")]
+        discover: bool = Some(false);
         /// No encryption and no logins: for tests and benchmarks, on loopback only
         #[arg(long, env = "DFS_INSECURE", num_args = 0..=1, default_missing_value = "true")]
         insecure: bool = Some(false);
@@ -172,12 +175,18 @@ settings! {
         /// A data node silent for this long is dead, and its chunks are repaired
         #[arg(long, env = "DFS_DEAD_AFTER", value_name = "DURATION")]
         dead_after: Period = Some(Period(Duration::from_secs(120)));
+        /// The same if most of the other data nodes hold it for down, too; two must
+        #[arg(long, env = "DFS_DEAD_AFTER_AGREED", value_name = "DURATION")]
+        dead_after_agreed: Period = Some(Period(Duration::from_secs(30)));
         /// How fast a data node makes and serves copies for repair, in MiB a second
         #[arg(long, env = "DFS_REPAIR_MIB", value_name = "MIB")]
         repair_mib: u32 = Some(128);
         /// By how many percent data nodes may be fuller or emptier than all; 100 moves nothing
         #[arg(long, env = "DFS_BALANCE_PERCENT", value_name = "PERCENT")]
         balance_percent: u32 = Some(5);
+        /// Many short chunks of a file become one when nobody has changed it for this long
+        #[arg(long, env = "DFS_COMPACT_AFTER", value_name = "DURATION")]
+        compact_after: Period = Some(Period(Duration::from_secs(600)));
         /// Memory for the metadata's cache, in MiB
         #[arg(long, env = "DFS_CACHE_MIB", value_name = "MIB")]
         cache_mib: u32 = Some(128);
@@ -225,6 +234,9 @@ settings! {
         /// A file that has the join token; `-` is standard input
         #[arg(long, env = "DFS_JOIN_FILE", value_name = "FILE")]
         join_file: PathBuf = None;
+        /// Find masters on the local network, when those that are known do not answer
+        #[arg(long, env = "DFS_DISCOVER", num_args = 0..=1, default_missing_value = "true")]
+        discover: bool = Some(false);
         /// No encryption and no logins: for tests and benchmarks, on loopback only
         #[arg(long, env = "DFS_INSECURE", num_args = 0..=1, default_missing_value = "true")]
         insecure: bool = Some(false);

@@ -186,6 +186,9 @@ bugs! {
     StripeReleasedEarly = "stripe-released-early";
     /// A data node that rewrites chunks takes zeroes for those that fail their checksums.
     CompactionCommitsUnverified = "compaction-commits-unverified";
+    /// A data node that makes a lost member of a stripe takes two others for each other, and does
+    /// not compare what it made with what the masters know.
+    RebuiltFromWrongMembers = "rebuilt-from-wrong-members";
 }
 
 /// Whether a bug is planted in this process: never, without the feature.

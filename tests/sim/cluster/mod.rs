@@ -22,7 +22,7 @@ pub(crate) use settings::{DIRECTORY, Taste};
 
 /// Masters of the group; one more machine waits to join.
 pub(crate) const MASTERS: usize = 3;
-/// Data nodes.
+/// Data nodes, where nothing is in stripes.
 pub(crate) const DATA_NODES: usize = 4;
 /// Bytes on their way to a master, and to a data node: to masters go messages whose length is
 /// not quite the same in every run, so nothing may depend on it.
@@ -75,6 +75,8 @@ pub(crate) struct Cluster {
     pub(crate) servers: Vec<Server>,
     /// Machines for clients.
     pub(crate) clients: Vec<HostId>,
+    /// Data nodes that there are when all is well.
+    pub(crate) data_nodes: usize,
     taste: Taste,
     /// Processes that were started again.
     pub(crate) restarts: u64,
@@ -93,7 +95,7 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Machines on which nothing runs yet.
-    pub(crate) fn new(seed: u64, clients: usize) -> Cluster {
+    pub(crate) fn new(seed: u64, data_nodes: usize, clients: usize) -> Cluster {
         let mut world = World::new(seed);
         let mut servers = Vec::new();
         for index in 0..=MASTERS {
@@ -114,7 +116,7 @@ impl Cluster {
                 refusals: 0,
             });
         }
-        for index in 0..DATA_NODES {
+        for index in 0..data_nodes {
             let name = format!("n{}", index + 1);
             servers.push(Server {
                 host: world.add_host(&name, WINDOWS[1]),
@@ -138,6 +140,7 @@ impl Cluster {
             world,
             servers,
             clients,
+            data_nodes,
             taste: Taste::new(seed),
             restarts: 0,
             elections: 0,

@@ -50,7 +50,12 @@ impl Taste {
             heartbeat_interval: Duration::from_millis(500),
             suspect_after: Duration::from_secs(2),
             dead_after: Duration::from_secs(6),
+            dead_after_agreed: Duration::from_secs(5),
         };
+        // A MiB of a disk of one GiB: replicas move though there are few.
+        config.balance.threshold = 1;
+        config.rewrite.compact_after = Duration::from_millis(1500);
+        config.rewrite.rests_for = Duration::from_secs(3);
         config.report_interval = Duration::from_secs(20);
         config.chunk_ids_per_range = 64;
         let replica = &mut config.replica;
@@ -82,6 +87,7 @@ impl Taste {
         };
         config.limits.buffer_bytes = 64 * MIB;
         config.scrub.period = Duration::from_secs(40);
+        config.gossip_interval = Duration::from_millis(500);
         config
     }
 

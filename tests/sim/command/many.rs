@@ -84,6 +84,10 @@ struct Sum {
     errors: u64,
     /// The most seconds until all was well when everything was healed.
     settled_max: f64,
+    /// Members of stripes made from others, by data nodes; workers whose clients did so; rewrites.
+    rebuilt: u64,
+    decoded: u64,
+    rewritten: u64,
     matrix: Matrix,
 }
 
@@ -196,6 +200,9 @@ impl Sum {
         self.matrix.merge(&outcome.matrix);
         self.restarts += outcome.restarts;
         self.audited += outcome.audited;
+        self.rebuilt += outcome.rebuilt;
+        self.decoded += outcome.decoded;
+        self.rewritten += outcome.rewritten;
         self.replaced += outcome.refusals.len() as u64;
         self.errors += outcome.errors;
         self.settled_max = self.settled_max.max(outcome.settled);
@@ -226,6 +233,10 @@ impl Sum {
         println!(
             "all well after {:.0} s at most, {} errors logged",
             self.settled_max, self.errors
+        );
+        println!(
+            "members made from others: {}, workers that read so: {}, rewrites: {}",
+            self.rebuilt, self.decoded, self.rewritten
         );
         println!("{}", self.matrix);
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dfs_evidence::faults::FaultKind;
 
-use super::super::cluster::{Cluster, DATA_NODES, MASTERS, Role};
+use super::super::cluster::{Cluster, MASTERS, Role};
 use super::super::verdict;
 use super::super::world::Crash;
 use super::processes::running;
@@ -75,7 +75,7 @@ impl Nemesis {
         pick: &Pick,
         cluster: &mut Cluster,
     ) -> Option<usize> {
-        let victim = MASTERS + 1 + (self.victim as usize) % DATA_NODES;
+        let victim = MASTERS + 1 + (self.victim as usize) % cluster.data_nodes;
         let index = match pick.below(2) {
             0 => victim,
             _ => pick.one(masters.as_ref())?,
@@ -101,7 +101,7 @@ fn all_is_well(cluster: &mut Cluster) -> bool {
     let Some(leader) = cluster.leader() else {
         return false;
     };
-    let whole = cluster.strength() == Some((MASTERS, DATA_NODES));
+    let whole = cluster.strength() == Some((MASTERS, cluster.data_nodes));
     let states = cluster.states();
     let most = states.iter().map(|state| state.1.index).max();
     let least = states.iter().map(|state| state.1.index).min();

@@ -17,6 +17,12 @@ thread_local! {
 
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static ERRORS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static REBUILT: AtomicU64 = AtomicU64::new(0);
+static REWRITTEN: AtomicU64 = AtomicU64::new(0);
+/// Whoever says something there has made a member of a stripe from others, or has written bytes
+/// anew: what a run is to have met.
+const REBUILDING: &str = "dfs_core::datanode::tasks::rebuild";
+const REWRITING: &str = "dfs_core::datanode::tasks::rewrite";
 static ERRORS_MAX: usize = 1000;
 
 /// What is said from now on is said by this host.
@@ -47,7 +53,8 @@ pub fn listen(show: Option<&str>) {
             .push(what);
         usual(panic);
     }));
-    let filter = EnvFilter::new(show.unwrap_or("error"));
+    let always = format!("{REBUILDING}=info,{REWRITING}=info");
+    let filter = EnvFilter::new(format!("{},{always}", show.unwrap_or("error")));
     let listener = Listener {
         shows: show.is_some(),
     };
@@ -72,6 +79,16 @@ pub(crate) fn errors() -> Vec<String> {
         .clone()
 }
 
+/// Members of stripes that were made from others so far.
+pub(crate) fn rebuilt() -> u64 {
+    REBUILT.load(Ordering::Relaxed)
+}
+
+/// Rewrites that were done so far.
+pub(crate) fn rewritten() -> u64 {
+    REWRITTEN.load(Ordering::Relaxed)
+}
+
 struct Listener {
     shows: bool,
 }
@@ -85,6 +102,11 @@ impl<S: Subscriber> Layer<S> for Listener {
         let line = format!("{} {level:>5} {target}:{}", place(), text.0);
         if self.shows {
             show(&line);
+        }
+        match target {
+            REBUILDING => drop(REBUILT.fetch_add(1, Ordering::Relaxed)),
+            REWRITING => drop(REWRITTEN.fetch_add(1, Ordering::Relaxed)),
+            _ => {}
         }
         if level == Level::ERROR {
             let mut errors = ERRORS.lock().unwrap_or_else(PoisonError::into_inner);

@@ -77,6 +77,8 @@ pub(crate) struct NodeDocument {
     replica_bytes: u64,
     scrub: ScrubDocument,
     volumes: Vec<VolumeDocument>,
+    /// The live data nodes that hold it for down.
+    held_down_by: Vec<u32>,
 }
 
 /// A directory of a data node, as `--json` shows it.
@@ -403,6 +405,7 @@ impl NodeDocument {
             replica_bytes: node.bytes,
             scrub: ScrubDocument::new(node.scrub()),
             volumes: node.volumes.iter().map(VolumeDocument::new).collect(),
+            held_down_by: node.held_down_by.iter().map(|peer| peer.0).collect(),
         }
     }
 }

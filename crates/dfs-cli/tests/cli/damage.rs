@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::machine::{Machine, exists, pattern};
 
@@ -37,6 +38,12 @@ fn a_file_with_no_good_replica_is_refused_with_status_4_and_the_target_is_untouc
     {
         let _up = machine.up(&[]);
         machine.ok(&["put", "a", "/a"]);
+        // Two copies are enough for the answer; the third may come a moment later.
+        let begin = Instant::now();
+        while machine.dfs(&["explain", "/a"]).code != Some(0) {
+            assert!(begin.elapsed() < Duration::from_secs(60), "a copy lacks");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
     // Nobody has the files open while they are damaged.
     let damaged = damage(&machine.home().join("cluster"), &bytes[100_000..100_032]);

@@ -46,6 +46,7 @@ mod transfer;
 mod write;
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use access::{Access, HeldTicket, Profile};
@@ -96,6 +97,7 @@ struct Inner {
     policies: Policies,
     hedge: Mutex<Hedge>,
     decodings: Semaphore,
+    decoded: AtomicU64,
     write_budget: Budget,
     read_budget: Budget,
     last_change: Mutex<Option<Rev>>,
@@ -123,6 +125,7 @@ impl Client {
                 policies: Policies::default(),
                 hedge: Mutex::new(Hedge::new()),
                 decodings: Semaphore::new(DECODINGS_MAX),
+                decoded: AtomicU64::new(0),
                 write_budget: Budget::new(config.budgets.write_bytes),
                 read_budget: Budget::new(config.budgets.read_bytes),
                 last_change: Mutex::default(),
@@ -254,6 +257,12 @@ impl Client {
     /// is that of the write.
     pub fn last_change(&self) -> Option<Rev> {
         *self.last()
+    }
+
+    /// How many pieces of chunks were read with this client, its clones too, that were made from
+    /// other members of their stripes.
+    pub fn decoded(&self) -> u64 {
+        self.inner.decoded.load(Ordering::Relaxed)
     }
 
     fn last(&self) -> MutexGuard<'_, Option<Rev>> {

@@ -27,6 +27,7 @@ use crate::types::{
 };
 
 mod clocks;
+mod gossip;
 mod nodes;
 mod renewal;
 mod rotation;
@@ -211,6 +212,7 @@ async fn each_service_is_for_those_it_is_meant_for() {
         (&data_node, Service::Raft, false),
         (&data_node, Service::Cluster, true),
         (&data_node, Service::Metadata, false),
+        (&data_node, Service::Peers, false),
         (&master, Service::Raft, true),
         (&master, Service::Cluster, false),
         (&master, Service::Metadata, false),

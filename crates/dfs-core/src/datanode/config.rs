@@ -36,6 +36,8 @@ pub struct DataNodeConfig {
     pub audit_bytes: u64,
     /// How it reads its replicas through.
     pub scrub: ScrubConfig,
+    /// How often it gossips with another data node.
+    pub gossip_interval: Duration,
     /// How much it takes on.
     pub limits: DataNodeLimits,
     /// How long it waits for others.
@@ -101,6 +103,7 @@ impl DataNodeConfig {
             topology: Topology::default(),
             audit_bytes: 64 << 20,
             scrub: ScrubConfig::DEFAULT,
+            gossip_interval: Duration::from_secs(1),
             limits: DataNodeLimits::default(),
             deadlines: Deadlines::default(),
         }
@@ -158,6 +161,9 @@ impl DataNodeConfig {
             .map_err(|e| format!("deadlines: {e}"))?;
         if self.audit_bytes == 0 {
             return Err("audit_bytes is zero".to_owned());
+        }
+        if self.gossip_interval.is_zero() {
+            return Err("gossip_interval is zero".to_owned());
         }
         if self.seeds().is_empty() {
             return Err("masters is empty".to_owned());

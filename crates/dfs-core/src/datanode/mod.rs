@@ -3,6 +3,7 @@
 //! ```text
 //! client, data node ──chunk stream──▶ service ─┬─▶ pipeline ─▶ store        bytes
 //!                                              └────────────▶ store
+//! data node ◀────── gossip ─────▶ gossip ────▶ heartbeat, pipeline, tasks    advice
 //! masters ◀──register, heartbeat, report───────── heartbeat ◀─ store        control
 //!         ───tasks────────────────────────────▶ tasks ─▶ other data nodes, store
 //! ```
@@ -13,18 +14,15 @@
 //!   until it has another one.
 //! - It decides nothing that others depend on: masters do, with what it reports. Without masters
 //!   it goes on serving what it has.
-//!
-//! Not done here: gossip between data nodes.
 
 mod admission;
 mod config;
 mod error;
+pub(crate) mod gossip;
 mod heartbeat;
-mod permits;
 mod pipeline;
 mod scrub;
 mod service;
-mod serving;
 pub mod store;
 mod tasks;
 mod volumes;
@@ -45,12 +43,15 @@ pub use config::{DataNodeConfig, DataNodeLimits};
 pub use error::DataNodeError;
 pub use scrub::ScrubConfig;
 
-use crate::env::Env;
+use crate::env::{Env, Timestamp};
 use crate::node::audit::Audit;
 use crate::node::{self, JoinError, Papers};
 use crate::proto::chunk_stream::{ChunkPool, PoolConfig};
+#[cfg(test)]
+use crate::proto::metadata::NodeAddress;
 use crate::types::{ClusterId, NodeId, NodeRole};
-use admission::Admission;
+use admission::{Admission, permits, serving};
+use gossip::Peers;
 use scrub::CorruptReplicas;
 use serving::Serving;
 use store::RecoveryReport;
@@ -79,6 +80,8 @@ struct Shared {
     signing: permits::Masters,
     /// Where masters are, as far as it knows.
     masters: Mutex<Vec<String>>,
+    /// What it knows of other data nodes.
+    peers: Peers,
     identity: watch::Sender<Option<Identity>>,
     pool: OnceLock<ChunkPool>,
     serving: Serving,
@@ -135,6 +138,7 @@ impl DataNode {
             audit,
             masters: Mutex::new(config.seeds()),
             signing: permits::Masters::default(),
+            peers: Peers::new(&env, address.clone(), config.gossip_interval),
             env,
             config,
             store,
@@ -157,6 +161,7 @@ impl DataNode {
         let auditing = AbortOnDropHandle::new(tokio::spawn(writing));
         background.spawn(service::accept(Arc::clone(&shared), listener));
         background.spawn(heartbeat::run(Arc::clone(&shared)));
+        background.spawn(gossip::run(Arc::clone(&shared)));
         for volume in shared.store.all() {
             let (store, scrubbing) = (volume.store.clone(), Arc::clone(&volume.scrubbing));
             background.spawn(scrub::run(Arc::clone(&shared), store, scrubbing));
@@ -181,6 +186,17 @@ impl DataNode {
     /// Its id, once it has one.
     pub fn node_id(&self) -> Option<NodeId> {
         self.shared.identity().map(|i| i.node)
+    }
+
+    /// The cluster it belongs to, once it does.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.shared.identity().map(|i| i.cluster)
+    }
+
+    /// Tells it where masters may be, besides those it was told before. They are tried when none
+    /// of those that it knows answers.
+    pub fn suggest_masters(&self, addresses: Vec<String>) {
+        self.shared.peers.suggest(addresses);
     }
 
     /// Waits until it belongs to a cluster, and says under which id.
@@ -279,6 +295,28 @@ async fn renew(shared: Arc<Shared>, papers: Papers, world: Env) {
     }
 }
 
+#[cfg(test)]
+impl DataNode {
+    /// The data nodes that it knows.
+    fn peers(&self) -> Vec<NodeAddress> {
+        self.shared.peers.known()
+    }
+
+    /// Where it would look for one.
+    fn places(&self, node: NodeId) -> Vec<NodeAddress> {
+        self.shared.peers.addresses(node)
+    }
+
+    fn masters(&self) -> Vec<String> {
+        self.shared.masters()
+    }
+
+    /// How it talks to others.
+    fn chunks(&self) -> ChunkPool {
+        self.shared.pool().cloned().unwrap()
+    }
+}
+
 impl Drop for DataNode {
     fn drop(&mut self) {
         self.shared.stop.cancel();
@@ -305,15 +343,23 @@ impl Shared {
         self.identity().map(|i| i.node).unwrap_or_default()
     }
 
+    /// Where masters are; at last where others have seen some.
     fn masters(&self) -> Vec<String> {
-        self.masters
+        let mut masters = self
+            .masters
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+            .clone();
+        let rumors = self.peers.rumors().into_iter();
+        let rumors = rumors.filter(|rumor| !masters.contains(rumor));
+        let rumors: Vec<String> = rumors.collect();
+        masters.extend(rumors);
+        masters
     }
 
     /// Notes what a master says of the others. Those of the settings stay, as the way back.
-    fn learn_masters(&self, learned: &[String]) {
+    fn learn_masters(&self, learned: &[String], at: Timestamp) {
+        self.peers.sight(at, learned);
         let mut all = learned.to_vec();
         let seeds = self.config.seeds().into_iter();
         all.extend(seeds.filter(|seed| !learned.contains(seed)));
@@ -326,8 +372,11 @@ impl Shared {
             gives_way: true,
             ..PoolConfig::default()
         };
-        self.pool
-            .get_or_init(|| ChunkPool::new(self.env.clone(), identity.cluster, config));
+        self.pool.get_or_init(|| {
+            let (env, peers) = (self.env.clone(), self.peers.clone());
+            let elsewhere = Box::new(move |node| peers.addresses(node));
+            ChunkPool::with_elsewhere(env, identity.cluster, config, elsewhere)
+        });
         self.identity.send_replace(Some(identity));
     }
 

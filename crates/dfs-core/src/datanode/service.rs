@@ -19,12 +19,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
-use super::Shared;
 use super::error::to_stream_error;
 use super::permits::Guest;
-use super::pipeline;
 use super::serving::Purpose;
 use super::store::{BlockRun, ReplicaReader, StoreError};
+use super::{Shared, gossip, pipeline};
 use crate::env::{BoxStream, Connection, Listener};
 use crate::node::audit::{Actor, Deed};
 use crate::planted::{self, Bug};
@@ -134,9 +133,13 @@ async fn introduce(
 ) -> io::Result<Option<(Guest, Request)>> {
     let visitor = shared.admission.stranger(peer);
     let introduced = async {
-        let Some(mut guest) = greet(shared, stream, peer).await? else {
+        let Some((mut guest, service)) = greet(shared, stream, peer).await? else {
             return Ok(None);
         };
+        if service == Service::Peers {
+            gossip::serve(shared, stream, guest.key()).await?;
+            return Ok(None);
+        }
         let request = permitted(shared, stream, (&mut guest, peer)).await?;
         Ok(request.map(|request| (guest, request)))
     };
@@ -184,8 +187,12 @@ async fn permitted(
     Ok(None)
 }
 
-/// Hears the hello, and says who it is if it is welcome.
-async fn greet(shared: &Shared, stream: &mut BoxStream, peer: &str) -> io::Result<Option<Guest>> {
+/// Hears the hello, and says who it is and what for if it is welcome.
+async fn greet(
+    shared: &Shared,
+    stream: &mut BoxStream,
+    peer: &str,
+) -> io::Result<Option<(Guest, Service)>> {
     let idle = shared.admission.idle();
     let hello = tokio::select! {
         biased;
@@ -205,13 +212,18 @@ async fn greet(shared: &Shared, stream: &mut BoxStream, peer: &str) -> io::Resul
     };
     let identity = stream.identity();
     let guest = Guest::new(identity.as_deref());
-    let is_stranger = !shared.config.security.is_insecure() && !guest.is_known();
+    let is_insecure = shared.config.security.is_insecure();
+    let is_stranger = !is_insecure && !guest.is_known();
     let ours = shared.identity().map(|i| i.cluster);
+    let is_peer = is_insecure || ours.is_some_and(|ours| guest.is_data_node_of(ours));
     let refusal = match (hello.service, ours) {
         _ if is_stranger => Some("whoever connects shows a key".to_owned()),
-        (Service::ChunkStream, Some(ours)) if hello.cluster == Some(ours) => None,
-        (Service::ChunkStream, Some(ours)) => Some(format!("this is cluster {ours}")),
-        (Service::ChunkStream, None) => Some("not in a cluster yet".to_owned()),
+        (Service::Peers, Some(_)) if !is_peer => Some("this is for data nodes".to_owned()),
+        (Service::ChunkStream | Service::Peers, Some(_)) if hello.cluster == ours => None,
+        (Service::ChunkStream | Service::Peers, Some(ours)) => {
+            Some(format!("this is cluster {ours}"))
+        }
+        (Service::ChunkStream | Service::Peers, None) => Some("not in a cluster yet".to_owned()),
         (other, _) => Some(format!("a data node does not serve {other:?}")),
     };
     if let Some(why) = &refusal {
@@ -224,7 +236,7 @@ async fn greet(shared: &Shared, stream: &mut BoxStream, peer: &str) -> io::Resul
         None => HelloReply::Welcome { cluster: ours },
     };
     hello::answer(stream, &reply).await?;
-    Ok(welcome.then_some(guest))
+    Ok(welcome.then_some((guest, hello.service)))
 }
 
 /// The next request; none when the caller has no more, or the place is needed.

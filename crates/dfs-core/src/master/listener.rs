@@ -199,7 +199,15 @@ async fn serve_guest(
             serve_with!(shared, whom, stream, service);
         }
         // Nobody was let in to these.
-        (Service::Metadata | Service::Enrol | Service::Login | Service::ChunkStream, _, _) => {}
+        (
+            Service::Metadata
+            | Service::Enrol
+            | Service::Login
+            | Service::ChunkStream
+            | Service::Peers,
+            _,
+            _,
+        ) => {}
     }
 }
 
@@ -339,7 +347,9 @@ impl Room {
                 place.map(|held| Place::Client { _held: held })
             }
             Service::Enrol | Service::Login => Ok(Place::Stranger(self.strangers.enter(peer))),
-            Service::Raft | Service::Cluster | Service::ChunkStream => Ok(Place::Any),
+            Service::Raft | Service::Cluster | Service::ChunkStream | Service::Peers => {
+                Ok(Place::Any)
+            }
         }
     }
 }

@@ -3,9 +3,15 @@
 //! ```text
 //!            heartbeat                   misses `suspect_after`
 //! live ◀──────────────── suspect ◀──────────────────────────── live
-//!   ▲                       │ silent for `dead_after`, or says its disk failed
+//!   ▲                       │ silent for `dead_after`, or for `dead_after_agreed` and held for
+//!   │                       │ down by its peers; or says its disk failed
 //!   └────── heartbeat ──── dead
 //! ```
+//!
+//! What peers say shortens the wait for a node that is silent, and does nothing else: one that is
+//! heard lives, whatever they say. They are enough when they are most of the other live nodes, and
+//! two. Nobody is given up early while more than a third of all are silent: then it is the network
+//! that fails, or this master, and many would be repaired in vain.
 //!
 //! Pure: time is an argument, counted from when this master began to lead. A node that has not
 //! been heard of by this leader counts as heard when it began to lead, so that a change of
@@ -13,12 +19,18 @@
 //!
 //! Not done here: what follows from a verdict (repair, placement).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::planted::{self, Bug};
 use crate::proto::metadata::Liveness;
+use crate::proto::peers::DOWN_MAX;
 use crate::types::{NodeEpoch, NodeId};
+
+/// So many nodes at least must agree that another is down.
+const AGREED_MIN: usize = 2;
+/// When more than one in so many is silent, nobody is given up early.
+const SILENT_SHARE: usize = 3;
 
 /// When a silent node is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,14 +41,18 @@ pub struct LivenessConfig {
     pub suspect_after: Duration,
     /// Silent for this long, a node is dead and its chunks are repaired.
     pub dead_after: Duration,
+    /// The same if most other nodes hold it for down as well.
+    pub dead_after_agreed: Duration,
 }
 
 impl LivenessConfig {
-    /// A heartbeat a second, suspect after four, dead after two minutes.
+    /// A heartbeat a second, suspect after four, dead after two minutes, or half a one if its peers
+    /// agree.
     pub const DEFAULT: LivenessConfig = LivenessConfig {
         heartbeat_interval: Duration::from_secs(1),
         suspect_after: Duration::from_secs(4),
         dead_after: Duration::from_secs(120),
+        dead_after_agreed: Duration::from_secs(30),
     };
 
     /// Checks that the times make sense together.
@@ -53,13 +69,16 @@ impl LivenessConfig {
         if self.dead_after <= self.suspect_after {
             return Err("dead_after is not longer than suspect_after".to_owned());
         }
+        if self.dead_after_agreed <= self.suspect_after {
+            return Err("dead_after_agreed is not longer than suspect_after".to_owned());
+        }
         Ok(())
     }
 }
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub enum Event<'a> {
     /// A node is in the map. Known already, nothing happens unless its epoch is newer.
     Known {
         /// Which.
@@ -82,6 +101,8 @@ pub enum Event {
         epoch: NodeEpoch,
         /// Its directory failed: it is alive, its replicas are not.
         failed: bool,
+        /// The nodes that it holds for down.
+        down: &'a [NodeId],
     },
     /// Time passed.
     Tick,
@@ -105,6 +126,8 @@ struct Watched {
     epoch: NodeEpoch,
     liveness: Liveness,
     heard: Duration,
+    /// The nodes that it holds for down.
+    down: BTreeSet<NodeId>,
 }
 
 /// The watch over all data nodes.
@@ -135,8 +158,15 @@ impl Watch {
             .map_or(Liveness::Dead, |watched| watched.liveness)
     }
 
+    /// The live nodes that hold a node for down.
+    pub fn accusers(&self, node: NodeId) -> Vec<NodeId> {
+        let accuses = |watched: &Watched| watched.is_live() && watched.down.contains(&node);
+        let all = self.nodes.iter().filter(|(_, watched)| accuses(watched));
+        all.map(|(&accuser, _)| accuser).collect()
+    }
+
     /// Takes in what happened at `now`.
-    pub fn step(&mut self, now: Duration, event: Event) -> Vec<Effect> {
+    pub fn step(&mut self, now: Duration, event: Event<'_>) -> Vec<Effect> {
         match event {
             Event::Known { node, epoch } => self.known(now, node, epoch),
             Event::Registered { node, epoch } => {
@@ -147,7 +177,8 @@ impl Watch {
                 node,
                 epoch,
                 failed,
-            } => self.heartbeat(now, node, epoch, failed),
+                down,
+            } => self.heartbeat(now, (node, epoch), failed, down),
             Event::Tick => self.tick(now),
         }
     }
@@ -166,9 +197,9 @@ impl Watch {
     fn heartbeat(
         &mut self,
         now: Duration,
-        node: NodeId,
-        epoch: NodeEpoch,
+        (node, epoch): (NodeId, NodeEpoch),
         failed: bool,
+        down: &[NodeId],
     ) -> Vec<Effect> {
         let Some(watched) = self.nodes.get_mut(&node) else {
             return vec![Effect::Fence(node)];
@@ -177,6 +208,7 @@ impl Watch {
             return vec![Effect::Fence(node)];
         }
         watched.heard = now;
+        watched.down = down.iter().take(DOWN_MAX).copied().collect();
         let before = watched.liveness;
         if failed {
             watched.liveness = Liveness::Dead;
@@ -189,12 +221,40 @@ impl Watch {
         revived(node, Some(before))
     }
 
+    /// Whether the others agree that a node is down.
+    fn agreed(&self, node: NodeId) -> bool {
+        let others = self.nodes.iter().filter(|(other, _)| **other != node);
+        let voters = others.filter(|(_, watched)| watched.is_live()).count();
+        let accusers = self.accusers(node).len();
+        accusers >= AGREED_MIN && accusers * 2 > voters
+    }
+
+    /// The nodes that are silent so long that it is enough if others agree, and do.
+    fn agreed_dead(&self, now: Duration) -> BTreeSet<NodeId> {
+        let silent = |watched: &Watched| now.saturating_sub(watched.heard);
+        let is_suspect = |watched: &&Watched| silent(watched) >= self.config.suspect_after;
+        let suspects = self.nodes.values().filter(is_suspect).count();
+        if suspects * SILENT_SHARE > self.nodes.len() {
+            return BTreeSet::new();
+        }
+        let long = |watched: &Watched| {
+            watched.liveness == Liveness::Suspect
+                && silent(watched) >= self.config.dead_after_agreed
+        };
+        let long = self.nodes.iter().filter(|(_, watched)| long(watched));
+        let long = long.map(|(&node, _)| node);
+        long.filter(|&node| self.agreed(node)).collect()
+    }
+
     fn tick(&mut self, now: Duration) -> Vec<Effect> {
+        let agreed = self.agreed_dead(now);
         let mut effects = Vec::new();
         for (&node, watched) in &mut self.nodes {
             let silent = now.saturating_sub(watched.heard);
             match watched.liveness {
-                Liveness::Live | Liveness::Suspect if silent >= self.config.dead_after => {
+                Liveness::Live | Liveness::Suspect
+                    if silent >= self.config.dead_after || agreed.contains(&node) =>
+                {
                     watched.liveness = Liveness::Dead;
                     effects.push(Effect::Bury(node));
                 }
@@ -215,7 +275,12 @@ impl Watched {
             epoch,
             liveness: Liveness::Live,
             heard: now,
+            down: BTreeSet::new(),
         }
+    }
+
+    fn is_live(&self) -> bool {
+        self.liveness == Liveness::Live
     }
 }
 
@@ -243,11 +308,12 @@ mod tests {
         watch
     }
 
-    fn heartbeat(epoch: NodeEpoch) -> Event {
+    fn heartbeat(epoch: NodeEpoch) -> Event<'static> {
         Event::Heartbeat {
             node: N,
             epoch,
             failed: false,
+            down: &[],
         }
     }
 
@@ -280,6 +346,7 @@ mod tests {
             node: NodeId(9),
             epoch: E,
             failed: false,
+            down: &[],
         };
         assert_eq!(watch.step(at(4), stranger), [Effect::Fence(NodeId(9))]);
     }
@@ -300,15 +367,165 @@ mod tests {
             node: N,
             epoch: E,
             failed: true,
+            down: &[],
         };
         assert_eq!(watch.step(at(1), failed), [Effect::Bury(N)]);
         assert_eq!(watch.step(at(2), failed), []);
+    }
+
+    /// Nodes 1 to `count`, of which each says every second until then what it holds for down.
+    struct Peers(Watch, u32);
+
+    impl Peers {
+        fn new(count: u32) -> Peers {
+            let mut watch = Watch::new(LivenessConfig::DEFAULT);
+            for node in (1..=count).map(NodeId) {
+                watch.step(at(0), Event::Known { node, epoch: E });
+            }
+            Peers(watch, count)
+        }
+
+        /// Lets seconds pass in which those that `says` has a list for are heard.
+        fn pass(
+            &mut self,
+            seconds: std::ops::RangeInclusive<u64>,
+            says: impl Fn(u32) -> Option<&'static [NodeId]>,
+        ) -> Vec<(u64, NodeId)> {
+            let mut dead = Vec::new();
+            for second in seconds {
+                for node in 1..=self.1 {
+                    let Some(down) = says(node) else {
+                        continue;
+                    };
+                    let heard = Event::Heartbeat {
+                        node: NodeId(node),
+                        epoch: E,
+                        failed: false,
+                        down,
+                    };
+                    self.0.step(at(second), heard);
+                }
+                for effect in self.0.step(at(second), Event::Tick) {
+                    if let Effect::Bury(node) = effect {
+                        dead.push((second, node));
+                    }
+                }
+            }
+            dead
+        }
+    }
+
+    const NOBODY: &[NodeId] = &[];
+    const ONE: &[NodeId] = &[NodeId(1)];
+
+    #[test]
+    fn a_silent_node_is_dead_sooner_when_most_others_hold_it_for_down() {
+        let mut peers = Peers::new(5);
+        let says = |node| match node {
+            1 => None,
+            2 => Some(NOBODY),
+            _ => Some(ONE),
+        };
+        assert_eq!(peers.pass(1..=60, says), [(30, N)]);
+        assert_eq!(peers.0.accusers(N), [NodeId(3), NodeId(4), NodeId(5)]);
+        // It comes back all the same.
+        assert_eq!(peers.0.step(at(61), heartbeat(E)), [Effect::Revive(N)]);
+    }
+
+    #[test]
+    fn a_node_that_is_heard_lives_whatever_all_others_say() {
+        let mut peers = Peers::new(4);
+        let says = |node| Some(if node == 1 { NOBODY } else { ONE });
+        assert_eq!(peers.pass(1..=300, says), []);
+        assert_eq!(peers.0.liveness(N), Liveness::Live);
+    }
+
+    #[test]
+    fn one_that_lies_and_half_of_the_others_shorten_nothing() {
+        // One liar, where two nodes are left; one in three; two in four.
+        for (count, accusers) in [(3, 1), (4, 1), (5, 2)] {
+            let mut peers = Peers::new(count);
+            let says = move |node| match node {
+                1 => None,
+                _ if node <= 1 + accusers => Some(ONE),
+                _ => Some(NOBODY),
+            };
+            assert_eq!(
+                peers.pass(1..=120, says),
+                [(120, N)],
+                "{accusers} of {count}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_node_that_the_master_alone_does_not_hear_is_given_its_time() {
+        let mut peers = Peers::new(6);
+        let says = |node| (node != 1).then_some(NOBODY);
+        assert_eq!(peers.pass(1..=119, says), []);
+    }
+
+    #[test]
+    fn a_master_that_is_cut_off_with_some_nodes_buries_none_early() {
+        // Of six it hears three, and those hear none of the other three.
+        const REST: &[NodeId] = &[NodeId(4), NodeId(5), NodeId(6)];
+        let mut peers = Peers::new(6);
+        let says = |node| (node <= 3).then_some(REST);
+        assert_eq!(peers.pass(1..=119, says), []);
+        // One that hears nobody at all.
+        assert_eq!(Peers::new(6).pass(1..=119, |_| None), []);
+    }
+
+    #[test]
+    fn early_deaths_are_a_third_of_all_at_most() {
+        const TWO: &[NodeId] = &[NodeId(1), NodeId(2)];
+        const THREE: &[NodeId] = &[NodeId(1), NodeId(2), NodeId(3)];
+        let mut peers = Peers::new(6);
+        let dead = peers.pass(1..=60, |node| (node > 2).then_some(TWO));
+        assert_eq!(dead, [(30, NodeId(1)), (30, NodeId(2))]);
+        let dead = peers.pass(61..=179, |node| (node > 3).then_some(THREE));
+        assert_eq!(dead, []);
+    }
+
+    #[test]
+    fn what_a_node_said_that_is_silent_itself_does_not_count() {
+        let mut peers = Peers::new(9);
+        let accuse = |node| match node {
+            1 => None,
+            2..=5 => Some(ONE),
+            _ => Some(NOBODY),
+        };
+        assert_eq!(peers.pass(1..=10, accuse), []);
+        // Two of the four are silent themselves, and the others are two of six.
+        let dead = peers.pass(11..=119, |node| accuse(node).filter(|_| node > 3));
+        assert_eq!(dead, []);
+    }
+
+    #[test]
+    fn one_node_is_not_enough_though_no_other_has_a_say() {
+        let mut peers = Peers::new(3);
+        for second in 1..=119 {
+            let failed = Event::Heartbeat {
+                node: NodeId(3),
+                epoch: E,
+                failed: true,
+                down: &[],
+            };
+            peers.0.step(at(second), failed);
+            let dead = peers.pass(second..=second, |node| (node == 2).then_some(ONE));
+            assert_eq!(dead, []);
+        }
     }
 
     #[test]
     fn times_that_make_no_sense_together_are_refused() {
         let config = LivenessConfig {
             suspect_after: Duration::from_secs(2),
+            ..LivenessConfig::DEFAULT
+        };
+        assert!(config.validate().is_err());
+        let config = LivenessConfig {
+            dead_after_agreed: Duration::from_secs(4),
             ..LivenessConfig::DEFAULT
         };
         assert!(config.validate().is_err());

@@ -122,6 +122,8 @@ pub(super) fn heartbeat(node: NodeId, epoch: NodeEpoch) -> Heartbeat {
         streams: 0,
         failed: None,
         volumes: Vec::new(),
+        peers: 0,
+        down: Vec::new(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{JoinError, NewCluster, Papers};
 use crate::env::Env;
-use crate::security::{JoinToken, SecurityError};
+use crate::security::{Fingerprint, JoinToken, SecurityError};
 use crate::types::{ClusterId, NodeKey, NodeRole};
 
 /// How a node proves who it is, and makes sure who others are.
@@ -31,6 +31,22 @@ impl Security {
     /// Whether there is none.
     pub fn is_insecure(&self) -> bool {
         matches!(self, Security::Insecure)
+    }
+
+    /// The authority that the token is of.
+    pub fn authority(&self) -> Option<Fingerprint> {
+        match self {
+            Security::Join(token) => Some(token.authority),
+            Security::Papers | Security::Found | Security::Insecure => None,
+        }
+    }
+
+    /// The same, for masters that are at more places than the token says.
+    pub fn with_addresses(&self, more: Vec<String>) -> Security {
+        match self {
+            Security::Join(token) => Security::join(token.with_addresses(more)),
+            other => other.clone(),
+        }
     }
 
     /// Where the token says that masters are.
@@ -103,7 +119,6 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
     use super::*;
-    use crate::security::Fingerprint;
 
     #[tokio::test]
     async fn a_directory_stays_as_secure_as_it_was_and_of_one_cluster() {

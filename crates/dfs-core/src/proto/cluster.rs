@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::RpcError;
 use super::metadata::NodeAddress;
+use super::peers::PeerList;
 use crate::env::Timestamp;
 use crate::security::SigningKeys;
 use crate::types::stripe::Code;
@@ -92,6 +93,10 @@ pub struct Heartbeat {
     pub failed: Option<String>,
     /// Its disks.
     pub volumes: Vec<Volume>,
+    /// The version of the list of data nodes that it has; zero without one.
+    pub peers: u64,
+    /// The data nodes that it holds for down, as far as it can tell.
+    pub down: Vec<NodeId>,
 }
 
 /// The answer to a heartbeat.
@@ -112,6 +117,8 @@ pub struct HeartbeatReply {
     /// What lets the node read what it is to rewrite, and write what it becomes, by the first of
     /// the new chunks.
     pub rewrites: Vec<(ChunkId, Permit, Permit)>,
+    /// All data nodes, if that is another list than the node has.
+    pub peers: Option<PeerList>,
 }
 
 /// Something a data node is to do.

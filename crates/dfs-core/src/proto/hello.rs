@@ -43,6 +43,8 @@ pub enum Service {
     Enrol,
     /// Whoever wants to be let in as a user, to master.
     Login,
+    /// Data node to data node, about data nodes.
+    Peers,
 }
 
 impl Service {
@@ -55,13 +57,14 @@ impl Service {
             Service::ChunkStream => "chunk-stream",
             Service::Enrol => "enrol",
             Service::Login => "login",
+            Service::Peers => "peers",
         }
     }
 
     /// Who serves it.
     fn server(self) -> NodeRole {
         match self {
-            Service::ChunkStream => NodeRole::DataNode,
+            Service::ChunkStream | Service::Peers => NodeRole::DataNode,
             Service::Raft
             | Service::Metadata
             | Service::Cluster

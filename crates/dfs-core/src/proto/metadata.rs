@@ -211,6 +211,8 @@ pub struct NodeInfo {
     pub volumes: Vec<Volume>,
     /// If it rests: when that ends by itself.
     pub rests_until: Option<Timestamp>,
+    /// The live data nodes that hold it for down.
+    pub held_down_by: Vec<NodeId>,
 }
 
 impl NodeInfo {

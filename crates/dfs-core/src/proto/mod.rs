@@ -11,6 +11,7 @@
 //! client ────▶ LoginRpc ────▶ master        login
 //! master ◀───▶ Raft ────────▶ master        dfs_raft's own
 //! client, data node ─▶ chunk stream ─▶ data node
+//! data node ◀─▶ gossip ─────▶ data node  what they know of each other and of masters
 //! ```
 
 pub mod chunk_stream;
@@ -21,6 +22,7 @@ pub mod error;
 pub mod hello;
 pub mod login;
 pub mod metadata;
+pub mod peers;
 pub mod rules;
 pub mod transport;
 

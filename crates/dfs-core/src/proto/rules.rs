@@ -24,7 +24,8 @@ pub enum Rule {
     Administrator,
 }
 
-/// The table. Raft's messages are for masters; chunk streams need a capability.
+/// The table. Raft's messages are for masters, gossip is for data nodes; chunk streams need a
+/// capability.
 pub const RULES: &[(&str, Rule)] = &[
     ("ClusterRpc.finished", Rule::DataNode),
     ("ClusterRpc.heartbeat", Rule::DataNode),
@@ -102,6 +103,7 @@ mod tests {
             "erasure;",
             "error;",
             "hello;",
+            "peers;",
             "rules;",
             "transport;",
         ];

@@ -14,6 +14,7 @@ use super::cluster::*;
 use super::error::RpcError;
 use super::hello::{Hello, HelloReply, Service};
 use super::metadata::*;
+use super::peers::{Gossip, PeerList, PeerRecord, Sighting};
 use crate::security::{PublicKey, SigningKeys};
 use crate::types::account::Account;
 use crate::types::node::{EnrolledNode, NodeDuties, TokenId};
@@ -159,6 +160,7 @@ fn hellos_keep_their_bytes() {
         (Service::ChunkStream, "0301ac0200"),
         (Service::Enrol, "0401ac0200"),
         (Service::Login, "0501ac0200"),
+        (Service::Peers, "0601ac0200"),
     ] {
         found.compare(Hello::new(service, cluster), golden);
     }
@@ -328,17 +330,17 @@ fn what_masters_answer_clients_keeps_its_bytes() {
         (
             Liveness::Live,
             "060001ac02ac02036e3a3107017a017201680300ac02020104ac0201ac02022f64010345494f\
-             ac0202010401ac02070103ac02020101ac02",
+             ac0202010401ac02070103ac02020101ac020103",
         ),
         (
             Liveness::Suspect,
             "060001ac02ac02036e3a3107017a017201680301ac02020104ac0201ac02022f64010345494f\
-             ac0202010401ac02070103ac02020101ac02",
+             ac0202010401ac02070103ac02020101ac020103",
         ),
         (
             Liveness::Dead,
             "060001ac02ac02036e3a3107017a017201680302ac02020104ac0201ac02022f64010345494f\
-             ac0202010401ac02070103ac02020101ac02",
+             ac0202010401ac02070103ac02020101ac020103",
         ),
     ] {
         found.compare(Reply::Nodes(Ok(vec![node_info(liveness)])), golden);
@@ -372,7 +374,7 @@ fn what_masters_answer_clients_keeps_its_bytes() {
     found.compare(
         Reply::Status(Ok(status)),
         "0700ac02060102036d3a31010001ac0201ac02ac02036e3a3107017a017201680300ac020201\
-             04ac0201ac02022f64010345494fac0202010401ac02070103ac02020101ac0201ac02040302\
+             04ac0201ac02022f64010345494fac0202010401ac02070103ac02020101ac02010301ac02040302\
              0105ac02ad0209",
     );
     found.none();
@@ -392,6 +394,7 @@ fn node_info(liveness: Liveness) -> NodeInfo {
         bytes: 300,
         volumes: vec![volume()],
         rests_until: Some(Timestamp(300)),
+        held_down_by: vec![NodeId(3)],
     }
 }
 
@@ -716,6 +719,8 @@ fn what_data_nodes_say_keeps_its_bytes() {
         streams: 5,
         failed: Some("EIO".to_owned()),
         volumes: vec![volume()],
+        peers: 300,
+        down: vec![NodeId(3)],
     };
     let report = |kind| ChunkReport {
         node,
@@ -747,7 +752,7 @@ fn what_data_nodes_say_keeps_its_bytes() {
         (
             Say::Heartbeat { heartbeat },
             "01ac0207ac0202010405010345494f01ac02022f64010345494fac0202010401ac02070103ac\
-             020201",
+             020201ac020103",
         ),
         (
             Say::Report {
@@ -788,6 +793,10 @@ fn what_masters_answer_data_nodes_keeps_its_bytes() {
     };
     let heard = HeartbeatReply {
         rewrites: Vec::new(),
+        peers: Some(PeerList {
+            version: 300,
+            peers: vec![address(3)],
+        }),
         permits: vec![(ChunkId(300), permit())],
         signing: signing(),
         term: 300,
@@ -805,13 +814,35 @@ fn what_masters_answer_data_nodes_keeps_its_bytes() {
             Reply::Heartbeat(Ok(heard)),
             "0100ac02010400ac020aeffdb6f50d010202046e323a310101ac0202ac020301ac0202070801\
              030505050505050505050505050505050505050505050505050505050505050505ac0201036d\
-             3a3100",
+             3a310001ac02010303046e333a31",
         ),
         (Reply::Report(Ok(ReportReply { term: 300 })), "0200ac02"),
         (Reply::Finished(Ok(())), "0300"),
     ] {
         found.compare(reply, golden);
     }
+    found.none();
+}
+
+#[test]
+fn gossip_keeps_its_bytes() {
+    let mut found = Differences::default();
+    let record = PeerRecord {
+        node: NodeId(2),
+        version: 300,
+        address: "n:1".to_owned(),
+        streams: 3,
+        available: 300,
+        masters: Sighting {
+            at: Timestamp(300),
+            addresses: vec!["m:1".to_owned()],
+        },
+    };
+    let gossip = Gossip {
+        node: NodeId(2),
+        records: vec![record],
+    };
+    found.compare(gossip, "020102ac02036e3a3103ac02ac0201036d3a31");
     found.none();
 }
 

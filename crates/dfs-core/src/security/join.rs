@@ -49,6 +49,17 @@ impl JoinToken {
         }
     }
 
+    /// The same for masters that are at more places, which are tried after its own.
+    pub fn with_addresses(&self, more: Vec<String>) -> JoinToken {
+        let mut addresses = self.addresses.clone();
+        addresses.extend(more.into_iter().filter(|a| !self.addresses.contains(a)));
+        JoinToken {
+            addresses,
+            authority: self.authority,
+            secret: self.secret.clone(),
+        }
+    }
+
     /// What masters are shown.
     pub fn secret(&self) -> [u8; 32] {
         *self.secret

@@ -2,6 +2,7 @@
 //! What must hold of them is in [`dfs_raft::testing::decoders`].
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use dfs_raft::Incoming;
 use dfs_raft::state::Value;
@@ -13,6 +14,7 @@ use tarpc::{ClientMessage, Response};
 use tokio::io::AsyncWriteExt;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::datanode::gossip::kept::KeptPeers;
 use crate::datanode::store::decoders as store;
 use crate::env::{BoxStream, SeededRandom, Timestamp};
 use crate::meta::tables::ROWS;
@@ -26,6 +28,7 @@ use crate::proto::enrol::{EnrolRpcRequest, EnrolRpcResponse};
 use crate::proto::hello::{self, HelloReply};
 use crate::proto::login::{LoginRpcRequest, LoginRpcResponse};
 use crate::proto::metadata::{MetadataRpcRequest, MetadataRpcResponse};
+use crate::proto::peers;
 use crate::proto::transport;
 use crate::security::capability::{Demand, Gate, Operation};
 use crate::security::file::Stored;
@@ -54,6 +57,7 @@ pub const DECODERS: &[Decoder] = &[
     ("login-request", request::<LoginRpcRequest>),
     ("login-answer", answer::<LoginRpcResponse>),
     ("chunk-stream", chunk_stream),
+    ("gossip", gossip),
     ("ticket", ticket),
     ("capability", capability),
     ("certificate", certificate),
@@ -66,6 +70,7 @@ pub const DECODERS: &[Decoder] = &[
     ("papers", papers),
     ("founding", founding),
     ("joining", joining),
+    ("known-peers", known_peers),
     ("command", command),
     ("row", row),
     ("store-scrub", store::scrubbed),
@@ -295,6 +300,23 @@ fn founding(bytes: &[u8]) {
 
 fn joining(bytes: &[u8]) {
     kept_in::<Joining>(bytes);
+}
+
+fn known_peers(bytes: &[u8]) {
+    kept_in::<KeptPeers>(bytes);
+}
+
+/// With the length before it, and as it is.
+fn gossip(bytes: &[u8]) {
+    wait(async {
+        let whole = [&(bytes.len() as u32).to_le_bytes(), bytes].concat();
+        for bytes in [bytes, &whole] {
+            let heard = peers::hear(&mut stream_of(bytes).await, Duration::from_secs(1)).await;
+            if let Ok(heard) = heard {
+                comes_back(&heard);
+            }
+        }
+    });
 }
 
 fn command(bytes: &[u8]) {

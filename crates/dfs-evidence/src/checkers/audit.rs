@@ -102,6 +102,8 @@ fn written_as<'a>(op: &'a Op, outcome: &str) -> Option<(&'static str, Option<&'a
             ("write", None)
         }
         Op::Truncate { .. } => ("truncate", None),
+        Op::Clone { from, .. } => ("clone", Some(from)),
+        Op::Concat { to, .. } => ("concat", Some(to)),
         Op::TakeSnapshot { path, .. } => ("make-snapshot", Some(path)),
         Op::DropSnapshot { path, .. } => ("remove-snapshot", Some(path)),
         Op::SetRight { right, on } => return Some(given_as(right, *on)),

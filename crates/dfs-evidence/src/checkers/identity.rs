@@ -18,7 +18,7 @@ pub fn complaints(operations: &[Operation<'_>]) -> Vec<String> {
                 found.push(format!("{what} {id}, by the events {first} and {began}"));
             }
         };
-        if let (Op::Mkdir { .. } | Op::Put { .. }, Some(Output::Node(node)))
+        if let (Op::Mkdir { .. } | Op::Put { .. } | Op::Clone { .. }, Some(Output::Node(node)))
         | (
             Op::Create {
                 exclusive: true, ..

@@ -138,6 +138,16 @@ pub enum Op {
     },
     /// Asks how many inodes are used of the quota of a directory.
     Used { path: String },
+    /// Makes a file of the bytes of another, which both have from then on.
+    Clone {
+        from: String,
+        to: String,
+        replace: bool,
+    },
+    /// Appends a whole file to another; its name goes, past the trash.
+    Concat { to: String, from: String },
+    /// A client has read bytes below this directory that it made from other members of a stripe.
+    Decoded { of: String },
     /// Makes a snapshot of a directory.
     TakeSnapshot { path: String, name: String },
     /// Removes it.
@@ -211,8 +221,15 @@ impl Op {
         if let Op::UseRight { how, .. } = self {
             return how.changes();
         }
-        let is_of_run = matches!(self, Op::LastLook { .. } | Op::Fault(_) | Op::Heal);
-        !looks && !is_of_run
+        !looks && !self.is_note()
+    }
+
+    /// Whether it only says something of the run: nothing was asked of the cluster.
+    pub fn is_note(&self) -> bool {
+        matches!(
+            self,
+            Op::LastLook { .. } | Op::Decoded { .. } | Op::Fault(_) | Op::Heal
+        )
     }
 }
 

@@ -33,6 +33,19 @@ impl Family {
         self.names.keys().map(String::as_str)
     }
 
+    /// Whether these two paths lead to one file.
+    pub fn is_same(&self, one: &str, other: &str) -> bool {
+        let one = self.names.get(one);
+        one.is_some() && one == self.names.get(other)
+    }
+
+    /// Whether nothing else leads to the file at a path: no other name, no entry of the trash.
+    pub fn is_only_name(&self, path: &str) -> bool {
+        let all = self.names.values().chain(self.trash.values());
+        let file = self.names.get(path);
+        file.is_some_and(|file| all.filter(|other| *other == file).count() == 1)
+    }
+
     /// The entries of the trash.
     pub fn trash(&self) -> impl Iterator<Item = u64> {
         self.trash.keys().copied()
@@ -60,6 +73,10 @@ impl Family {
                 replace: false,
             } => missing(from).or_else(|| taken(to)),
             Op::Rename { from, .. } => missing(from),
+            Op::Clone { from, to, replace } => {
+                missing(from).or_else(|| (!replace).then(|| taken(to)).flatten())
+            }
+            Op::Concat { to, from } => missing(to).or_else(|| missing(from)),
             Op::Restore { trash, to } => no_entry(trash).or_else(|| to.as_ref().and_then(taken)),
             Op::DropTrash { trash, .. } => no_entry(trash),
             _ => None,
@@ -117,6 +134,27 @@ impl Family {
             }
             Op::Append { path, .. } | Op::Overwrite { path, .. } | Op::Truncate { path, .. } => {
                 self.write(number(path), op)
+            }
+            Op::Clone { from, to, .. } => {
+                let blocks = self.files.get(&number(from)).map(|f| Arc::clone(&f.blocks));
+                self.made += 1;
+                let file = File {
+                    inode: None,
+                    blocks: blocks.unwrap_or_default(),
+                };
+                self.files.insert(self.made, file);
+                self.names.insert(to.clone(), self.made);
+                self.made
+            }
+            Op::Concat { to, from } => {
+                let (file, added) = (number(to), number(from));
+                let added = self.files.get(&added).map(|f| Arc::clone(&f.blocks));
+                self.names.remove(from);
+                let file_of = self.files.entry(file).or_default();
+                let mut blocks = file_of.blocks.to_vec();
+                blocks.extend(added.iter().flat_map(|added| added.iter().copied()));
+                file_of.blocks = Arc::new(blocks);
+                file
             }
             Op::Link { from, to } => {
                 let file = number(from);

@@ -27,6 +27,10 @@ pub struct Outcome {
     pub violations: Vec<String>,
     /// How long it took until all was well again, once all was healed.
     pub settled_after: Duration,
+    /// Members of stripes that data nodes made from others.
+    pub rebuilt: u64,
+    /// Times that data nodes wrote bytes anew, in fewer chunks or in stripes.
+    pub rewritten: u64,
 }
 
 /// A run with fewer successful operations a second proves nothing.
@@ -103,10 +107,19 @@ impl Outcome {
         let workloads = self.workloads.iter().filter_map(|name| named(name));
         let mut promises = ALWAYS.to_vec();
         promises.extend(workloads.flat_map(|workload| workload.promises().to_vec()));
+        // Only where a member was made from others.
+        promises.extend((self.decoded() + self.rebuilt > 0).then_some("D7"));
         let faults: Vec<_> = self.done().map(|deed| deed.fault.kind).collect();
         let mut matrix = Matrix::default();
         matrix.add(&faults, &promises);
         matrix
+    }
+
+    /// Workers that read bytes which their clients made from other members of a stripe.
+    pub fn decoded(&self) -> u64 {
+        let is_note = |event: &&Event| matches!(event.op, Op::Decoded { .. });
+        let ended = self.history.iter().filter(|e| e.kind == Kind::Ok);
+        ended.filter(is_note).count() as u64
     }
 
     /// From the first to the last event.
@@ -247,7 +260,7 @@ impl Outcome {
 
 /// Whether it is of something that was sent to the cluster.
 fn is_of_client(event: &Event) -> bool {
-    event.actor != Actor::Nemesis && !matches!(event.op, Op::LastLook { .. })
+    event.actor != Actor::Nemesis && !matches!(event.op, Op::LastLook { .. } | Op::Decoded { .. })
 }
 
 /// When its beginning was felt: until well after another leads.
@@ -287,7 +300,24 @@ mod tests {
             history: successes.iter().map(|s| success(*s)).collect(),
             violations: Vec::new(),
             settled_after: Duration::ZERO,
+            rebuilt: 0,
+            rewritten: 0,
         }
+    }
+
+    #[test]
+    fn a_run_tells_of_decoding_only_where_a_member_was_made_from_others() {
+        let mut outcome = outcome(&[1, 2], &[(0, true)]);
+        outcome.workloads = vec!["coded".to_owned()];
+        outcome.deeds = vec![kill(1)];
+        let counted = |o: &Outcome| o.matrix().count(FaultKind::KillLeader, "D7");
+        assert_eq!(counted(&outcome), 0);
+        outcome.rebuilt = 1;
+        assert_eq!(counted(&outcome), 1);
+        outcome.rebuilt = 0;
+        let of = "/coded".to_owned();
+        outcome.history[1].op = Op::Decoded { of };
+        assert_eq!(counted(&outcome), 1);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::clients::{Clients, Work, now};
-use super::cluster::{Cluster, Plan, audit_logs, panics};
+use super::cluster::{Cluster, Plan, audit_logs, logs};
 use super::nemesis::{Done, Nemesis};
 use super::outcome::Outcome;
 use super::world;
@@ -230,7 +230,7 @@ async fn judge(config: &Config, done: Done, recorder: Recorder, wrong: Vec<Strin
     violations.extend(wrong);
     let leaders = done.cluster.leaders.clone();
     violations.extend(done.cluster.stop_and_compare().await);
-    let panics = panics::in_logs(&config.directory);
+    let panics = logs::panics_in(&config.directory);
     let panics = known(panics, &mut violations);
     violations.extend(panics);
 
@@ -247,7 +247,12 @@ async fn judge(config: &Config, done: Done, recorder: Recorder, wrong: Vec<Strin
     let compared = audit_logs::compare(&config.directory, &history, &done.deeds);
     let compared = known(compared, &mut violations);
     violations.extend(compared);
+    let said = |what| logs::count(&config.directory, what);
+    let rebuilt = known(said(logs::REBUILT), &mut violations);
+    let rewritten = known(said(logs::REWRITTEN), &mut violations);
     Outcome {
+        rebuilt,
+        rewritten,
         seed: config.seed,
         workloads: config.workloads.clone(),
         deeds: done.deeds,

@@ -9,9 +9,9 @@ use crate::faults::FaultKind;
 
 /// Every promise that an instrument judges, as `docs/PROMISES.md` calls it. All have a column, so
 /// that it is seen which were not judged.
-pub const PROMISES: [&str; 19] = [
-    "A1", "A2", "D1", "D2", "D3", "D4", "D5", "D6", "D8", "M1", "M2", "M3", "M4", "M5", "M6", "N1",
-    "P1", "Q1", "S1",
+pub const PROMISES: [&str; 20] = [
+    "A1", "A2", "D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "M1", "M2", "M3", "M4", "M5", "M6",
+    "N1", "P1", "Q1", "S1",
 ];
 
 /// What must happen in a run, one of these, for it to say anything of a promise.

@@ -71,6 +71,15 @@ impl Worker {
         self.invoke(Op::LastLook { of }).ok(None, None);
     }
 
+    /// Takes down, once, that bytes below `directory` were made from other members of a stripe.
+    pub fn note_decoded(&mut self, directory: &str) {
+        if self.client.decoded() > 0 && !self.decoded {
+            self.decoded = true;
+            let of = directory.to_owned();
+            self.invoke(Op::Decoded { of }).ok(None, None);
+        }
+    }
+
     /// Lists a directory page after page, however long it is.
     pub async fn list_all(&mut self, path: &str) -> Option<Vec<(String, u64)>> {
         let path_text = path.to_owned();

@@ -20,7 +20,10 @@ pub(super) fn is_in(root: &str, op: &Op) -> bool {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     match op {
-        Op::Link { from, .. } | Op::Rename { from, .. } => inside(from),
+        Op::Link { from, .. }
+        | Op::Rename { from, .. }
+        | Op::Clone { from, .. }
+        | Op::Concat { from, .. } => inside(from),
         // To where it was: only one workload does that.
         Op::Restore { to: None, .. } => root == super::trash::ROOT,
         Op::Restore { to: Some(to), .. } => inside(to),
@@ -29,7 +32,7 @@ pub(super) fn is_in(root: &str, op: &Op) -> bool {
         | Op::SeeRight { .. }
         | Op::VoidTickets { .. }
         | Op::UseRight { .. } => root == super::rights::ROOT,
-        Op::LastLook { of } => of == root,
+        Op::LastLook { of } | Op::Decoded { of } => of == root,
         Op::Mkdir { path }
         | Op::Create { path, .. }
         | Op::Unlink { path, .. }

@@ -5,7 +5,6 @@
 
 mod act;
 mod bank;
-pub mod blocks;
 mod contents;
 mod judged;
 mod names;
@@ -72,6 +71,7 @@ pub fn all() -> Vec<Box<dyn Workload>> {
         Box::new(Set::default()),
         Box::new(Bank::default()),
         Box::new(Contents::default()),
+        Box::new(Contents::coded()),
         Box::new(Trash::default()),
         Box::new(Rights::default()),
         Box::new(Quota::default()),
@@ -94,7 +94,8 @@ pub fn is_of(workload: &str, op: &Op) -> bool {
 pub fn done_of(workload: &str, history: &[Event]) -> u64 {
     let of_it = history.iter().filter(|event| is_of(workload, &event.op));
     let before = of_it.take_while(|event| !matches!(event.op, Op::LastLook { .. }));
-    before.filter(|event| event.kind == Kind::Ok).count() as u64
+    let done = before.filter(|event| event.kind == Kind::Ok && !event.op.is_note());
+    done.count() as u64
 }
 
 /// Longer than any clock is moved: within a run nothing expires.

@@ -28,6 +28,8 @@ pub struct Worker {
     given: u64,
     /// How much longer its pauses are than the workload would make them.
     slowness: f64,
+    /// Whether it was taken down that it has read by decoding.
+    pub(super) decoded: bool,
     stop: Arc<AtomicBool>,
 }
 
@@ -52,6 +54,7 @@ impl Worker {
             actor,
             given: 0,
             slowness: 1.0,
+            decoded: false,
             stop,
         }
     }

@@ -107,6 +107,58 @@ async fn a_cluster_whose_masters_are_all_lost_goes_on_from_a_backup_with_its_dat
     Ok(())
 }
 
+/// Goal: after all masters have moved, one data node that is told is enough. Method: the masters
+/// are lost, one is restored where none was; the other data nodes run on and know the old places.
+#[tokio::test]
+async fn data_nodes_find_masters_that_moved_by_the_one_of_them_that_is_told() -> TestResult {
+    let directory = tempdir()?;
+    let mut cluster = Cluster::found(directory.path(), DATA_NODES).await?;
+    let client = cluster.client().await?;
+    client.write("/kept", vec![7; LENGTH]).await?;
+    let backup = directory.path().join("metadata.dfs");
+    write_down(&client, &backup).await?;
+    for place in 0..MASTERS {
+        cluster.kill(place).await?;
+    }
+    let from = backup.display().to_string();
+    let home = directory.path().join("restored").display().to_string();
+    // A port that is free, as none of the masters' was.
+    let free = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = free.local_addr()?.to_string();
+    drop(free);
+    let at = ["--directory", &home, "--listen", &address];
+    let restore = [&["restore", "--from", &from][..], &at].concat();
+    let output = command(&restore).output().await?;
+    assert!(output.status.success(), "{output:?}");
+    let run = [&["master"][..], &at].concat();
+    let master = Process::start(&run, &directory.path().join("restored.log")).await?;
+
+    cluster.kill(MASTERS).await?;
+    let told = cluster.directory(MASTERS).display().to_string();
+    let listen = cluster.address(MASTERS);
+    let again = [
+        "data",
+        "--directory",
+        &told,
+        "--listen",
+        listen,
+        "--masters",
+        &address,
+    ];
+    let told = Process::start(&again, &directory.path().join("told.log")).await?;
+
+    let config = ClientConfig {
+        masters: vec![address],
+        ..cluster.client_config()?
+    };
+    let client = Client::connect(config, Env::real()).await?;
+    healthy(&client).await?;
+    assert!(client.read("/kept").await? == vec![7; LENGTH]);
+    assert_eq!(told.stop().await?, Some(0));
+    assert_eq!(master.stop().await?, Some(0));
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_damaged_backup_is_refused_and_says_so() -> TestResult {
     let directory = tempdir()?;

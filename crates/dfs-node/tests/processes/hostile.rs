@@ -39,7 +39,7 @@ async fn garbage_on_every_port_costs_its_connection_and_nothing_else() -> TestRe
         let masters: &[Service] = &[Service::Raft, Service::Metadata, Service::Cluster];
         let services = match place < MASTERS {
             true => masters,
-            false => &[Service::ChunkStream],
+            false => &[Service::ChunkStream, Service::Peers],
         };
         for garbage in no_hellos() {
             let stream = Env::real().network.connect(address).await?;

@@ -14,6 +14,7 @@ mod backup;
 #[path = "../cluster/mod.rs"]
 mod cluster;
 mod directories;
+mod discover;
 mod group;
 mod hostile;
 mod recovery;

@@ -17,7 +17,14 @@ What `dfs-node --help` prints, and for every role. Generated: \
 #[tokio::test]
 async fn the_reference_says_what_help_says() -> TestResult {
     let mut text = HEAD.to_owned();
-    for role in [&[][..], &["init"], &["master"], &["data"], &["recover"]] {
+    for role in [
+        &[][..],
+        &["init"],
+        &["master"],
+        &["data"],
+        &["recover"],
+        &["discover"],
+    ] {
         let help = command(&[role, &["--help"]].concat());
         // Set variables are shown with their values.
         let help = { help }.env_clear().output().await?.stdout;

@@ -39,14 +39,14 @@ missing. Nothing outside of it is touched. Kinds of faults:
   disk        slow-disk failed-sync disk-full inodes-full bit-rot
   clock       clock-jump
   limits      memory-limit handle-limit
-  members     membership snapshot-install wipe return-of-dead rolling-restart
+  members     membership snapshot-install wipe return-of-dead drain rolling-restart
 
 Exit status: 0 no promise was broken, 4 one was, 1 the run proves nothing (too little happened),
 3 it could not be carried out. Unless it is 0, logs, histories and disks are kept.";
 
 /// Attack a cluster on this machine and report what it withstood.
 ///
-/// Founds a cluster of three masters and five data nodes, real processes in networks and on file
+/// Founds a cluster of three masters and six data nodes, real processes in networks and on file
 /// systems of their own, lets clients work, makes faults at random, heals everything, and judges
 /// every answer that clients got.
 #[derive(Debug, Args)]
@@ -64,8 +64,8 @@ pub(crate) struct ChaosArgs {
     #[arg(long)]
     seed: Option<u64>,
 
-    /// What clients do; everything, unless named: registers, names, set, bank, contents, trash,
-    /// rights.
+    /// What clients do; everything, unless named: registers, names, set, bank, contents, coded,
+    /// trash, rights, quota.
     #[arg(long, value_delimiter = ',', value_name = "WORKLOAD")]
     workloads: Vec<String>,
 
@@ -191,7 +191,7 @@ async fn inside(args: ChaosArgs, context: &Context) -> Result<()> {
         schedule: schedule(seed, &kinds, length),
         length,
         masters: 3,
-        data_nodes: 5,
+        data_nodes: 6,
         clients: 3,
         workers: 1,
         workloads: workloads.clone(),

@@ -70,6 +70,11 @@ impl Report<'_> {
             ("latency, 99 of 100", time(at(99))),
             (&longest, time(Some(stall))),
             ("well again after", time(Some(self.outcome.settled_after))),
+            ("members made again", self.outcome.rebuilt.to_string()),
+            (
+                "times bytes were rewritten",
+                self.outcome.rewritten.to_string(),
+            ),
         ];
         if let Some(worst) = stalls.last() {
             figures.push(("longest stall at a leader's kill", time(Some(*worst))));

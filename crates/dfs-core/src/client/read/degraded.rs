@@ -8,6 +8,7 @@
 //! checksum of the whole chunk, if it is the whole.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -63,6 +64,7 @@ pub(super) async fn rebuild(
         offset = until;
     }
     verify(piece, stripe, index, &made)?;
+    client.inner.decoded.fetch_add(1, Ordering::Relaxed);
     Ok(made)
 }
 

@@ -165,10 +165,8 @@ async fn fetch_from(
     let mut reader = pool
         .read(&target, (piece.chunk, &piece.permit), piece.range)
         .await?;
-    if reader.length() != piece.chunk_length {
-        let (is, should) = (reader.length(), piece.chunk_length);
-        let message = format!("it is {is} bytes long, not {should}");
-        return Err(failed(StreamErrorKind::Corrupt, message));
+    if let Some(wrong) = mismatch(piece, reader.length(), reader.checksum()) {
+        return Err(failed(StreamErrorKind::Corrupt, wrong));
     }
     let (mut parts, mut length) = (Vec::new(), 0);
     while let Some(bytes) = reader.next().await? {
@@ -181,6 +179,19 @@ async fn fetch_from(
     }
     with_hedge(client, |h| h.record(piece.range.length, began.elapsed()));
     Ok((node, parts))
+}
+
+/// What a replica has that is not what the masters know of the chunk: the length, and of a member
+/// of a stripe, which may have been made from others, the checksum too.
+fn mismatch(piece: &Piece, length: u64, checksum: u32) -> Option<String> {
+    let should = piece.chunk_length;
+    if length != should {
+        return Some(format!("it is {length} bytes long, not {should}"));
+    }
+    let stripe = piece.stripe.as_ref()?;
+    let member = stripe.members.get(stripe.index_of(piece.chunk)?)?;
+    let known = member.checksum;
+    (checksum != known).then(|| format!("its checksum is {checksum:08x}, not {known:08x}"))
 }
 
 fn note(client: &Client, piece: &Piece, error: &StreamError) {
@@ -218,6 +229,38 @@ fn verdict(piece: &Piece, failures: &[StreamError]) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::StripeShape;
+    use crate::types::stripe::{Code, StripeMember};
+
+    #[test]
+    fn a_member_of_a_stripe_with_another_checksum_than_the_masters_know_is_not_read() {
+        let member = |chunk| StripeMember {
+            chunk: ChunkId(chunk),
+            length: 64,
+            checksum: 7,
+            replicas: vec![NodeId(1)],
+        };
+        let stripe = StripeLayout {
+            code: Code::Leopard16,
+            shape: StripeShape { data: 2, parity: 1 },
+            shard_length: 64,
+            members: (1..=3).map(member).collect(),
+        };
+        let mut piece = Piece {
+            chunk: ChunkId(2),
+            chunk_length: 64,
+            range: ByteRange::new(0, 1),
+            replicas: vec![NodeId(1)],
+            permit: Permit::default(),
+            stripe: Some(Arc::new(stripe)),
+        };
+        assert_eq!(mismatch(&piece, 64, 7), None);
+        assert!(mismatch(&piece, 64, 8).is_some());
+        assert!(mismatch(&piece, 63, 7).is_some());
+        // Of others only their blocks are known to be right.
+        piece.stripe = None;
+        assert_eq!(mismatch(&piece, 64, 8), None);
+    }
 
     #[test]
     fn only_replicas_without_hope_make_a_chunk_corrupt() {

@@ -234,6 +234,7 @@ impl MetadataRpc for Server {
             bytes: 0,
             volumes: Vec::new(),
             rests_until: None,
+            held_down_by: Vec::new(),
         };
         self.lead(|group| Ok(group.nodes.iter().map(info).collect()))
             .await

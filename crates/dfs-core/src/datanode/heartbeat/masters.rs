@@ -19,6 +19,9 @@ pub(in crate::datanode) const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// In this many rounds of tries one that did not answer is passed over: it may hang, and others
 /// need a moment to notice.
 const ROUNDS_WITHOUT_SILENT: u32 = 3;
+/// After so many rounds of tries in which none that is known answers, those are tried that other
+/// data nodes have seen. Not before: what others say may be wrong, and costs time.
+const ROUNDS_WITHOUT_RUMORS: u32 = 2;
 /// How long to wait after every master failed once; doubles up to the maximum.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
@@ -30,12 +33,16 @@ pub(super) struct Masters {
     seeds: Vec<String>,
     /// What masters have said.
     learned: Vec<String>,
+    /// Where other data nodes have seen masters.
+    rumored: Vec<String>,
     /// Who is said to lead.
     hint: Option<String>,
     /// Who did not answer, the last of them.
     silent: Option<String>,
     next: usize,
     failures: u32,
+    /// Tries since one that is known has answered.
+    unheard: u32,
     strangers: usize,
 }
 
@@ -44,10 +51,12 @@ impl Masters {
         Masters {
             seeds,
             learned: Vec::new(),
+            rumored: Vec::new(),
             hint: None,
             silent: None,
             next: 0,
             failures: 0,
+            unheard: 0,
             strangers: 0,
         }
     }
@@ -58,6 +67,11 @@ impl Masters {
             self.learned = masters;
             self.next = 0;
         }
+    }
+
+    /// Notes where other data nodes have seen masters: they are tried when no other answers.
+    pub(super) fn hear(&mut self, rumored: Vec<String>) {
+        self.rumored = rumored;
     }
 
     /// The one to try next.
@@ -79,7 +93,29 @@ impl Masters {
 
     fn all(&self) -> impl Iterator<Item = &String> {
         let seeds = self.seeds.iter().filter(|s| !self.learned.contains(s));
-        self.learned.iter().chain(seeds)
+        let is_known = |rumor: &&String| self.learned.contains(rumor) || self.seeds.contains(rumor);
+        let rumored = self.rumored.iter().filter(move |rumor| !is_known(rumor));
+        let rumored = rumored.take(match self.is_lost() {
+            true => usize::MAX,
+            false => 0,
+        });
+        self.learned.iter().chain(seeds).chain(rumored)
+    }
+
+    /// Whether none that is known has answered for some rounds.
+    fn is_lost(&self) -> bool {
+        let seeds = self.seeds.iter().filter(|s| !self.learned.contains(s));
+        let known = self.learned.len() + seeds.count();
+        let known = u32::try_from(known).unwrap_or(u32::MAX);
+        self.unheard >= known.saturating_mul(ROUNDS_WITHOUT_RUMORS)
+    }
+
+    /// Notes that a master has answered, whatever it said.
+    pub(super) fn answered(&mut self, address: &str) {
+        let mut known = self.learned.iter().chain(&self.seeds);
+        if known.any(|known| known == address) {
+            self.unheard = 0;
+        }
     }
 
     fn count(&self) -> u32 {
@@ -90,7 +126,7 @@ impl Masters {
     pub(super) fn succeeded(&mut self, address: &str) {
         let position = self.all().position(|a| a == address);
         self.next = position.unwrap_or(0);
-        (self.failures, self.strangers) = (0, 0);
+        (self.failures, self.strangers, self.unheard) = (0, 0, 0);
         self.silent = None;
     }
 
@@ -103,6 +139,7 @@ impl Masters {
     /// Notes that a master does not lead, and who does if it knows; says how long to wait.
     pub(super) fn failed(&mut self, hint: Option<String>, env: &Env) -> Duration {
         self.failures = self.failures.saturating_add(1);
+        self.unheard = self.unheard.saturating_add(1);
         self.strangers = 0;
         self.hint = hint;
         if self.failures >= self.count().saturating_mul(ROUNDS_WITHOUT_SILENT) {
@@ -227,6 +264,35 @@ mod tests {
 
         masters.failed(Some("a:1".to_owned()), &env);
         assert_eq!(masters.candidate(), "a:1", "it may have been slow only");
+    }
+
+    #[test]
+    fn those_that_others_have_seen_are_tried_when_none_that_is_known_answers() {
+        let (mut masters, env) = (masters(), Env::real());
+        masters.hear(vec!["b:1".to_owned(), "c:1".to_owned()]);
+        let mut try_all = |answers: &str| {
+            let tried = (0..8).map(|_| {
+                let tried = masters.candidate();
+                match tried == answers {
+                    true => masters.failed(None, &env),
+                    false => masters.unanswered(tried.clone(), &env),
+                };
+                masters.answered(match tried == answers {
+                    true => answers,
+                    false => "",
+                });
+                tried
+            });
+            tried.collect::<Vec<String>>()
+        };
+        // One does, and does not lead: what others have seen may be wrong.
+        assert!(!try_all("a:1").contains(&"c:1".to_owned()));
+        let tried = try_all("");
+        assert!(!tried[..3].contains(&"c:1".to_owned()), "{tried:?}");
+        assert!(tried.contains(&"c:1".to_owned()), "{tried:?}");
+        // One that is known by others alone answers, and is not forgotten for it.
+        assert!(try_all("c:1").contains(&"c:1".to_owned()));
+        assert!(try_all("c:1").contains(&"c:1".to_owned()));
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::datanode::{Identity, Shared};
 use crate::planted::{self, Bug};
 use crate::proto::cluster::{Heartbeat, HeartbeatReply, Registered, Registration};
 use crate::proto::error::RpcError;
+use crate::proto::peers::PeerList;
 use crate::types::ChunkId;
 use masters::{CALL_TIMEOUT, CallError, HEARTBEAT_TIMEOUT, Link, Masters};
 use report::Incarnation;
@@ -113,6 +114,7 @@ impl Line {
     /// Goes from leader to leader; ends only with a refusal.
     async fn keep_up(&mut self) -> DataNodeError {
         loop {
+            self.masters.hear(self.shared.peers.rumors());
             let address = self.masters.candidate();
             let lost = match self.attach(address.clone()).await {
                 Ok(never) => match never {},
@@ -127,7 +129,10 @@ impl Line {
                     }
                     Duration::ZERO
                 }
-                Lost::NotLeader(leader) => self.masters.failed(leader, &self.shared.env),
+                Lost::NotLeader(leader) => {
+                    self.masters.answered(&address);
+                    self.masters.failed(leader, &self.shared.env)
+                }
                 Lost::Unwelcome(why) => {
                     // Once, and not with every attempt.
                     if self.unwelcome.as_ref() != Some(&why) {
@@ -228,7 +233,11 @@ impl Line {
         let Incarnation { node, epoch } = attached.incarnation;
         info!(%node, %epoch, master = link.address, "registered");
         self.shared.signing.learn(registered.signing.clone());
-        self.shared.learn_masters(&registered.masters);
+        let now = registered.signing.now;
+        self.shared.learn_masters(&registered.masters, now);
+        let (version, peers) = (0, registered.peers);
+        let list = PeerList { version, peers };
+        self.shared.peers.list(node, list);
         self.masters.learn(registered.masters);
         self.registered = Some(attached);
         self.full_from = Some(ChunkId(0));
@@ -274,6 +283,8 @@ impl Line {
             streams: self.shared.serving.running(),
             failed: self.shared.store.failed(),
             volumes: self.shared.store.tell(self.shared.env.clock.now()).await,
+            peers: self.shared.peers.version(),
+            down: self.shared.peers.down(),
         };
         link.call(HEARTBEAT_TIMEOUT, |c, context| {
             c.heartbeat(context, heartbeat)
@@ -310,8 +321,11 @@ impl Line {
             self.term = Some(reply.term);
             self.full_from = Some(ChunkId(0));
         }
+        self.shared.learn_masters(&reply.masters, reply.signing.now);
         self.shared.signing.learn(reply.signing);
-        self.shared.learn_masters(&reply.masters);
+        if let Some(list) = reply.peers {
+            self.shared.peers.list(attached.incarnation.node, list);
+        }
         self.masters.learn(reply.masters);
         self.tasks.offer(reply.tasks, reply.permits, reply.rewrites);
         Ok(())

@@ -15,6 +15,7 @@
 //!   quarantine/<name>.reason    why it is there, for people
 //!   scrub                       how far replicas were read through (Scrubbed); may be lost
 //!   papers, joining             not the store's: who the node is, or is about to be
+//!   peers                       neither: other data nodes, and masters, as last heard of
 //!   audit/                      neither: who was not let in
 //! ```
 //! `<chunk>` and `<number>` are 16 hexadecimal digits. Integers are little-endian.
@@ -69,7 +70,14 @@ pub(super) const NEIGHBOUR_DIRECTORIES: &[&str] = &[crate::node::audit::DIRECTOR
 /// What a node is known by, beside one of its stores.
 pub(in crate::datanode) const PAPERS: &str = "papers";
 /// Files of the node beside its store.
-pub(super) const NEIGHBOURS: &[&str] = &[PAPERS, "papers.new", "joining", "joining.new"];
+pub(super) const NEIGHBOURS: &[&str] = &[
+    PAPERS,
+    "papers.new",
+    "joining",
+    "joining.new",
+    "peers",
+    "peers.new",
+];
 
 /// The version of all formats here.
 pub(super) const VERSION: u16 = 1;

@@ -55,13 +55,17 @@ impl Rewriting<'_> {
         for result in join_all(writing).await {
             stored.push(result?);
         }
+        let (from, into) = (self.sources.len(), stored.len());
+        tracing::info!(length, from, into, "bytes were written anew");
         Ok(stored)
     }
 
     /// The bytes of a source, from whichever data node has them right.
     async fn read(&self, pool: &ChunkPool, source: &RewriteSource) -> Result<Bytes, String> {
         let mut reasons = Vec::new();
-        for node in &source.nodes {
+        let mut nodes = source.nodes.clone();
+        self.shared.peers.down_last(&mut nodes);
+        for node in &nodes {
             let range = ByteRange::new(source.offset, source.length);
             let of = (source.chunk, &self.permits.read);
             let read = async {

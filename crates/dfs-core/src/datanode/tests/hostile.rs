@@ -213,10 +213,13 @@ async fn callers_of_another_cluster_or_another_service_are_refused() {
     let cluster = Cluster::start(1).await;
     let address = cluster.nodes[0].address();
     let (chunk_stream, raft) = (Service::ChunkStream, Service::Raft);
+    let gossip = Service::Peers;
     for (service, cluster) in [
         (chunk_stream, Some(ClusterId(7))),
         (chunk_stream, None),
         (raft, Some(CLUSTER)),
+        (gossip, Some(ClusterId(7))),
+        (gossip, None),
     ] {
         let hello = Hello::new(service, cluster);
         let refused = hello::call(&*Env::real().network, address, hello, SECOND).await;

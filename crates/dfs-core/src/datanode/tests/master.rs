@@ -17,6 +17,8 @@ use crate::proto::cluster::{
 };
 use crate::proto::error::RpcError;
 use crate::proto::hello::{self, HelloReply, Service};
+use crate::proto::metadata::NodeAddress;
+use crate::proto::peers::PeerList;
 use crate::proto::transport::messages;
 use crate::types::{ClusterId, NodeEpoch, NodeId, NodeKey, Refusal, RefusalKind};
 
@@ -43,6 +45,18 @@ pub(super) struct State {
     pub(super) hangs: bool,
     /// How long it takes to take a report in.
     pub(super) report_takes: Duration,
+}
+
+impl State {
+    /// All data nodes that have registered.
+    fn peers(&self) -> PeerList {
+        let mut nodes = BTreeMap::new();
+        for Registration { key, address, .. } in &self.registrations {
+            let (node, key, address) = (self.nodes[key], *key, address.clone());
+            nodes.insert(node, NodeAddress { node, key, address });
+        }
+        PeerList::new(nodes.into_values().collect())
+    }
 }
 
 pub(super) struct FakeMaster {
@@ -177,10 +191,13 @@ impl ClusterRpc for Handle {
             .get(&heartbeat.node)
             .cloned()
             .unwrap_or_default();
+        let has = heartbeat.peers;
         state.heartbeats.push(heartbeat);
+        let list = state.peers();
         let masters = state.masters.clone();
         Ok(HeartbeatReply {
             rewrites: Vec::new(),
+            peers: (list.version != has).then_some(list),
             permits: Vec::new(),
             signing: Signing::default(),
             term: state.term,

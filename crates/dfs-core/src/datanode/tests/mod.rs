@@ -10,6 +10,7 @@ mod fixture;
 mod hostile;
 mod life;
 mod master;
+mod peers;
 mod rebuild;
 mod rewrite;
 mod scrub;

@@ -109,6 +109,8 @@ pub(crate) struct Searches {
     pub(crate) files: Option<rewrites::Cursor>,
     /// When they are gone through again.
     pub(crate) files_again: Duration,
+    /// When something could not be rewritten last.
+    pub(crate) rewrite_failed: Option<Duration>,
 }
 
 /// What a leader knows and is about to do.
@@ -222,6 +224,7 @@ impl Leading {
             node: heartbeat.node,
             epoch: heartbeat.epoch,
             failed: heartbeat.failed.is_some(),
+            down: &heartbeat.down,
         };
         let effects = self.watch.step(self.clock, event);
         if effects.iter().any(|e| matches!(e, Effect::Fence(_))) {
@@ -232,6 +235,11 @@ impl Leading {
             self.carry_out(effect);
         }
         true
+    }
+
+    /// The live data nodes that hold a node for down.
+    pub(crate) fn accusers(&self, node: NodeId) -> Vec<NodeId> {
+        self.watch.accusers(node)
     }
 
     /// Whether this is the present incarnation of a node.
@@ -450,6 +458,19 @@ impl Leading {
         }
     }
 
+    /// Takes in that a copy was recorded, in the place of another if it says so. What is there of
+    /// that one is surplus from now on, though its bytes may be wrong.
+    pub(crate) fn replaced(&mut self, chunk: ChunkId, by: NodeId, replaces: Option<NodeId>) {
+        self.view.settle(by, chunk);
+        let Some(old) = replaces else {
+            return;
+        };
+        let fault = self.view.node(old).and_then(|node| node.fault(chunk));
+        if repair::is_good(&self.view, chunk, old) || fault == Some(Fault::Corrupt) {
+            self.note(old, chunk, Finding::Surplus);
+        }
+    }
+
     fn fell_through(&mut self, node: NodeId, running: &Running) {
         if let Some((chunk, _)) = made_by(&running.task) {
             if let Purpose::Move { from } = running.purpose {
@@ -490,6 +511,8 @@ mod tests {
             streams: 0,
             failed: None,
             volumes: Vec::new(),
+            peers: 0,
+            down: Vec::new(),
         }
     }
 
@@ -556,6 +579,26 @@ mod tests {
         let fault = leading.view.node(NodeId(1)).and_then(|n| n.fault(C));
         assert_eq!(fault, Some(Fault::Corrupt));
         assert!(leading.hints.contains(&C));
+    }
+
+    #[test]
+    fn a_replica_in_whose_place_another_came_is_surplus_unless_it_is_missing() {
+        for (fault, is_surplus) in [
+            (None, true),
+            (Some(Fault::Corrupt), true),
+            (Some(Fault::Missing), false),
+        ] {
+            let mut leading = leading();
+            if let Some(fault) = fault {
+                leading.note(NodeId(1), C, Finding::Fault(fault));
+            }
+            leading.replaced(C, NodeId(4), Some(NodeId(1)));
+            assert_eq!(
+                leading.view.is_surplus(NodeId(1), C),
+                is_surplus,
+                "{fault:?}"
+            );
+        }
     }
 
     #[test]

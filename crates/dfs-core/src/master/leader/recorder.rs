@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 
 use super::{Leading, Made};
-use crate::master::planners::repair;
 use crate::master::planners::report::Finding;
 use crate::master::shared::{Shared, unexpected};
 use crate::meta::command::ReplicaDrop;
@@ -87,11 +86,7 @@ async fn record_copies(shared: &Shared) -> Result<(), RpcError> {
             match outcome {
                 Ok(()) => {
                     tracing::info!(%chunk, node = %by, ?replaces, "a copy was recorded");
-                    leading.view.settle(by, chunk);
-                    let left = replaces.filter(|&old| repair::is_good(&leading.view, chunk, old));
-                    if let Some(old) = left {
-                        leading.note(old, chunk, Finding::Surplus);
-                    }
+                    leading.replaced(chunk, by, replaces);
                 }
                 Err(refusal) => {
                     tracing::info!(%chunk, node = %by, %refusal, "a copy was not recorded");

@@ -1,7 +1,6 @@
 //! Has data nodes rewrite what is to be kept otherwise, and puts what they wrote into the log.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use dfs_raft::Fatal;
 use dfs_raft::state::ReadState;
@@ -22,9 +21,6 @@ use crate::proto::metadata::NodeAddress;
 use crate::types::change::Piece;
 use crate::types::stripe::Code;
 use crate::types::{ChunkId, InodeId, NewChunk, NewStripe, NodeId, Permit, Policy, Timestamp};
-
-/// How long nothing is rewritten after something could not be.
-const REST_AFTER_FAILURE: Duration = Duration::from_secs(30);
 
 /// Where in the map of extents to go on.
 pub(crate) type Cursor = (InodeId, u64);
@@ -122,8 +118,11 @@ fn next<T>(extents: &[(Cursor, T)], rows: usize) -> Option<Cursor> {
 impl Leading {
     /// From where on the next page of extents is to be read, if one is.
     pub(super) fn next_files(&self, config: &MasterConfig) -> Option<Option<Cursor>> {
-        let is_due = self.searches.files.is_some() || self.searches.files_again <= self.clock;
-        (is_due && self.may_rewrite(config)).then_some(self.searches.files)
+        let searches = &self.searches;
+        let is_due = searches.files.is_some() || searches.files_again <= self.clock;
+        let is_over = |failed| self.clock.saturating_sub(failed) >= config.rewrite.rests_for;
+        let has_rested = searches.rewrite_failed.is_none_or(is_over);
+        (is_due && has_rested && self.may_rewrite(config)).then_some(searches.files)
     }
 
     fn may_rewrite(&self, config: &MasterConfig) -> bool {
@@ -285,7 +284,7 @@ impl Leading {
 
     /// A rewrite failed: whatever the reason is, it is not tried again at once.
     pub(super) fn rest_from_rewrites(&mut self) {
-        self.searches.files_again = self.clock.saturating_add(REST_AFTER_FAILURE);
+        self.searches.rewrite_failed = Some(self.clock);
         self.searches.files = None;
     }
 

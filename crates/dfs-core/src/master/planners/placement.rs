@@ -197,6 +197,8 @@ mod tests {
             streams: 0,
             failed: None,
             volumes: Vec::new(),
+            peers: 0,
+            down: Vec::new(),
         });
     }
 

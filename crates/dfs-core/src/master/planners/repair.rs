@@ -581,6 +581,8 @@ mod tests {
         view.heard(&Heartbeat {
             failed: Some("EIO".to_owned()),
             volumes: Vec::new(),
+            peers: 0,
+            down: Vec::new(),
             ..heartbeat(1)
         });
         let sources = |nodes| plan(&view, nodes).map(|copy| (copy.to, copy.sources));

@@ -7,6 +7,7 @@
 //! intended        wrong bytes   Fault(Corrupt)      repaired
 //! not for it      right         Adopt, if the map names too few; else Surplus, which repair
 //!                               may use in the place of a lost one, else deleted slowly
+//! not for it      wrong bytes   Surplus             deleted as slowly: some blocks are right
 //! no such chunk   anything      Orphan              deleted if its range has expired
 //! ```
 //!
@@ -55,11 +56,14 @@ pub fn present(node: NodeId, replica: ReplicaSummary, chunk: Option<&Intended>) 
     }
 }
 
-/// Judges a replica that `node` does not have, or has in quarantine.
+/// Judges a replica that `node` does not have, or that it has with wrong bytes.
 pub fn lost(node: NodeId, fault: Fault, chunk: Option<&Intended>) -> Finding {
-    match chunk {
-        Some(chunk) if chunk.replicas.contains(&node) => Finding::Fault(fault),
-        _ => Finding::Nothing,
+    match (chunk, fault) {
+        (Some(chunk), fault) if chunk.replicas.contains(&node) => Finding::Fault(fault),
+        (_, Fault::Missing) => Finding::Nothing,
+        // It is there, and takes room.
+        (Some(_), Fault::Corrupt) => Finding::Surplus,
+        (None, Fault::Corrupt) => Finding::Orphan,
     }
 }
 
@@ -141,6 +145,24 @@ mod tests {
             lost(NodeId(1), Fault::Missing, Some(&chunk)),
             Finding::Fault(Fault::Missing)
         );
+    }
+
+    #[test]
+    fn a_corrupt_replica_that_is_not_wanted_is_not_forgotten() {
+        let chunk = intended(&[1]);
+        let found = |chunk| lost(NodeId(2), Fault::Corrupt, chunk);
+        assert_eq!(found(Some(&chunk)), Finding::Surplus);
+        assert_eq!(found(None), Finding::Orphan);
+        // A report says of it that it is there, and that it is corrupt.
+        let mut view = view(2);
+        note(
+            &mut view,
+            NodeId(2),
+            C,
+            present(NodeId(2), RIGHT, Some(&chunk)),
+        );
+        note(&mut view, NodeId(2), C, found(Some(&chunk)));
+        assert!(view.is_surplus(NodeId(2), C));
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub const REWRITE_LEN_MAX: u64 = 96 << 20;
 pub struct RewriteBudget {
     /// Many short chunks become one when the file was not changed for so long.
     pub compact_after: Duration,
+    /// How long nothing is rewritten after something could not be.
+    pub rests_for: Duration,
     /// Rewrites under way in the cluster; each data node does one at a time.
     pub rewrites: usize,
     /// Extents looked at in one tick.
@@ -36,9 +38,10 @@ pub struct RewriteBudget {
 }
 
 impl RewriteBudget {
-    /// Ten minutes, 4 at a time, 1024 extents.
+    /// Ten minutes, half a minute, 4 at a time, 1024 extents.
     pub const DEFAULT: RewriteBudget = RewriteBudget {
         compact_after: Duration::from_secs(600),
+        rests_for: Duration::from_secs(30),
         rewrites: 4,
         extents_per_tick: 1024,
     };

@@ -91,7 +91,7 @@ pub(in crate::master) async fn admit(
             Service::Enrol | Service::Login => {
                 Err(refused("this cluster has neither papers nor logins"))
             }
-            Service::ChunkStream => Err(no_chunks()),
+            Service::ChunkStream | Service::Peers => Err(no_chunks()),
             Service::Raft | Service::Cluster | Service::Metadata => Ok(Guest::Anybody),
         };
     }
@@ -102,7 +102,7 @@ pub(in crate::master) async fn admit(
         Service::Cluster => node(shared, peer, NodeRole::DataNode).await,
         Service::Metadata => user(shared, hello, peer).await,
         Service::Enrol | Service::Login => Ok(Guest::Key(peer)),
-        Service::ChunkStream => Err(no_chunks()),
+        Service::ChunkStream | Service::Peers => Err(no_chunks()),
     }
 }
 

@@ -230,8 +230,11 @@ impl ClusterRpc for ClusterService {
                 return None;
             }
             let wants = leading.view.node(node).is_some_and(|n| n.wants_report());
+            let peers = leading.view.peers();
+            let peers = (peers.version != heartbeat.peers).then(|| peers.clone());
             Some(HeartbeatReply {
                 rewrites: Vec::new(),
+                peers,
                 term: leading.term,
                 report: wants,
                 tasks: leading.tasks.of_node(node),

@@ -2,6 +2,7 @@
 
 use dfs_raft::Role;
 
+use crate::master::leader::Leading;
 use crate::master::shared::Shared;
 use crate::master::view::NodeView;
 use crate::proto::error::RpcError;
@@ -9,7 +10,7 @@ use crate::proto::metadata::{MasterInfo, NodeInfo};
 
 /// All data nodes.
 pub(super) fn nodes(shared: &Shared) -> Result<Vec<NodeInfo>, RpcError> {
-    let info = |node: &NodeView| NodeInfo {
+    let info = |leading: &Leading, node: &NodeView| NodeInfo {
         node: node.row.node,
         key: node.row.key,
         address: node.row.address.clone(),
@@ -22,8 +23,12 @@ pub(super) fn nodes(shared: &Shared) -> Result<Vec<NodeInfo>, RpcError> {
         bytes: node.row.bytes,
         volumes: node.volumes.clone(),
         rests_until: node.row.rests_until,
+        held_down_by: leading.accusers(node.row.node),
     };
-    shared.leading(|leading| leading.view.nodes().map(info).collect())
+    shared.leading(|leading| {
+        let nodes = leading.view.nodes();
+        nodes.map(|node| info(leading, node)).collect()
+    })
 }
 
 /// The masters, and the term in which one of them leads.

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crate::proto::cluster::Heartbeat;
 use crate::proto::metadata::{Liveness, NodeAddress};
+use crate::proto::peers::PeerList;
 use crate::types::topology::{AdminState, Space, Topology};
 use crate::types::{ChunkId, NodeEpoch, NodeId, NodeKey, Timestamp, Volume};
 
@@ -212,6 +213,8 @@ impl NodeView {
 #[derive(Debug, Default)]
 pub struct ClusterView {
     nodes: BTreeMap<NodeId, NodeView>,
+    /// What data nodes are told of each other, once it was asked for.
+    peers: Option<PeerList>,
 }
 
 impl ClusterView {
@@ -225,9 +228,20 @@ impl ClusterView {
         self.nodes.values()
     }
 
+    /// All nodes and where they are, as they are told of each other.
+    pub fn peers(&mut self) -> &PeerList {
+        let nodes = &self.nodes;
+        self.peers
+            .get_or_insert_with(|| PeerList::new(nodes.values().map(NodeView::address).collect()))
+    }
+
     /// Takes in what the map says of a node. A new incarnation must report anew; what was wrong
     /// before is kept until that report covers it. What is older than what is known is ignored.
     pub fn know(&mut self, row: NodeRow) {
+        let known = self.nodes.get(&row.node).map(|node| &node.row);
+        if known.is_none_or(|known| (known.key, &known.address) != (row.key, &row.address)) {
+            self.peers = None;
+        }
         match self.nodes.get_mut(&row.node) {
             Some(node) if row.epoch < node.row.epoch => {}
             Some(node) => {
@@ -248,6 +262,7 @@ impl ClusterView {
     /// Forgets a node: it is one no more.
     pub fn forget(&mut self, node: NodeId) {
         self.nodes.remove(&node);
+        self.peers = None;
     }
 
     /// Takes in a heartbeat of the present incarnation.

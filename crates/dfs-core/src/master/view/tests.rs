@@ -36,6 +36,8 @@ pub(crate) fn heartbeat(id: u32) -> Heartbeat {
         streams: 0,
         failed: None,
         volumes: Vec::new(),
+        peers: 0,
+        down: Vec::new(),
     }
 }
 

@@ -53,7 +53,8 @@ pub use message::{
     Blocks, DataHeader, Finish, ReadRequest, Reply, Request, Stored, StreamError, StreamErrorKind,
     WriteRequest, decode,
 };
-pub use pool::{ChunkPool, PoolConfig};
+pub(crate) use pool::is_target;
+pub use pool::{ChunkPool, Elsewhere, PoolConfig};
 pub use reader::ChunkReader;
 pub use writer::{BlockWriter, ChunkWriter};
 

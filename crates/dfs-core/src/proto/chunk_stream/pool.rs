@@ -56,6 +56,7 @@ struct Inner {
     env: Env,
     cluster: ClusterId,
     config: PoolConfig,
+    elsewhere: Option<Elsewhere>,
     idle: Mutex<BTreeMap<NodeAddress, Vec<Idle>>>,
 }
 
@@ -75,12 +76,33 @@ pub(super) struct Leased {
 impl ChunkPool {
     /// A pool without connections yet.
     pub fn new(env: Env, cluster: ClusterId, config: PoolConfig) -> ChunkPool {
+        ChunkPool::build(env, cluster, config, None)
+    }
+
+    /// The same, for whoever knows other places where data nodes may be. They are tried when a
+    /// node cannot be reached where it should be.
+    pub fn with_elsewhere(
+        env: Env,
+        cluster: ClusterId,
+        config: PoolConfig,
+        elsewhere: Elsewhere,
+    ) -> ChunkPool {
+        ChunkPool::build(env, cluster, config, Some(elsewhere))
+    }
+
+    fn build(
+        env: Env,
+        cluster: ClusterId,
+        config: PoolConfig,
+        elsewhere: Option<Elsewhere>,
+    ) -> ChunkPool {
         let idle = Mutex::default();
         ChunkPool {
             inner: Arc::new(Inner {
                 env,
                 cluster,
                 config,
+                elsewhere,
                 idle,
             }),
         }
@@ -199,7 +221,24 @@ impl ChunkPool {
         })
     }
 
+    /// A new connection, to wherever the node may be.
     async fn connect(&self, target: &NodeAddress) -> Result<BoxStream, StreamError> {
+        let connected = self.connect_there(target).await;
+        let (Err(_), Some(elsewhere)) = (&connected, &self.inner.elsewhere) else {
+            return connected;
+        };
+        let is_other = |place: &NodeAddress| {
+            (place.node, place.key) == (target.node, target.key) && place.address != target.address
+        };
+        for place in elsewhere(target.node).into_iter().filter(is_other) {
+            if let Ok(stream) = self.connect_there(&place).await {
+                return Ok(stream);
+            }
+        }
+        connected
+    }
+
+    async fn connect_there(&self, target: &NodeAddress) -> Result<BoxStream, StreamError> {
         let hello = Hello::new(Service::ChunkStream, Some(self.inner.cluster));
         let network = &*self.inner.env.network;
         let deadline = self.inner.config.deadlines.connect;
@@ -269,9 +308,12 @@ impl ChunkPool {
     }
 }
 
+/// Finds other places where a data node may be.
+pub type Elsewhere = Box<dyn Fn(NodeId) -> Vec<NodeAddress> + Send + Sync>;
+
 /// Whether who listens has the papers of the node that is meant; anybody has, where nobody shows
 /// papers.
-fn is_target(stream: &BoxStream, target: &NodeAddress) -> bool {
+pub(crate) fn is_target(stream: &BoxStream, target: &NodeAddress) -> bool {
     let shown = stream.identity();
     shown.is_none_or(|identity| {
         let peer = identity.parse::<Peer>().ok();

@@ -18,8 +18,10 @@ use crate::history::{Block, End, Op, Operation, Output};
 /// Which files are of which kind, and where.
 #[derive(Debug, Clone, Copy)]
 pub struct Files<'a> {
-    /// The directory that they are all in.
-    pub directory: &'a str,
+    /// What the last look calls all of them.
+    pub root: &'a str,
+    /// The directories that they are in.
+    pub directories: &'a [&'a str],
     /// The one file to which several append.
     pub log: &'a str,
 }
@@ -40,7 +42,7 @@ impl Files<'_> {
                 family.or_default().push(operation);
             }
         }
-        let last_look = LastLook::of(self.directory, operations);
+        let last_look = LastLook::of(self, operations);
         let look = last_look.as_ref();
         let mut found = Vec::new();
         for (name, operations) in &families {
@@ -68,36 +70,42 @@ impl Files<'_> {
     }
 }
 
-/// The last listing of all files, when nobody changed them any more.
+/// The last listings of all files, when nobody changed them any more.
 struct LastLook {
-    /// When it was done.
+    /// When the last of them was done.
     at: u64,
     listed: BTreeSet<String>,
 }
 
 impl LastLook {
-    fn of(directory: &str, operations: &[Operation<'_>]) -> Option<LastLook> {
-        let is_begin = |o: &&Operation<'_>| matches!(o.op, Op::LastLook { of } if of == directory);
+    fn of(files: &Files<'_>, operations: &[Operation<'_>]) -> Option<LastLook> {
+        let is_begin = |o: &&Operation<'_>| matches!(o.op, Op::LastLook { of } if of == files.root);
         let begin = operations.iter().find(is_begin)?.began;
-        let looks = operations.iter().filter(|o| o.began > begin);
-        let listing = |operation: &Operation<'_>| match (operation.op, &operation.end) {
-            (
-                Op::ListAll { path },
-                End::Ok {
-                    at,
-                    output: Some(Output::Names(names)),
-                    ..
-                },
-            ) if path == directory => Some(LastLook {
-                at: *at,
-                listed: names
-                    .iter()
-                    .map(|(n, _)| format!("{directory}/{n}"))
-                    .collect(),
-            }),
-            _ => None,
+        let mut look = LastLook {
+            at: begin,
+            listed: BTreeSet::new(),
         };
-        looks.filter_map(listing).next_back()
+        for directory in files.directories {
+            let looks = operations.iter().filter(|o| o.began > begin);
+            let listing = |operation: &Operation<'_>| match (operation.op, &operation.end) {
+                (
+                    Op::ListAll { path },
+                    End::Ok {
+                        at,
+                        output: Some(Output::Names(names)),
+                        ..
+                    },
+                ) if path == directory => {
+                    let names = names.iter().map(|(n, _)| format!("{directory}/{n}"));
+                    Some((*at, names.collect::<Vec<_>>()))
+                }
+                _ => None,
+            };
+            let (at, names) = looks.filter_map(listing).next_back()?;
+            look.at = look.at.max(at);
+            look.listed.extend(names);
+        }
+        Some(look)
     }
 
     fn shows(&self, path: &str) -> bool {
@@ -136,6 +144,8 @@ fn path(op: &Op) -> Option<&str> {
         | Op::Truncate { path, .. }
         | Op::ReadBlocks { path }
         | Op::Link { from: path, .. }
+        | Op::Clone { from: path, .. }
+        | Op::Concat { from: path, .. }
         | Op::Rename { from: path, .. }
         | Op::Unlink { path, .. }
         | Op::Restore { to: Some(path), .. }

@@ -65,7 +65,8 @@ fn shows(blocks: &[Block]) -> Option<Output> {
 
 fn judged(is_log: bool, history: &[Event]) -> Vec<String> {
     let files = Files {
-        directory: "/c",
+        root: "/c",
+        directories: &["/c"],
         log: if is_log { PATH } else { "/c/log" },
     };
     files.complaints(&operations(history, |_| true).unwrap())
@@ -506,4 +507,49 @@ fn a_name_that_nobody_made_or_that_is_not_listed_is_found() {
             "D1: /c/f8: nobody made it"
         ]
     );
+}
+
+fn clone_of(from: &str, to: &str, replace: bool) -> Op {
+    let (from, to) = (from.to_owned(), to.to_owned());
+    Op::Clone { from, to, replace }
+}
+
+#[test]
+fn a_clone_has_the_bytes_of_its_moment_whatever_becomes_of_the_file_it_was_made_of() {
+    let clones = |tale: &mut Tale| {
+        tale.does(1, put_at(PATH, 1), node(70, 1, 1), 0);
+        tale.does(1, clone_of(PATH, A, false), node(71, 1, 1), 0);
+        tale.does(1, put_at(B, 2), node(72, 1, 1), 0);
+        tale.does(1, clone_of(B, PATH, true), node(73, 1, 1), 0);
+        tale.refused(1, clone_of(A, B, false), "Exists: /c/f7.b", 0);
+    };
+    let right = [(PATH, Some(2)), (A, Some(1)), (B, Some(2))];
+    assert_eq!(told_of_names(&right, clones), Vec::<String>::new());
+    let shared = [(PATH, Some(2)), (A, Some(2)), (B, Some(2))];
+    assert_eq!(told_of_names(&shared, clones).len(), 1);
+    let same_id = told_of_names(&right, |tale| {
+        clones(tale);
+        tale.does(1, rename(A, A), node(70, 1, 1), 0);
+    });
+    one(&same_id, "D1: it gave");
+}
+
+#[test]
+fn a_concatenation_is_all_of_both_files_and_takes_the_name_of_the_second() {
+    let concat = |tale: &mut Tale| {
+        tale.does(1, put(1, 2), None, 0);
+        tale.does(1, put_at(A, 2), None, 0);
+        let (to, from) = (PATH.to_owned(), A.to_owned());
+        tale.does(1, Op::Concat { to, from }, node(70, 3, 1), 0);
+    };
+    let whole = [data(1, 0), data(1, 1), data(2, 0)];
+    assert_eq!(told(false, &whole, concat), Vec::<String>::new());
+    for wrong in [&whole[..2], &[whole[0], whole[1], whole[1]]] {
+        assert_eq!(told(false, wrong, concat).len(), 1);
+    }
+    let still_there = told(false, &whole, |tale| {
+        concat(tale);
+        tale.does(2, read_at(A), shows(&[data(2, 0)]), 0);
+    });
+    one(&still_there, "D1: stale");
 }

@@ -1,8 +1,8 @@
 //! Masters and data nodes.
 
 pub(super) mod audit_logs;
+pub(super) mod logs;
 mod node;
-pub(super) mod panics;
 mod replicas;
 mod states;
 
@@ -65,6 +65,10 @@ const SCRUB_PERIOD: Duration = Duration::from_secs(20);
 pub(super) const DEAD_AFTER: Duration = Duration::from_secs(8);
 /// Few, so that a master that was away for seconds has missed more.
 pub(super) const LOG_ENTRIES: u32 = 300;
+/// Replicas move though disks are nearly empty.
+const BALANCE_PERCENT: u32 = 1;
+/// Many short chunks become one when their file was not changed for so long.
+const COMPACT_AFTER: Duration = Duration::from_secs(2);
 const RESERVE_MIB: u64 = 64;
 const RESERVE: u64 = RESERVE_MIB << 20;
 /// Clocks jump by a day.
@@ -231,6 +235,8 @@ impl Cluster {
             Role::Master => {
                 arguments.push(format!("--dead-after={}s", DEAD_AFTER.as_secs()));
                 arguments.push(format!("--log-entries={LOG_ENTRIES}"));
+                arguments.push(format!("--balance-percent={BALANCE_PERCENT}"));
+                arguments.push(format!("--compact-after={}s", COMPACT_AFTER.as_secs()));
                 if node.is_new || node.says_join {
                     arguments.push(format!("--join={of_masters}"));
                 }

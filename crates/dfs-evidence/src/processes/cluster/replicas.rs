@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::states::POLL;
 use super::{Cluster, Node, RESERVE, Role};
-use crate::checkers::replicas::{Holdings, too_few};
+use crate::checkers::replicas::{Holdings, stripes, too_few};
 use crate::processes::tool;
 
 /// Masters may take so long to hear of what is left over and to give it up.
@@ -35,25 +35,26 @@ impl Cluster {
         map: &ChunkMap,
         masters: &[(String, Master)],
     ) -> Vec<String> {
-        let (held, mut wrong) = self.read_data_nodes().await;
+        let (held, mut wrong) = self.read_data_nodes(map).await;
         for held in &held {
             wrong.extend(lacking(held, map));
         }
         if held.len() == self.places(Role::Data).len() {
             let nodes: BTreeSet<_> = held.iter().filter_map(|h| h.holdings.node).collect();
             wrong.extend(too_few(map, &nodes));
+            wrong.extend(stripes::complaints(map, held.iter().map(|h| &h.holdings)));
         }
         wrong.extend(self.left_over(&held, map, masters).await);
         wrong
     }
 
     /// What is on the disks of data nodes, and what is wrong with those that cannot be read.
-    async fn read_data_nodes(&self) -> (Vec<Held<'_>>, Vec<String>) {
+    async fn read_data_nodes(&self, map: &ChunkMap) -> (Vec<Held<'_>>, Vec<String>) {
         let (mut all, mut wrong) = (Vec::new(), Vec::new());
         for node in self.nodes.iter().filter(|node| node.role == Role::Data) {
             let config = StoreConfig::new(node.disk.directory());
             let name = &node.name;
-            match Holdings::read(config, Env::real()).await {
+            match Holdings::read(config, Env::real(), |c| stripes::is_member(map, c)).await {
                 Ok(holdings) => {
                     if holdings.node.is_none() {
                         wrong.push(format!("D4: {name} does not know which data node it is"));

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Nemesis;
 use crate::faults::FaultKind;
-use crate::processes::cluster::panics::panics;
+use crate::processes::cluster::logs::panics;
 
 /// What is known of the life of a process.
 #[derive(Debug, Default)]

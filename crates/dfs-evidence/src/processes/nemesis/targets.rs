@@ -103,13 +103,24 @@ impl Nemesis {
         }
     }
 
-    /// One of `places` that may lose its files: all is well, so it is the only one.
+    /// One of `places` that may lose its files: all is well, so it is the only one. Rot is found
+    /// when it is read, so as long as a data node is rotten no other loses anything: a stripe may
+    /// have no member to spare beside the one that rotted.
     async fn damaged(&mut self, places: &[usize], random: &mut StdRng) -> Targets {
         if self.active.iter().any(|active| damages(active.fault.kind)) {
             return Err("one at a time".to_owned());
         }
         self.all_is_well().await?;
-        some(places, 1, random)
+        let nodes = &self.cluster.nodes;
+        let is_data = |place: usize| nodes.get(place).is_some_and(|node| node.role == Role::Data);
+        let is_rotten = |place: usize| nodes.get(place).is_some_and(|node| node.is_rotten);
+        let rotten = (0..nodes.len()).find(|place| is_data(*place) && is_rotten(*place));
+        let may_lose = |place: &usize| {
+            let other = rotten.is_some_and(|rotten| rotten != *place);
+            !(other && is_data(*place))
+        };
+        let places: Vec<usize> = places.iter().copied().filter(may_lose).collect();
+        some(&places, 1, random)
     }
 
     /// Whether every node runs and is heard, one leads, and every chunk has its copies.

@@ -13,8 +13,9 @@ use rand::seq::IndexedRandom;
 use crate::checkers::set::snapshots;
 use crate::history::{Event, Op, Output};
 use crate::workloads::act::Became;
-use crate::workloads::contents::write;
-use crate::workloads::{TRASH_FOR_LONG, Worker, Workload, blocks, judged};
+use crate::workloads::contents::blocks;
+use crate::workloads::contents::files::write;
+use crate::workloads::{TRASH_FOR_LONG, Worker, Workload, judged};
 
 /// Where snapshots are made and looked at.
 pub(in crate::workloads) const ROOT: &str = "/snapshots";

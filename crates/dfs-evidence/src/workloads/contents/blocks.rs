@@ -5,14 +5,14 @@ use crate::history::{BLOCK_LEN, Block};
 const MARK: u64 = 0x6466_7362_6c6f_636b;
 
 /// The bytes of `blocks` blocks that a write makes, the first of them for place `first`.
-pub fn write(file: u64, version: u64, first: u64, blocks: u64) -> Vec<u8> {
+pub(super) fn write(file: u64, version: u64, first: u64, blocks: u64) -> Vec<u8> {
     let places = first..first + blocks;
     places.flat_map(|p| fill(file, version, p)).collect()
 }
 
 /// What bytes of a file hold. What is left at the end of a length that is no whole number of
 /// blocks is bad.
-pub fn read(bytes: &[u8]) -> Vec<Block> {
+pub(in crate::workloads) fn read(bytes: &[u8]) -> Vec<Block> {
     bytes.chunks(BLOCK_LEN).map(block).collect()
 }
 

@@ -1,5 +1,8 @@
 //! How much a node takes on: connections, writes, memory.
 
+pub(super) mod permits;
+pub(super) mod serving;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

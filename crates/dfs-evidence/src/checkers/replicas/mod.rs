@@ -3,6 +3,8 @@
 //! No client is asked: the directories of data nodes that do not run, or copies of them, are read
 //! as a data node reads its own.
 
+pub mod stripes;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use dfs_core::datanode::store::{ChunkStore, ReplicaSummary, StoreConfig, StoreError};
@@ -10,6 +12,8 @@ use dfs_core::env::Env;
 use dfs_core::master::ChunkMap;
 use dfs_core::master::planners::Intended;
 use dfs_core::types::{ChunkId, NodeId};
+
+use stripes::Sum;
 
 /// Replicas read from the index of a store at a time.
 const PAGE: usize = 1024;
@@ -21,19 +25,25 @@ pub struct Holdings {
     pub node: Option<NodeId>,
     /// Its replicas, or what is wrong with them. All their bytes were read.
     pub replicas: BTreeMap<ChunkId, Result<ReplicaSummary, String>>,
+    /// What stripes are judged by, of those replicas that were asked for and are right.
+    pub sums: BTreeMap<ChunkId, Sum>,
 }
 
 impl Holdings {
     /// Reads a directory that no process has. It is opened as a data node opens it, so what a
-    /// crash left is put in order.
+    /// crash left is put in order. Of which replicas the sum is wanted says `is_member`.
     ///
     /// # Errors
     /// It cannot be opened, or its index cannot be read.
-    pub async fn read(config: StoreConfig, env: Env) -> Result<Holdings, StoreError> {
+    pub async fn read(
+        config: StoreConfig,
+        env: Env,
+        is_member: impl Fn(ChunkId) -> bool,
+    ) -> Result<Holdings, StoreError> {
         let (store, _) = ChunkStore::open(config, env).await?;
         let mut holdings = Holdings {
             node: store.stamp().node,
-            replicas: BTreeMap::new(),
+            ..Holdings::default()
         };
         let mut from = ChunkId(0);
         loop {
@@ -44,6 +54,10 @@ impl Holdings {
             from = ChunkId(last.chunk.0.saturating_add(1));
             for replica in page {
                 let verified = store.verify(replica.chunk).await;
+                if verified.is_ok() && is_member(replica.chunk) {
+                    let sum = stripes::sum(&store, &replica).await?;
+                    holdings.sums.insert(replica.chunk, sum);
+                }
                 let is = verified.map(|()| replica).map_err(|e| e.to_string());
                 holdings.replicas.insert(replica.chunk, is);
             }
@@ -153,6 +167,7 @@ mod tests {
         Holdings {
             node: Some(NodeId(1)),
             replicas: replicas.map(|(id, is)| (ChunkId(id), is)).collect(),
+            sums: BTreeMap::new(),
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
 
-use super::Shared;
+use crate::datanode::Shared;
 use crate::env::Timestamp;
 use crate::node::audit::Actor;
 use crate::planted::{self, Bug};
@@ -17,17 +17,17 @@ use crate::proto::cluster::Signing;
 use crate::proto::metadata::NodeAddress;
 use crate::security::capability::{Capability, Demand, Gate, Operation};
 use crate::security::{Peer, SigningKeys};
-use crate::types::Permit;
+use crate::types::{ClusterId, NodeKey, NodeRole, Permit};
 
 /// What the masters said last of their keys and their time.
 #[derive(Debug, Default)]
-pub(super) struct Masters {
+pub(in crate::datanode) struct Masters {
     heard: Mutex<Option<(SigningKeys, Timestamp, Instant)>>,
 }
 
 impl Masters {
     /// Notes what a master says.
-    pub(super) fn learn(&self, signing: Signing) {
+    pub(in crate::datanode) fn learn(&self, signing: Signing) {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         *heard = Some((signing.keys, signing.now, Instant::now()));
     }
@@ -41,7 +41,7 @@ impl Masters {
 }
 
 /// Whoever is at the other end of a connection.
-pub(super) struct Guest {
+pub(in crate::datanode) struct Guest {
     /// None in a cluster without security.
     peer: Option<Peer>,
     /// The permit that was verified last, and with which keys: the next request often carries the
@@ -57,7 +57,7 @@ fn leads_to_all(capability: &Capability, onward: &[NodeAddress]) -> bool {
 
 impl Guest {
     /// By what the network says of it.
-    pub(super) fn new(identity: Option<&str>) -> Guest {
+    pub(in crate::datanode) fn new(identity: Option<&str>) -> Guest {
         Guest {
             peer: identity.and_then(|text| text.parse().ok()),
             verified: None,
@@ -65,7 +65,7 @@ impl Guest {
     }
 
     /// Who it is, for the audit log.
-    pub(super) fn actor(&self, source: &str) -> Actor {
+    pub(in crate::datanode) fn actor(&self, source: &str) -> Actor {
         match self.peer {
             Some(peer) => Actor::new(peer, source),
             None => Actor::new("somebody", source),
@@ -73,12 +73,28 @@ impl Guest {
     }
 
     /// Whether it has shown a key.
-    pub(super) fn is_known(&self) -> bool {
+    pub(in crate::datanode) fn is_known(&self) -> bool {
         self.peer.is_some()
     }
 
+    /// What node it has shown to be, if any.
+    pub(in crate::datanode) fn key(&self) -> Option<NodeKey> {
+        let node = self.peer.and_then(|peer| peer.node);
+        node.map(|node| node.node)
+    }
+
+    /// Whether it has shown to be a data node of a cluster.
+    pub(in crate::datanode) fn is_data_node_of(&self, cluster: ClusterId) -> bool {
+        let node = self.peer.and_then(|peer| peer.node);
+        node.is_some_and(|node| node.role == NodeRole::DataNode && node.cluster == cluster)
+    }
+
     /// Why a request is not permitted; none if it is.
-    pub(super) fn refuse(&mut self, shared: &Shared, request: &Request) -> Option<StreamError> {
+    pub(in crate::datanode) fn refuse(
+        &mut self,
+        shared: &Shared,
+        request: &Request,
+    ) -> Option<StreamError> {
         if shared.config.security.is_insecure() {
             return None;
         }

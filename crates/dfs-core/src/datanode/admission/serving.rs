@@ -12,14 +12,14 @@ const GIVEN_WAY_MAX: Duration = Duration::from_millis(250);
 
 /// Counts the streams that are being served.
 #[derive(Debug, Default)]
-pub(super) struct Serving {
+pub(in crate::datanode) struct Serving {
     running: AtomicU32,
     awaited: AtomicU32,
 }
 
 /// For whom a stream is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(in crate::datanode) enum Purpose {
     /// Somebody waits for it.
     Awaited,
     /// A data node reads it to make a copy.
@@ -28,7 +28,7 @@ pub(super) enum Purpose {
 
 impl Serving {
     /// Counts a stream as long as the guard is kept.
-    pub(super) fn count(&self, purpose: Purpose) -> Served<'_> {
+    pub(in crate::datanode) fn count(&self, purpose: Purpose) -> Served<'_> {
         let awaited = (purpose == Purpose::Awaited).then_some(&self.awaited);
         let counters = [Some(&self.running), awaited];
         for counter in counters.into_iter().flatten() {
@@ -38,13 +38,13 @@ impl Serving {
     }
 
     /// How many there are.
-    pub(super) fn running(&self) -> u32 {
+    pub(in crate::datanode) fn running(&self) -> u32 {
         self.running.load(Ordering::Relaxed)
     }
 
     /// Lets those go first who wait for bytes, after a part of a copy that took so long: copies
     /// take a third of the time that they would take of a machine that has nothing else to do.
-    pub(super) async fn give_way(&self, took: Duration) {
+    pub(in crate::datanode) async fn give_way(&self, took: Duration) {
         if self.awaited.load(Ordering::Relaxed) > 0 {
             sleep((took * GIVEN_WAY).min(GIVEN_WAY_MAX)).await;
         }
@@ -52,7 +52,7 @@ impl Serving {
 }
 
 /// A stream that is being served.
-pub(super) struct Served<'a>([Option<&'a AtomicU32>; 2]);
+pub(in crate::datanode) struct Served<'a>([Option<&'a AtomicU32>; 2]);
 
 impl Drop for Served<'_> {
     fn drop(&mut self) {
