@@ -310,7 +310,11 @@ impl Leading {
                 }
                 self.hint(chunk);
             }
-            Finding::Fine | Finding::Surplus | Finding::Orphan | Finding::Nothing => {}
+            Finding::Fine
+            | Finding::Surplus
+            | Finding::CorruptSurplus
+            | Finding::Orphan
+            | Finding::Nothing => {}
         }
     }
 
@@ -466,8 +470,12 @@ impl Leading {
             return;
         };
         let fault = self.view.node(old).and_then(|node| node.fault(chunk));
-        if repair::is_good(&self.view, chunk, old) || fault == Some(Fault::Corrupt) {
-            self.note(old, chunk, Finding::Surplus);
+        match fault {
+            Some(Fault::Corrupt) => self.note(old, chunk, Finding::CorruptSurplus),
+            _ if repair::is_good(&self.view, chunk, old) => {
+                self.note(old, chunk, Finding::Surplus);
+            }
+            _ => {}
         }
     }
 

@@ -151,6 +151,7 @@ pub fn assess(view: &ClusterView, chunk: ChunkId, intended: &Intended) -> Assess
         }
     }
     found.stray.extend(view.strays(chunk));
+    found.damaged.extend(view.damaged_strays(chunk));
     let have = found.good.len() + found.resting.len();
     found.lacking = usize::from(intended.target.0).saturating_sub(have);
     if let Some(stripe) = intended.stripe.as_ref().filter(|_| found.lacking > 0) {
@@ -436,6 +437,7 @@ pub fn affordable(budget: &RepairBudget, tasks: &Tasks, copy: &PlannedCopy) -> b
 mod tests {
     use super::*;
     use crate::master::planners::rebuild::tests::stripe;
+    use crate::master::planners::report::{self, Finding};
     use crate::master::tasks::Purpose;
     use crate::master::view::tests::{heartbeat, row, view};
     use crate::master::view::{Fault, NodeRow};
@@ -682,6 +684,19 @@ mod tests {
         let copy = plan_member(&view, [1, 2, 3, 4]);
         let copy = copy.map(|copy| (copy.to, copy.replaces, copy.recipe.is_some()));
         assert_eq!(copy, Some((NodeId(1), None, true)));
+    }
+
+    #[test]
+    fn a_corrupt_copy_beyond_the_intended_is_no_reason_not_to_make_a_lost_member_again() {
+        let mut view = view(6);
+        view.set_liveness(NodeId(1), Liveness::Dead);
+        report::note(&mut view, NodeId(5), C, Finding::CorruptSurplus);
+        let copy = plan_member(&view, [1, 2, 3, 4]).map(|copy| copy.recipe.is_some());
+        assert_eq!(copy, Some(true));
+        // Of copies it is the last source: some of its blocks may be right.
+        let planned = plan_copy(&view, C, &intended(&[1, 2]), &[], &mut |_| 0);
+        let sources = planned.unwrap().map(|copy| copy.sources);
+        assert_eq!(sources, Some([2, 5].map(NodeId).to_vec()));
     }
 
     #[test]

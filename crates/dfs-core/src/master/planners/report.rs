@@ -7,7 +7,7 @@
 //! intended        wrong bytes   Fault(Corrupt)      repaired
 //! not for it      right         Adopt, if the map names too few; else Surplus, which repair
 //!                               may use in the place of a lost one, else deleted slowly
-//! not for it      wrong bytes   Surplus             deleted as slowly: some blocks are right
+//! not for it      wrong bytes   CorruptSurplus      deleted as slowly: some blocks are right
 //! no such chunk   anything      Orphan              deleted if its range has expired
 //! ```
 //!
@@ -30,6 +30,8 @@ pub enum Finding {
     Adopt,
     /// It should not be there.
     Surplus,
+    /// It should not be there, and is not right.
+    CorruptSurplus,
     /// The map knows no such chunk.
     Orphan,
     /// Nothing follows.
@@ -62,7 +64,7 @@ pub fn lost(node: NodeId, fault: Fault, chunk: Option<&Intended>) -> Finding {
         (Some(chunk), fault) if chunk.replicas.contains(&node) => Finding::Fault(fault),
         (_, Fault::Missing) => Finding::Nothing,
         // It is there, and takes room.
-        (Some(_), Fault::Corrupt) => Finding::Surplus,
+        (Some(_), Fault::Corrupt) => Finding::CorruptSurplus,
         (None, Fault::Corrupt) => Finding::Orphan,
     }
 }
@@ -74,6 +76,10 @@ pub fn note(view: &mut ClusterView, node: NodeId, chunk: ChunkId, finding: Findi
         Finding::Fine | Finding::Adopt | Finding::Nothing => {}
         Finding::Fault(fault) => view.add_fault(node, chunk, fault),
         Finding::Surplus => view.add_surplus(node, chunk),
+        Finding::CorruptSurplus => {
+            view.add_surplus(node, chunk);
+            view.add_fault(node, chunk, Fault::Corrupt);
+        }
         Finding::Orphan => view.add_orphan(node, chunk),
     }
 }
@@ -151,7 +157,7 @@ mod tests {
     fn a_corrupt_replica_that_is_not_wanted_is_not_forgotten() {
         let chunk = intended(&[1]);
         let found = |chunk| lost(NodeId(2), Fault::Corrupt, chunk);
-        assert_eq!(found(Some(&chunk)), Finding::Surplus);
+        assert_eq!(found(Some(&chunk)), Finding::CorruptSurplus);
         assert_eq!(found(None), Finding::Orphan);
         // A report says of it that it is there, and that it is corrupt.
         let mut view = view(2);
@@ -163,6 +169,8 @@ mod tests {
         );
         note(&mut view, NodeId(2), C, found(Some(&chunk)));
         assert!(view.is_surplus(NodeId(2), C));
+        // But nobody counts on it.
+        assert_eq!(view.strays(C).count(), 0);
     }
 
     #[test]

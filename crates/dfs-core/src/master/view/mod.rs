@@ -369,7 +369,9 @@ impl ClusterView {
     /// reports it missing.
     pub fn gone(&mut self, node: NodeId, chunk: ChunkId) {
         if let Some(node) = self.nodes.get_mut(&node) {
-            node.surplus.remove(&chunk);
+            if node.surplus.remove(&chunk) {
+                node.faults.remove(&chunk);
+            }
             node.orphans.remove(&chunk);
         }
     }
@@ -397,12 +399,21 @@ impl ClusterView {
             .is_some_and(|node| node.surplus.contains(&chunk))
     }
 
-    /// Nodes with a copy of a chunk that they are not meant to have.
+    /// Nodes with a copy of a chunk that they are not meant to have, right as far as is known.
     pub fn strays(&self, chunk: ChunkId) -> impl Iterator<Item = NodeId> {
-        let holders = self.nodes.values();
-        let holders = holders
-            .filter(move |node| node.liveness != Liveness::Dead && node.surplus.contains(&chunk));
-        holders.map(|node| node.row.node)
+        let right = move |node: &&NodeView| node.fault(chunk).is_none();
+        self.beyond(chunk).filter(right).map(|node| node.row.node)
+    }
+
+    /// Nodes with such a copy that is corrupt; some of its blocks are right.
+    pub fn damaged_strays(&self, chunk: ChunkId) -> impl Iterator<Item = NodeId> {
+        let wrong = move |node: &&NodeView| node.fault(chunk).is_some();
+        self.beyond(chunk).filter(wrong).map(|node| node.row.node)
+    }
+
+    fn beyond(&self, chunk: ChunkId) -> impl Iterator<Item = &NodeView> {
+        let nodes = self.nodes.values();
+        nodes.filter(move |node| node.liveness != Liveness::Dead && node.surplus.contains(&chunk))
     }
 
     /// Asks the nodes for a full report whose last part is older than `limit`.
