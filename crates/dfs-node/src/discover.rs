@@ -308,7 +308,7 @@ mod tests {
         assert!(of(&cluster, None, "m1:7400").is_some());
         let long = format!("{}:1", "x".repeat(ADDRESS_LEN_MAX));
         for (cluster, authority, address) in [
-            ("7", None, "m1:7400"),
+            ("no hex", None, "m1:7400"),
             (&*cluster, Some("7"), "m1:7400"),
             (&*cluster, None, "m1"),
             (&*cluster, None, ":7400"),

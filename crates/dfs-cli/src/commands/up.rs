@@ -115,7 +115,10 @@ fn announce(
 ) -> Result<()> {
     let mut table = Table::new([Align::Left, Align::Left]);
     table.row(["masters", &cluster.profile().masters.join(",")]);
-    table.row(["data nodes", &shape.data_nodes.to_string()]);
+    let data_nodes = shape
+        .data_nodes
+        .saturating_sub(cluster.removed_data_nodes());
+    table.row(["data nodes", &data_nodes.to_string()]);
     table.row(["data", &home.path().display().to_string()]);
     context.output.lines(table.lines())?;
     context.output.line("ready")?;

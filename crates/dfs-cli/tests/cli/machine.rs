@@ -32,6 +32,8 @@ pub(crate) struct Run {
 pub(crate) struct Up {
     child: Child,
     pub(crate) masters: String,
+    /// How many it says that it has.
+    pub(crate) data_nodes: String,
 }
 
 impl Machine {
@@ -165,14 +167,21 @@ impl Machine {
         let command = command.args(args).stderr(fs::File::create(&log).unwrap());
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut masters = String::new();
+        let (mut masters, mut data_nodes) = (String::new(), String::new());
         // Ends with the process at the latest, which is killed with its guard.
         for line in stdout.lines().map(Result::unwrap) {
             if let Some(addresses) = line.strip_prefix("masters") {
                 masters = addresses.trim().to_owned();
             }
+            if let Some(count) = line.strip_prefix("data nodes") {
+                data_nodes = count.trim().to_owned();
+            }
             if line == "ready" {
-                return Up { child, masters };
+                return Up {
+                    child,
+                    masters,
+                    data_nodes,
+                };
             }
         }
         let status = child.wait().unwrap();

@@ -74,7 +74,8 @@ fn a_data_node_is_emptied_and_removed_and_all_files_stay() {
 
     // A cluster that starts again does not wait for it.
     drop(up);
-    let _up = machine.up(&[]);
+    let up = machine.up(&[]);
+    assert_eq!(up.data_nodes, "3");
     assert_eq!(states(&machine).len(), 3);
     for name in ["/a", "/b", "/c", "/d"] {
         assert!(machine.dfs(&["cat", name]).stdout == pattern(100_000));

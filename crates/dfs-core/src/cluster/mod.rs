@@ -124,6 +124,12 @@ impl Cluster {
         self.parts.nodes.len()
     }
 
+    /// How many of them were removed from the cluster; they do not run any more.
+    pub fn removed_data_nodes(&self) -> usize {
+        let removed = self.parts.nodes.iter().filter(|slot| slot.is_removed());
+        removed.count()
+    }
+
     /// The master that leads; waits for one.
     ///
     /// # Errors
