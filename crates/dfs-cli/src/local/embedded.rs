@@ -48,6 +48,11 @@ impl Embedded {
         Profile::new(config.masters, config.access.as_ref())
     }
 
+    /// How many of its data nodes were removed from it.
+    pub(crate) fn removed_data_nodes(&self) -> usize {
+        self.0.removed_data_nodes()
+    }
+
     /// Stops it in good order.
     ///
     /// # Errors
