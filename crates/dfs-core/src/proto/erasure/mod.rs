@@ -26,6 +26,10 @@ use crate::types::stripe::{Code, StripeShape};
 /// Bytes of each member that are coded at a time: they stay in the caches of the processor.
 const COLUMN: usize = BLOCK_LEN;
 
+/// Bytes of each member that are decoded at a time: what the decoder does to find out how the lost
+/// are made of those that are left takes as long however many bytes there are.
+const DECODED_COLUMN: usize = 8 * BLOCK_LEN;
+
 /// What cannot be coded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CodeError {
@@ -197,7 +201,7 @@ fn whole_data(
     let mut at = 0;
     let mut decoder: Option<ReedSolomonDecoder> = None;
     while at < length && !missing.is_empty() {
-        let width = COLUMN.min(length - at);
+        let width = DECODED_COLUMN.min(length - at);
         let coder = match &mut decoder {
             Some(coder) => {
                 coder.reset(originals, recoveries, width)?;
