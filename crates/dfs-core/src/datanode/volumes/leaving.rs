@@ -73,6 +73,9 @@ async fn pass(shared: &Shared, volume: &Volume) -> Result<(), StoreError> {
                         shared.corrupt.mark(replica.chunk);
                     }
                 }
+                Err(error @ StoreError::Exists(_)) => {
+                    warn!(volume = %volume.id, %error, "a replica is on two volumes, and differs");
+                }
                 // It is gone by itself, or stays for now.
                 Ok(()) | Err(StoreError::NotFound(_) | StoreError::Busy(_)) => {}
                 Err(error) => return Err(error),
@@ -118,8 +121,12 @@ impl Volumes {
 async fn copy(from: &Volume, to: &Volume, replica: ReplicaSummary) -> Result<(), StoreError> {
     let ReplicaSummary { chunk, length, .. } = replica;
     if to.store.holds(chunk).await? {
-        // A crash came between.
-        return to.store.verify(chunk).await;
+        // A crash came between: but only the same bytes are a copy.
+        let there = to.store.open_replica(chunk).await?;
+        if (there.length(), there.checksum()) != (length, replica.checksum) {
+            return Err(StoreError::Exists(chunk));
+        }
+        return there.verify().await;
     }
     let reader = from.store.open_replica(chunk).await?;
     let mut writer = to.store.create(chunk, length, Purpose::Repair).await?;

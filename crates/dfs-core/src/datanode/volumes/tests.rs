@@ -353,6 +353,26 @@ async fn what_is_corrupt_or_finds_no_room_stays_on_a_volume_that_is_left() {
 }
 
 #[tokio::test]
+async fn what_another_volume_has_with_other_bytes_is_no_copy_and_nothing_is_deleted() {
+    let disk = MemoryDisk::new(1);
+    let volumes = two(&disk).await;
+    fill(&volumes).await;
+    volumes.close().await.unwrap();
+    let volumes = leaving_b(&disk).await;
+    let chunk = ChunkId(on(&volumes.all[1]).await[0]);
+    let other = Bytes::from_static(b"other");
+    let create = volumes.all[0].store.create(chunk, 5, Purpose::Write);
+    let mut writer = create.await.unwrap();
+    writer
+        .write(other.clone(), &block_crcs(&other))
+        .await
+        .unwrap();
+    writer.finish().await.unwrap();
+    assert_eq!(empty(&volumes, 1).await, [chunk.0]);
+    volumes.all[1].store.verify(chunk).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_move_that_the_loss_of_power_cuts_short_loses_nothing_and_goes_on() {
     let few = 1..=8;
     for changes in 0.. {
