@@ -10,6 +10,8 @@ mod processes;
 mod quorum;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dfs_core::env::{Random, SeededRandom};
@@ -46,8 +48,6 @@ enum Heal {
     Clock(HostId),
     /// The master that had joined leaves for good.
     Leave(usize),
-    /// The data node that is being emptied is taken back.
-    TakeBack(processes::Emptied),
     /// More processes are to be stopped gently, one every while.
     Rolling(Vec<usize>),
     /// More steps are to be taken.
@@ -69,8 +69,8 @@ pub(super) struct Nemesis {
     crashed_clients: Vec<usize>,
     /// A master that is asked out of the group, and whether it is out or cannot be.
     leaving: Option<(usize, processes::Removal)>,
-    /// Whether the data node that is to be taken back is.
-    taking_back: Option<processes::Removal>,
+    /// A data node is being emptied and taken back, and whether that is done.
+    emptying: Option<Arc<AtomicBool>>,
     /// The one data node whose disk may be damaged in this run.
     victim: u64,
     /// Coverage: a link between the leader and a majority was cut.
@@ -148,7 +148,7 @@ impl Nemesis {
             carried_out: Vec::new(),
             crashed_clients: Vec::new(),
             leaving: None,
-            taking_back: None,
+            emptying: None,
             victim: seed,
             quorum_cuts: 0,
             leaders_killed: 0,
@@ -157,7 +157,7 @@ impl Nemesis {
 
     /// Faults are under way.
     pub(super) fn is_busy(&self) -> bool {
-        !self.active.is_empty() || self.leaving.is_some() || self.taking_back.is_some()
+        !self.active.is_empty() || self.leaving.is_some() || self.emptying.is_some()
     }
 
     /// Clients that are to be killed now.
@@ -232,7 +232,7 @@ impl Nemesis {
             FaultKind::Membership => now(processes::join_the_spare(cluster)?),
             FaultKind::SnapshotInstall => processes::away(Role::Master, pick, cluster),
             FaultKind::ReturnOfDead => processes::away(Role::DataNode, pick, cluster),
-            FaultKind::Drain => now(self.drain(pick, cluster)?),
+            FaultKind::Drain => now(self.drain(fault, pick, cluster)?),
             FaultKind::ClientCrash => {
                 let clients = cluster.clients.len() - 1;
                 self.crashed_clients.push(1 + pick.below(clients));
@@ -262,16 +262,12 @@ impl Nemesis {
             self.heal(active, cluster);
         }
         processes::see_off(&mut self.leaving, cluster);
-        let is_back = |asked: &mut processes::Removal| asked.lock().unwrap().is_some();
-        self.taking_back.take_if(is_back);
+        self.emptying.take_if(|done| done.load(Ordering::Relaxed));
     }
 
     fn heal(&mut self, active: Active, cluster: &mut Cluster) {
         tracing::info!(fault = ?active.fault, "a fault is healed");
         match active.heal {
-            Heal::TakeBack(emptied) => {
-                self.taking_back = processes::take_back(emptied, cluster);
-            }
             Heal::Leave(index) => self.leaving = processes::ask_out(index, cluster),
             Heal::Nothing | Heal::Rolling(_) => {}
             Heal::Run(servers) => {

@@ -1,8 +1,10 @@
 //! Processes that die, stand still, come and go.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use dfs_core::client::Client;
 use dfs_core::types::{AdminState, NodeId};
 use dfs_evidence::faults::{Fault, FaultKind};
 
@@ -56,53 +58,53 @@ impl Nemesis {
         Some(Heal::Run(servers))
     }
 
-    /// A data node is emptied, one at a time.
-    pub(super) fn drain(&mut self, pick: &Pick, cluster: &mut Cluster) -> Option<Heal> {
-        let is_one = |active: &super::Active| matches!(active.heal, Heal::TakeBack(_));
-        if self.taking_back.is_some() || self.active.iter().any(is_one) {
+    /// A data node is emptied, one at a time, and taken back: whether it was done or not, since
+    /// what was asked may still be done when nobody waits for it any more.
+    pub(super) fn drain(
+        &mut self,
+        fault: Fault,
+        pick: &Pick,
+        cluster: &mut Cluster,
+    ) -> Option<Heal> {
+        if self.emptying.is_some() {
             return None;
         }
-        let emptied = Emptied::default();
-        let (told, config) = (Arc::clone(&emptied), cluster.client_config());
+        let done = Arc::new(AtomicBool::new(false));
+        let (told, config) = (Arc::clone(&done), cluster.client_config());
         let (which, asker) = (pick.below(1000), cluster.clients[0]);
-        cluster.world.start_beside(asker, move |env| async move {
+        let started = cluster.world.start_beside(asker, move |env| async move {
             let client = connect(config, env).await;
-            for _ in 0..3 {
-                let nodes = client.nodes().await.unwrap_or_default();
-                if let Some(node) = nodes.get(which % nodes.len().max(1)) {
-                    // Whether it was done or not, it is taken back.
-                    *told.lock().unwrap() = Some(node.node);
-                    let state = AdminState::Draining;
-                    match client.decide_node(node.node, state, None).await {
-                        Ok(()) => return,
-                        Err(error) => tracing::debug!(%error, node = %node.node, "not emptied"),
-                    }
+            if let Some(node) = ask_to_empty(&client, which).await {
+                tokio::time::sleep(fault.lasts).await;
+                let state = AdminState::InService;
+                while let Err(error) = client.decide_node(node, state, None).await {
+                    tracing::debug!(%error, %node, "not taken back yet");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
                 }
-                tokio::time::sleep(Duration::from_secs(1)).await;
             }
+            told.store(true, Ordering::Relaxed);
         });
-        Some(Heal::TakeBack(emptied))
+        self.emptying = started.then_some(done);
+        started.then_some(Heal::Nothing)
     }
 }
 
-/// The data node that was asked to be emptied, once it was.
-pub(super) type Emptied = Arc<Mutex<Option<NodeId>>>;
-
-/// Has a client ask that a data node be taken back, until it is.
-pub(super) fn take_back(emptied: Emptied, cluster: &mut Cluster) -> Option<Removal> {
-    let node = (*emptied.lock().unwrap())?;
-    let taken = Removal::default();
-    let (told, config) = (Arc::clone(&taken), cluster.client_config());
-    let asker = cluster.clients[0];
-    let started = cluster.world.start_beside(asker, move |env| async move {
-        let client = connect(config, env).await;
-        while let Err(error) = client.decide_node(node, AdminState::InService, None).await {
-            tracing::debug!(%error, %node, "not taken back yet");
-            tokio::time::sleep(Duration::from_secs(1)).await;
+/// Asks that a data node be emptied; names it once that may have been decided.
+async fn ask_to_empty(client: &Client, which: usize) -> Option<NodeId> {
+    let mut asked = None;
+    for _ in 0..3 {
+        let nodes = client.nodes().await.unwrap_or_default();
+        let chosen = nodes.get(which % nodes.len().max(1)).map(|node| node.node);
+        asked = asked.or(chosen);
+        if let Some(node) = asked {
+            match client.decide_node(node, AdminState::Draining, None).await {
+                Ok(()) => break,
+                Err(error) => tracing::debug!(%error, %node, "not emptied"),
+            }
         }
-        *told.lock().unwrap() = Some(true);
-    });
-    started.then_some(taken)
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    asked
 }
 
 /// Crashes servers, most of them in the middle of what they do to their disks, as soon as they do
