@@ -171,7 +171,6 @@ impl File {
     fn reader(&self, range: ByteRange) -> impl Future<Output = Result<RangeReader>> + use<> {
         let (client, at) = (self.client.clone(), self.at.clone());
         let window = self.known().window.clone();
-        let window = window.map(|window| window.newest().unwrap_or(window));
         async move {
             let known = window.filter(|w| range.offset < w.attr.size);
             // Beyond the length known the file may have grown.

@@ -79,7 +79,7 @@ impl Renewal {
 
 impl Window {
     /// The newest that came in its place, if one did.
-    pub(in crate::client) fn newest(&self) -> Option<Arc<Window>> {
+    pub(super) fn newest(&self) -> Option<Arc<Window>> {
         let mut newest = self.renewal.newer()?;
         while let Some(newer) = newest.renewal.newer() {
             newest = newer;
