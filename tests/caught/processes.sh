@@ -20,6 +20,19 @@ checksum-not-verified-on-read   bit-rot,kill-leader
 permission-cached-after-revoke  kill-leader
 answered-before-audited         kill-leader,kill-all
 refusals-not-audited            kill-leader
+quota-race                      kill-leader
+snapshot-loses-reference        kill-leader
+unlink-frees-linked-chunks      kill-leader
+reclaim-ignores-grants          kill-leader
+last-copy-deleted               return-of-dead,wipe
+deletion-not-withdrawn          return-of-dead,wipe
+stale-epoch-accepted            rolling-restart,pause-node
+failed-chunk-fsync-retried      failed-sync,power-one
+witness-does-not-read           bit-rot,return-of-dead
+repair-counts-corrupt           bit-rot,wipe
+rebuilt-from-wrong-members      wipe,return-of-dead
+stripe-released-early           kill-leader
+compaction-commits-unverified   bit-rot,kill-leader
 "
 
 cargo build --quiet -p dfs-cli
