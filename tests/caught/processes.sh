@@ -37,9 +37,10 @@ compaction-commits-unverified   bit-rot,kill-leader
 
 cargo build --quiet -p dfs-cli
 cargo build --quiet -p dfs-node --features planted
-dfs=$(realpath "${CARGO_TARGET_DIR:-target}/debug/dfs")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+# So that other builds meanwhile do not change what runs.
+cp "${CARGO_TARGET_DIR:-target}"/debug/dfs{,-node} "$work"
 cd "$work"
 
 while read -r bug faults; do
@@ -47,7 +48,7 @@ while read -r bug faults; do
     verdict="not found in 3"
     for seed in 1 2 3; do
         ended=0
-        DFS_PLANTED=$bug "$dfs" chaos --minutes 1 --faults "$faults" --seed "$seed" \
+        DFS_PLANTED=$bug ./dfs chaos --minutes 1 --faults "$faults" --seed "$seed" \
             >out 2>err || ended=$?
         # That a promise was broken.
         if [ $ended = 4 ]; then
