@@ -60,7 +60,7 @@ pub(super) async fn run(args: RestoreArgs, context: &Context) -> Result<()> {
         let verified = env.run_blocking(move || verify_backup(file)).await;
         return tell(context, "it is whole", &verified.doing("use", &shown)?);
     };
-    if !listen.rsplit_once(':').is_some_and(|(_, port)| port != "0") {
+    if listen.rsplit_once(':').is_none_or(|(_, port)| port == "0") {
         let text = format!("`{listen}` is no address for a master: `host:port`, a fixed port");
         return Err(Failure::usage(text));
     }
