@@ -479,6 +479,12 @@ impl Leading {
         }
     }
 
+    /// Takes in that a copy was not recorded: it is surplus, and is to be made elsewhere.
+    pub(crate) fn not_replaced(&mut self, chunk: ChunkId, by: NodeId) {
+        self.note(by, chunk, Finding::Surplus);
+        self.endangered.set_back(chunk, Some(by), self.clock);
+    }
+
     fn fell_through(&mut self, node: NodeId, running: &Running) {
         if let Some((chunk, _)) = made_by(&running.task) {
             if let Purpose::Move { from } = running.purpose {

@@ -90,9 +90,7 @@ async fn record_copies(shared: &Shared) -> Result<(), RpcError> {
                 }
                 Err(refusal) => {
                     tracing::info!(%chunk, node = %by, %refusal, "a copy was not recorded");
-                    leading.note(by, chunk, Finding::Surplus);
-                    let clock = leading.clock;
-                    leading.endangered.set_back(chunk, Some(by), clock);
+                    leading.not_replaced(chunk, by);
                 }
             }
             leading.hint(chunk);
