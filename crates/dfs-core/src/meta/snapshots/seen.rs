@@ -86,6 +86,26 @@ pub(crate) fn by(state: &mut StateTxn<'_>, id: InodeId) -> Result<Option<Snapsho
     Ok(there.then_some(number))
 }
 
+/// Whether a file may be in a directory that is counted, or below it. It is known of one that always
+/// had one name: by whom that is charged to.
+pub(crate) fn may_be_below(
+    state: &impl ReadState,
+    id: InodeId,
+    dir: InodeId,
+) -> Result<bool, Fatal> {
+    let Some(inode) = state.get(INODES, &id)? else {
+        return Ok(true);
+    };
+    if inode.links != 1 || row(state, id)?.several {
+        return Ok(true);
+    }
+    let chain = match inode.charged {
+        Some(charged) => uses::chain(state, charged)?,
+        None => Vec::new(),
+    };
+    Ok(chain.iter().any(|(above, _)| *above == dir))
+}
+
 fn has_several_names(inode: &Inode) -> bool {
     inode.links > 1 && inode.kind() != FileKind::Directory
 }
