@@ -29,6 +29,10 @@ struct World {
     next_chunk: u64,
     /// Files of which no data node can rewrite anything.
     bad: Vec<InodeId>,
+    /// Files of which the map takes nothing.
+    untaken: Vec<InodeId>,
+    /// Whether data nodes do anything.
+    works: bool,
     /// Tasks that ended well, and that did not.
     ended: (usize, usize),
 }
@@ -52,6 +56,8 @@ impl World {
             config,
             next_chunk: 1,
             bad: Vec::new(),
+            untaken: Vec::new(),
+            works: true,
             ended: (0, 0),
         }
     }
@@ -172,7 +178,9 @@ impl World {
                 other => panic!("{other:?}"),
             }
         }
-        self.work();
+        if self.works {
+            self.work();
+        }
     }
 
     fn work(&mut self) {
@@ -198,8 +206,9 @@ impl World {
             }
         }
         while let Some(rewrite) = self.leading.outbox.rewritten.pop_front() {
-            let reply = self.machine.apply(Command::Rewrite(rewrite.clone()));
-            let is_part = reply == Reply::Rewritten(Ok(()));
+            let command = Command::Rewrite(rewrite.clone());
+            let is_part = !self.untaken.contains(&rewrite.inode)
+                && self.machine.apply(command) == Reply::Rewritten(Ok(()));
             self.leading.rewrite_recorded(&rewrite, is_part);
         }
     }
@@ -439,4 +448,54 @@ fn what_had_no_place_is_looked_at_again_soon() {
     set(&mut world, Liveness::Live);
     world.run_for(world.config.rewrite.rests_for + world.config.pass_interval * 2);
     assert_eq!(world.shape("f"), (1, 0));
+}
+
+#[test]
+fn nothing_is_begun_for_a_while_when_as_many_failed_in_a_row_as_may_be_under_way() {
+    let mut config = config();
+    config.rewrite.rewrites = 2;
+    let mut world = World::new(config);
+    for index in 0..6 {
+        let bad = world.put(&format!("f{index}"), 16);
+        world.bad.push(bad);
+    }
+    let rests_for = world.config.rewrite.rests_for;
+    world.run_for(rests_for);
+    assert_eq!(world.ended, (0, 2));
+    world.run_for(rests_for);
+    assert_eq!(world.ended, (0, 4));
+    // One that does not fail among them is enough.
+    world.bad.remove(4);
+    world.run_for(rests_for);
+    assert_eq!(world.ended.0, 1);
+}
+
+#[test]
+fn what_the_map_did_not_take_is_left_alone_like_what_failed() {
+    let mut world = World::new(config());
+    let inode = world.put("f", 16);
+    world.untaken.push(inode);
+    world.run_for(Duration::from_secs(25));
+    assert_eq!((world.shape("f"), world.ended), ((16, 0), (1, 0)));
+    world.untaken.clear();
+    world.run_for(Duration::from_secs(25));
+    assert_eq!((world.shape("f"), world.ended), ((1, 0), (2, 0)));
+}
+
+#[test]
+fn what_was_under_way_on_a_node_that_dies_is_left_alone_like_what_failed() {
+    let mut world = World::new(config());
+    world.put("f", 16);
+    world.works = false;
+    world.run_for(world.config.tick * 4);
+    let workers = (1..=4).map(NodeId);
+    let worker = workers
+        .clone()
+        .find(|node| world.leading.tasks.is_rewriting(*node));
+    world.leading.forget_tasks(worker.unwrap());
+    world.works = true;
+    world.run_for(Duration::from_secs(25));
+    assert_eq!(world.ended, (0, 0));
+    world.run_for(Duration::from_secs(25));
+    assert_eq!(world.ended, (1, 0));
 }
