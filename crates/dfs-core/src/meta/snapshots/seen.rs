@@ -61,12 +61,15 @@ pub(crate) fn by(state: &mut StateTxn<'_>, id: InodeId) -> Result<Option<Snapsho
     Ok(number)
 }
 
-/// The same, with the rows of SEEN that were found outdated, as they should be.
+/// Rows of SEEN that were found outdated, as they should be.
+type Outdated = Vec<(InodeId, Seen)>;
+
+/// The same, with what was found outdated on the way.
 pub(crate) fn look(
     state: &impl ReadState,
     id: InodeId,
-) -> Result<(Option<SnapshotId>, Vec<(InodeId, Seen)>), Fatal> {
-    let nobody = (None, Vec::new());
+) -> Result<(Option<SnapshotId>, Outdated), Fatal> {
+    let nobody = (None, Outdated::new());
     let Some((newest, snapshot)) = newest(state)? else {
         return Ok(nobody);
     };
@@ -130,7 +133,7 @@ fn has_several_names(inode: &Inode) -> bool {
 fn carried(
     state: &impl ReadState,
     id: InodeId,
-    outdated: &mut Vec<(InodeId, Seen)>,
+    outdated: &mut Outdated,
 ) -> Result<Option<SnapshotId>, Fatal> {
     let mut seen = row(state, id)?;
     let Some(number) = seen.carried else {
