@@ -9,13 +9,14 @@
 //!
 //! Each rewrite leaves fewer extents, or turns copies into a stripe, so there is an end to it.
 //!
-//! What others have, too, is freed only when they let go of it. So it depends on what is gained:
+//! What others have, too, is freed only when they let go of it, so what is gained decides:
 //!
-//! | the bytes are also in | short chunks become one | copies become a stripe |
-//! |---|---|---|
-//! | no other file, no snapshot | yes | yes |
-//! | a snapshot | no: it frees nothing now, and nothing later that does not go anyway | yes: both are kept until the snapshot goes, from then on the stripe alone; a directory of which there is always some snapshot would never come into stripes otherwise |
-//! | another file | no | no: the copies stay for that one, and two stripes are no less than the copies they share |
+//! - Short chunks become one where neither another file nor a snapshot has them. Else nothing would
+//!   be freed that does not go anyway, and until then the bytes would be there twice.
+//! - Copies become a stripe though a snapshot has them: both are kept until it goes, and the stripe
+//!   alone from then on. A directory of which there is always some snapshot would never come into
+//!   stripes otherwise. They do not where another file has them: they stay for that one, and two
+//!   stripes are no less than the copies that both share.
 //!
 //! What could not be rewritten is left alone for a while, longer each time ([`Setbacks`]), and
 //! what follows it goes on.

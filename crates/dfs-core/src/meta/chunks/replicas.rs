@@ -3,10 +3,10 @@
 //! The rule of all of them: an intended replica leaves the list only when another, verified one
 //! takes its place, or when enough others are both intended and confirmed. The last one never.
 //!
-//! No data node is meant to have two members of one stripe: a stripe that is on fewer nodes than it
-//! has members can lose fewer of them than its shape says. A commit has each member on a node of its
-//! own, and none comes to where another is. There is no exception for a cluster of few nodes: where
-//! no node is free a member waits.
+//! No data node is meant to have two members of one stripe: a stripe that is on fewer nodes than
+//! it has members can lose fewer of them than its shape says. A commit has each member on a node
+//! of its own, and none comes to where another is. There is no exception for a cluster of few
+//! nodes: where no node is free a member waits.
 
 use std::collections::BTreeSet;
 

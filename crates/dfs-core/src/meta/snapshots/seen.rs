@@ -105,8 +105,8 @@ pub(crate) fn look(
     Ok((there.then_some(number), outdated))
 }
 
-/// Whether a file may be in a directory that is counted, or below it. It is known of one that always
-/// had one name: by whom that is charged to.
+/// Whether a file may be in a directory that is counted, or below it. It is known of one that
+/// always had one name: by whom that is charged to.
 pub(crate) fn may_be_below(
     state: &impl ReadState,
     id: InodeId,
