@@ -47,7 +47,9 @@ const CORE: &[(&str, &[&str])] = &[
 const PROGRAMS: &[(&str, &[&str])] = &[
     (
         "crates/dfs-cli/src/",
-        &["client", "cluster", "env", "error", "security", "types"],
+        &[
+            "client", "cluster", "env", "error", "master", "node", "security", "types",
+        ],
     ),
     (
         "crates/dfs-node/src/",

@@ -23,7 +23,7 @@ const EXAMPLES: &str = "\
 Examples:
   dfs explain /backup.tar                          where it is, and how it is
   dfs explain /backup.tar --without n3             what would be left if n3 died
-  dfs explain /backup.tar --without n3 --without n4
+  dfs explain /backup.tar --without n3,n4
   dfs explain /backup.tar --json | jq '.chunks[] | select(.lacking > 0)'
 
 Exit status: 0 all copies are there (with `--without`: all could be read), 3 some lack, 4 something
@@ -37,8 +37,8 @@ pub(crate) struct ExplainArgs {
     #[arg(value_name = "PATH")]
     path: RemotePath,
 
-    /// As if this data node were gone for good. May be given several times.
-    #[arg(long, value_name = "NODE")]
+    /// As if these data nodes were gone for good. May be given several times.
+    #[arg(long, value_delimiter = ',', value_name = "NODE")]
     without: Vec<String>,
 
     /// A JSON document.

@@ -47,7 +47,7 @@ fn a_data_node_is_emptied_and_removed_and_all_files_stay() {
     refused(
         &machine,
         &["node", "drain", "n1", "--yes"],
-        "still needed: n1: 4 chunks",
+        "still needed: n1: 3 data nodes are needed, for 4 of all chunks",
     );
     machine.ok(&["node", "undrain", "n2"]);
     refused(
@@ -165,4 +165,41 @@ fn the_metadata_is_written_down_for_its_owner_alone_and_never_over_another_file(
         "no such file or directory",
     );
     assert_eq!(std::fs::metadata(&file).unwrap().len(), kept.len());
+}
+
+#[test]
+fn a_backup_is_read_through_and_no_master_is_made_of_it_while_one_lives() {
+    let machine = Machine::new();
+    let up = machine.up(&["--masters", "1", "--data-nodes", "1"]);
+    machine.write("a", "kept");
+    machine.ok(&["put", "a", "/a"]);
+    machine.ok(&["admin", "backup", "meta.dfs"]);
+    let told = machine.ok(&["admin", "restore", "--check", "meta.dfs"]);
+    assert!(
+        told.starts_with("it is whole: metadata of cluster"),
+        "{told}"
+    );
+    let listen = "127.0.0.1:17400";
+    let args = [
+        "admin",
+        "restore",
+        "meta.dfs",
+        "--directory",
+        "m",
+        "--listen",
+        listen,
+    ];
+    refused(&machine, &args, "the cluster lives: its master at");
+    drop(up);
+    let told = machine.ok(&args);
+    assert!(told.starts_with("restored: metadata of cluster"), "{told}");
+    refused(&machine, &args, "is not empty");
+
+    let whole = std::fs::read(machine.work().join("meta.dfs")).unwrap();
+    machine.write("meta.dfs", &whole[..whole.len() - 9]);
+    refused(
+        &machine,
+        &["admin", "restore", "--check", "meta.dfs"],
+        "cut short",
+    );
 }

@@ -10,8 +10,8 @@
 //!
 //! - It belongs to one cluster, for ever: the first registration stamps its directory, and from
 //!   then on it talks to no other.
-//! - It never deletes on its own, but for what it has put on another of its disks. A corrupt replica it reports, and keeps what is good of it
-//!   until it has another one.
+//! - It never deletes on its own, but for what it has put on another of its disks. A corrupt
+//!   replica it reports, and keeps what is good of it until it has another one.
 //! - It decides nothing that others depend on: masters do, with what it reports. Without masters
 //!   it goes on serving what it has.
 

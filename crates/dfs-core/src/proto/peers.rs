@@ -54,8 +54,6 @@ pub struct PeerRecord {
     pub address: String,
     /// Streams that it serves.
     pub streams: u32,
-    /// Bytes that new chunks may still use.
-    pub available: u64,
     /// Where it last heard of masters.
     pub masters: Sighting,
 }
@@ -183,7 +181,6 @@ mod tests {
             version: 1,
             address: "n1:1".to_owned(),
             streams: 0,
-            available: 0,
             masters: Sighting::default(),
         }
     }

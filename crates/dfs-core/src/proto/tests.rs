@@ -832,7 +832,6 @@ fn gossip_keeps_its_bytes() {
         version: 300,
         address: "n:1".to_owned(),
         streams: 3,
-        available: 300,
         masters: Sighting {
             at: Timestamp(300),
             addresses: vec!["m:1".to_owned()],
@@ -842,7 +841,7 @@ fn gossip_keeps_its_bytes() {
         node: NodeId(2),
         records: vec![record],
     };
-    found.compare(gossip, "020102ac02036e3a3103ac02ac0201036d3a31");
+    found.compare(gossip, "020102ac02036e3a3103ac0201036d3a31");
     found.none();
 }
 

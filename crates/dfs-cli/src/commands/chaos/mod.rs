@@ -65,7 +65,7 @@ pub(crate) struct ChaosArgs {
     seed: Option<u64>,
 
     /// What clients do; everything, unless named: registers, names, set, bank, contents, coded,
-    /// trash, rights, quota.
+    /// trash, rights, quota, snapshots.
     #[arg(long, value_delimiter = ',', value_name = "WORKLOAD")]
     workloads: Vec<String>,
 

@@ -296,9 +296,9 @@ impl Plan {
         match decision.to {
             AdminState::Draining if duties.others < duties.widest => {
                 self.warnings.push(format!(
-                    "it will be refused: {} are to be on {} data nodes each; add a data node first",
-                    count(duties.widest_chunks, "chunk", "chunks"),
-                    duties.widest
+                    "it will be refused: {} data nodes are needed, for {} of all chunks; add a \
+                     data node first",
+                    duties.widest, duties.widest_chunks
                 ));
             }
             AdminState::Draining if self.room < duties.bytes => {

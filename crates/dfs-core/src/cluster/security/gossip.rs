@@ -18,7 +18,6 @@ async fn data_nodes_that_masters_have_named_gossip_and_nobody_else_does() {
             version: u64::MAX,
             address: "127.0.0.1:1".to_owned(),
             streams: 0,
-            available: 0,
             masters: Sighting::default(),
         }],
     };

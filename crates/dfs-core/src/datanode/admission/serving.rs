@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-/// While streams are awaited, so many parts of the time are theirs and one is a copy's.
-const GIVEN_WAY: u32 = 2;
-/// But it is never long that a copy waits for them.
-const GIVEN_WAY_MAX: Duration = Duration::from_millis(250);
+/// While streams are awaited, so many parts of the time are theirs and one is a copy's, which
+/// never waits long for them.
+const BEFORE_COPIES: (u32, Duration) = (2, Duration::from_millis(250));
+/// While there are streams of any kind, so many parts of the time are theirs and one is scrub's.
+const BEFORE_SCRUB: (u32, Duration) = (4, Duration::from_secs(1));
 
 /// Counts the streams that are being served.
 #[derive(Debug, Default)]
@@ -46,9 +47,20 @@ impl Serving {
     /// take a third of the time that they would take of a machine that has nothing else to do.
     pub(in crate::datanode) async fn give_way(&self, took: Duration) {
         if self.awaited.load(Ordering::Relaxed) > 0 {
-            sleep((took * GIVEN_WAY).min(GIVEN_WAY_MAX)).await;
+            wait(BEFORE_COPIES, took).await;
         }
     }
+
+    /// Lets everything else go first, after a part of a scrub that took so long.
+    pub(in crate::datanode) async fn give_way_to_all(&self, took: Duration) {
+        if self.running() > 0 {
+            wait(BEFORE_SCRUB, took).await;
+        }
+    }
+}
+
+async fn wait((parts, longest): (u32, Duration), took: Duration) {
+    sleep(took.saturating_mul(parts).min(longest)).await;
 }
 
 /// A stream that is being served.
@@ -68,10 +80,14 @@ mod tests {
 
     use super::*;
 
-    async fn waited(serving: &Serving, took: u64) -> u64 {
+    async fn lasted(waiting: impl Future<Output = ()>) -> u64 {
         let begun = Instant::now();
-        serving.give_way(Duration::from_millis(took)).await;
+        waiting.await;
         begun.elapsed().as_millis() as u64
+    }
+
+    async fn waited(serving: &Serving, took: u64) -> u64 {
+        lasted(serving.give_way(Duration::from_millis(took))).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -86,5 +102,18 @@ mod tests {
         assert_eq!((waited(&serving, 100).await, serving.running()), (0, 1));
         drop(copy);
         assert_eq!(serving.running(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn scrub_gives_way_to_whatever_is_served() {
+        let serving = Serving::default();
+        let way = |took| lasted(serving.give_way_to_all(Duration::from_millis(took)));
+        assert_eq!(way(100).await, 0);
+        for purpose in [Purpose::Copy, Purpose::Awaited] {
+            let _served = serving.count(purpose);
+            assert_eq!(way(100).await, 400);
+            assert_eq!(way(10_000).await, 1000);
+        }
+        assert_eq!(way(100).await, 0);
     }
 }

@@ -9,6 +9,7 @@
 //! What comes of it is advice, and nothing else:
 //!
 //! - which peers to hold for down: the leader is told with heartbeats, and they are asked last;
+//! - which have much to do: of several that have a chunk they are asked after the others;
 //! - where a peer listens by now, tried when it cannot be reached where masters say;
 //! - where masters are, tried when none of those that are known answers.
 //!
@@ -97,10 +98,9 @@ impl Peers {
         self.table().addresses(node)
     }
 
-    /// The same places, those of peers that are held for down last.
-    pub(super) fn down_last(&self, places: &mut [NodeAddress]) {
-        let down = self.down();
-        places.sort_by_key(|place| down.contains(&place.node));
+    /// Puts those first that are likely to answer soon.
+    pub(super) fn sort(&self, places: &mut [NodeAddress]) {
+        self.table().sort(Instant::now(), self.interval, places);
     }
 
     #[cfg(test)]
@@ -172,10 +172,9 @@ async fn keep(shared: &Shared, kept: &mut KeptPeers) {
 
 /// Talks to one peer.
 async fn round(shared: &Shared) {
-    let available = shared.store.space().await.available;
     let peer = {
         let mut table = shared.peers.table();
-        table.begin(shared.serving.running(), available);
+        table.begin(shared.serving.running());
         table.draw(&*shared.env.random)
     };
     if let Some(peer) = peer

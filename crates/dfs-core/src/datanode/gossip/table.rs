@@ -20,6 +20,8 @@ const RUMORS_MAX: usize = 16;
 /// Without a sign of life for so many rounds a peer is held for down, and for so many more for
 /// each time that all records take a message.
 const SILENT_ROUNDS: u32 = 8;
+/// Who serves fewer streams than these has little to do.
+const FEW_STREAMS: u32 = 4;
 
 /// What one node knows of all.
 #[derive(Debug)]
@@ -53,7 +55,6 @@ impl Table {
                 version,
                 address,
                 streams: 0,
-                available: 0,
                 masters: Sighting::default(),
             },
             version: 0,
@@ -111,9 +112,9 @@ impl Table {
     }
 
     /// Begins a round: its own record is new.
-    pub(super) fn begin(&mut self, streams: u32, available: u64) {
+    pub(super) fn begin(&mut self, streams: u32) {
         self.own.version = self.own.version.saturating_add(1);
-        (self.own.streams, self.own.available) = (streams, available);
+        self.own.streams = streams;
     }
 
     /// A peer to talk to.
@@ -205,6 +206,21 @@ impl Table {
             true => Vec::new(),
             false => down,
         }
+    }
+
+    /// Puts those first that are likely to answer soon: first those that are not held for down,
+    /// of these the ones with less to do. Twice as many streams are more; a few are not, so that
+    /// an order that has other reasons stays.
+    pub(super) fn sort(&self, now: Instant, interval: Duration, places: &mut [NodeAddress]) {
+        let down = self.down(now, interval);
+        let streams = |node| {
+            let record = self.peers.get(&node).and_then(|peer| peer.record.as_ref());
+            record.map_or(0, |record| record.streams)
+        };
+        places.sort_by_key(|place| {
+            let doublings = (streams(place.node) / FEW_STREAMS).checked_ilog2();
+            (down.contains(&place.node), doublings)
+        });
     }
 
     /// Where others have last heard of masters, the newest first; then what was suggested.

@@ -47,10 +47,6 @@ const NOTED_EVERY: Duration = Duration::from_secs(60);
 const STEPS: u32 = 32;
 /// How long to wait when a store, or this machine, cannot do it now.
 const RETRY: Duration = Duration::from_secs(10);
-/// While streams are served, so many parts of the time are theirs and one is ours.
-const YIELDED: u32 = 4;
-/// But it is never long that we wait for them.
-const YIELDED_MAX: Duration = Duration::from_secs(1);
 
 /// The scrub of one volume, for those who ask of it.
 #[derive(Debug)]
@@ -276,9 +272,7 @@ impl Scrubber {
     /// replica is counted as read when all of it is.
     async fn pause(&mut self, took: Duration, rest: u64) {
         let since = Instant::now();
-        if self.shared.serving.running() > 0 {
-            sleep((took * YIELDED).min(YIELDED_MAX)).await;
-        }
+        self.shared.serving.give_way_to_all(took).await;
         let left = match self.is_hurried {
             true => Duration::ZERO,
             false => {

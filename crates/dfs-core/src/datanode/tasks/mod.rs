@@ -370,7 +370,7 @@ impl Copy<'_> {
         };
         let others = sources.iter().filter(|source| source.node != us.node);
         let mut sources: Vec<NodeAddress> = others.cloned().collect();
-        self.shared.peers.down_last(&mut sources);
+        self.shared.peers.sort(&mut sources);
         if here == Here::Corrupt {
             sources.push(us);
         }

@@ -122,7 +122,7 @@ impl Copy<'_> {
 
     fn source(&self, source: &RebuildSource) -> Source {
         let mut nodes = source.nodes.clone();
-        self.shared.peers.down_last(&mut nodes);
+        self.shared.peers.sort(&mut nodes);
         Source {
             index: source.index.into(),
             chunk: source.chunk,

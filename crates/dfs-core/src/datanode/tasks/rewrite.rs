@@ -64,7 +64,7 @@ impl Rewriting<'_> {
     async fn read(&self, pool: &ChunkPool, source: &RewriteSource) -> Result<Bytes, String> {
         let mut reasons = Vec::new();
         let mut nodes = source.nodes.clone();
-        self.shared.peers.down_last(&mut nodes);
+        self.shared.peers.sort(&mut nodes);
         for node in &nodes {
             let range = ByteRange::new(source.offset, source.length);
             let of = (source.chunk, &self.permits.read);

@@ -131,7 +131,6 @@ async fn who_is_no_data_node_that_masters_have_named_gets_no_answer() {
             version: 1,
             address: "127.0.0.1:1".to_owned(),
             streams: 0,
-            available: 0,
             masters: Sighting::default(),
         }],
     };

@@ -129,8 +129,8 @@ fn require_others(state: &impl ReadState, node: NodeId) -> Result<(), Stop> {
     refuse(
         RefusalKind::StillNeeded,
         format!(
-            "{node}: {chunks} chunks are to be on {widest} data nodes each, and {others} \
-             others are in service"
+            "{node}: {widest} data nodes are needed, for {chunks} of all chunks; others in \
+             service: {others}"
         ),
     )
 }

@@ -40,7 +40,6 @@ fn record(node: u32, version: u64) -> PeerRecord {
         version,
         address: named(node).address,
         streams: 0,
-        available: 0,
         masters: Sighting::default(),
     }
 }
@@ -60,7 +59,7 @@ fn gossip(
     may_talk: impl Fn(NodeId, NodeId) -> bool,
 ) {
     for at in 0..tables.len() {
-        tables[at].begin(0, 0);
+        tables[at].begin(0);
         let us = tables[at].own.node;
         let Some(to) = tables[at].draw(random).filter(|to| may_talk(us, *to)) else {
             continue;
@@ -162,7 +161,7 @@ fn of_what_is_told_of_a_node_the_newest_counts_and_the_node_knows_best() {
     table.hear(now, told(3, vec![record(1, 900)]));
     assert_eq!(table.tell(&random).records[0].version, 901);
     table.hear(now, told(3, vec![record(1, u64::MAX)]));
-    table.begin(0, 0);
+    table.begin(0);
     assert_eq!(table.tell(&random).records[0].version, u64::MAX);
 }
 
@@ -220,4 +219,24 @@ fn a_message_has_room_for_some_of_many_and_patience_is_longer_for_it() {
     let nodes: std::collections::BTreeSet<_> = many.map(|r| r.node).collect();
     assert_eq!(nodes.len(), 300, "each has its turn");
     assert_eq!(table.patience(INTERVAL), INTERVAL * 8 * 5);
+}
+
+#[test]
+fn of_those_that_have_a_chunk_the_idle_are_asked_before_the_busy_and_the_down_last() {
+    let begun = Instant::now();
+    let mut ours = table(begun, 1, &[1, 2, 3, 4, 5, 6]);
+    let now = begun + ours.patience(INTERVAL);
+    let busy = |node, streams| PeerRecord {
+        streams,
+        ..record(node, 1)
+    };
+    let records = vec![busy(2, 16), busy(3, 8), busy(4, 3), busy(5, 0)];
+    ours.hear(now, told(2, records));
+    let sorted = |nodes: &[u32]| {
+        let mut places: Vec<NodeAddress> = nodes.iter().copied().map(named).collect();
+        ours.sort(now, INTERVAL, &mut places);
+        places.iter().map(|place| place.node.0).collect::<Vec<_>>()
+    };
+    assert_eq!(sorted(&[6, 2, 3, 4, 5]), [4, 5, 3, 2, 6]);
+    assert_eq!(sorted(&[5, 4]), [5, 4], "both have little to do");
 }

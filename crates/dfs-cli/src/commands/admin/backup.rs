@@ -1,41 +1,29 @@
-//! `dfs admin`: what is done now and then for the cluster as a whole.
+//! `dfs admin backup`
 
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
 use crate::context::{ClusterArgs, Context};
 use crate::error::{Doing, Result};
 use crate::local::begin_private;
 use crate::text::size::human;
 
-/// Write the metadata down.
-#[derive(Debug, Args)]
-pub(crate) struct AdminArgs {
-    #[command(subcommand)]
-    command: AdminCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum AdminCommand {
-    Backup(BackupArgs),
-}
-
-const BACKUP_EXAMPLES: &str = "\
+const EXAMPLES: &str = "\
 Examples:
   dfs admin backup metadata.dfs
-  dfs-node restore --check --from metadata.dfs     whether it is whole
+  dfs admin restore --check metadata.dfs     whether it is whole
 
 It has all names, attributes, users, rights and keys of the cluster as of one moment, and none of
-the bytes in chunks: keep it as safe as a master's disk. `dfs-node restore` makes a master of it
+the bytes in chunks: keep it as safe as a master's disk. `dfs admin restore` makes a master of it
 where all masters were lost, to which data nodes come back with what they have. What was written
 after the backup is lost then.";
 
 /// Write all metadata down, while the cluster runs.
 #[derive(Debug, Args)]
-#[command(after_help = BACKUP_EXAMPLES)]
-struct BackupArgs {
+#[command(after_help = EXAMPLES)]
+pub(super) struct BackupArgs {
     /// A new local file, which only you can read.
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -45,13 +33,7 @@ struct BackupArgs {
 }
 
 /// Runs it.
-pub(crate) async fn run(args: AdminArgs, context: &Context) -> Result<()> {
-    match args.command {
-        AdminCommand::Backup(args) => backup(args, context).await,
-    }
-}
-
-async fn backup(args: BackupArgs, context: &Context) -> Result<()> {
+pub(super) async fn run(args: BackupArgs, context: &Context) -> Result<()> {
     let shown = args.file.display();
     let part = begin_private(&args.file).doing("write", &shown)?;
     let client = context.client(&args.cluster).await?;
