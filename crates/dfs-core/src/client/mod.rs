@@ -75,7 +75,7 @@ use crate::types::{
 use budget::Budget;
 use metadata::Metadata;
 use nodes::Nodes;
-use read::{DECODINGS_MAX, Hedge};
+use read::{DECODINGS_MAX, Hedge, aside_max};
 use write::Policies;
 
 /// Bytes that an open file may keep in memory whatever the budgets say.
@@ -100,6 +100,8 @@ struct Inner {
     decoded: AtomicU64,
     write_budget: Budget,
     read_budget: Budget,
+    /// Of the read budget, what bytes that are not due yet may take.
+    aside_budget: Budget,
     last_change: Mutex<Option<Rev>>,
 }
 
@@ -128,6 +130,7 @@ impl Client {
                 decoded: AtomicU64::new(0),
                 write_budget: Budget::new(config.budgets.write_bytes),
                 read_budget: Budget::new(config.budgets.read_bytes),
+                aside_budget: Budget::new(aside_max(config.budgets.read_bytes)),
                 last_change: Mutex::default(),
                 config,
                 env,

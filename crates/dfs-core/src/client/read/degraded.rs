@@ -1,13 +1,15 @@
-//! One range of a member of a stripe that cannot be read itself: made from the other members.
+//! Columns of a stripe some of whose members cannot be read: read once, and decoded once.
 //!
 //! ```text
-//! d1 wanted 9+70K ─▶ blocks 0..128K of d0, d2, p0, p1 ─▶ decode ─▶ 9+70K of d1
+//! d0 lost, 9+70K wanted   ─▶ blocks 0..128K of d2, d3, p0, p1 ─▶ decode ─▶ 9+70K of d0
+//! d1 lost, the same                                                       9+70K of d1
+//! d2, the same                                        as it is            9+70K of d2
 //! ```
 //!
-//! What is read of the others is verified block by block, as always; what is made of it by the
-//! checksum of the whole chunk, if it is the whole.
+//! What is read is verified block by block, as always; what is made of it by the checksum of the
+//! whole chunk, if it is the whole.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -18,35 +20,61 @@ use super::fetch::Piece;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::chunk_stream::StreamErrorKind;
 use crate::proto::erasure::gather::{self, Gathered, Source};
-use crate::proto::erasure::{CodeError, decode};
+use crate::proto::erasure::{CodeError, decode_data};
 use crate::types::checksum::crc32c;
 use crate::types::limits::BLOCK_LEN;
-use crate::types::{ByteRange, StripeLayout};
+use crate::types::{ByteRange, ChunkId, StripeLayout};
 
 /// Decodings at a time of one client: each has some megabytes in memory.
 pub(in crate::client) const DECODINGS_MAX: usize = 8;
 
-/// Makes a piece of a chunk from the other members of its stripe. `patience` is how long nothing
-/// may come before one more of them is asked.
+/// Pieces of members of a stripe that are made together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Columns<'a> {
+    pub(super) stripe: &'a StripeLayout,
+    /// They are of the same columns: the first has them all.
+    pub(super) pieces: &'a [&'a Piece],
+    /// A member that is not asked for: it was, or is being asked.
+    pub(super) without: Option<ChunkId>,
+}
+
+/// A piece that comes.
+#[derive(Debug, Default)]
+struct Coming {
+    index: usize,
+    parts: Vec<Bytes>,
+    /// Whether something of it could not be read.
+    is_made: bool,
+}
+
+/// Makes pieces from whichever members of their stripe can be read, themselves too: as many as
+/// there is data, once for all pieces. `patience` is how long nothing may come before one more of
+/// them is asked.
 ///
 /// # Errors
-/// `Corrupt` if the bytes made are not those of the chunk; `Unavailable` if too few of the others
-/// can be read.
-pub(super) async fn rebuild(
+/// `Corrupt` if the bytes made are not those of a chunk; `Unavailable` if too few members can be
+/// read.
+pub(super) async fn make(
     client: &Client,
-    piece: &Piece,
-    stripe: &Arc<StripeLayout>,
+    columns: Columns<'_>,
     patience: Duration,
-) -> Result<Vec<Bytes>> {
-    let Some(index) = stripe.index_of(piece.chunk) else {
-        let message = format!("{} is no member of its stripe", piece.chunk);
-        return Err(Error::new(ErrorKind::Internal, message));
+) -> Result<Vec<Vec<Bytes>>> {
+    let Columns { stripe, pieces, .. } = columns;
+    let Some(first) = pieces.first() else {
+        return Ok(Vec::new());
     };
-    let sources = sources(client, piece, stripe).await;
+    let mut coming = Vec::new();
+    for piece in pieces {
+        let index = data_index(stripe, piece.chunk)?;
+        coming.push(Coming {
+            index,
+            ..Coming::default()
+        });
+    }
+    let sources = sources(client, first, &columns).await;
     let block = BLOCK_LEN as u64;
-    let step = gather::slice_length(stripe.shape);
-    let (mut made, end) = (Vec::new(), piece.range.end());
-    let mut offset = piece.range.offset - piece.range.offset % block;
+    let (step, end) = (gather::slice_length(stripe.shape), first.range.end());
+    let mut offset = first.range.offset - first.range.offset % block;
     while offset < end {
         let until = (offset + step).min(end.next_multiple_of(block));
         let until = until.min(stripe.shard_length);
@@ -56,23 +84,42 @@ pub(super) async fn rebuild(
         }
         let decoding = client.inner.decodings.acquire().await;
         let _one_of_few = decoding.map_err(|e| Error::unavailable(e.to_string()))?;
-        let bytes = part(client, (piece, stripe), (index, &sources), range, patience).await?;
-        let skip = piece.range.offset.saturating_sub(offset);
-        let keep = end.min(until).saturating_sub(offset);
-        let bytes = bytes.slice(to_len(skip).min(bytes.len())..to_len(keep).min(bytes.len()));
-        made.push(bytes);
+        let (data, read) = slice(client, first, stripe, &sources, range, patience).await?;
+        for (piece, coming) in pieces.iter().zip(&mut coming) {
+            let bytes = data.get(coming.index).cloned().unwrap_or_default();
+            let wanted = within(&bytes, range, piece.range);
+            if !wanted.is_empty() {
+                coming.is_made |= !read.contains(&coming.index);
+                coming.parts.push(wanted);
+            }
+        }
         offset = until;
     }
-    verify(piece, stripe, index, &made)?;
-    client.inner.decoded.fetch_add(1, Ordering::Relaxed);
+    let mut made = Vec::new();
+    for (piece, coming) in pieces.iter().zip(coming) {
+        verify(piece, stripe, &coming)?;
+        let is_made = u64::from(coming.is_made);
+        client.inner.decoded.fetch_add(is_made, Ordering::Relaxed);
+        made.push(coming.parts);
+    }
     Ok(made)
 }
 
-/// The other members, those that are likely to answer soon first.
-async fn sources(client: &Client, piece: &Piece, stripe: &StripeLayout) -> Vec<Source> {
+/// Where among the data of a stripe a chunk is.
+fn data_index(stripe: &StripeLayout, chunk: ChunkId) -> Result<usize> {
+    let index = stripe.index_of(chunk);
+    let index = index.filter(|index| *index < stripe.shape.data());
+    index.ok_or_else(|| {
+        let message = format!("{chunk} is not among the data of its stripe");
+        Error::new(ErrorKind::Internal, message)
+    })
+}
+
+/// The members, those that are likely to answer soon first, and data before parity.
+async fn sources(client: &Client, piece: &Piece, columns: &Columns<'_>) -> Vec<Source> {
     let mut sources = Vec::new();
-    for (index, member) in stripe.members.iter().enumerate() {
-        if member.chunk == piece.chunk {
+    for (index, member) in columns.stripe.members.iter().enumerate() {
+        if columns.without == Some(member.chunk) {
             continue;
         }
         let mut nodes = Vec::new();
@@ -100,21 +147,24 @@ async fn sources(client: &Client, piece: &Piece, stripe: &StripeLayout) -> Vec<S
     sources
 }
 
-async fn part(
+/// A range of all data of a stripe, and which of it was read.
+async fn slice(
     client: &Client,
-    (piece, stripe): (&Piece, &StripeLayout),
-    (index, sources): (usize, &[Source]),
+    piece: &Piece,
+    stripe: &StripeLayout,
+    sources: &[Source],
     range: ByteRange,
     patience: Duration,
-) -> Result<Bytes> {
+) -> Result<(Vec<Bytes>, BTreeSet<usize>)> {
     let (code, shape) = (stripe.code, stripe.shape);
     let pool = &client.inner.pool;
     let gathered = gather::gather(pool, shape, sources, range, patience).await;
     note(client, &gathered);
     let Gathered { members, failed } = gathered;
-    let decoding = move || decode(code, shape, &members, index);
+    let read = members.iter().map(|(index, _)| *index).collect();
+    let decoding = move || decode_data(code, shape, &members);
     let decoded = client.inner.env.run_blocking(decoding).await;
-    decoded.map(Bytes::from).map_err(|error| match error {
+    let data = decoded.map_err(|error| match error {
         CodeError::TooFew { .. } => {
             let reasons = failed.iter().map(|(chunk, why)| format!("{chunk}: {why}"));
             let reasons: Vec<String> = reasons.collect();
@@ -125,7 +175,8 @@ async fn part(
             ))
         }
         error => Error::with_source(ErrorKind::Internal, "a stripe cannot be decoded", error),
-    })
+    })?;
+    Ok((data, read))
 }
 
 fn note(client: &Client, gathered: &Gathered) {
@@ -137,9 +188,16 @@ fn note(client: &Client, gathered: &Gathered) {
     }
 }
 
+/// The part of `bytes`, which are those of `range`, that is wanted.
+fn within(bytes: &Bytes, range: ByteRange, wanted: ByteRange) -> Bytes {
+    let place = |offset: u64| to_len(offset.saturating_sub(range.offset)).min(bytes.len());
+    let (from, to) = (place(wanted.offset), place(wanted.end()));
+    bytes.slice(from..to.max(from))
+}
+
 /// Compares the whole of a chunk with its checksum.
-fn verify(piece: &Piece, stripe: &StripeLayout, index: usize, made: &[Bytes]) -> Result<()> {
-    let length: u64 = made.iter().map(|bytes| bytes.len() as u64).sum();
+fn verify(piece: &Piece, stripe: &StripeLayout, coming: &Coming) -> Result<()> {
+    let length: u64 = coming.parts.iter().map(|bytes| bytes.len() as u64).sum();
     let wrong = |what: &str| {
         let message = format!("{} made from its stripe {what}", piece.chunk);
         Err(Error::new(ErrorKind::Corrupt, message))
@@ -147,9 +205,9 @@ fn verify(piece: &Piece, stripe: &StripeLayout, index: usize, made: &[Bytes]) ->
     if length != piece.range.length {
         return wrong("has another length");
     }
-    let checksum = stripe.members.get(index).map(|member| member.checksum);
-    if length == piece.chunk_length {
-        let whole = made.concat();
+    let checksum = stripe.members.get(coming.index).map(|m| m.checksum);
+    if coming.is_made && length == piece.chunk_length {
+        let whole = coming.parts.concat();
         if Some(crc32c(&whole)) != checksum {
             return wrong("is not what was written");
         }

@@ -6,10 +6,11 @@
 //! ```
 //!
 //! A member of a stripe has one replica; in the place of a second there is what can be made of
-//! the other members.
+//! the other members, and what they give besides is handed to whoever wants it next.
 
 use std::pin::pin;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -18,7 +19,8 @@ use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
 use super::super::Client;
-use super::degraded;
+use super::beside::Beside;
+use super::degraded::{self, Columns};
 use crate::error::{Error, ErrorKind};
 use crate::proto::chunk_stream::{StreamError, StreamErrorKind};
 use crate::types::{ByteRange, ChunkId, NodeId, Permit, StripeLayout};
@@ -38,58 +40,138 @@ pub(super) struct Piece {
     pub(super) stripe: Option<Arc<StripeLayout>>,
 }
 
-/// Reads a piece, whole and verified.
+/// What came of a piece.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fetched {
+    /// Its bytes, from a replica.
+    Read(Vec<Bytes>),
+    /// Its bytes, and some of its stripe were made from others.
+    Made(Vec<Bytes>),
+    /// Nothing: it can be made, and others with it.
+    Lost,
+}
+
+/// What to do about a piece of a stripe whose data node turns out to be gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// To say so.
+    Tell,
+    /// To make it.
+    Make,
+}
+
+impl Piece {
+    /// Whether all who are meant to have it failed a moment ago.
+    pub(super) fn is_lost(&self, client: &Client) -> bool {
+        let nodes = &client.inner.nodes;
+        self.replicas.iter().all(|node| nodes.is_suspect(*node))
+    }
+}
+
+/// Reads a piece, whole and verified; with those `beside` it, if there are any, from the members
+/// of their stripe.
 ///
 /// # Errors
 /// `Corrupt` if replicas were found corrupt and none else is left to hope for; `Unavailable`.
-pub(super) async fn fetch(client: &Client, piece: &Piece) -> Result<Vec<Bytes>, Error> {
+pub(super) async fn fetch(
+    client: &Client,
+    piece: &Piece,
+    beside: Vec<Beside>,
+    loss: Loss,
+) -> Result<Fetched, Error> {
     let Some(stripe) = &piece.stripe else {
-        return fetch_replica(client, piece).await;
+        return fetch_replica(client, piece).await.map(Fetched::Read);
     };
     let patience = with_hedge(client, |h| h.delay(piece.range.length));
-    let is_suspect = |node| client.inner.nodes.is_suspect(node);
-    if piece.replicas.iter().copied().all(is_suspect) {
+    if !beside.is_empty() || piece.is_lost(client) {
         // What failed a moment ago is not waited for again, where there is another way.
-        if let Ok(made) = degraded::rebuild(client, piece, stripe, patience).await {
-            return Ok(made);
-        }
-        return fetch_replica(client, piece).await;
+        return match make_with(client, piece, stripe, beside, patience).await {
+            Ok(made) => Ok(Fetched::Made(made)),
+            Err(other) => {
+                let read = fetch_replica(client, piece).await;
+                read.map(Fetched::Read).map_err(|error| worse(error, other))
+            }
+        };
     }
     let mut reading = pin!(fetch_replica(client, piece));
-    let may_hedge = || with_hedge(client, |h| h.allow());
-    let failed = tokio::select! {
+    let mut failed = tokio::select! {
         biased;
         read = &mut reading => match read {
-            Ok(bytes) => return Ok(bytes),
+            Ok(bytes) => return Ok(Fetched::Read(bytes)),
             Err(error) => Some(error),
         },
         () = sleep_until(Instant::now() + patience) => None,
     };
+    if failed.is_none() && !with_hedge(client, |h| h.allow()) {
+        match (&mut reading).await {
+            Ok(bytes) => return Ok(Fetched::Read(bytes)),
+            Err(error) => failed = Some(error),
+        }
+    }
+    if failed.is_some() && loss == Loss::Tell && piece.is_lost(client) {
+        return Ok(Fetched::Lost);
+    }
+    let making = pin!(make_from_others(client, piece, stripe, patience));
     if let Some(error) = failed {
-        let made = degraded::rebuild(client, piece, stripe, patience).await;
+        let made = making.await.map(Fetched::Made);
         return made.map_err(|other| worse(error, other));
     }
-    if !may_hedge() {
-        return match reading.await {
-            Ok(bytes) => Ok(bytes),
-            Err(error) => {
-                let made = degraded::rebuild(client, piece, stripe, patience).await;
-                made.map_err(|other| worse(error, other))
-            }
-        };
-    }
     // It is slow: whichever is first.
-    let making = pin!(degraded::rebuild(client, piece, stripe, patience));
     match select(reading, making).await {
-        Either::Left((Ok(bytes), _)) => Ok(bytes),
-        Either::Left((Err(error), making)) => making.await.map_err(|other| worse(error, other)),
+        Either::Left((Ok(bytes), _)) => Ok(Fetched::Read(bytes)),
+        Either::Left((Err(error), making)) => {
+            let made = making.await.map(Fetched::Made);
+            made.map_err(|other| worse(error, other))
+        }
         Either::Right((Ok(bytes), _)) => {
             let slow = piece.replicas.iter();
             slow.for_each(|node| client.inner.nodes.slow(*node));
-            Ok(bytes)
+            Ok(Fetched::Made(bytes))
         }
-        Either::Right((Err(other), reading)) => reading.await.map_err(|error| worse(error, other)),
+        Either::Right((Err(other), reading)) => {
+            let read = reading.await.map(Fetched::Read);
+            read.map_err(|error| worse(error, other))
+        }
     }
+}
+
+/// Makes a piece and those beside it, which are handed to whoever waits for them.
+async fn make_with(
+    client: &Client,
+    piece: &Piece,
+    stripe: &StripeLayout,
+    beside: Vec<Beside>,
+    patience: Duration,
+) -> Result<Vec<Bytes>, Error> {
+    let others = beside.iter().map(|beside| &beside.piece);
+    let pieces: Vec<&Piece> = [piece].into_iter().chain(others).collect();
+    let columns = Columns {
+        stripe,
+        pieces: &pieces,
+        without: None,
+    };
+    let mut made = degraded::make(client, columns, patience).await?.into_iter();
+    let own = made.next().unwrap_or_default();
+    for (beside, parts) in beside.into_iter().zip(made) {
+        beside.hand_over(parts);
+    }
+    Ok(own)
+}
+
+/// Makes a piece from the others of its stripe.
+async fn make_from_others(
+    client: &Client,
+    piece: &Piece,
+    stripe: &StripeLayout,
+    patience: Duration,
+) -> Result<Vec<Bytes>, Error> {
+    let columns = Columns {
+        stripe,
+        pieces: &[piece],
+        without: Some(piece.chunk),
+    };
+    let made = degraded::make(client, columns, patience).await?;
+    Ok(made.into_iter().next().unwrap_or_default())
 }
 
 /// The error of a piece that could neither be read nor made: corrupt is only what nothing else

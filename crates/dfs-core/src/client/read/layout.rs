@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::fetch::Piece;
+use super::renewal::Renewal;
 use crate::types::query::{Layout, LayoutExtent, LayoutSource};
 use crate::types::{Attr, ByteRange, ChunkId, Permit, StripeLayout};
 
@@ -28,7 +29,7 @@ pub(super) enum Part {
 }
 
 /// The extents of a range of a file.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(in crate::client) struct Window {
     pub(in crate::client) attr: Attr,
     /// By offset, without overlaps.
@@ -40,6 +41,8 @@ pub(in crate::client) struct Window {
     /// The stripes that chunks are members of.
     stripes: BTreeMap<ChunkId, Arc<StripeLayout>>,
     since: Instant,
+    /// What comes in its place.
+    pub(super) renewal: Renewal,
 }
 
 impl Window {
@@ -87,7 +90,13 @@ impl Window {
             permit,
             stripes: stripes.collect(),
             since: Instant::now(),
+            renewal: Renewal::new(),
         })
+    }
+
+    /// The part of the file that it is of.
+    pub(super) fn covers(&self) -> ByteRange {
+        self.covers
     }
 
     /// Whether its permit ends soon, and another should be asked for.
@@ -141,6 +150,37 @@ impl Window {
         }
     }
 
+    /// The same columns of the data of its stripe that comes after a piece at `position`, as far
+    /// as it is before `end`, and where in the file it is.
+    pub(super) fn beside(&self, piece: &Piece, position: u64, end: u64) -> Vec<(u64, Piece)> {
+        let Some(stripe) = &piece.stripe else {
+            return Vec::new();
+        };
+        // A stripe goes no further, unless its bytes are in another order in this file.
+        let whole = stripe.shard_length.saturating_mul(stripe.shape.data.into());
+        let end = end.min(position.saturating_add(whole));
+        let end = end.min(self.covers.end());
+        let after = self.extents.partition_point(|e| e.offset <= position);
+        let extents = self.extents.iter().skip(after);
+        let extents = extents.take_while(|extent| extent.offset < end);
+        let same = extents.filter_map(|extent| {
+            let LayoutSource::Chunk { chunk, offset, .. } = &extent.source else {
+                return None;
+            };
+            let index = stripe.index_of(*chunk)?;
+            let from = piece.range.offset.max(*offset);
+            let to = offset.saturating_add(extent.length).min(piece.range.end());
+            let within = from - offset;
+            let at = extent.offset.saturating_add(within);
+            let length = to.saturating_sub(from).min(end.saturating_sub(at));
+            match self.part_of(extent, within, length) {
+                Part::Chunk(same) if index < stripe.shape.data() && length > 0 => Some((at, same)),
+                _ => None,
+            }
+        });
+        same.collect()
+    }
+
     /// Inline bytes that end the file, and where they begin; none also if the end is not known.
     pub(in crate::client) fn inline_tail(&self) -> Option<(u64, Vec<Bytes>)> {
         if self.covers.end() < self.attr.size {
@@ -180,7 +220,8 @@ fn is_sound(extent: &LayoutExtent) -> bool {
 mod tests {
     use super::*;
     use crate::client::tests::attr;
-    use crate::types::NodeId;
+    use crate::types::stripe::{Code, StripeMember};
+    use crate::types::{NodeId, StripeShape};
 
     fn inline(offset: u64, bytes: &'static str) -> LayoutExtent {
         LayoutExtent {
@@ -234,6 +275,76 @@ mod tests {
     fn what_was_cut_is_unknown_and_no_hole() {
         let window = window(vec![chunk(10, 20)], true);
         assert_eq!(window.map(|w| w.part_at(30, 1)), Some(Part::Unknown));
+    }
+
+    #[test]
+    fn the_same_columns_of_a_stripe_are_found_wherever_the_file_has_them() {
+        let of = |id, offset, length, within| {
+            let mut extent = chunk(offset, length);
+            extent.source = LayoutSource::Chunk {
+                chunk: ChunkId(id),
+                offset: within,
+                length: 64,
+                replicas: vec![NodeId(1)],
+            };
+            extent
+        };
+        let member = |id| StripeMember {
+            chunk: ChunkId(id),
+            length: 64,
+            checksum: 0,
+            replicas: vec![NodeId(1)],
+        };
+        let stripe = StripeLayout {
+            code: Code::Leopard16,
+            shape: StripeShape { data: 3, parity: 1 },
+            shard_length: 64,
+            members: (1..=4).map(member).collect(),
+        };
+        // Of the second member the middle was overwritten; another file's chunk follows.
+        let extents = vec![
+            of(1, 0, 64, 0),
+            of(2, 64, 16, 0),
+            of(9, 80, 20, 0),
+            of(2, 100, 28, 36),
+            of(3, 128, 64, 0),
+        ];
+        let mut attr = attr();
+        attr.size = 192;
+        let layout = Layout {
+            attr,
+            extents,
+            more: false,
+            permit: Permit::default(),
+            stripes: vec![stripe],
+        };
+        let Some(window) = Window::new(layout, ByteRange::new(0, 192)) else {
+            panic!("it makes sense");
+        };
+        let beside = |position, length, end| {
+            let Part::Chunk(piece) = window.part_at(position, length) else {
+                panic!("a chunk is at {position}");
+            };
+            let beside = window.beside(&piece, position, end);
+            let places = beside.into_iter().map(|(at, piece)| {
+                let range = piece.range;
+                (at, piece.chunk.0, range.offset, range.length)
+            });
+            places.collect::<Vec<_>>()
+        };
+        let whole = [(64, 2, 0, 16), (100, 2, 36, 28), (128, 3, 0, 64)];
+        assert_eq!(beside(0, 64, 192), whole);
+        assert_eq!(
+            beside(10, 30, 192),
+            [(74, 2, 10, 6), (100, 2, 36, 4), (138, 3, 10, 30)]
+        );
+        assert_eq!(
+            beside(10, 30, 140),
+            [(74, 2, 10, 6), (100, 2, 36, 4), (138, 3, 10, 2)]
+        );
+        assert_eq!(beside(10, 30, 70), []);
+        assert_eq!(beside(130, 30, 192), []);
+        assert_eq!(beside(80, 20, 192), []);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! layout ─▶ part 1 part 2 part 3 …     as many ahead as the budget allows, at least one
 //!              │      │      │
 //!            fetch  fetch  fetch        any replica, a second one if the first is slow; of a
-//!              │      │      │            member of a stripe, the others
+//!              │      │      │            member of a stripe, the others, and for all that is
+//!              │      │      │            wanted of the stripe at once
 //!              ▼      ▼      ▼
 //!           next() ─ in order ─▶ caller
 //! ```
@@ -13,14 +14,18 @@
 //! - A part is handed out when all of its bytes have been verified.
 //! - The length that the layout promised is delivered, or an error is.
 //! - When no replica of a chunk can be read the layout is asked for again: the chunk may have
-//!   been moved. While no master answers, the layout known goes on being read.
+//!   been moved. When a member of a stripe had to be made from others it is asked for beside the
+//!   reading, once in a while: the member may have been made again elsewhere. While no master
+//!   answers, the layout known goes on being read.
 //!
 //! Not done here: which bytes a user may read.
 
+mod beside;
 mod degraded;
 mod fetch;
 mod hedge;
 mod layout;
+mod renewal;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,6 +34,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
+pub(super) use beside::aside_max;
 pub(super) use degraded::DECODINGS_MAX;
 pub(super) use hedge::Hedge;
 pub(super) use layout::Window;
@@ -38,6 +44,8 @@ use super::metadata::backoff;
 use super::{Client, SLICE_LEN};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{Attr, ByteRange, Location};
+use beside::Aside;
+use fetch::{Fetched, Loss, Piece};
 use layout::Part;
 
 /// Parts fetched at a time.
@@ -64,7 +72,12 @@ pub(super) struct RangeReader {
     end: u64,
     part_len: u64,
     parts: VecDeque<Coming>,
+    /// What comes with them, and follows later.
+    aside: Aside,
     ready: VecDeque<Bytes>,
+    /// What is to be done when a part turns out to be lost: once it is told, and the parts ahead
+    /// are begun again in the knowledge of it.
+    loss: Loss,
     /// When reading at `position` first failed, and how often it did.
     failing: Option<(Instant, u32)>,
 }
@@ -81,8 +94,8 @@ enum What {
     Zeroes,
     Ready(Bytes),
     Fetching {
-        task: AbortOnDropHandle<Result<Vec<Bytes>>>,
-        _hold: Option<Hold>,
+        task: AbortOnDropHandle<Result<Fetched>>,
+        _holds: Vec<Hold>,
     },
 }
 
@@ -116,6 +129,8 @@ impl RangeReader {
             end,
             part_len: PART_LEN_FIRST,
             parts: VecDeque::new(),
+            aside: Aside::default(),
+            loss: Loss::Tell,
             ready: VecDeque::new(),
             failing: None,
         })
@@ -165,9 +180,14 @@ impl RangeReader {
                     }
                 }
                 What::Fetching { task, .. } => match joined(task.await) {
-                    Ok(parts) => {
-                        self.failing = None;
-                        self.ready.extend(parts);
+                    Ok(Fetched::Read(parts)) => self.take(parts),
+                    Ok(Fetched::Made(parts)) => {
+                        self.client.renew(&self.window);
+                        self.take(parts);
+                    }
+                    Ok(Fetched::Lost) => {
+                        self.loss = Loss::Make;
+                        self.begin_again();
                     }
                     Err(error) => self.recover(error).await?,
                 },
@@ -175,8 +195,26 @@ impl RangeReader {
         }
     }
 
+    fn take(&mut self, parts: Vec<Bytes>) {
+        self.failing = None;
+        self.loss = Loss::Tell;
+        self.ready.extend(parts);
+    }
+
+    /// Forgets what is under way from the next byte on; what was set aside and has come stays.
+    fn begin_again(&mut self) {
+        self.parts.clear();
+        self.aside.keep_come();
+        self.scheduled = self.position;
+        self.part_len = PART_LEN_FIRST;
+    }
+
     /// Begins to fetch what comes next, as much as may be under way.
     async fn look_ahead(&mut self) -> Result<()> {
+        if let Some(newer) = self.window.newest() {
+            // If it is of another revision than is wanted, what was begun is read to its end.
+            self.adopt(newer).ok();
+        }
         if self.parts.is_empty() && self.scheduled < self.end && self.window.is_old() {
             match self.load().await {
                 Err(conflict) if conflict.kind() == ErrorKind::Conflict => return Err(conflict),
@@ -185,52 +223,81 @@ impl RangeReader {
             }
         }
         while self.parts.len() < AHEAD_MAX && self.scheduled < self.end {
-            let length = self.part_len.min(self.end - self.scheduled);
-            let what = match self.window.part_at(self.scheduled, length) {
-                Part::Unknown if self.parts.is_empty() => {
-                    self.load().await?;
-                    continue;
-                }
-                Part::Unknown => break,
-                Part::Hole(length) => (length, What::Zeroes),
-                Part::Inline(bytes) => (bytes.len() as u64, What::Ready(bytes)),
-                Part::Chunk(piece) => {
-                    let length = piece.range.length;
-                    // The part that is due needs no budget: it cannot wait for anyone.
-                    let hold = self.client.inner.read_budget.try_take(length);
-                    if hold.is_none() && !self.parts.is_empty() {
-                        break;
+            let coming = match self.aside.take(self.scheduled) {
+                Some(coming) => coming,
+                None => match self.part_ahead() {
+                    Part::Unknown if self.parts.is_empty() => {
+                        self.load().await?;
+                        continue;
                     }
-                    let client = self.client.clone();
-                    let task = tokio::spawn(async move { fetch::fetch(&client, &piece).await });
-                    self.part_len = (self.part_len * 2).min(PART_LEN_MAX);
-                    let what = What::Fetching {
-                        task: AbortOnDropHandle::new(task),
-                        _hold: hold,
-                    };
-                    (length, what)
-                }
+                    Part::Unknown => break,
+                    Part::Hole(length) => Coming {
+                        length,
+                        what: What::Zeroes,
+                    },
+                    Part::Inline(bytes) => Coming {
+                        length: bytes.len() as u64,
+                        what: What::Ready(bytes),
+                    },
+                    Part::Chunk(piece) => match self.begin(piece) {
+                        Some(coming) => coming,
+                        None => break,
+                    },
+                },
             };
-            let (length, what) = what;
-            self.scheduled += length;
-            self.parts.push_back(Coming { length, what });
+            self.scheduled += coming.length;
+            self.parts.push_back(coming);
         }
         Ok(())
+    }
+
+    /// What comes next, as much as is fetched at a time and not yet on its way.
+    fn part_ahead(&self) -> Part {
+        let until = self.aside.next(self.scheduled).unwrap_or(self.end);
+        let length = until.min(self.end) - self.scheduled;
+        let length = length.min(self.part_len);
+        self.window.part_at(self.scheduled, length)
+    }
+
+    /// Begins to fetch a piece, and what of its stripe comes with it. None if there is no room for
+    /// it now.
+    fn begin(&mut self, piece: Piece) -> Option<Coming> {
+        let length = piece.range.length;
+        // The part that is due needs no budget: it cannot wait for anyone.
+        let hold = self.client.inner.read_budget.try_take(length);
+        if hold.is_none() && !self.parts.is_empty() {
+            return None;
+        }
+        let beside = self.set_aside(&piece);
+        let (client, loss) = (self.client.clone(), self.loss);
+        let task = tokio::spawn(async move { fetch::fetch(&client, &piece, beside, loss).await });
+        self.part_len = (self.part_len * 2).min(PART_LEN_MAX);
+        let what = What::Fetching {
+            task: AbortOnDropHandle::new(task),
+            _holds: hold.into_iter().collect(),
+        };
+        Some(Coming { length, what })
     }
 
     /// Asks for the layout from the next byte to fetch on.
     async fn load(&mut self) -> Result<()> {
         let rest = ByteRange::new(self.scheduled, self.end - self.scheduled);
         let window = self.client.window(&self.at, rest).await?;
-        if self
-            .revision
-            .is_some_and(|pinned| pinned != window.attr.revision)
-        {
+        self.adopt(Arc::new(window))
+    }
+
+    /// Goes on by another layout.
+    fn adopt(&mut self, window: Arc<Window>) -> Result<()> {
+        let revision = window.attr.revision;
+        if self.revision.is_some_and(|pinned| pinned != revision) {
             let message = format!("{} was changed while it was read", self.at);
             return Err(Error::new(ErrorKind::Conflict, message));
         }
+        if revision != self.window.attr.revision {
+            self.aside.clear();
+        }
         self.end = self.end.min(window.attr.size);
-        self.window = Arc::new(window);
+        self.window = window;
         Ok(())
     }
 
@@ -246,9 +313,8 @@ impl RangeReader {
         if times > 0 {
             sleep(backoff(times, &*self.client.inner.env.random)).await;
         }
-        self.parts.clear();
-        self.scheduled = self.position;
-        self.part_len = PART_LEN_FIRST;
+        self.begin_again();
+        self.aside.clear();
         match self.load().await {
             Ok(()) => Ok(()),
             Err(conflict) if conflict.kind() == ErrorKind::Conflict => Err(conflict),

@@ -13,7 +13,8 @@ use crate::types::limits::{GRANT_TTL, NODES_AVOIDED_MAX, SESSION_TTL};
 use crate::types::query::{Answer, Entry, EntryPage, Layout, LayoutExtent, LayoutSource, StatFs};
 use crate::types::{
     Attr, ByteRange, Change, Changed, ChunkId, ClientId, FileKind, InodeId, Location, Name,
-    NewChunk, NodeId, Outcome, Permit, Policy, Query, Refusal, RefusalKind, RequestId, Timestamp,
+    NewChunk, NodeId, Outcome, Permit, Policy, Query, Refusal, RefusalKind, RequestId,
+    StripeLayout, Timestamp,
 };
 
 /// The state. Every path but `/` is a file in the root directory.
@@ -37,6 +38,7 @@ pub(super) struct Group {
     /// Sessions, and when they were last active.
     pub(super) sessions: BTreeMap<ClientId, Instant>,
     pub(super) chunks: BTreeMap<ChunkId, NewChunk>,
+    pub(super) stripes: Vec<StripeLayout>,
     pub(super) extents_per_reply: usize,
     replies: BTreeMap<(ClientId, u64), Outcome>,
     names: BTreeMap<String, InodeId>,
@@ -65,6 +67,7 @@ impl Group {
             scrubbed: Vec::new(),
             sessions: BTreeMap::new(),
             chunks: BTreeMap::new(),
+            stripes: Vec::new(),
             extents_per_reply: 1000,
             replies: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -319,9 +322,15 @@ impl Group {
         let mut extents: Vec<_> = touching.cloned().collect();
         let more = extents.len() > self.extents_per_reply;
         extents.truncate(self.extents_per_reply);
+        let is_of = |stripe: &&StripeLayout, extent: &LayoutExtent| match &extent.source {
+            LayoutSource::Chunk { chunk, .. } => stripe.index_of(*chunk).is_some(),
+            LayoutSource::Inline(_) => false,
+        };
+        let stripes = self.stripes.iter();
+        let stripes = stripes.filter(|stripe| extents.iter().any(|e| is_of(stripe, e)));
         Layout {
             permit: Permit::default(),
-            stripes: Vec::new(),
+            stripes: stripes.cloned().collect(),
             attr: attr.clone(),
             extents,
             more,
@@ -375,6 +384,48 @@ impl Group {
             spares: spares.to_vec(),
             expires: Timestamp(u64::MAX),
         })
+    }
+
+    /// Makes a file whose bytes are the data of stripes, one after the other.
+    pub(super) fn put_stripes(&mut self, path: &str, stripes: Vec<StripeLayout>) {
+        let inode = self.new_file();
+        self.names.insert(path.to_owned(), inode);
+        let (attr, extents) = self.files.get_mut(&inode).unwrap();
+        for stripe in &stripes {
+            for member in stripe.members.iter().take(stripe.shape.data()) {
+                let source = LayoutSource::Chunk {
+                    chunk: member.chunk,
+                    offset: 0,
+                    length: member.length,
+                    replicas: member.replicas.clone(),
+                };
+                extents.push(LayoutExtent {
+                    offset: attr.size,
+                    length: member.length,
+                    source,
+                });
+                attr.size += member.length;
+            }
+        }
+        self.stripes.extend(stripes);
+    }
+
+    /// As if a chunk had been made again on another data node.
+    pub(super) fn repaired(&mut self, chunk: ChunkId, node: NodeId) {
+        let members = self.stripes.iter_mut().flat_map(|s| &mut s.members);
+        let members = members.filter(|member| member.chunk == chunk);
+        members.for_each(|member| member.replicas = vec![node]);
+        let extents = self.files.values_mut().flat_map(|(_, extents)| extents);
+        for extent in extents {
+            match &mut extent.source {
+                LayoutSource::Chunk {
+                    chunk: of,
+                    replicas,
+                    ..
+                } if *of == chunk => *replicas = vec![node],
+                _ => {}
+            }
+        }
     }
 
     /// How many extents a file has.

@@ -12,6 +12,7 @@ mod master;
 mod network;
 mod node;
 mod slow;
+mod stripes;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -113,8 +113,10 @@ async fn serve(node: NodeId, nodes: Arc<Mutex<Nodes>>, mut stream: BoxStream) ->
     hello::answer(&mut stream, &HelloReply::Welcome { cluster }).await?;
     let patience = Deadlines::default().between_requests();
     while let Some(frame) = read_frame(&mut stream, patience).await? {
-        if mood() == Mood::Hung {
-            std::future::pending::<()>().await;
+        match mood() {
+            Mood::Down => return Ok(()),
+            Mood::Hung => std::future::pending::<()>().await,
+            _ => {}
         }
         let reply = match decode(&frame, FrameKind::Request)? {
             Request::Write(request) => write(node, &nodes, &mut stream, request).await?,

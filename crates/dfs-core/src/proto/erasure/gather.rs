@@ -134,7 +134,9 @@ async fn fetch_from(
     if (reader.length(), reader.checksum()) != (source.length, source.checksum) {
         return failed(StreamErrorKind::Corrupt, "not what the masters know");
     }
-    let mut bytes = BytesMut::new();
+    // No more than a slice: what is kept of it longer takes no more memory than it has bytes.
+    let length = usize::try_from(there.length.min(GATHERED_MAX)).unwrap_or(0);
+    let mut bytes = BytesMut::with_capacity(length);
     while let Some(more) = reader.next().await? {
         bytes.extend_from_slice(&more);
     }

@@ -156,22 +156,11 @@ pub fn decode(
     left: &[(usize, Bytes)],
     lost: usize,
 ) -> Result<Vec<u8>, CodeError> {
-    let Code::Leopard16 = code;
-    let length = left.first().map_or(0, |(_, bytes)| bytes.len());
-    require_even(length, left.iter().map(|(_, bytes)| bytes.len()))?;
+    let length = even_length(left)?;
     if let Some((_, here)) = left.iter().find(|(index, _)| *index == lost) {
         return Ok(here.to_vec());
     }
-    let mut used: Vec<&(usize, Bytes)> = left.iter().collect();
-    used.sort_by_key(|(index, _)| *index);
-    used.dedup_by_key(|(index, _)| *index);
-    used.retain(|(index, _)| *index < shape.members());
-    used.truncate(shape.data());
-    if used.len() < shape.data() || lost >= shape.members() {
-        let left = used.len();
-        return Err(CodeError::TooFew { left, shape });
-    }
-    let data = whole_data(shape, &used, length)?;
+    let data = decode_data(code, shape, left)?;
     match lost.checked_sub(shape.data()) {
         None => data
             .into_iter()
@@ -183,6 +172,30 @@ pub fn decode(
             .nth(parity)
             .ok_or(CodeError::Uneven(length)),
     }
+}
+
+/// All data members, from any as [`decode`] takes them: what is among them as it is, the rest made
+/// at once. It takes long, as [`encode`] does.
+///
+/// # Errors
+/// Too few are left, or not equally long.
+pub fn decode_data(
+    code: Code,
+    shape: StripeShape,
+    left: &[(usize, Bytes)],
+) -> Result<Vec<Bytes>, CodeError> {
+    let Code::Leopard16 = code;
+    let length = even_length(left)?;
+    let mut used: Vec<&(usize, Bytes)> = left.iter().collect();
+    used.sort_by_key(|(index, _)| *index);
+    used.dedup_by_key(|(index, _)| *index);
+    used.retain(|(index, _)| *index < shape.members());
+    used.truncate(shape.data());
+    if used.len() < shape.data() {
+        let left = used.len();
+        return Err(CodeError::TooFew { left, shape });
+    }
+    whole_data(shape, &used, length)
 }
 
 /// All data members from as many members as there is data.
@@ -233,6 +246,13 @@ fn whole_data(
 
 fn part(bytes: &Bytes, at: usize, width: usize) -> &[u8] {
     bytes.get(at..at + width).unwrap_or_default()
+}
+
+/// Bytes of each of the members.
+fn even_length(members: &[(usize, Bytes)]) -> Result<usize, CodeError> {
+    let length = members.first().map_or(0, |(_, bytes)| bytes.len());
+    require_even(length, members.iter().map(|(_, bytes)| bytes.len()))?;
+    Ok(length)
 }
 
 /// Refuses members that cannot be coded together.

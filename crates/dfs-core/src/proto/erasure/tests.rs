@@ -53,6 +53,24 @@ fn any_k_members_give_every_other_one() {
 }
 
 #[test]
+fn any_k_members_give_all_data_at_once() {
+    let shape = StripeShape { data: 4, parity: 2 };
+    let all = coded(11, shape, 192);
+    for set in subsets(shape.members(), shape.data()) {
+        let left: Vec<_> = set.iter().map(|i| (*i, all[*i].clone())).collect();
+        let data = decode_data(CODE, shape, &left).unwrap();
+        assert_eq!(data, all[..4], "from {set:?}");
+        for index in set.iter().filter(|index| **index < 4) {
+            let is_same = data[*index].as_ptr() == all[*index].as_ptr();
+            assert!(is_same, "{index} from {set:?} is a copy");
+        }
+    }
+    let few = CodeError::TooFew { left: 3, shape };
+    let left: Vec<_> = (3..6).map(|i| (i, all[i].clone())).collect();
+    assert_eq!(decode_data(CODE, shape, &left), Err(few));
+}
+
+#[test]
 fn the_widest_stripe_gives_what_it_lost() {
     let shape = StripeShape {
         data: 32,
