@@ -152,12 +152,11 @@ impl Tasks {
             .collect()
     }
 
-    /// Ends all tasks of a node: it is dead, or began anew.
-    pub fn forget_node(&mut self, node: NodeId) {
+    /// Ends all tasks of a node, which is dead or removed, and gives them back.
+    pub fn forget_node(&mut self, node: NodeId) -> Vec<Running> {
         let keys: Vec<_> = self.running.keys().copied().collect();
-        for key in keys.into_iter().filter(|key| key.0 == node) {
-            self.end(key);
-        }
+        let keys = keys.into_iter().filter(|key| key.0 == node);
+        keys.filter_map(|key| self.end(key)).collect()
     }
 
     /// Ends the tasks that took too long and gives them back.

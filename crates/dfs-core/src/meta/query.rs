@@ -34,6 +34,7 @@ use crate::types::{
 
 pub use super::accounts::user::{Credentials, credentials, name_of as user_name, user};
 pub use super::chunks::grant::{RangeState, open_ranges, range_state, spent};
+pub use super::chunks::shares::{KnownOthers, Others};
 pub use super::chunks::stripes::Known as KnownStripes;
 pub use super::machine::housekeeping::is_due as housekeeping_due;
 pub use super::members::enrolled::{is_enrolled, is_out, is_revoked};

@@ -114,7 +114,7 @@ async fn step(shared: &Shared, elapsed: Duration) -> Result<(), RpcError> {
         if let Some(page) = files {
             leading.plan_rewrites(&shared.config, &page, now, random);
         }
-        std::mem::take(&mut leading.ids_wanted)
+        std::mem::take(&mut leading.rewrites.ids_wanted)
     })?;
     if ids_wanted > 0 {
         grants::reserve(shared, ids_wanted).await?;
@@ -164,7 +164,7 @@ fn ask(leading: &mut Leading, config: &MasterConfig) -> Question {
         deleters: deleters.collect(),
         deletions: CHUNKS_PER_DELETE_MAX,
         copies,
-        files: leading.next_files(config),
+        files: leading.next_files(),
         extents: config.rewrite.extents_per_tick,
     }
 }

@@ -16,7 +16,7 @@ use crate::types::{ChunkId, NodeId, Timestamp};
 const PAGE: usize = 1024;
 
 /// A row of the map, with the stripe that the chunk is a member of.
-fn intended(
+pub(super) fn intended(
     state: &impl ReadState,
     stripes: &mut KnownStripes,
     chunk: Chunk,

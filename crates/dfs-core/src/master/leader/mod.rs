@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use ids::ChunkIdPool;
 use meter::Meter;
+use rewrites::Rewrites;
 use room::Room;
 
 use super::config::MasterConfig;
@@ -105,12 +106,6 @@ pub(crate) struct Searches {
     pub(crate) surplus: BTreeMap<NodeId, ChunkId>,
     /// The replicas of nodes that wait for their deletion: after which to go on.
     pub(crate) deletions: BTreeMap<NodeId, Option<(Timestamp, ChunkId)>>,
-    /// The extents of all files: from where to go on.
-    pub(crate) files: Option<rewrites::Cursor>,
-    /// When they are gone through again.
-    pub(crate) files_again: Duration,
-    /// When something could not be rewritten last.
-    pub(crate) rewrite_failed: Option<Duration>,
 }
 
 /// What a leader knows and is about to do.
@@ -129,8 +124,8 @@ pub(crate) struct Leading {
     pub(crate) endangered: Endangered,
     pub(crate) trials: Trials,
     pub(crate) ids: ChunkIdPool,
-    /// Ids that a rewrite lacked.
-    pub(crate) ids_wanted: u32,
+    /// What is rewritten.
+    pub(crate) rewrites: Rewrites,
     /// Chunks to look at because something happened to them.
     pub(crate) hints: BTreeSet<ChunkId>,
     pub(crate) searches: Searches,
@@ -156,7 +151,7 @@ impl Leading {
             endangered: Endangered::default(),
             trials: Trials::default(),
             ids: ChunkIdPool::default(),
-            ids_wanted: 0,
+            rewrites: Rewrites::new(config.rewrite),
             hints: BTreeSet::new(),
             searches: Searches::default(),
             outbox: Outbox::default(),
@@ -196,7 +191,7 @@ impl Leading {
             tracing::info!(%node, "a data node was removed");
             self.view.forget(node);
             self.watch.forget(node);
-            self.tasks.forget_node(node);
+            self.forget_tasks(node);
             self.searches.nodes.remove(&node);
         }
     }
@@ -284,7 +279,7 @@ impl Leading {
             Effect::Bury(node) => {
                 tracing::warn!(%node, "a data node is dead: its chunks are repaired");
                 self.view.set_liveness(node, Liveness::Dead);
-                self.tasks.forget_node(node);
+                self.forget_tasks(node);
                 self.searches.nodes.insert(node, None);
             }
             Effect::Fence(_) => {}
@@ -479,6 +474,12 @@ impl Leading {
         }
     }
 
+    /// Takes in that a copy was not recorded: it is surplus, and is to be made elsewhere.
+    pub(crate) fn not_replaced(&mut self, chunk: ChunkId, by: NodeId) {
+        self.note(by, chunk, Finding::Surplus);
+        self.endangered.set_back(chunk, Some(by), self.clock);
+    }
+
     fn fell_through(&mut self, node: NodeId, running: &Running) {
         if let Some((chunk, _)) = made_by(&running.task) {
             if let Purpose::Move { from } = running.purpose {
@@ -488,7 +489,7 @@ impl Leading {
             self.endangered.set_back(chunk, Some(node), self.clock);
         }
         if matches!(running.task, Task::Rewrite { .. }) {
-            self.rest_from_rewrites();
+            self.rewrite_failed(running);
         }
     }
 }

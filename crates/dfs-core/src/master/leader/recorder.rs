@@ -90,9 +90,7 @@ async fn record_copies(shared: &Shared) -> Result<(), RpcError> {
                 }
                 Err(refusal) => {
                     tracing::info!(%chunk, node = %by, %refusal, "a copy was not recorded");
-                    leading.note(by, chunk, Finding::Surplus);
-                    let clock = leading.clock;
-                    leading.endangered.set_back(chunk, Some(by), clock);
+                    leading.not_replaced(chunk, by);
                 }
             }
             leading.hint(chunk);
@@ -108,18 +106,19 @@ async fn record_rewrites(shared: &Shared) -> Result<(), RpcError> {
         else {
             break;
         };
-        let (inode, new) = (rewrite.inode, rewrite.chunks.clone());
-        let reply = shared.propose(Command::Rewrite(rewrite)).await?.value;
+        let inode = rewrite.inode;
+        let command = Command::Rewrite(rewrite.clone());
+        let reply = shared.propose(command).await?.value;
         let Reply::Rewritten(outcome) = reply else {
             return Err(unexpected(&reply));
         };
-        match outcome {
-            Ok(()) => tracing::info!(%inode, chunks = new.len(), "bytes were rewritten"),
+        match &outcome {
+            Ok(()) => tracing::info!(%inode, chunks = rewrite.chunks.len(), "bytes were rewritten"),
             Err(refusal) => tracing::info!(%inode, %refusal, "bytes stay as they are"),
         }
         shared.leading(|leading| {
             leading.outbox.rewritten.pop_front();
-            new.iter().for_each(|new| leading.hint(new.chunk));
+            leading.rewrite_recorded(&rewrite, outcome.is_ok());
         })?;
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Has data nodes rewrite what is to be kept otherwise, and puts what they wrote into the log.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use dfs_raft::Fatal;
 use dfs_raft::state::ReadState;
@@ -11,11 +12,12 @@ use crate::master::MasterConfig;
 use crate::master::planners::Intended;
 use crate::master::planners::placement::{self, Wish};
 use crate::master::planners::repair::is_good;
-use crate::master::planners::rewrite::{self, FilePart, PlannedRewrite, Run};
-use crate::master::tasks::Purpose;
-use crate::meta::command::{Replaced, Rewrite};
-use crate::meta::query;
-use crate::meta::query::KnownStripes;
+use crate::master::planners::rewrite::{
+    self, FilePart, PAUSE_MAX, PlannedRewrite, RewriteBudget, Run, Setbacks,
+};
+use crate::master::tasks::{Purpose, Running};
+use crate::meta::command::{Replaced, Rewrite, range_of};
+use crate::meta::query::{self, KnownOthers, KnownStripes};
 use crate::proto::cluster::{RewriteSource, RewriteTarget, StoredChunk, StripePlan, Task};
 use crate::proto::metadata::NodeAddress;
 use crate::types::change::Piece;
@@ -24,6 +26,46 @@ use crate::types::{ChunkId, InodeId, NewChunk, NewStripe, NodeId, Permit, Policy
 
 /// Where in the map of extents to go on.
 pub(crate) type Cursor = (InodeId, u64);
+
+/// How far a leader is in rewriting, and what went wrong.
+#[derive(Debug)]
+pub(crate) struct Rewrites {
+    budget: RewriteBudget,
+    /// The extents of all files: from where to go on.
+    files: Option<Cursor>,
+    /// When they are gone through again.
+    again: Duration,
+    /// What could not be rewritten.
+    setbacks: Setbacks,
+    /// How many data nodes failed to rewrite something since one could.
+    failed_in_row: usize,
+    /// Until then nothing is begun, because it was not for one file that they failed.
+    rests_until: Duration,
+    /// Ids that a rewrite lacked.
+    pub(super) ids_wanted: u32,
+}
+
+impl Rewrites {
+    pub(super) fn new(budget: RewriteBudget) -> Rewrites {
+        Rewrites {
+            budget,
+            files: None,
+            again: Duration::ZERO,
+            setbacks: Setbacks::default(),
+            failed_in_row: 0,
+            rests_until: Duration::ZERO,
+            ids_wanted: 0,
+        }
+    }
+}
+
+/// Why a rewrite did not begin.
+enum NotBegun {
+    /// What it takes is not at hand.
+    Yet,
+    /// Its bytes cannot be read, or there is no place for what they become.
+    Impossible,
+}
 
 /// A page of the extents of all files.
 #[derive(Debug, Default)]
@@ -49,7 +91,7 @@ pub(super) fn read_page(
         next: next(&extents, rows),
         ..FilePage::default()
     };
-    let mut stripes = KnownStripes::default();
+    let (mut stripes, mut others) = (KnownStripes::default(), KnownOthers::default());
     for ((inode, offset), extent) in extents {
         if page.parts.last().is_none_or(|part| part.inode != inode) {
             if let Some(last) = page.parts.last_mut() {
@@ -70,9 +112,11 @@ pub(super) fn read_page(
         let Some((chunk, chunk_offset)) = extent.in_chunk() else {
             continue;
         };
-        let Some(intended) = map::look_for(state, &mut stripes, chunk)? else {
+        let Some(row) = query::chunk(state, chunk)? else {
             continue;
         };
+        let others = others.of(state, (inode, offset), (chunk, &row))?;
+        let intended = map::intended(state, &mut stripes, row)?;
         let run = Run {
             offset,
             length: extent.length,
@@ -82,6 +126,7 @@ pub(super) fn read_page(
                 let members = stripe.members.iter().take(stripe.shape.data());
                 members.map(|member| member.length).sum()
             }),
+            others,
         };
         page.chunks.insert(chunk, intended);
         page.parts
@@ -117,20 +162,22 @@ fn next<T>(extents: &[(Cursor, T)], rows: usize) -> Option<Cursor> {
 
 impl Leading {
     /// From where on the next page of extents is to be read, if one is.
-    pub(super) fn next_files(&self, config: &MasterConfig) -> Option<Option<Cursor>> {
-        let searches = &self.searches;
-        let is_due = searches.files.is_some() || searches.files_again <= self.clock;
-        let is_over = |failed| self.clock.saturating_sub(failed) >= config.rewrite.rests_for;
-        let has_rested = searches.rewrite_failed.is_none_or(is_over);
-        (is_due && has_rested && self.may_rewrite(config)).then_some(searches.files)
+    pub(super) fn next_files(&self) -> Option<Option<Cursor>> {
+        let rewrites = &self.rewrites;
+        let is_due = rewrites.files.is_some() || rewrites.again <= self.clock;
+        let has_rested = rewrites.rests_until <= self.clock;
+        (is_due && has_rested && self.may_rewrite()).then_some(rewrites.files)
     }
 
-    fn may_rewrite(&self, config: &MasterConfig) -> bool {
+    /// Whether one more may be under way: each data node does one at a time.
+    fn may_rewrite(&self) -> bool {
         let under_way = self.tasks.rewritten().count() + self.outbox.rewritten.len();
-        under_way < config.rewrite.rewrites
+        let nodes = self.view.nodes().filter(|node| node.takes_replicas());
+        under_way < self.rewrites.budget.rewrites.min(nodes.count())
     }
 
-    /// Has data nodes rewrite what a page of extents shows.
+    /// Has data nodes rewrite what a page of extents shows. Where no more may begin the next page
+    /// does, so that what comes after has its turn.
     pub(super) fn plan_rewrites(
         &mut self,
         config: &MasterConfig,
@@ -145,19 +192,36 @@ impl Leading {
                     .rewritten
                     .iter()
                     .any(|made| made.inode == part.inode);
-            if is_under_way || !self.may_rewrite(config) {
+            if is_under_way {
                 continue;
             }
-            if let Some(planned) = rewrite::plan(part, now, &config.rewrite) {
-                let begun = self.begin_rewrite(&planned, (part.policy, now), &page.chunks, random);
-                if begun.is_none() {
+            let (setbacks, clock) = (&self.rewrites.setbacks, self.clock);
+            let may = |run: &Run| !setbacks.holds(part.inode, run, clock);
+            let Some(planned) = rewrite::plan(part, now, &self.rewrites.budget, &may) else {
+                continue;
+            };
+            let begun = match self.may_rewrite() {
+                true => self.begin_rewrite(&planned, (part.policy, now), &page.chunks, random),
+                false => Err(NotBegun::Yet),
+            };
+            match begun {
+                Ok(()) => {}
+                Err(NotBegun::Yet) => {
+                    let first = part.runs.first().map_or(0, |run| run.offset);
+                    self.rewrites.files = Some((part.inode, first));
+                    return;
+                }
+                Err(NotBegun::Impossible) => {
                     tracing::debug!(inode = %part.inode, "not rewritten now");
+                    // To look again costs little, whenever there may be other data nodes.
+                    let most = self.rewrites.budget.rests_for;
+                    self.set_rewrite_back(part.inode, planned.range(), most);
                 }
             }
         }
-        self.searches.files = page.next;
+        self.rewrites.files = page.next;
         if page.next.is_none() {
-            self.searches.files_again = self.clock.saturating_add(config.pass_interval);
+            self.rewrites.again = self.clock.saturating_add(config.pass_interval);
         }
     }
 
@@ -168,16 +232,17 @@ impl Leading {
         (policy, now): (Policy, Timestamp),
         chunks: &BTreeMap<ChunkId, Intended>,
         random: &dyn Random,
-    ) -> Option<()> {
+    ) -> Result<(), NotBegun> {
         let sources = planned.runs.iter().map(|run| self.source(run, chunks));
-        let sources: Vec<RewriteSource> = sources.collect::<Option<_>>()?;
+        let sources: Option<Vec<RewriteSource>> = sources.collect();
+        let sources = sources.ok_or(NotBegun::Impossible)?;
         let length = planned.length();
         let stripe = planned.shape.map(|shape| StripePlan {
             code: Code::Leopard16,
             shape,
             shard_length: shape.shard_length_of(length),
         });
-        let worker = self.worker(&sources)?;
+        let worker = self.worker(&sources).ok_or(NotBegun::Yet)?;
         let targets = self.targets((policy, length), stripe, now, random)?;
         let replaced = planned.runs.iter().map(|run| Replaced {
             offset: run.offset,
@@ -197,9 +262,10 @@ impl Leading {
             targets,
             stripe,
         };
-        self.tasks
-            .start(worker, task, purpose, self.clock)
-            .then_some(())
+        match self.tasks.start(worker, task, purpose, self.clock) {
+            true => Ok(()),
+            false => Err(NotBegun::Yet),
+        }
     }
 
     fn source(&self, run: &Run, chunks: &BTreeMap<ChunkId, Intended>) -> Option<RewriteSource> {
@@ -238,7 +304,7 @@ impl Leading {
         stripe: Option<StripePlan>,
         now: Timestamp,
         random: &dyn Random,
-    ) -> Option<Vec<RewriteTarget>> {
+    ) -> Result<Vec<RewriteTarget>, NotBegun> {
         // All of them: what is there is as safe as it is to be, and nobody waits.
         let (count, replicas, bytes) = match stripe {
             Some(StripePlan {
@@ -247,7 +313,9 @@ impl Leading {
                 ..
             }) => {
                 // Too few bytes for so many members are no stripe.
-                shape.member_length(shape.data().checked_sub(1)?, shard_length, length)?;
+                let last = shape.data().saturating_sub(1);
+                let last = shape.member_length(last, shard_length, length);
+                last.ok_or(NotBegun::Impossible)?;
                 (shape.members(), shape.members(), shard_length)
             }
             None => (1, usize::from(policy.replicas.0), length),
@@ -259,11 +327,12 @@ impl Leading {
             beside: &[],
             avoid: &[],
         };
-        let nodes = placement::place(&self.view, wish, &mut |bound| random.below(bound)).ok()?;
-        let wanted = u32::try_from(count).ok()?;
+        let nodes = placement::place(&self.view, wish, &mut |bound| random.below(bound));
+        let nodes = nodes.map_err(|_| NotBegun::Impossible)?;
+        let wanted = u32::try_from(count).map_err(|_| NotBegun::Impossible)?;
         let Some((ids, _)) = self.ids.take(wanted, now) else {
-            self.ids_wanted = wanted;
-            return None;
+            self.rewrites.ids_wanted = wanted;
+            return Err(NotBegun::Yet);
         };
         nodes.iter().for_each(|node| self.view.pledge(*node, bytes));
         let mut places = self.addresses(&nodes).into_iter();
@@ -274,7 +343,7 @@ impl Leading {
                 None => places.by_ref().collect(),
             },
         };
-        Some(ids.into_iter().map(target).collect())
+        Ok(ids.into_iter().map(target).collect())
     }
 
     fn addresses(&self, nodes: &[NodeId]) -> Vec<NodeAddress> {
@@ -282,10 +351,47 @@ impl Leading {
         known.map(|node| node.address()).collect()
     }
 
-    /// A rewrite failed: whatever the reason is, it is not tried again at once.
-    pub(super) fn rest_from_rewrites(&mut self) {
-        self.searches.rewrite_failed = Some(self.clock);
-        self.searches.files = None;
+    /// A data node failed to rewrite something, whatever the reason is: that is left alone for a
+    /// while, and all is if the others before it failed, too.
+    pub(super) fn rewrite_failed(&mut self, running: &Running) {
+        let Purpose::Rewrite { inode, replaced } = &running.purpose else {
+            return;
+        };
+        self.set_rewrite_back(*inode, range_of(replaced), PAUSE_MAX);
+        let rewrites = &mut self.rewrites;
+        rewrites.failed_in_row += 1;
+        if rewrites.failed_in_row >= rewrites.budget.rewrites {
+            rewrites.failed_in_row = 0;
+            rewrites.rests_until = self.clock.saturating_add(rewrites.budget.rests_for);
+        }
+    }
+
+    /// Ends all tasks of a node that is gone. What it was to rewrite may be why.
+    pub(super) fn forget_tasks(&mut self, node: NodeId) {
+        for running in self.tasks.forget_node(node) {
+            self.rewrite_failed(&running);
+        }
+    }
+
+    fn set_rewrite_back(&mut self, inode: InodeId, range: (u64, u64), most: Duration) {
+        let waits = (self.rewrites.budget.rests_for, most);
+        let setbacks = &mut self.rewrites.setbacks;
+        setbacks.set_back(inode, range, self.clock, waits);
+    }
+
+    /// Takes in whether what a data node wrote has come to be part of its file.
+    pub(super) fn rewrite_recorded(&mut self, rewrite: &Rewrite, is_part: bool) {
+        let (inode, range) = (rewrite.inode, rewrite.range());
+        match is_part {
+            true => {
+                self.rewrites.failed_in_row = 0;
+                self.rewrites.setbacks.forget(inode, range);
+            }
+            false => self.set_rewrite_back(inode, range, PAUSE_MAX),
+        }
+        for new in &rewrite.chunks {
+            self.hint(new.chunk);
+        }
     }
 
     /// Takes in what a data node wrote for a rewrite.
@@ -337,25 +443,4 @@ impl Leading {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_that_cuts_a_file_in_two_is_followed_by_one_that_has_its_end() {
-        let page = |keys: &[(u64, u64)]| {
-            let rows = keys
-                .iter()
-                .map(|(inode, offset)| ((InodeId(*inode), *offset), ()));
-            next(&rows.collect::<Vec<_>>(), 4)
-        };
-        assert_eq!(page(&[(1, 0), (1, 9)]), None);
-        assert_eq!(
-            page(&[(1, 0), (2, 0), (2, 5), (2, 9)]),
-            Some((InodeId(2), 0))
-        );
-        assert_eq!(
-            page(&[(1, 0), (1, 5), (1, 9), (1, 12)]),
-            Some((InodeId(1), 12))
-        );
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ pub mod report;
 pub mod rewrite;
 pub mod spread;
 pub mod surplus;
+pub mod wait;
 
 use std::sync::Arc;
 

@@ -22,6 +22,7 @@ use std::time::Duration;
 use super::Intended;
 use super::placement::{self, PlacementError, Wish};
 use super::rebuild::{Recipe, Remains};
+use super::wait::Wait;
 use crate::master::tasks::Tasks;
 use crate::master::view::{ClusterView, Fault};
 use crate::proto::metadata::Liveness;
@@ -165,10 +166,7 @@ pub fn assess(view: &ClusterView, chunk: ChunkId, intended: &Intended) -> Assess
 struct Setback {
     /// Nodes that could not make the copy, lately.
     nodes: Vec<NodeId>,
-    /// When it is tried again.
-    again: Duration,
-    /// How long to wait the next time.
-    pause: Duration,
+    wait: Wait,
 }
 
 /// Where a chunk is in the queue, and what it lacks.
@@ -232,8 +230,7 @@ impl Endangered {
             return;
         }
         let setback = self.setbacks.entry(chunk).or_default();
-        setback.pause = (setback.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
-        setback.again = now.saturating_add(setback.pause);
+        setback.wait.grow(now, (PAUSE_MIN, PAUSE_MAX));
         match node {
             Some(node) if setback.nodes.len() < SETBACK_NODES_MAX => setback.nodes.push(node),
             // Nobody is avoided for ever: when nobody else can, they may.
@@ -274,7 +271,7 @@ impl Endangered {
         let place = self.chunks.get(&chunk)?;
         let key = (place.readable, place.since, chunk);
         let setback = self.setbacks.get(&chunk);
-        let again = setback.map_or(Duration::ZERO, |s| s.again.saturating_sub(now));
+        let again = setback.map_or(Duration::ZERO, |setback| setback.wait.left(now));
         Some((self.order.range(..key).count(), again))
     }
 
@@ -293,7 +290,8 @@ impl Endangered {
     /// is left.
     pub fn first(&self, limit: usize, now: Duration) -> Vec<ChunkId> {
         let start = (1, Duration::ZERO, ChunkId(0));
-        let waits = |chunk| matches!(self.setbacks.get(&chunk), Some(s) if s.again > now);
+        let waits =
+            |chunk| matches!(self.setbacks.get(&chunk), Some(s) if !s.wait.left(now).is_zero());
         let able = self.order.range(start..).map(|&(_, _, chunk)| chunk);
         able.filter(|&chunk| !waits(chunk)).take(limit).collect()
     }

@@ -5,8 +5,9 @@
 //! intended        right         Fine
 //! intended        absent        Fault(Missing)      repaired
 //! intended        wrong bytes   Fault(Corrupt)      repaired
-//! not for it      right         Adopt, if the map names too few; else Surplus, which repair
-//!                               may use in the place of a lost one, else deleted slowly
+//! not for it      right         Adopt, if the map names too few and the node has no other member
+//!                               of its stripe; else Surplus, which repair may use in the place of
+//!                               a lost one, else deleted slowly
 //! not for it      wrong bytes   CorruptSurplus      deleted as slowly: some blocks are right
 //! no such chunk   anything      Orphan              deleted if its range has expired
 //! ```
@@ -51,7 +52,9 @@ pub fn present(node: NodeId, replica: ReplicaSummary, chunk: Option<&Intended>) 
             Finding::Fault(Fault::Corrupt)
         };
     }
-    if right && chunk.replicas.len() < usize::from(chunk.target.0) {
+    // Where another member of its stripe is it cannot stay.
+    let few = chunk.replicas.len() < usize::from(chunk.target.0);
+    if right && few && !chunk.company().contains(&node) {
         Finding::Adopt
     } else {
         Finding::Surplus
@@ -87,6 +90,7 @@ pub fn note(view: &mut ClusterView, node: NodeId, chunk: ChunkId, finding: Findi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::master::planners::rebuild::tests::stripe;
     use crate::master::view::tests::view;
     use crate::types::ReplicationTarget;
 
@@ -126,6 +130,17 @@ mod tests {
         let judge = |nodes| present(NodeId(4), RIGHT, Some(&intended(nodes)));
         assert_eq!(judge(&[1, 2]), Finding::Adopt);
         assert_eq!(judge(&[1, 2, 3]), Finding::Surplus);
+    }
+
+    #[test]
+    fn a_stray_member_is_adopted_where_no_other_of_its_stripe_is() {
+        let lacking = Intended {
+            target: ReplicationTarget(1),
+            stripe: Some(stripe([0, 2, 3, 4]).into()),
+            ..intended(&[])
+        };
+        let judge = |node| present(NodeId(node), RIGHT, Some(&lacking));
+        assert_eq!([2, 5].map(judge), [Finding::Surplus, Finding::Adopt]);
     }
 
     #[test]

@@ -9,11 +9,26 @@
 //!
 //! Each rewrite leaves fewer extents, or turns copies into a stripe, so there is an end to it.
 //!
+//! What others have, too, is freed only when they let go of it, so what is gained decides:
+//!
+//! - Short chunks become one where neither another file nor a snapshot has them. Else nothing would
+//!   be freed that does not go anyway, and until then the bytes would be there twice.
+//! - Copies become a stripe though a snapshot has them: both are kept until it goes, and the stripe
+//!   alone from then on. A directory of which there is always some snapshot would never come into
+//!   stripes otherwise. They do not where another file has them: they stay for that one, and two
+//!   stripes are no less than the copies that both share.
+//!
+//! What could not be rewritten is left alone for a while, longer each time ([`Setbacks`]), and
+//! what follows it goes on.
+//!
 //! The map is read bit by bit, a page of extents at a time; what a page cuts in two is looked at
 //! again with the next. A data node does the work, and the state machine compares once more.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::wait::Wait;
+use crate::meta::query::Others;
 use crate::types::limits::STRIPE_LEN_MIN;
 use crate::types::{ChunkId, InodeId, Policy, StripeShape, Timestamp};
 
@@ -24,12 +39,18 @@ pub const FRAGMENTS_MAX: usize = 64;
 /// Most bytes that are rewritten at once: a data node has them in memory.
 pub const REWRITE_LEN_MAX: u64 = 96 << 20;
 
+/// How long what data nodes could not rewrite is left alone at most.
+pub const PAUSE_MAX: Duration = Duration::from_secs(6 * 3600);
+/// Most runs of bytes that are left alone.
+const SETBACKS_MAX: usize = 4096;
+
 /// When files are rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RewriteBudget {
     /// Many short chunks become one when the file was not changed for so long.
     pub compact_after: Duration,
-    /// How long nothing is rewritten after something could not be.
+    /// How long bytes are left alone that could not be rewritten; twice as long each time. Nothing
+    /// at all is begun for so long when as many in a row failed as may be under way.
     pub rests_for: Duration,
     /// Rewrites under way in the cluster; each data node does one at a time.
     pub rewrites: usize,
@@ -60,6 +81,8 @@ pub struct Run {
     pub chunk_offset: u64,
     /// Bytes of the stripe that the chunk is a member of, if it is.
     pub stripe: Option<u64>,
+    /// Who else has the chunk, or any of its stripe.
+    pub others: Others,
 }
 
 impl Run {
@@ -100,17 +123,75 @@ impl PlannedRewrite {
     pub fn length(&self) -> u64 {
         self.runs.iter().map(|run| run.length).sum()
     }
+
+    /// The first byte, and the first one after the last.
+    pub fn range(&self) -> (u64, u64) {
+        let from = self.runs.first().map_or(0, |run| run.offset);
+        (from, from.saturating_add(self.length()))
+    }
 }
 
-/// The first bytes of a part of a file that are to be rewritten, if any.
-pub fn plan(part: &FilePart, now: Timestamp, budget: &RewriteBudget) -> Option<PlannedRewrite> {
+/// Bytes that could not be rewritten. They keep neither what follows them waiting nor others.
+#[derive(Debug, Default)]
+pub struct Setbacks {
+    /// By file and first byte: up to where, and how long.
+    bytes: BTreeMap<(InodeId, u64), (u64, Wait)>,
+}
+
+impl Setbacks {
+    /// Leaves the bytes `from..to` of a file alone for a while, longer each time up to `most`.
+    pub fn set_back(
+        &mut self,
+        inode: InodeId,
+        (from, to): (u64, u64),
+        now: Duration,
+        (least, most): (Duration, Duration),
+    ) {
+        let key = (inode, from);
+        if self.bytes.len() >= SETBACKS_MAX && !self.bytes.contains_key(&key) {
+            let soonest = self.bytes.iter().min_by_key(|(_, (_, wait))| wait.again());
+            if let Some(soonest) = soonest.map(|(key, _)| *key) {
+                self.bytes.remove(&soonest);
+            }
+        }
+        let (end, wait) = self.bytes.entry(key).or_default();
+        *end = to;
+        wait.grow(now, (least, most));
+    }
+
+    /// Forgets that bytes could not be rewritten: they were.
+    pub fn forget(&mut self, inode: InodeId, (from, to): (u64, u64)) {
+        let range = (inode, from)..(inode, to);
+        let gone: Vec<_> = self.bytes.range(range).map(|(key, _)| *key).collect();
+        for key in gone {
+            self.bytes.remove(&key);
+        }
+    }
+
+    /// Whether bytes of a file, those of `run`, are left alone.
+    pub fn holds(&self, inode: InodeId, run: &Run, now: Duration) -> bool {
+        // What begins before this does not reach so far.
+        let from = run.offset.saturating_sub(REWRITE_LEN_MAX);
+        let range = (inode, from)..(inode, run.offset.saturating_add(run.length));
+        let mut set_back = self.bytes.range(range).map(|(_, waiting)| waiting);
+        set_back.any(|(end, wait)| *end > run.offset && !wait.left(now).is_zero())
+    }
+}
+
+/// The first bytes of a part of a file that are to be rewritten, if any, of those that `may`.
+pub fn plan(
+    part: &FilePart,
+    now: Timestamp,
+    budget: &RewriteBudget,
+    may: &dyn Fn(&Run) -> bool,
+) -> Option<PlannedRewrite> {
     let age = now.since(part.modified);
     let convert = match (part.policy.ec, part.policy.ec_after) {
         (Some(shape), Some(after)) if age >= after => Some(shape),
         _ => None,
     };
     if let Some(shape) = convert
-        && let Some(found) = to_convert(part, shape)
+        && let Some(found) = to_convert(part, shape, may)
     {
         return Some(found);
     }
@@ -118,17 +199,22 @@ pub fn plan(part: &FilePart, now: Timestamp, budget: &RewriteBudget) -> Option<P
     // What is to be in stripes only later is in copies until then.
     let shape = part.policy.ec.filter(|_| part.policy.ec_after.is_none());
     is_quiet
-        .then(|| to_compact(part, convert.or(shape)))
+        .then(|| to_compact(part, convert.or(shape), may))
         .flatten()
 }
 
 /// Bytes that are in copies and are to be in a stripe.
-fn to_convert(part: &FilePart, shape: StripeShape) -> Option<PlannedRewrite> {
+fn to_convert(
+    part: &FilePart,
+    shape: StripeShape,
+    may: &dyn Fn(&Run) -> bool,
+) -> Option<PlannedRewrite> {
     let full = shape
         .shard_length(part.policy.chunk_size)
         .saturating_mul(shape.data.into());
     let full = full.min(REWRITE_LEN_MAX);
-    let groups = groups(part, |run| run.stripe.is_none());
+    let is_copied = |run: &Run| run.stripe.is_none() && run.others < Others::Files;
+    let groups = groups(part, |run| is_copied(run) && may(run));
     groups.into_iter().find_map(|(runs, is_whole)| {
         let runs = first_bytes(runs, full);
         let found = PlannedRewrite {
@@ -144,9 +230,16 @@ fn to_convert(part: &FilePart, shape: StripeShape) -> Option<PlannedRewrite> {
 }
 
 /// Bytes that are in many short chunks.
-fn to_compact(part: &FilePart, shape: Option<StripeShape>) -> Option<PlannedRewrite> {
+fn to_compact(
+    part: &FilePart,
+    shape: Option<StripeShape>,
+    may: &dyn Fn(&Run) -> bool,
+) -> Option<PlannedRewrite> {
     let most = part.policy.chunk_size.min(REWRITE_LEN_MAX);
-    let groups = groups(part, |run| run.is_short(&part.policy));
+    let is_freed = |run: &Run| run.others == Others::Nobody;
+    let groups = groups(part, |run| {
+        run.is_short(&part.policy) && is_freed(run) && may(run)
+    });
     groups.into_iter().find_map(|(runs, _)| {
         let runs = first_bytes(runs, most);
         let found = PlannedRewrite {
@@ -213,6 +306,7 @@ mod tests {
                 chunk: ChunkId(chunk),
                 chunk_offset: 0,
                 stripe: None,
+                others: Others::Nobody,
             };
             offset += run.length;
             run
@@ -237,7 +331,7 @@ mod tests {
     /// The MiB of each run that is to be rewritten after a time, and whether into a stripe.
     fn planned(part: &FilePart, age: Duration) -> Option<(Vec<u64>, bool)> {
         let now = Timestamp(0).saturating_add(age);
-        let found = plan(part, now, &RewriteBudget::DEFAULT)?;
+        let found = plan(part, now, &RewriteBudget::DEFAULT, &|_| true)?;
         let lengths = found.runs.iter().map(|run| run.length / MIB);
         Some((lengths.collect(), found.shape.is_some()))
     }
@@ -335,5 +429,73 @@ mod tests {
         assert_eq!(of(15, 40), Some(40));
         assert_eq!(of(15, 20), None);
         assert_eq!(of(16, 40), None);
+    }
+
+    #[test]
+    fn bytes_that_another_file_has_stay_and_what_only_snapshots_have_too_becomes_stripes_alone() {
+        let shared = |policy, lengths: &[u64], others| {
+            let mut part = part(policy, lengths);
+            part.runs.iter_mut().for_each(|run| run.others = others);
+            planned(&part, DAY)
+        };
+        let short = [1; 20];
+        for others in [Others::Snapshots, Others::Files] {
+            assert_eq!(shared(Policy::DEFAULT, &short, others), None);
+        }
+        let found = shared(later(), &[64], Others::Snapshots);
+        assert_eq!(found, Some((vec![64], true)));
+        assert_eq!(shared(later(), &[64], Others::Files), None);
+    }
+
+    #[test]
+    fn what_is_this_files_alone_is_put_together_around_what_is_shared() {
+        let mut part = part(Policy::DEFAULT, &[[1; 20], [2; 20], [3; 20]].concat());
+        part.runs
+            .iter_mut()
+            .take(30)
+            .for_each(|run| run.others = Others::Files);
+        let found = planned(&part, DAY);
+        assert_eq!(
+            found,
+            Some(([vec![2; 10], vec![3; 14], vec![2]].concat(), false))
+        );
+    }
+
+    #[test]
+    fn what_could_not_be_rewritten_waits_longer_each_time_and_what_follows_goes_on() {
+        let (least, inode) = (Duration::from_secs(30), InodeId(9));
+        let waits = (least, PAUSE_MAX);
+        let (mut setbacks, mut now) = (Setbacks::default(), Duration::from_secs(1));
+        let part = part(later(), &[64, 64, 64]);
+        let first = |setbacks: &Setbacks, now| {
+            let may = |run: &Run| !setbacks.holds(inode, run, now);
+            let found = plan(&part, Timestamp(u64::MAX), &RewriteBudget::DEFAULT, &may)?;
+            found.runs.first().map(|run| run.offset / MIB)
+        };
+        for pause in [1, 2, 4] {
+            assert_eq!(first(&setbacks, now), Some(0));
+            setbacks.set_back(inode, (0, 64 * MIB), now, waits);
+            now += least * pause - Duration::from_millis(1);
+            assert_eq!(first(&setbacks, now), Some(64));
+            now += Duration::from_millis(1);
+        }
+        // Any byte of a run will do.
+        setbacks.set_back(inode, (0, 65 * MIB), now, waits);
+        assert_eq!(first(&setbacks, now), Some(128));
+        setbacks.forget(inode, (0, 64 * MIB));
+        assert_eq!(first(&setbacks, now), Some(0));
+    }
+
+    #[test]
+    fn no_more_is_left_alone_than_is_kept_and_what_waits_longest_stays() {
+        let (mut setbacks, now) = (Setbacks::default(), Duration::from_secs(1));
+        let waits = (Duration::from_secs(30), PAUSE_MAX);
+        let often = InodeId(0);
+        (0..2).for_each(|_| setbacks.set_back(often, (0, 1), now, waits));
+        for inode in 1..=SETBACKS_MAX as u64 {
+            setbacks.set_back(InodeId(inode), (0, 1), now, waits);
+        }
+        assert_eq!(setbacks.bytes.len(), SETBACKS_MAX);
+        assert!(setbacks.bytes.contains_key(&(often, 0)));
     }
 }

@@ -1,4 +1,7 @@
-//! Stripes and their members agree, and one that is there is of use.
+//! Stripes and their members agree, one that is there is of use, and no data node is meant to have
+//! two members of one.
+
+use std::collections::BTreeSet;
 
 use dfs_raft::Fatal;
 use dfs_raft::state::ReadState;
@@ -62,6 +65,7 @@ fn check_members(
     findings: &mut Findings,
 ) -> Result<(), Fatal> {
     let data = stripe.shape.data();
+    let mut nodes = BTreeSet::new();
     for (index, (chunk, length)) in stripe.members.iter().enumerate() {
         let what = format!("{id}: its member {chunk}");
         let Some(row) = state.get(CHUNKS, chunk)? else {
@@ -82,6 +86,11 @@ fn check_members(
         findings.require(index < data || !named, || {
             format!("{what} is parity and named")
         });
+        for node in row.replicas {
+            findings.require(nodes.insert(node), || {
+                format!("{what} is on {node}, which has another member")
+            });
+        }
     }
     Ok(())
 }
@@ -167,7 +176,7 @@ mod tests {
     #[test]
     fn damage_of_stripes_is_seen() {
         type Damage = fn(&mut StateTxn<'_>) -> Result<(), Fatal>;
-        let damage: [(&str, Damage); 10] = [
+        let damage: [(&str, Damage); 11] = [
             ("x1: the live members", |s| edit(s, |row| row.live = 1)),
             ("x1 is of no use", |s| edit(s, |row| row.live = 0)),
             ("c1: member 0 of x1", |s| s.remove(STRIPES, &STRIPE)),
@@ -186,6 +195,9 @@ mod tests {
             }),
             ("its member c1 has 128 bytes", |s| {
                 edit(s, |row| row.shard_length = 64)
+            }),
+            ("c2 is on n1, which has another member", |s| {
+                edit_chunk(s, |row| row.replicas = vec![NodeId(1)])
             }),
             ("c2 does not exist", |s| s.remove(CHUNKS, &SECOND)),
         ];

@@ -2,6 +2,11 @@
 //!
 //! The rule of all of them: an intended replica leaves the list only when another, verified one
 //! takes its place, or when enough others are both intended and confirmed. The last one never.
+//!
+//! No data node is meant to have two members of one stripe: a stripe that is on fewer nodes than
+//! it has members can lose fewer of them than its shape says. A commit has each member on a node
+//! of its own, and none comes to where another is. There is no exception for a cluster of few
+//! nodes: where no node is free a member waits.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +14,15 @@ use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 
 use super::reclaim;
+use super::references::Chunk;
+use super::stripes::{self, Membership};
 use crate::meta::command::ReplicaDrop;
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::members::nodes;
 use crate::meta::tables::{CHUNKS, NODE_CHUNKS, NODE_LOADS};
 use crate::planted::{self, Bug};
 use crate::types::limits::{REPLICAS_MAX, REPLICAS_PER_COMMAND_MAX};
-use crate::types::{ChunkId, NodeId, RefusalKind, Timestamp};
+use crate::types::{ChunkId, NodeId, RefusalKind, StripeId, Timestamp};
 
 /// Adds a chunk to what a data node is meant to have.
 pub(crate) fn list(
@@ -83,7 +90,7 @@ pub(crate) fn adopt(
         if chunk.replicas.len() >= usize::from(chunk.target.0) {
             continue;
         }
-        if reclaim::is_queued(state, *id, node)? {
+        if reclaim::is_queued(state, *id, node)? || neighbour(state, *id, &chunk, node)?.is_some() {
             continue;
         }
         chunk.replicas.push(node);
@@ -94,9 +101,25 @@ pub(crate) fn adopt(
     Ok(adopted)
 }
 
+/// The other member of a chunk's stripe that a data node is meant to have, and of which stripe.
+fn neighbour(
+    state: &impl ReadState,
+    id: ChunkId,
+    chunk: &Chunk,
+    node: NodeId,
+) -> Result<Option<(ChunkId, StripeId)>, Fatal> {
+    let Some(Membership { stripe, .. }) = chunk.stripe else {
+        return Ok(None);
+    };
+    let other = stripes::member_on(state, stripe, id, node)?;
+    Ok(other.map(|other| (other, stripe)))
+}
+
 /// Records a verified new replica on `add`, in the place of that on `remove` or as one more. If
 /// it waited for its deletion, it waits no longer. What `remove` has is not given up by this: if
 /// it is there, it is surplus, and may be needed again.
+///
+/// A member of a stripe does not come to where another of it is: refused as `Exists`.
 pub(crate) fn replace(
     state: &mut StateTxn<'_>,
     id: ChunkId,
@@ -109,6 +132,10 @@ pub(crate) fn replace(
     };
     if chunk.replicas.contains(&add) {
         return refuse(RefusalKind::Exists, format!("{id} on {add}"));
+    }
+    if let Some((other, stripe)) = neighbour(state, id, &chunk, add)? {
+        let subject = format!("{stripe} on {add}, which is to have its member {other}, not {id}");
+        return refuse(RefusalKind::Exists, subject);
     }
     match remove {
         Some(remove) => {

@@ -11,12 +11,16 @@
 //! From then on SHARES has a row for each of its files, whose sum is the chunk's extents. When
 //! a file has taken over all of them by concatenation, the chunk is that file's alone again.
 
+use std::collections::BTreeMap;
+
 use dfs_raft::Fatal;
 use dfs_raft::state::{ReadState, StateTxn};
 
 use super::references::{Chunk, require};
-use crate::meta::tables::{CHUNKS, SHARES};
-use crate::types::{ChunkId, InodeId};
+use super::stripes;
+use crate::meta::snapshots::{rows, seen};
+use crate::meta::tables::{CHUNKS, EXTENTS, INODES, SHARES};
+use crate::types::{ChunkId, InodeId, SnapshotId, StripeId};
 
 /// In the place of a chunk's file: SHARES says which ones have it. No inode has this id.
 pub(crate) const SEVERAL: InodeId = InodeId(0);
@@ -30,6 +34,121 @@ pub(crate) fn has(
 ) -> Result<bool, Fatal> {
     let is_shared = chunk.inode == SEVERAL;
     Ok(chunk.inode == inode || is_shared && state.get(SHARES, &(id, inode))?.is_some())
+}
+
+/// Most files of a chunk that are looked at: where there are so many, one is taken to stay.
+const SHARERS_MAX: usize = 64;
+
+/// Who but a file has something that is part of it. As long as anybody does, what is put in the
+/// place of it is one more copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Others {
+    /// Nobody: what is replaced is freed.
+    #[default]
+    Nobody,
+    /// Snapshots of the directory that the file is in, or was: they go some day.
+    Snapshots,
+    /// Another file, which may stay as long.
+    Files,
+}
+
+/// Who but a file has a chunk that it is part of. A chunk of `SEVERAL` may be of one alone by now.
+fn others(
+    state: &impl ReadState,
+    inode: InodeId,
+    (id, chunk): (ChunkId, &Chunk),
+) -> Result<Others, Fatal> {
+    if chunk.inode == inode {
+        return Ok(Others::Nobody);
+    }
+    let mut found = Others::Nobody;
+    for (before, row) in state.scan_prefix(SHARES, &id)?.enumerate() {
+        let ((_, file), _) = row?;
+        if file == inode {
+            continue;
+        }
+        found = Others::Snapshots;
+        if file.snapshot().is_some() {
+            // These come last.
+            break;
+        }
+        // What is left of a file that is gone is left for a snapshot, or about to go.
+        if before >= SHARERS_MAX || state.get(INODES, &file)?.is_some() {
+            return Ok(Others::Files);
+        }
+    }
+    Ok(found)
+}
+
+/// Who else has what a page of extents leads to: each file and each stripe is looked up once.
+#[derive(Debug, Default)]
+pub struct KnownOthers {
+    /// The last file, and the newest snapshot that sees it.
+    file: Option<(InodeId, Option<SnapshotId>)>,
+    stripes: BTreeMap<(InodeId, StripeId), Others>,
+}
+
+impl KnownOthers {
+    /// Who but a file has what its extent at `offset` names. A member of a stripe goes with all of
+    /// its stripe, so that others have it who have any of that.
+    ///
+    /// # Errors
+    /// The state cannot be read, or is damaged.
+    pub fn of(
+        &mut self,
+        state: &impl ReadState,
+        (inode, offset): (InodeId, u64),
+        (id, chunk): (ChunkId, &Chunk),
+    ) -> Result<Others, Fatal> {
+        let found = match chunk.stripe {
+            None => others(state, inode, (id, chunk))?,
+            Some(member) => self.of_stripe(state, inode, member.stripe)?,
+        };
+        let seen = match self.newest(state, inode)? {
+            Some(newest) => rows::is_as_seen(state, EXTENTS, &(inode, offset), newest)?,
+            None => false,
+        };
+        Ok(match seen {
+            true => found.max(Others::Snapshots),
+            false => found,
+        })
+    }
+
+    fn of_stripe(
+        &mut self,
+        state: &impl ReadState,
+        inode: InodeId,
+        id: StripeId,
+    ) -> Result<Others, Fatal> {
+        if let Some(known) = self.stripes.get(&(inode, id)) {
+            return Ok(*known);
+        }
+        let mut found = Others::Nobody;
+        let stripe = stripes::require(state, id)?;
+        for (member, _) in stripe.members.iter().take(stripe.shape.data()) {
+            let row = require(state, *member)?;
+            if row.extents() > 0 {
+                found = found.max(others(state, inode, (*member, &row))?);
+            }
+        }
+        self.stripes.insert((inode, id), found);
+        Ok(found)
+    }
+
+    fn newest(
+        &mut self,
+        state: &impl ReadState,
+        inode: InodeId,
+    ) -> Result<Option<SnapshotId>, Fatal> {
+        if let Some((known, newest)) = self.file
+            && known == inode
+        {
+            return Ok(newest);
+        }
+        let (newest, _) = seen::look(state, inode)?;
+        self.file = Some((inode, newest));
+        Ok(newest)
+    }
 }
 
 /// Counts an extent of a file that comes to name a chunk. Its row, which the caller stores, still

@@ -163,12 +163,17 @@ pub struct Replaced {
     pub chunk_offset: u64,
 }
 
+/// The first byte, and the first one after the last; none of them if nothing is replaced.
+pub(crate) fn range_of(replaced: &[Replaced]) -> (u64, u64) {
+    let from = replaced.first().map_or(0, |first| first.offset);
+    let end = |last: &Replaced| last.offset.saturating_add(last.length);
+    (from, replaced.last().map_or(from, end))
+}
+
 impl Rewrite {
     /// The first byte, and the first one after the last; none of them if it replaces nothing.
     pub(crate) fn range(&self) -> (u64, u64) {
-        let from = self.replaced.first().map_or(0, |first| first.offset);
-        let end = |last: &Replaced| last.offset.saturating_add(last.length);
-        (from, self.replaced.last().map_or(from, end))
+        range_of(&self.replaced)
     }
 
     /// The same as a commit, to be judged and carried out like one.

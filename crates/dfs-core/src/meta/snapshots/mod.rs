@@ -21,6 +21,7 @@ use dfs_raft::state::{ReadState, StateTxn};
 use serde::{Deserialize, Serialize};
 
 use super::accounts::subject::Subject;
+use super::chunks::{concat, extents};
 use super::counters::{self, counting, quota, uses};
 use super::machine::{Stop, refuse};
 use super::namespace::dirent;
@@ -36,6 +37,9 @@ use crate::types::{
     Changed, FileKind, InodeId, Location, Mode, Name, RefusalKind, Rights, SnapshotId, Timestamp,
     UserId,
 };
+
+/// Most files whose extents are being moved or trimmed that a command looks at.
+const UNFINISHED_MAX: usize = 256;
 
 /// A row of SNAPSHOTS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,11 +141,8 @@ fn create(
             format!("{at} is still being gone through"),
         );
     }
-    // A snapshot sees extents where they belong, and no bytes beyond an end.
-    let moving = state.scan(CONCATS, ..)?.next().transpose()?.is_some();
-    if moving || state.scan(TRIMS, ..)?.next().transpose()?.is_some() {
-        return refuse(RefusalKind::Busy, "extents are being moved or trimmed");
-    }
+    finish(state, now)?;
+    require_finished(state, (dir, at))?;
     let number = SnapshotId(counters::number(state, Meta::NextSnapshot)?.max(1));
     let next_inode = InodeId(counters::number(state, Meta::NextInode)?);
     if number >= SnapshotId::LIST || next_inode.0 > INODES_END {
@@ -165,6 +166,30 @@ fn create(
     seen.own = Some(number);
     seen::set(state, dir, &seen)?;
     Ok(number)
+}
+
+/// Does what is left of truncations and concatenations, as far as one command may: a stream of
+/// small ones keeps no snapshot waiting.
+fn finish(state: &mut StateTxn<'_>, now: Timestamp) -> Result<(), Fatal> {
+    let mut budget = Budget::housekeeping();
+    extents::trim(state, now, &mut budget)?;
+    concat::settle(state, &mut budget)
+}
+
+/// Refuses a snapshot while extents of a file that it may see are not where they belong, or beyond
+/// an end. Other files it does not see, whatever becomes of them later: no name in it leads there.
+fn require_finished(state: &impl ReadState, (dir, at): (InodeId, &Location)) -> Result<(), Stop> {
+    let trimmed = state.scan(TRIMS, ..)?.map(|row| row.map(|(file, _)| file));
+    let moved = state.scan(CONCATS, ..)?;
+    let moved = moved.map(|row| row.map(|((file, _), _)| file));
+    for (before, file) in trimmed.chain(moved).enumerate() {
+        let file = file?;
+        if before >= UNFINISHED_MAX || seen::may_be_below(state, file, dir)? {
+            let subject = format!("{at}: the extents of {file} are being moved or trimmed");
+            return refuse(RefusalKind::Busy, subject);
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a snapshot that cannot be: of what is removed, of a name that is taken, too many.

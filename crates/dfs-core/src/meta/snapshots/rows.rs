@@ -91,3 +91,19 @@ fn keep<K: Owned, V: Value>(
     }
     Ok(last.map(|(number, old)| (row, number, old)))
 }
+
+/// Whether a row is as the newest snapshot that sees whose it is does: then it is kept when it
+/// comes to be another.
+pub(crate) fn is_as_seen<K: Owned, V: Value>(
+    state: &impl ReadState,
+    table: Table<K, V>,
+    key: &K,
+    newest: SnapshotId,
+) -> Result<bool, Fatal> {
+    let Some(which) = Which::at(table.index()) else {
+        return Err(Fatal::new(format!("no snapshot has rows of {table:?}")));
+    };
+    let key = key.to_bytes();
+    let last = old::last(state, &Row { which, key }, SnapshotId(u64::MAX))?;
+    Ok(last.is_none_or(|(last, _)| last < newest))
+}

@@ -51,23 +51,41 @@ pub(crate) fn set(state: &mut StateTxn<'_>, id: InodeId, row: &Seen) -> Result<(
     }
 }
 
-/// The newest snapshot that sees an inode, or may: kept are its rows for that one.
+/// The newest snapshot that sees an inode, or may: kept are its rows for that one. What is known by
+/// a number that is no snapshot any more is put right.
 pub(crate) fn by(state: &mut StateTxn<'_>, id: InodeId) -> Result<Option<SnapshotId>, Fatal> {
+    let (number, outdated) = look(state, id)?;
+    for (id, row) in outdated {
+        set(state, id, &row)?;
+    }
+    Ok(number)
+}
+
+/// Rows of SEEN that were found outdated, as they should be.
+type Outdated = Vec<(InodeId, Seen)>;
+
+/// The same, with what was found outdated on the way.
+pub(crate) fn look(
+    state: &impl ReadState,
+    id: InodeId,
+) -> Result<(Option<SnapshotId>, Outdated), Fatal> {
+    let nobody = (None, Outdated::new());
     let Some((newest, snapshot)) = newest(state)? else {
-        return Ok(None);
+        return Ok(nobody);
     };
     if id >= snapshot.next_inode {
-        return Ok(None);
+        return Ok(nobody);
     }
     let inode = state.get(INODES, &id)?;
     let is_upload = |inode: &Inode| inode.links == 0 && inode.kind() == FileKind::File;
     if inode.as_ref().is_some_and(is_upload) {
-        return Ok(None);
+        return Ok(nobody);
     }
     if row(state, id)?.several || inode.as_ref().is_some_and(has_several_names) {
-        return Ok(Some(newest));
+        return Ok((Some(newest), Vec::new()));
     }
-    let mut found = carried(state, id)?;
+    let mut outdated = Vec::new();
+    let mut found = carried(state, id, &mut outdated)?;
     let mut next = match &inode {
         Some(inode) if inode.kind() == FileKind::Directory => Some(id),
         Some(inode) => inode.charged,
@@ -76,14 +94,35 @@ pub(crate) fn by(state: &mut StateTxn<'_>, id: InodeId) -> Result<Option<Snapsho
     while let Some(dir) = next
         && let Some(counted) = uses::row(state, dir)?
     {
-        found = found.max(row(state, dir)?.own).max(carried(state, dir)?);
+        let carried = carried(state, dir, &mut outdated)?;
+        found = found.max(row(state, dir)?.own).max(carried);
         next = counted.above;
     }
     let Some(number) = found else {
-        return Ok(None);
+        return Ok((None, outdated));
     };
     let there = get(state, number)?.is_some_and(|snapshot| id < snapshot.next_inode);
-    Ok(there.then_some(number))
+    Ok((there.then_some(number), outdated))
+}
+
+/// Whether a file may be in a directory that is counted, or below it. It is known of one that
+/// always had one name: by whom that is charged to.
+pub(crate) fn may_be_below(
+    state: &impl ReadState,
+    id: InodeId,
+    dir: InodeId,
+) -> Result<bool, Fatal> {
+    let Some(inode) = state.get(INODES, &id)? else {
+        return Ok(true);
+    };
+    if inode.links != 1 || row(state, id)?.several {
+        return Ok(true);
+    }
+    let chain = match inode.charged {
+        Some(charged) => uses::chain(state, charged)?,
+        None => Vec::new(),
+    };
+    Ok(chain.iter().any(|(above, _)| *above == dir))
 }
 
 fn has_several_names(inode: &Inode) -> bool {
@@ -91,7 +130,11 @@ fn has_several_names(inode: &Inode) -> bool {
 }
 
 /// The newest snapshot that there still is of those that saw something where it was before.
-fn carried(state: &mut StateTxn<'_>, id: InodeId) -> Result<Option<SnapshotId>, Fatal> {
+fn carried(
+    state: &impl ReadState,
+    id: InodeId,
+    outdated: &mut Outdated,
+) -> Result<Option<SnapshotId>, Fatal> {
     let mut seen = row(state, id)?;
     let Some(number) = seen.carried else {
         return Ok(None);
@@ -101,7 +144,7 @@ fn carried(state: &mut StateTxn<'_>, id: InodeId) -> Result<Option<SnapshotId>, 
     }
     let older = older(state, id, (None, number), &mut Budget::housekeeping())?;
     seen.carried = older;
-    set(state, id, &seen)?;
+    outdated.push((id, seen));
     Ok(older)
 }
 

@@ -1,4 +1,5 @@
-//! Whatever the leader proposes, and whenever: no chunk of a file loses its last good copy.
+//! Whatever the leader proposes, and whenever: no chunk of a file loses its last good copy, and no
+//! two members of a stripe come to one data node.
 //!
 //! A small world keeps the truth, which data node has a good copy of which chunk. Nodes come and
 //! go, are emptied and removed with all that they have, copies rot as long as another good one is
@@ -33,6 +34,8 @@ struct World {
     deleted: usize,
     /// Nodes that were removed.
     removed: usize,
+    /// Members of stripes that were not taken to where another is.
+    apart: usize,
 }
 
 impl World {
@@ -50,6 +53,7 @@ impl World {
             chunks_end: 1,
             deleted: 0,
             removed: 0,
+            apart: 0,
         }
     }
 
@@ -217,8 +221,19 @@ impl World {
         self.good.insert((chunk, add));
         let pick = self.below(row.replicas.len() + 1);
         let remove = row.replicas.get(pick).copied();
-        self.machine
+        let beside = row.stripe.is_some_and(|own| {
+            self.chunks().iter().any(|(other, row)| {
+                let is_of = row.stripe.is_some_and(|m| m.stripe == own.stripe);
+                is_of && *other != chunk && row.replicas.contains(&add)
+            })
+        });
+        let replaced = self
+            .machine
             .apply(Command::ReplaceReplica { chunk, remove, add });
+        if beside {
+            assert!(matches!(replaced, Reply::Replaced(Err(_))), "{replaced:?}");
+            self.apart += 1;
+        }
     }
 
     fn adopt_or_drop(&mut self) {
@@ -366,7 +381,7 @@ impl World {
 
 #[test]
 fn no_chunk_of_a_file_ever_loses_its_last_good_copy() {
-    let mut removed = 0;
+    let (mut removed, mut apart) = (0, 0);
     for seed in 1..=4 {
         let mut world = World::new(seed);
         for step in 0..1000 {
@@ -386,6 +401,8 @@ fn no_chunk_of_a_file_ever_loses_its_last_good_copy() {
             world.deleted
         );
         removed += world.removed;
+        apart += world.apart;
     }
     assert!(removed > 1, "only {removed} nodes removed");
+    assert!(apart > 10, "only {apart} members kept apart");
 }

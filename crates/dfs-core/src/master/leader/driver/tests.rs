@@ -8,6 +8,7 @@
 
 use super::*;
 use crate::env::SeededRandom;
+use crate::master::leader::Made;
 use crate::master::planners::report::Finding;
 use crate::master::view::Fault;
 use crate::master::view::tests::{heartbeat, report};
@@ -31,6 +32,8 @@ struct World {
     config: MasterConfig,
     /// Nodes that say nothing.
     silent: BTreeSet<NodeId>,
+    /// Copies that were not recorded.
+    refused: usize,
 }
 
 impl World {
@@ -75,6 +78,7 @@ impl World {
             machine,
             config,
             silent: BTreeSet::new(),
+            refused: 0,
         };
         world.heartbeats();
         world
@@ -153,9 +157,15 @@ impl World {
         for (chunk, made) in made {
             let (remove, add) = (made.replaces, made.by);
             let command = Command::ReplaceReplica { chunk, remove, add };
-            let reply = self.machine.apply(command);
-            assert_eq!(reply, Reply::Replaced(Ok(())));
-            self.leading.view.settle(add, chunk);
+            match self.machine.apply(command) {
+                Reply::Replaced(Ok(())) => self.leading.replaced(chunk, add, remove),
+                Reply::Replaced(Err(_)) => {
+                    self.refused += 1;
+                    self.leading.not_replaced(chunk, add);
+                }
+                other => panic!("{other:?}"),
+            }
+            self.leading.hint(chunk);
         }
     }
 
@@ -548,6 +558,33 @@ fn members_of_a_stripe_that_are_lost_together_are_made_again_apart() {
         came == [1, 5].map(NodeId) || came == [2, 5].map(NodeId),
         "{lost:?}"
     );
+}
+
+#[test]
+fn a_member_that_was_made_beside_another_is_given_up_and_made_elsewhere() {
+    let mut world = World::new(5, 0);
+    put_stripe(&mut world.machine, [1, 2, 3, 4]);
+    for node in 1..=5 {
+        world.report(node);
+    }
+    world.die(1);
+    // As a leader would do that knows no better.
+    let made = Made {
+        by: NodeId(2),
+        replaces: Some(NodeId(1)),
+    };
+    world.leading.outbox.made.insert(C, made);
+    world.work();
+    assert_eq!((world.refused, world.holders(C)), (1, vec![NodeId(1)]));
+
+    for _ in 0..30 {
+        world.heartbeats();
+        world.ticks(1);
+    }
+
+    assert_eq!((world.refused, world.holders(C)), (1, vec![NodeId(5)]));
+    assert!(world.is_queued(C, 2), "what is on n2 is surplus");
+    world.machine.check();
 }
 
 #[test]

@@ -23,10 +23,10 @@ use serde::{Deserialize, Serialize};
 use crate::meta::chunks::references::{self, Chunk};
 use crate::meta::machine::{Stop, refuse};
 use crate::meta::members::decisions::count_width;
-use crate::meta::tables::STRIPES;
+use crate::meta::tables::{NODE_CHUNKS, STRIPES};
 use crate::planted::{self, Bug};
 use crate::types::stripe::{Code, StripeLayout, StripeMember, StripeShape};
-use crate::types::{ChunkId, NewStripe, Policy, RefusalKind, StripeId, Timestamp};
+use crate::types::{ChunkId, NewStripe, NodeId, Policy, RefusalKind, StripeId, Timestamp};
 
 /// A row of STRIPES.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,6 +197,22 @@ pub(crate) fn bereave(
         rows += references::remove(state, now, chunk, &row)?;
     }
     Ok(rows)
+}
+
+/// The member of a stripe, another than `but`, that a data node is meant to have: two of them on
+/// one node would be lost together.
+pub(crate) fn member_on(
+    state: &impl ReadState,
+    id: StripeId,
+    but: ChunkId,
+    node: NodeId,
+) -> Result<Option<ChunkId>, Fatal> {
+    for (chunk, _) in require(state, id)?.members {
+        if chunk != but && state.get(NODE_CHUNKS, &(node, chunk))?.is_some() {
+            return Ok(Some(chunk));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether a chunk is parity, which no extent may name.
