@@ -71,7 +71,9 @@ async fn a_storm_of_logins_lets_nobody_in_and_keeps_no_program_out() {
     world.admin.set_password(id, Some(password)).await.unwrap();
     let refused = Arc::new(AtomicU32::new(0));
     let mut storm = JoinSet::new();
-    for _ in 0..24 {
+    // Fewer than one source may have at a time: more than that push each other out, and whoever
+    // else comes from there.
+    for _ in 0..8 {
         let address = world.cluster.addresses()[0].clone();
         storm.spawn(guess(world.stranger(), address, Arc::clone(&refused)));
     }
