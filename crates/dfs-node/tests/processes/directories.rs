@@ -176,7 +176,8 @@ async fn a_disk_that_goes_away_under_a_running_data_node_is_offline_and_not_empt
         assert_eq!(client.read("/f").await?, vec![5; 3 << 20]);
         sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(fs::read_dir(small.path("n1"))?.count(), 0, "it was touched");
+    let touched = fs::read_dir(small.path("n1"))?.map(|entry| entry.map(|entry| entry.file_name()));
+    assert_eq!(touched.collect::<Result<Vec<_>, _>>()?, [""; 0]);
 
     assert_eq!(first.stop().await?, Some(1), "its store has failed");
     fs::remove_dir(small.path("n1"))?;

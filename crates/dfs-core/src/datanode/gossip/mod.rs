@@ -164,6 +164,10 @@ async fn keep(shared: &Shared, kept: &mut KeptPeers) {
     if now == *kept || now == KeptPeers::default() {
         return;
     }
+    if let Err(error) = shared.store.require_home().await {
+        debug!(%error, "there is no place to keep what is known of other data nodes");
+        return;
+    }
     match files::write(&shared.env, shared.store.home(), &now).await {
         Ok(()) => *kept = now,
         Err(error) => debug!(%error, "what is known of other data nodes cannot be kept"),

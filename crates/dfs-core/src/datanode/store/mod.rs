@@ -124,6 +124,19 @@ impl ChunkStore {
         env.run_blocking(move || open::look(&*disk, &paths)).await
     }
 
+    /// Refuses unless the directory is still that of a store: its disk may be gone.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    pub async fn require_stamp(directory: &Path, env: &Env) -> Result<(), StoreError> {
+        let paths = Paths {
+            root: directory.to_owned(),
+        };
+        let disk = Arc::clone(&env.disk);
+        env.run_blocking(move || stamp::require(&*disk, &paths))
+            .await
+    }
+
     /// All volumes of the data node, if it was noted here.
     pub fn siblings(&self) -> Option<Siblings> {
         self.shared.siblings().clone()
@@ -138,6 +151,7 @@ impl ChunkStore {
         let shared = Arc::clone(&self.shared);
         let write = move || {
             let mut known = shared.siblings();
+            stamp::require(&*shared.env.disk, &shared.paths)?;
             siblings::write(&*shared.env.disk, &shared.paths, &siblings)?;
             *known = Some(siblings);
             Ok(())

@@ -229,6 +229,7 @@ pub(super) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Scrubbed>, Str
 /// # Errors
 /// [`StoreError::OutOfSpace`], [`StoreError::Busy`], [`StoreError::Failed`].
 pub(super) fn write(disk: &dyn Disk, paths: &Paths, scrubbed: &Scrubbed) -> Result<(), StoreError> {
+    stamp::require(disk, paths)?;
     let (new, path) = (paths.new_scrub(), paths.scrub());
     stamp::replace(disk, &new, &path, &scrubbed.encode())?;
     // A name that may be lost again costs what was noted since the last one, and no bytes.

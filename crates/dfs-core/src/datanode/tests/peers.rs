@@ -106,6 +106,29 @@ async fn a_data_node_that_starts_again_asks_those_it_knew_where_the_masters_are(
 }
 
 #[tokio::test]
+async fn what_is_known_of_peers_is_not_kept_under_the_mount_point_of_a_disk_that_is_gone() {
+    let mut cluster = talkative_cluster(3).await;
+    let (home, disk) = (cluster.directory(0), Env::real().disk);
+    eventually("it keeps whom it knows", || {
+        disk.exists(&home.join("peers")).unwrap().then_some(())
+    })
+    .await;
+    disk.rename(&home, &home.with_extension("elsewhere"))
+        .unwrap();
+    disk.create_directory(&home).unwrap();
+
+    // What it knows is another thing now.
+    cluster.add(talkative).await;
+    eventually("it hears of that", || {
+        (cluster.nodes[0].peers().len() == 3).then_some(())
+    })
+    .await;
+    tokio::time::sleep(SECOND / 2).await;
+
+    assert!(!disk.exists(&home.join("peers")).unwrap());
+}
+
+#[tokio::test]
 async fn masters_hear_which_data_node_its_peers_hold_for_down() {
     let mut cluster = talkative_cluster(3).await;
     let gone = cluster.nodes.remove(2);

@@ -165,6 +165,14 @@ impl Volumes {
         &self.home
     }
 
+    /// Refuses if the home is gone with its disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    pub(super) async fn require_home(&self) -> Result<(), StoreError> {
+        ChunkStore::require_stamp(&self.home, &self.env).await
+    }
+
     /// Whose directories these are.
     pub(super) fn stamp(&self) -> Stamp {
         let mut stamps = self.all.iter().map(|volume| volume.store.stamp());

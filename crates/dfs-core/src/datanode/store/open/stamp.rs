@@ -102,6 +102,24 @@ pub(in crate::datanode::store) fn write(
         .map_err(|e| StoreError::from_sync(&e, &paths.root))
 }
 
+/// Refuses where there is no stamp any more: under the mount point of a disk that is gone there is
+/// a directory of another disk, which is none of ours. Blocks.
+///
+/// # Errors
+/// [`StoreError::Failed`].
+pub(in crate::datanode::store) fn require(
+    disk: &dyn Disk,
+    paths: &Paths,
+) -> Result<(), StoreError> {
+    let path = paths.stamp();
+    let why = match disk.exists(&path) {
+        Ok(true) => return Ok(()),
+        Ok(false) => "it is gone; is the disk mounted?".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(StoreError::Failed(format!("{}: {why}", path.display())))
+}
+
 pub(in crate::datanode::store) fn replace(
     disk: &dyn Disk,
     new: &Path,

@@ -35,6 +35,24 @@ async fn a_failed_sync_fails_the_directory_and_reads_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_is_noted_under_the_mount_point_of_a_disk_that_is_gone() {
+    let disk = MemoryDisk::new(1);
+    let (store, _) = open(&disk).await;
+    disk.remove_file(&store.shared.paths.stamp()).unwrap();
+    let before = disk.files("/");
+    let failed = store
+        .note_scrubbed(Scrubbed::new(Timestamp(0), false))
+        .await
+        .unwrap_err();
+    assert!(
+        failed.to_string().contains("is the disk mounted?"),
+        "{failed}"
+    );
+    assert!(store.failed().borrow().is_some());
+    assert_eq!(disk.files("/"), before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_disk_refuses_cleanly_and_deletion_makes_room() {
     let disk = MemoryDisk::new(1);
     let (store, _) = open(&disk).await;
