@@ -273,6 +273,8 @@ async fn the_chunks_of_a_removed_stripe_are_deleted_parity_too() -> TestResult {
 fn restless() -> ClusterBuilder {
     Cluster::builder().tune_masters(|config| {
         config.rewrite.compact_after = Duration::from_millis(200);
+        // What was changed while it was rewritten is to have its turn soon.
+        config.rewrite.rests_for = Duration::from_millis(200);
         config.pass_interval = Duration::from_millis(200);
     })
 }

@@ -53,6 +53,7 @@ pub use error::StoreError;
 pub(in crate::datanode) use layout::PAPERS;
 pub use open::siblings::{Sibling, Siblings, VOLUMES_MAX};
 pub use open::stamp::Stamp;
+pub(in crate::datanode) use open::stamp::require_in as require_stamp_in;
 pub use open::{Finding, Look, RecoveryReport};
 pub use replica::{BlockRun, ReplicaReader, ReplicaSummary, ReplicaWriter};
 pub use scrubbed::Scrubbed;
@@ -122,19 +123,6 @@ impl ChunkStore {
         };
         let disk = Arc::clone(&env.disk);
         env.run_blocking(move || open::look(&*disk, &paths)).await
-    }
-
-    /// Refuses unless the directory is still that of a store: its disk may be gone.
-    ///
-    /// # Errors
-    /// [`StoreError::Failed`].
-    pub async fn require_stamp(directory: &Path, env: &Env) -> Result<(), StoreError> {
-        let paths = Paths {
-            root: directory.to_owned(),
-        };
-        let disk = Arc::clone(&env.disk);
-        env.run_blocking(move || stamp::require(&*disk, &paths))
-            .await
     }
 
     /// All volumes of the data node, if it was noted here.

@@ -29,6 +29,7 @@ use super::config::DataNodeConfig;
 use super::scrub::Scrubbing;
 use super::store::{
     ChunkStore, Purpose, RecoveryReport, ReplicaReader, ReplicaSummary, Stamp, StoreError,
+    require_stamp_in,
 };
 use crate::env::{Env, Timestamp};
 use crate::planted::{self, Bug};
@@ -170,7 +171,7 @@ impl Volumes {
     /// # Errors
     /// [`StoreError::Failed`].
     pub(super) async fn require_home(&self) -> Result<(), StoreError> {
-        ChunkStore::require_stamp(&self.home, &self.env).await
+        require_stamp_in(&self.home, &self.env).await
     }
 
     /// Whose directories these are.

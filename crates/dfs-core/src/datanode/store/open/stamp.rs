@@ -5,10 +5,11 @@
 //! another node or another cluster is recognised, and one that is not mounted has no stamp.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::datanode::store::error::StoreError;
 use crate::datanode::store::layout::{Fields, Fixed, FormatError, Paths};
-use crate::env::{Disk, OpenMode};
+use crate::env::{Disk, Env, OpenMode};
 use crate::types::{ClusterId, NodeId, NodeKey, VolumeId};
 
 const MAGIC: &[u8; 8] = b"DFSSTAMP";
@@ -118,6 +119,18 @@ pub(in crate::datanode::store) fn require(
         Err(error) => error.to_string(),
     };
     Err(StoreError::Failed(format!("{}: {why}", path.display())))
+}
+
+/// The same, of the directory of a store.
+///
+/// # Errors
+/// As [`require`].
+pub(in crate::datanode) async fn require_in(root: &Path, env: &Env) -> Result<(), StoreError> {
+    let paths = Paths {
+        root: root.to_owned(),
+    };
+    let disk = Arc::clone(&env.disk);
+    env.run_blocking(move || require(&*disk, &paths)).await
 }
 
 pub(in crate::datanode::store) fn replace(
