@@ -155,7 +155,8 @@ impl Papers {
     ///
     /// # Errors
     /// They are of another key, and the former are still shown and kept. Or they cannot be
-    /// written, and the former are kept.
+    /// written, and the former are kept: nor are they where the former are not any more, since
+    /// that is another disk.
     pub async fn renew(&mut self, env: &Env, issued: IssuedPapers) -> Result<(), SecurityError> {
         let certificate = Certificate::from_der(issued.certificate);
         let authority = Certificate::from_der(issued.authority);
@@ -168,6 +169,11 @@ impl Papers {
         };
         file.verify(&self.file.authority.fingerprint(), env.clock.now())?;
         self.credentials.renew(&file.key, certificate, authority)?;
+        if NodeFile::read(env, &self.directory).await?.is_none() {
+            let path = self.directory.display();
+            let what = format!("{path} has no papers any more; is the disk mounted?");
+            return Err(SecurityError::new(what));
+        }
         file.write(env, &self.directory).await?;
         self.file = file;
         Ok(())

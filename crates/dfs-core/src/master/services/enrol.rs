@@ -298,6 +298,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn papers_are_not_renewed_under_the_mount_point_of_a_disk_that_is_gone() {
+        let mut world = World::new().await;
+        let token = world.token(NodeRole::DataNode, 1).await;
+        let token: JoinToken = token.reveal().unwrap().parse().unwrap();
+        let joined = world.join((9, NodeRole::DataNode), &token).await;
+        let (mut papers, directory) = joined.unwrap();
+        let file = directory.path().join("papers");
+        world.env.disk.remove_file(&file).unwrap();
+
+        let error = world.renew(&mut papers).await.unwrap_err();
+
+        assert!(
+            error.to_string().contains("is the disk mounted?"),
+            "{error}"
+        );
+        assert!(!world.env.disk.exists(&file).unwrap());
+    }
+
+    #[tokio::test]
     async fn a_token_that_is_not_good_makes_no_node() {
         let mut world = World::new().await;
         let token = world.token(NodeRole::DataNode, 1).await;
