@@ -33,6 +33,9 @@ pub(super) struct Files {
     bytes: u64,
     /// What is left on the disk for others.
     keep_free: u64,
+    /// Whether the directory was there. It is not made again: where it has gone, so has its disk,
+    /// and what is left is the mount point.
+    has_directory: bool,
     /// The one that is written to; none if the last one cannot be trusted.
     current: Option<Arc<dyn DiskFile>>,
     /// Its number, or that of the last one; none before the first line.
@@ -43,7 +46,6 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Nothing is looked at before there is something to write: a node whose disk is full starts.
     pub(super) fn new(
         disk: Arc<dyn Disk>,
         directory: PathBuf,
@@ -54,6 +56,7 @@ impl Files {
             directory,
             bytes,
             keep_free,
+            has_directory: false,
             current: None,
             number: None,
             length: 0,
@@ -62,10 +65,12 @@ impl Files {
     }
 
     /// Makes durable what a former process wrote and did not sync, if it was killed.
-    pub(super) fn settle(&self) -> io::Result<()> {
-        if !self.disk.exists(&self.directory)? {
-            return Ok(());
-        }
+    ///
+    /// # Errors
+    /// The disk cannot, or has no room for the directory. Lines are taken all the same once it
+    /// can: a node whose disk is full starts.
+    pub(super) fn settle(&mut self) -> io::Result<()> {
+        self.make_directory()?;
         match self.last()? {
             Some(last) => self
                 .disk
@@ -73,6 +78,15 @@ impl Files {
                 .sync(),
             None => Ok(()),
         }
+    }
+
+    /// Makes the directory, if it was never there.
+    fn make_directory(&mut self) -> io::Result<()> {
+        if !self.has_directory {
+            self.disk.create_directory(&self.directory)?;
+            self.has_directory = true;
+        }
+        Ok(())
     }
 
     /// The number of the last file.
@@ -91,7 +105,7 @@ impl Files {
             (Some(file), _) => Ok(Arc::clone(file)),
             (None, Some(last)) => self.begin(last + 1),
             (None, None) => {
-                self.disk.create_directory(&self.directory)?;
+                self.make_directory()?;
                 match self.last()? {
                     Some(last) => self.go_on(last),
                     None => self.begin(1),

@@ -480,3 +480,22 @@ async fn room_that_others_need_is_not_taken_by_old_lines() {
     }
     assert!(world.text().len() < 26 << 10, "{}", world.text().len());
 }
+
+#[test]
+fn nothing_is_written_under_the_mount_point_of_a_disk_that_is_gone() {
+    let above = tempfile::tempdir().unwrap();
+    let node = above.path().join("node");
+    std::fs::create_dir(&node).unwrap();
+    let mut files = Files::new(Env::real().disk, node.join(DIRECTORY), (PLENTY, 0));
+    files.settle().unwrap();
+    std::fs::rename(&node, above.path().join("gone")).unwrap();
+    std::fs::create_dir(&node).unwrap();
+
+    let written = files.append(b"a line\n");
+
+    assert_eq!(
+        written.map_err(|e| e.kind()),
+        Err(std::io::ErrorKind::NotFound)
+    );
+    assert_eq!(std::fs::read_dir(&node).unwrap().count(), 0);
+}

@@ -29,14 +29,14 @@ pub(super) struct Job {
 /// Writes until the log is closed, or nobody is left who asks, or the disk has failed.
 pub(super) async fn run(
     env: Env,
-    files: Files,
+    mut files: Files,
     mut queue: mpsc::Receiver<Job>,
     closing: CancellationToken,
 ) {
     let settling = move || (files.settle(), files);
     let (settled, mut files) = env.run_blocking(settling).await;
     if let Err(error) = settled {
-        tracing::error!(%error, "what a former process wrote to the audit log may be lost");
+        tracing::error!(%error, "the audit log is not ready; what a former process wrote may be lost");
     }
     let mut jobs = Vec::new();
     let mut failing: Option<Instant> = None;
