@@ -331,7 +331,7 @@ async fn a_restore_that_does_not_fit_its_quota_changes_and_leaves_nothing() -> T
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_is_removed_in_steps_though_the_leader_is_lost_meanwhile() -> TestResult {
-    const FILES: usize = 1500;
+    const FILES: usize = 500;
     let directory = directory();
     let cluster = impatient().start(&directory).await?;
     let client = cluster.client().await?;

@@ -79,9 +79,9 @@ async fn a_receiver_that_loses_power_at_any_change_comes_to_the_right_state() ->
         }
         interrupted += 1;
         // Every one of the first changes, in which files are made, then one in so many.
-        changes += 1 + changes / 8;
+        changes += 1 + changes / 4;
     }
-    assert!(interrupted > 20, "{interrupted}");
+    assert!(interrupted > 15, "{interrupted}");
     Ok(())
 }
 

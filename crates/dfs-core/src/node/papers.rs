@@ -96,6 +96,22 @@ impl Papers {
         })
     }
 
+    /// Moves the papers in one directory of a node to another, unless newer ones are there. That
+    /// there are none is no error.
+    ///
+    /// # Errors
+    /// They are damaged, or a disk cannot. Then they are where they were.
+    pub async fn relocate(env: &Env, from: &Path, to: &Path) -> Result<(), SecurityError> {
+        let Some(file) = NodeFile::read(env, from).await? else {
+            return Ok(());
+        };
+        let there = NodeFile::read(env, to).await?;
+        if there.is_none_or(|there| there.since < file.since) {
+            file.write(env, to).await?;
+        }
+        NodeFile::remove(env, from).await
+    }
+
     /// Papers are not replaced by accident: whoever has some is a node.
     pub(super) async fn require_none(env: &Env, directory: &Path) -> Result<(), SecurityError> {
         match NodeFile::read(env, directory).await? {

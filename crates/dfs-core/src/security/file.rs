@@ -81,6 +81,14 @@ impl NodeFile {
         kept::write(env, directory, &stored).await
     }
 
+    /// Removes those in a directory, if there are some.
+    ///
+    /// # Errors
+    /// The disk cannot.
+    pub async fn remove(env: &Env, directory: &Path) -> Result<(), SecurityError> {
+        kept::remove::<Stored>(env, directory).await
+    }
+
     /// Whether the papers are in order: the expected authority has issued the certificate, for
     /// this key and this identity.
     ///

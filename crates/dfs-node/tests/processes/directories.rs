@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dfs_core::client::Client;
+use dfs_core::client::{Client, TokenRequest};
 use dfs_core::proto::metadata::Liveness;
-use dfs_core::types::Volume;
 use dfs_core::types::checksum::crc32c;
+use dfs_core::types::{NodeId, NodeRole, Volume};
 use tempfile::{TempDir, tempdir};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::{Instant, sleep, timeout};
@@ -53,6 +53,13 @@ impl Small {
 
     async fn start(&self, name: &str, extra: &[&str]) -> std::io::Result<Process> {
         let arguments = self.node(name, "127.0.0.1:0");
+        let arguments = strings(&arguments, extra);
+        Process::start(&arguments, &self.path(&format!("{name}.log"))).await
+    }
+
+    /// Starts a node that has its papers.
+    async fn start_again(&self, name: &str, extra: &[&str]) -> std::io::Result<Process> {
+        let arguments = node(&self.path(name), "127.0.0.1:0", self.master.address());
         let arguments = strings(&arguments, extra);
         Process::start(&arguments, &self.path(&format!("{name}.log"))).await
     }
@@ -412,13 +419,15 @@ async fn a_disk_is_emptied_into_the_other_and_taken_out_and_no_file_lacks_a_copy
     let (code, said) = refused(&strings(&small.node("n1", "127.0.0.1:0"), &mistyped)).await?;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("/nothing is to be emptied"), "{said}");
-    let leaving = [both[0], both[1], "--leave", &second];
+    // The one with the papers.
+    let first = small.path("n1").display().to_string();
+    let leaving = [both[0], both[1], "--leave", &first];
     let node = small.start("n1", &leaving).await?;
-    volume(&client, 1, |volume| volume.leaving && volume.replicas == 0).await?;
+    volume(&client, 0, |volume| volume.leaving && volume.replicas == 0).await?;
     assert_eq!(node.stop().await?, Some(0));
 
-    fs::remove_dir_all(&second)?;
-    let node = small.start("n1", &["--forget", "v1"]).await?;
+    fs::remove_dir_all(&first)?;
+    let node = small.start_again("n1-b", &["--forget", "v0"]).await?;
     assert_eq!(other.stop().await?, Some(0));
     for file in 0..20 {
         assert_eq!(
@@ -427,6 +436,47 @@ async fn a_disk_is_emptied_into_the_other_and_taken_out_and_no_file_lacks_a_copy
         );
     }
     assert_eq!(node.stop().await?, Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_that_lost_the_disk_with_its_papers_is_the_same_with_a_join_token() -> TestResult {
+    let small = Small::found().await?;
+    let second = small.path("n1-b").display().to_string();
+    let node = small.start("n1", &["--new", "--dir", &second]).await?;
+    let other = small.start("n2", &["--new"]).await?;
+    let client = small.client().await?;
+    client.write("/file", vec![7; 100_000]).await?;
+    assert_eq!(node.stop().await?, Some(0));
+    fs::remove_dir_all(small.path("n1"))?;
+
+    let arguments = self::node(Path::new(&second), "127.0.0.1:0", small.master.address());
+    let (code, said) = refused(&strings(&arguments, &["--forget", "v0"])).await?;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("has no papers"), "{said}");
+    let for_new_nodes = small.node("n1-b", "127.0.0.1:0");
+    let (code, said) = refused(&strings(&for_new_nodes, &["--forget", "v0"])).await?;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("a token that names it"), "{said}");
+
+    let nodes = client.enrolled_nodes().await?;
+    let n1 = nodes.iter().find(|node| node.registered == Some(NodeId(1)));
+    let request = TokenRequest {
+        role: NodeRole::DataNode,
+        node: Some(n1.ok_or("n1 has no papers")?.key),
+        uses: 1,
+        ttl: Duration::from_secs(60),
+        label: String::new(),
+    };
+    let (_, token) = client.create_token(request).await?;
+    let shown = ["--forget", "v0", "--join", &token.reveal()?];
+    let node = small.start_again("n1-b", &shown).await?;
+    let reason = volume(&client, 1, |volume| volume.failed.is_none()).await?;
+    assert_eq!(reason, None);
+    assert_eq!(client.nodes().await?.len(), 2);
+    assert_eq!(client.read("/file").await?, vec![7; 100_000]);
+    assert_eq!(node.stop().await?, Some(0));
+    assert_eq!(other.stop().await?, Some(0));
     Ok(())
 }
 

@@ -67,11 +67,9 @@ use crate::types::checksum::{block_count, combine_blocks, crc32c};
 
 /// Directories of the node beside its store.
 pub(super) const NEIGHBOUR_DIRECTORIES: &[&str] = &[crate::node::audit::DIRECTORY];
-/// What a node is known by, beside one of its stores.
-pub(in crate::datanode) const PAPERS: &str = "papers";
 /// Files of the node beside its store.
 pub(super) const NEIGHBOURS: &[&str] = &[
-    PAPERS,
+    "papers",
     "papers.new",
     "joining",
     "joining.new",

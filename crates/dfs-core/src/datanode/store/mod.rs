@@ -50,7 +50,6 @@ use tracing::warn;
 pub use condition::{Changes, Purpose};
 pub use config::{IndexLag, Origin, Reserve, StoreConfig};
 pub use error::StoreError;
-pub(in crate::datanode) use layout::PAPERS;
 pub use open::siblings::{Sibling, Siblings, VOLUMES_MAX};
 pub use open::stamp::Stamp;
 pub(in crate::datanode) use open::stamp::require_in as require_stamp_in;

@@ -11,6 +11,7 @@
 
 mod changes;
 mod choose;
+mod home;
 mod leaving;
 mod open;
 mod writing;
@@ -104,12 +105,13 @@ impl Volumes {
         env: &Env,
     ) -> Result<(Volumes, RecoveryReport), StoreError> {
         let opened = open::open(config, env).await?;
+        let leaves = |directory: &PathBuf| config.leaving().contains(directory);
         let mut all = Vec::new();
         for volume in opened.opened {
             all.push(Arc::new(Volume {
                 scrubbing: Scrubbing::of(&volume.store).await,
                 id: volume.id,
-                is_leaving: config.leaving().contains(&volume.directory),
+                is_leaving: leaves(&volume.directory),
                 directory: volume.directory,
                 store: volume.store,
                 is_failure_told: AtomicBool::new(false),
@@ -117,21 +119,21 @@ impl Volumes {
             }));
         }
         let directories = all.iter().map(|volume| volume.directory.clone());
-        let home = open::home(env, directories.collect()).await;
-        let volumes = Volumes {
+        let (leaving, staying): (Vec<_>, Vec<_>) = directories.partition(leaves);
+        let mut volumes = Volumes {
             env: env.clone(),
             all,
-            home,
+            home: PathBuf::new(),
             offline: opened.offline,
             writing: Writing::default(),
             is_doubtful: AtomicBool::new(false),
         };
-        if config.leaving().contains(&volumes.home) {
-            volumes.close().await?;
-            return Err(StoreError::Invalid(format!(
-                "{} cannot be emptied alone: the papers of the data node are there; drain the node",
-                volumes.home.display()
-            )));
+        match home::settle(env, &staying, &leaving).await {
+            Ok(home) => volumes.home = home,
+            Err(error) => {
+                volumes.close().await?;
+                return Err(error);
+            }
         }
         Ok((volumes, opened.recovered))
     }
@@ -160,8 +162,7 @@ impl Volumes {
             .collect()
     }
 
-    /// Where what is the node's and no volume's is: its papers, its audit log. The first that has
-    /// papers, or else the first.
+    /// Where what is the node's and no volume's is: its papers, its audit log.
     pub(super) fn home(&self) -> &Path {
         &self.home
     }

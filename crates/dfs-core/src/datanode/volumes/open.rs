@@ -10,13 +10,12 @@
 //! node none of whose volumes can be used does not start.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use tracing::{error, info};
 
 use crate::datanode::config::DataNodeConfig;
 use crate::datanode::store::{
-    ChunkStore, Look, Origin, PAPERS, RecoveryReport, Siblings, Stamp, StoreConfig, StoreError,
+    ChunkStore, Look, Origin, RecoveryReport, Siblings, Stamp, StoreConfig, StoreError,
 };
 use crate::env::Env;
 use crate::types::{NodeKey, Scrub, Space, Volume, VolumeId};
@@ -164,20 +163,6 @@ async fn remember(all: &mut All, mut siblings: Siblings) -> Result<(), StoreErro
         opened.store.set_siblings(siblings.clone()).await?;
     }
     Ok(())
-}
-
-/// The first directory that has papers, or else the first.
-pub(super) async fn home(env: &Env, directories: Vec<PathBuf>) -> PathBuf {
-    let disk = Arc::clone(&env.disk);
-    let find = move || {
-        let has_papers = |path: &&PathBuf| {
-            let papers = path.join(PAPERS);
-            disk.exists(&papers).unwrap_or(false)
-        };
-        let found = directories.iter().find(has_papers);
-        found.or(directories.first()).cloned()
-    };
-    env.run_blocking(find).await.unwrap_or_default()
 }
 
 /// Gives volumes free again that were opened in vain.

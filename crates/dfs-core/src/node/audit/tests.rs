@@ -483,13 +483,14 @@ async fn room_that_others_need_is_not_taken_by_old_lines() {
 
 #[test]
 fn nothing_is_written_under_the_mount_point_of_a_disk_that_is_gone() {
-    let above = tempfile::tempdir().unwrap();
-    let node = above.path().join("node");
-    std::fs::create_dir(&node).unwrap();
-    let mut files = Files::new(Env::real().disk, node.join(DIRECTORY), (PLENTY, 0));
+    let disk = MemoryDisk::new(1);
+    let (env, node) = (test_env(1, &disk), Path::new(NODE));
+    env.disk.create_directory(node).unwrap();
+    let directory = node.join(DIRECTORY);
+    let mut files = Files::new(Arc::clone(&env.disk), directory.clone(), (PLENTY, 0));
     files.settle().unwrap();
-    std::fs::rename(&node, above.path().join("gone")).unwrap();
-    std::fs::create_dir(&node).unwrap();
+    disk.rename_directory(NODE, "/gone");
+    env.disk.create_directory(node).unwrap();
 
     let written = files.append(b"a line\n");
 
@@ -497,5 +498,5 @@ fn nothing_is_written_under_the_mount_point_of_a_disk_that_is_gone() {
         written.map_err(|e| e.kind()),
         Err(std::io::ErrorKind::NotFound)
     );
-    assert_eq!(std::fs::read_dir(&node).unwrap().count(), 0);
+    assert!(!env.disk.exists(&directory).unwrap());
 }

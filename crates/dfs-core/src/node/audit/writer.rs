@@ -36,7 +36,7 @@ pub(super) async fn run(
     let settling = move || (files.settle(), files);
     let (settled, mut files) = env.run_blocking(settling).await;
     if let Err(error) = settled {
-        tracing::error!(%error, "the audit log is not ready; what a former process wrote may be lost");
+        tracing::error!(%error, "the audit log is not ready; former lines may be lost");
     }
     let mut jobs = Vec::new();
     let mut failing: Option<Instant> = None;
