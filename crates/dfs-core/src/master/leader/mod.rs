@@ -317,7 +317,7 @@ impl Leading {
     /// some of what it found was more than is kept.
     pub(crate) fn begin_survey(&mut self) {
         let searches = &mut self.searches;
-        if self.endangered.is_empty() && self.endangered.take_overflowed() {
+        if searches.survey == Survey::Done && self.endangered.has_room_again() {
             searches.survey = Survey::Awaited;
         }
         if searches.survey == Survey::Awaited && !self.view.nodes().any(NodeView::is_awaited) {
@@ -328,7 +328,7 @@ impl Leading {
 
     /// Whether every chunk that lacks a copy is among the endangered.
     pub(crate) fn has_surveyed(&self) -> bool {
-        self.searches.survey == Survey::Done
+        self.searches.survey == Survey::Done && !self.endangered.has_overflowed()
     }
 
     /// What is wrong with a chunk, if anything: fewer replicas are confirmed than wanted.

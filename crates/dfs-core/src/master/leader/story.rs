@@ -9,7 +9,6 @@ use crate::types::{AdminState, ChunkId, NodeId};
 impl Leading {
     /// How all chunks are, of which there are so many.
     pub(crate) fn health(&self, total: u64) -> ChunkHealth {
-        let missing = self.endangered.missing() as u64;
         let empties = |node: &&NodeView| match node.row.admin {
             AdminState::Draining => true,
             AdminState::Maintenance => false,
@@ -22,8 +21,8 @@ impl Leading {
         ChunkHealth {
             surveyed: self.has_surveyed(),
             total,
-            under_replicated: (self.endangered.len() as u64).saturating_sub(missing),
-            missing,
+            under_replicated: self.endangered.repairable() as u64,
+            missing: self.endangered.missing() as u64,
             repairing: self.tasks.copies() as u64,
             reclaiming: self.reclaiming,
             moving: self.tasks.moves().count() as u64,

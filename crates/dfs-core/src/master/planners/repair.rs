@@ -29,7 +29,8 @@ use crate::proto::metadata::Liveness;
 use crate::types::topology::AdminState;
 use crate::types::{ChunkId, NodeId};
 
-/// Most chunks in the queue; the rest is found again by the next pass.
+/// Most chunks in the queue, and as many again of which no copy can be read: these wait for their
+/// nodes, and keep nobody from being repaired. The rest is found again by the next pass.
 pub const ENDANGERED_MAX: usize = 65_536;
 /// How long a chunk that could not be repaired is left alone at first, and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
@@ -178,35 +179,67 @@ struct Place {
 }
 
 /// Chunks that lack copies, most endangered first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Endangered {
+    /// See [`ENDANGERED_MAX`].
+    room: usize,
     order: BTreeSet<(usize, Duration, ChunkId)>,
     chunks: BTreeMap<ChunkId, Place>,
+    /// How many of them have no copy that can be read.
+    missing: usize,
     /// Bytes of the copies that they lack.
     bytes: u64,
     /// What went wrong with some of them.
     setbacks: BTreeMap<ChunkId, Setback>,
-    /// Chunks that came when the queue was full.
+    /// Some that can be repaired found no room.
     overflowed: bool,
 }
 
+impl Default for Endangered {
+    fn default() -> Endangered {
+        Endangered::with_room(ENDANGERED_MAX)
+    }
+}
+
 impl Endangered {
+    /// A queue of so many chunks, and as many again of which no copy can be read.
+    pub fn with_room(room: usize) -> Endangered {
+        Endangered {
+            room,
+            order: BTreeSet::new(),
+            chunks: BTreeMap::new(),
+            missing: 0,
+            bytes: 0,
+            setbacks: BTreeMap::new(),
+            overflowed: false,
+        }
+    }
+
     /// Takes a chunk in, or changes its place, by what was found of it at `now`: the copies that
-    /// can be read, and the bytes of those that lack.
+    /// can be read, and the bytes of those that lack. In a full queue it takes the place of the
+    /// least endangered, or gets none.
     pub fn update(&mut self, chunk: ChunkId, readable: usize, bytes: u64, now: Duration) {
         let since = self.unlink(chunk).unwrap_or(now);
-        if self.chunks.len() < ENDANGERED_MAX {
-            self.order.insert((readable, since, chunk));
-            let place = Place {
-                readable,
-                since,
-                bytes,
-            };
-            self.chunks.insert(chunk, place);
-            self.bytes = self.bytes.saturating_add(bytes);
-        } else {
+        if readable == 0 {
+            if self.missing >= self.room {
+                return;
+            }
+            self.missing += 1;
+        } else if self.repairable() >= self.room {
             self.overflowed = true;
+            match self.order.last() {
+                Some(&last) if (readable, since, chunk) < last => self.remove(last.2),
+                _ => return,
+            };
         }
+        self.order.insert((readable, since, chunk));
+        let place = Place {
+            readable,
+            since,
+            bytes,
+        };
+        self.chunks.insert(chunk, place);
+        self.bytes = self.bytes.saturating_add(bytes);
     }
 
     /// Takes a chunk out; since when it was in.
@@ -219,6 +252,7 @@ impl Endangered {
     fn unlink(&mut self, chunk: ChunkId) -> Option<Duration> {
         let place = self.chunks.remove(&chunk)?;
         self.order.remove(&(place.readable, place.since, chunk));
+        self.missing -= usize::from(place.readable == 0);
         self.bytes = self.bytes.saturating_sub(place.bytes);
         Some(place.since)
     }
@@ -255,6 +289,11 @@ impl Endangered {
         self.chunks.len()
     }
 
+    /// How many have a copy that can be read, or can be made.
+    pub fn repairable(&self) -> usize {
+        self.chunks.len() - self.missing
+    }
+
     /// Bytes of the copies that they lack.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -275,15 +314,19 @@ impl Endangered {
         Some((self.order.range(..key).count(), again))
     }
 
-    /// Whether chunks were turned away since this was last asked.
-    pub fn take_overflowed(&mut self) -> bool {
-        std::mem::take(&mut self.overflowed)
+    /// Whether some that can be repaired found no room, since it was made up for.
+    pub fn has_overflowed(&self) -> bool {
+        self.overflowed
     }
 
-    /// The most endangered of which no copy can be read.
+    /// Whether some found no room, and now there is some; asked again, no more.
+    pub fn has_room_again(&mut self) -> bool {
+        self.repairable() <= self.room / 2 && std::mem::take(&mut self.overflowed)
+    }
+
+    /// Those of which no copy can be read.
     pub fn missing(&self) -> usize {
-        let end = (1, Duration::ZERO, ChunkId(0));
-        self.order.range(..end).count()
+        self.missing
     }
 
     /// The chunks to be tried now, most endangered first, beginning with those of which a copy
@@ -456,6 +499,29 @@ mod tests {
 
     fn plan(view: &ClusterView, nodes: &[u32]) -> Option<PlannedCopy> {
         plan_copy(view, C, &intended(nodes), &[], &mut |_| 0).unwrap_or(None)
+    }
+
+    #[test]
+    fn a_full_queue_has_the_most_endangered_and_says_that_it_lacks_some() {
+        let mut queue = Endangered::with_room(2);
+        let now = Duration::from_secs;
+        for chunk in 1..=3 {
+            queue.update(ChunkId(chunk), 2, 10, now(chunk));
+            queue.update(ChunkId(100 + chunk), 0, 10, now(chunk));
+        }
+        assert_eq!(queue.first(9, now(9)), [1, 2].map(ChunkId));
+        assert_eq!((queue.repairable(), queue.missing()), (2, 2));
+        queue.update(ChunkId(4), 1, 10, now(4));
+        assert_eq!(queue.first(9, now(9)), [4, 1].map(ChunkId));
+        // What it has changes its place, and takes none of others.
+        queue.update(ChunkId(1), 1, 10, now(5));
+        assert_eq!(queue.first(9, now(9)), [1, 4].map(ChunkId));
+        assert_eq!(queue.bytes(), 40);
+
+        assert!(queue.has_overflowed() && !queue.has_room_again());
+        queue.remove(ChunkId(1));
+        assert!(queue.has_room_again() && !queue.has_overflowed());
+        assert!(!queue.has_room_again());
     }
 
     #[test]

@@ -9,6 +9,7 @@
 use super::*;
 use crate::env::SeededRandom;
 use crate::master::leader::Made;
+use crate::master::planners::repair::Endangered;
 use crate::master::planners::report::Finding;
 use crate::master::view::Fault;
 use crate::master::view::tests::{heartbeat, report};
@@ -383,6 +384,28 @@ fn a_survey_begins_anew_when_a_pass_was_under_way_before_the_last_report() {
     assert!(!world.leading.has_surveyed());
     world.tick();
     assert!(world.leading.has_surveyed());
+}
+
+#[test]
+fn chunks_that_nobody_can_repair_and_a_full_queue_keep_no_other_from_being_repaired() {
+    let mut world = World::new(4, 20);
+    world.leading.endangered = Endangered::with_room(2);
+    for (chunk, node) in (1..=10).flat_map(|chunk| (1..=3).map(move |node| (chunk, node))) {
+        let fault = Finding::Fault(Fault::Missing);
+        world.leading.note(NodeId(node), ChunkId(chunk), fault);
+    }
+    world.ticks(5);
+    world.die(3);
+
+    world.ticks(50);
+
+    for chunk in 11..=20 {
+        let holders = world.holders(ChunkId(chunk));
+        assert_eq!(holders, [1, 2, 4].map(NodeId), "c{chunk}");
+    }
+    assert!(world.leading.has_surveyed());
+    assert_eq!(world.leading.endangered.repairable(), 0);
+    assert_eq!(world.leading.endangered.missing(), 2);
 }
 
 #[test]
