@@ -40,8 +40,10 @@ const VERSION: u8 = 1;
 const KIND: &str = "backup";
 /// Longest piece: a frame, and one row beyond what it should have.
 const PIECE_MAX: usize = 16 << 20;
-/// How many elections a restored group is ahead of the one that was backed up.
-const TERMS_AHEAD: u64 = 1 << 32;
+/// How many elections a restored group is ahead of the one that was backed up, at least. Its terms
+/// begin at the microseconds of the clock, so that it is ahead, too, of a group that the same
+/// backup was restored to before.
+const TERMS_AHEAD: u64 = 1 << 20;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Head {
@@ -317,8 +319,9 @@ pub fn restore<M: StateMachine, T>(
     let info = info(&head, end.rows, &position.members);
     let former: BTreeSet<_> = position.members.nodes().map(|(id, _)| *id).collect();
     let received = receiver.finish(end.rows, Digest(end.digest), position)?;
+    let ahead = head.rev.term.saturating_add(TERMS_AHEAD);
     let rev = Rev {
-        term: head.rev.term.saturating_add(TERMS_AHEAD),
+        term: ahead.max(env.clock.now().0),
         index: head.rev.index,
     };
     let system = received.db.system_table();
@@ -456,7 +459,17 @@ mod tests {
         expected.push((1000, 1000));
         assert_eq!(sums(&replica).await, expected);
         assert_eq!(replica.propose(5).await.unwrap().reply, 10);
-        assert!(replica.leadership().borrow().term > TERMS_AHEAD);
+        let led = replica.leadership().borrow().term;
+        assert!(led > TERMS_AHEAD);
+
+        // The same backup again, after many elections of that group.
+        let again = ReplicaConfig::new(directory.path().join("again"));
+        let add = |_: &mut StateTxn<'_>, _| Ok(());
+        restore::<Sums, _>(&again, &env, "again", &backup[..], add).unwrap();
+        let dialer = cluster.network.dialer("again");
+        let again = Replica::start(again, env.clone(), dialer, Sums).await;
+        let begun = again.unwrap().status().unwrap().unwrap().applied.term;
+        assert!(begun > led + 1000, "{begun} {led}");
 
         // Another joins, and has it all.
         let config = ReplicaConfig::new(directory.path().join("second"));

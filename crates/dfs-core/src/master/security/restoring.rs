@@ -75,9 +75,10 @@ pub async fn restore(
     let address = config.advertise.as_ref().unwrap_or(&config.listen).clone();
     let (replica, own) = (config.replica, (node, key.public().0));
     let (world, master) = (env.clone(), (!insecure).then_some(own));
+    let drawn = env.random.next_u64();
     let make = move || {
         dfs_raft::restore::<MetaMachine, _>(&replica, &world, &address, from, |state, time| {
-            restored::adjust(state, time, master)
+            restored::adjust(state, time, (drawn, master))
         })
     };
     let (info, authority) = env.run_blocking(make).await.map_err(restore_error)?;

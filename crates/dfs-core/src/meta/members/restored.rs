@@ -10,22 +10,29 @@ use crate::meta::counters::{self, number};
 use crate::meta::tables::{META, Meta, RANGES, SECRETS, SPENT};
 use crate::types::{NodeKey, Timestamp};
 
-/// How many ids are left out: more than may have been given out since any backup.
-const IDS: u64 = 1 << 32;
-/// The same of ids that are counted in 32 bits.
-const SHORT_IDS: u64 = 1 << 16;
-/// The same of chunks.
-const CHUNK_IDS: u64 = 1 << 40;
+/// How many ids are left out, from and to: more than may have been given out since any backup. How
+/// many of them is drawn, since what the same backup was restored to before has given out some of
+/// its own.
+type Gap = (u64, u64);
 
-/// Adjusts what a backup had, and makes a node of the master that goes on with it. Gives the
-/// cluster's authority, if it has one.
+const CHUNK_IDS: Gap = (1 << 40, 1 << 56);
+const IDS: Gap = (1 << 32, 1 << 48);
+/// There are 42 bits for them.
+const INODE_IDS: Gap = (1 << 32, 1 << 36);
+/// There are 32 bits for them.
+const SHORT_IDS: Gap = (1 << 16, 1 << 20);
+/// There are 22 bits for them.
+const SNAPSHOT_IDS: Gap = (1 << 10, 1 << 14);
+
+/// Adjusts what a backup had, and makes a node of the master that goes on with it; `drawn` is
+/// random. Gives the cluster's authority, if it has one.
 ///
 /// Chunks whose ids may have been granted since are of files that the backup does not have: their
 /// replicas are nobody's, and are kept until a person has judged.
 pub(crate) fn adjust(
     state: &mut StateTxn<'_>,
     now: Timestamp,
-    master: Option<(NodeKey, [u8; 32])>,
+    (drawn, master): (u64, Option<(NodeKey, [u8; 32])>),
 ) -> Result<Option<Secret>, Fatal> {
     let open = state.scan(RANGES, ..)?.next().transpose()?;
     let next = number(state, Meta::NextChunk)?;
@@ -36,9 +43,10 @@ pub(crate) fn adjust(
     } else {
         first.min(before)
     };
-    for (which, ids) in [
+    for (which, (least, end)) in [
         (Meta::NextChunk, CHUNK_IDS),
-        (Meta::NextInode, IDS),
+        (Meta::NextInode, INODE_IDS),
+        (Meta::NextSnapshot, SNAPSHOT_IDS),
         (Meta::NextClient, IDS),
         (Meta::NextTrash, IDS),
         (Meta::NextNode, SHORT_IDS),
@@ -46,9 +54,9 @@ pub(crate) fn adjust(
         (Meta::NextGroup, SHORT_IDS),
         (Meta::NextToken, SHORT_IDS),
         (Meta::NextSigningKey, SHORT_IDS),
-        (Meta::Decisions, 1),
+        (Meta::Decisions, SHORT_IDS),
     ] {
-        counters::add(state, which, ids)?;
+        counters::add(state, which, least + drawn % (end - least))?;
     }
     state.put(META, &Meta::ForeignFrom, &first)?;
     let next = number(state, Meta::NextChunk)?;
@@ -76,6 +84,8 @@ mod tests {
     use crate::meta::{Command, Reply};
     use crate::types::ChunkId;
 
+    const DRAWN: u64 = 1 << 60;
+
     fn reserve(machine: &mut Machine) -> ChunkId {
         match machine.apply(Command::ReserveChunkIds { count: 10 }) {
             Reply::ChunkIds(Ok(ids)) => ids.start,
@@ -88,7 +98,7 @@ mod tests {
         let mut machine = Machine::lenient();
         machine.register(1);
         let granted = reserve(&mut machine);
-        machine.edit(|state| adjust(state, Timestamp(5), None).map(|_| ()));
+        machine.edit(|state| adjust(state, Timestamp(5), (DRAWN, None)).map(|_| ()));
         let state = |chunk| range_state(&machine.view(), chunk, machine.now).unwrap();
         let since = ChunkId(granted.0 + 1_000_000);
         assert_eq!(state(granted), RangeState::Unreserved);
@@ -103,11 +113,43 @@ mod tests {
         machine.check();
 
         // Once more: what was foreign stays so.
-        machine.edit(|state| adjust(state, Timestamp(5), None).map(|_| ()));
+        machine.edit(|state| adjust(state, Timestamp(5), (DRAWN, None)).map(|_| ()));
         let state = |chunk| range_state(&machine.view(), chunk, machine.now).unwrap();
         assert_eq!(
             [granted, since, fresh].map(state),
             [RangeState::Unreserved; 3]
         );
+    }
+
+    #[test]
+    fn two_groups_of_one_backup_give_out_ids_of_their_own() {
+        let counted = [
+            Meta::NextChunk,
+            Meta::NextInode,
+            Meta::NextSnapshot,
+            Meta::NextClient,
+            Meta::NextTrash,
+            Meta::NextNode,
+            Meta::NextUser,
+            Meta::NextGroup,
+            Meta::NextToken,
+            Meta::NextSigningKey,
+        ];
+        let restored = |drawn| {
+            let machine = Machine::lenient();
+            let before = counted.map(|which| number(&machine.view(), which).unwrap());
+            machine.edit(|state| adjust(state, Timestamp(5), (drawn, None)).map(|_| ()));
+            let after = counted.map(|which| number(&machine.view(), which).unwrap());
+            machine.check();
+            (before, after)
+        };
+        let (before, one) = restored(0x1234_5678_9abc_def0);
+        let (_, other) = restored(0x0fed_cba9_8765_4321);
+        for (which, (before, (one, other))) in
+            counted.iter().zip(before.iter().zip(one.iter().zip(other)))
+        {
+            assert!(before + 1000 < *one, "{which:?}: {before} {one}");
+            assert!(one.abs_diff(other) > 500, "{which:?}: {one} {other}");
+        }
     }
 }
