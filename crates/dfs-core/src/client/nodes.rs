@@ -182,15 +182,20 @@ impl Client {
         }
     }
 
-    /// Tells the masters of a corrupt replica, once.
-    pub(super) fn found_corrupt(&self, chunk: ChunkId, node: NodeId) {
-        if !self.inner.nodes.is_news(chunk, node) {
+    /// Tells the masters of a replica that is corrupt, or not where they say it is, once.
+    pub(super) fn found_bad(&self, chunk: ChunkId, error: &StreamError) {
+        let node = error.node;
+        let is_bad = matches!(
+            error.kind,
+            StreamErrorKind::Corrupt | StreamErrorKind::NotFound
+        );
+        if !is_bad || !self.inner.nodes.is_news(chunk, node) {
             return;
         }
         let metadata = self.inner.metadata.clone();
         tokio::spawn(async move {
             if let Err(error) = metadata.report_corrupt(chunk, node).await {
-                debug!(%chunk, %node, %error, "a corrupt replica could not be reported");
+                debug!(%chunk, %node, %error, "a bad replica could not be reported");
             }
         });
     }

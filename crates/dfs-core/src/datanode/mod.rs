@@ -167,6 +167,7 @@ impl DataNode {
             background.spawn(scrub::run(Arc::clone(&shared), store, scrubbing));
         }
         background.spawn(volumes::empty_leaving(Arc::clone(&shared)));
+        background.spawn(volumes::leave_one_of_two(Arc::clone(&shared)));
         if let Some(papers) = papers {
             background.spawn(renew(Arc::clone(&shared), papers, world));
         }

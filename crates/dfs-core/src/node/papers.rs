@@ -96,8 +96,8 @@ impl Papers {
         })
     }
 
-    /// Moves the papers in one directory of a node to another, unless newer ones are there. That
-    /// there are none is no error.
+    /// Moves the papers in one directory of a node to another, unless newer ones are there. Those
+    /// that are damaged are none there, and that there are none to move is no error.
     ///
     /// # Errors
     /// They are damaged, or a disk cannot. Then they are where they were.
@@ -105,7 +105,13 @@ impl Papers {
         let Some(file) = NodeFile::read(env, from).await? else {
             return Ok(());
         };
-        let there = NodeFile::read(env, to).await?;
+        let there = match NodeFile::read(env, to).await {
+            Ok(there) => there,
+            Err(error) => {
+                tracing::warn!(%error, "papers that cannot be read are replaced");
+                None
+            }
+        };
         if there.is_none_or(|there| there.since < file.since) {
             file.write(env, to).await?;
         }

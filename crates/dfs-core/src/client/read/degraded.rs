@@ -18,7 +18,6 @@ use bytes::Bytes;
 use super::super::Client;
 use super::fetch::Piece;
 use crate::error::{Error, ErrorKind, Result};
-use crate::proto::chunk_stream::StreamErrorKind;
 use crate::proto::erasure::gather::{self, Gathered, Source};
 use crate::proto::erasure::{CodeError, decode_data};
 use crate::types::checksum::crc32c;
@@ -182,9 +181,7 @@ async fn slice(
 fn note(client: &Client, gathered: &Gathered) {
     for (chunk, error) in &gathered.failed {
         client.node_failed(error);
-        if error.kind == StreamErrorKind::Corrupt {
-            client.found_corrupt(*chunk, error.node);
-        }
+        client.found_bad(*chunk, error);
     }
 }
 

@@ -278,9 +278,7 @@ fn mismatch(piece: &Piece, length: u64, checksum: u32) -> Option<String> {
 
 fn note(client: &Client, piece: &Piece, error: &StreamError) {
     client.node_failed(error);
-    if error.kind == StreamErrorKind::Corrupt {
-        client.found_corrupt(piece.chunk, error.node);
-    }
+    client.found_bad(piece.chunk, error);
 }
 
 fn with_hedge<T>(client: &Client, act: impl FnOnce(&mut super::Hedge) -> T) -> T {

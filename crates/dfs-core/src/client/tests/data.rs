@@ -274,20 +274,25 @@ async fn what_was_granted_with_a_permit_that_is_not_good_is_given_up_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_corrupt_replica_is_never_returned_and_is_reported() {
-    let world = World::start().await;
-    let client = world.client().await;
-    let bytes = pattern(2 * MIB);
-    client.write("/a", bytes.clone()).await.unwrap();
-    world.mood(1, Mood::Corrupt);
+async fn a_replica_that_is_corrupt_or_not_there_is_never_returned_and_is_reported() {
+    for is_there in [true, false] {
+        let world = World::start().await;
+        let client = world.client().await;
+        let bytes = pattern(2 * MIB);
+        client.write("/a", bytes.clone()).await.unwrap();
+        match is_there {
+            true => world.mood(1, Mood::Corrupt),
+            false => world.nodes().replicas.retain(|(node, _), _| node.0 != 1),
+        }
 
-    assert!(get(&client, "/a").await.unwrap() == bytes);
+        assert!(get(&client, "/a").await.unwrap() == bytes);
 
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let reported = world.group().corrupt.clone();
-    let chunks: Vec<ChunkId> = world.group().chunks.keys().copied().collect();
-    let expected: Vec<_> = chunks.iter().map(|c| (*c, NodeId(1))).collect();
-    assert_eq!(reported, expected);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let reported = world.group().corrupt.clone();
+        let chunks: Vec<ChunkId> = world.group().chunks.keys().copied().collect();
+        let expected: Vec<_> = chunks.iter().map(|c| (*c, NodeId(1))).collect();
+        assert_eq!(reported, expected, "{is_there}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -144,4 +144,18 @@ mod tests {
         assert!(refused.contains("/a/papers: damaged"), "{refused}");
         assert!(refused.contains("show a join token"), "{refused}");
     }
+
+    #[tokio::test]
+    async fn good_papers_replace_damaged_ones() {
+        let [a, b] = ["/a", "/b"].map(PathBuf::from);
+        let disk = MemoryDisk::new(1);
+        let env = test_env(1, &disk);
+        let ours = papers(&env, &a).await;
+        env.disk.create_directory(&b).unwrap();
+        disk.put("/b/papers", b"rotten");
+
+        let home = settle(&env, std::slice::from_ref(&b), &[a]).await.unwrap();
+
+        assert_eq!(secret(&env, &home).await, Some(ours));
+    }
 }

@@ -7,6 +7,7 @@
 //!   replicas, and those it has are not reported, so that they are repaired. What can still be
 //!   read of them is served. The node has failed when all of its volumes have.
 //! - A volume that is to be taken out gets no replicas, and those it has go to others (`leaving`).
+//! - One that comes back may have what was made again meanwhile: one of the two goes (`twice`).
 //! - What was begun on one volume does not go on on another: the writer is told, and begins anew.
 
 mod changes;
@@ -14,6 +15,7 @@ mod choose;
 mod home;
 mod leaving;
 mod open;
+mod twice;
 mod writing;
 
 use std::collections::BTreeMap;
@@ -37,6 +39,7 @@ use crate::planted::{self, Bug};
 use crate::types::{ChunkId, ClusterId, NodeId, Space, Volume as Told, VolumeId};
 pub(super) use leaving::run as empty_leaving;
 use open::Offline;
+pub(super) use twice::run as leave_one_of_two;
 pub(super) use writing::VolumeWriter;
 use writing::{WritePlace, Writing};
 

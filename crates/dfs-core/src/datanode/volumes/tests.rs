@@ -325,6 +325,17 @@ async fn a_volume_that_is_left_is_emptied_into_the_others_and_takes_nothing_new(
     }
 }
 
+/// Flips a bit of a replica that has a file of its own.
+fn rot(disk: &MemoryDisk, directory: &str, chunk: u64) {
+    let name = format!("{chunk:016x}");
+    let files = disk.files(directory);
+    let file = files
+        .iter()
+        .find(|file| file.to_string_lossy().contains(&name));
+    let file = file.unwrap_or_else(|| panic!("{name} of {files:?}"));
+    disk.flip(file, 30_000, 1);
+}
+
 #[tokio::test]
 async fn what_is_corrupt_or_finds_no_room_stays_on_a_volume_that_is_left() {
     let disk = MemoryDisk::new(1);
@@ -341,13 +352,7 @@ async fn what_is_corrupt_or_finds_no_room_stays_on_a_volume_that_is_left() {
 
     // A long one has a file of its own.
     let bad = *on_b.iter().find(|chunk| !chunk.is_multiple_of(2)).unwrap();
-    let name = format!("{bad:016x}");
-    let files = disk.files("/b/chunks");
-    let file = files
-        .iter()
-        .find(|file| file.to_string_lossy().contains(&name));
-    let file = file.unwrap_or_else(|| panic!("{name} of {files:?}"));
-    disk.flip(file, 30_000, 1);
+    rot(&disk, "/b/chunks", bad);
     assert_eq!(empty(&volumes, 1).await, [bad]);
     assert!(!on(&volumes.all[0]).await.contains(&bad));
 }
@@ -443,6 +448,42 @@ async fn a_volume_that_is_not_mounted_is_missed_and_is_whole_when_it_is_back() {
     disk.rename_directory("/elsewhere", B);
     let volumes = open(&disk, &config(&[A, B])).await.unwrap();
     assert_eq!(listed(&volumes).await, all());
+}
+
+#[tokio::test]
+async fn what_was_made_again_while_a_volume_was_away_is_there_once_in_the_end_and_right() {
+    let disk = MemoryDisk::new(1);
+    let volumes = two(&disk).await;
+    fill(&volumes).await;
+    let on_b = on(&volumes.all[1]).await;
+    volumes.close().await.unwrap();
+    disk.rename_directory(B, "/elsewhere");
+    let volumes = open(&disk, &config(&[A, B])).await.unwrap();
+    for &chunk in &on_b {
+        write(&volumes, chunk).await.unwrap();
+    }
+    volumes.close().await.unwrap();
+    disk.rename_directory("/elsewhere", B);
+    // A long one has a file of its own. One that was made again rotted, and one that came back.
+    let long: Vec<u64> = on_b.iter().copied().filter(|c| c % 2 == 1).collect();
+    rot(&disk, "/a/chunks", long[0]);
+    rot(&disk, "/b/chunks", long[1]);
+    let volumes = open(&disk, &config(&[A, B])).await.unwrap();
+    volumes.take_changes(1000).await;
+
+    for replica in volumes.all[1].store.list(ChunkId(0), 1000).await.unwrap() {
+        let left = volumes.leave_one((1, &volumes.all[1]), replica).await;
+        assert!(left.unwrap(), "{replica:?}");
+    }
+
+    assert_eq!(on(&volumes.all[1]).await, [long[0]]);
+    assert_eq!(listed(&volumes).await, all());
+    assert_eq!(volumes.replicas(), CHUNKS);
+    assert_eq!(volumes.take_changes(1000).await.absent, []);
+    for chunk in all() {
+        volumes.verify(ChunkId(chunk)).await.unwrap();
+    }
+    assert!(volumes.writing.is_empty());
 }
 
 #[tokio::test]

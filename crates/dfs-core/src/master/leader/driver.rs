@@ -23,6 +23,7 @@ use crate::env::Random;
 use crate::master::planners::Intended;
 use crate::master::planners::reclaim::{self, CHUNKS_PER_DELETE_MAX};
 use crate::master::planners::repair::{self, PlannedCopy, RepairBudget};
+use crate::master::planners::report::Shape;
 use crate::master::planners::surplus::{self, Verdict};
 use crate::master::security::keys;
 use crate::master::shared::{Pace, Shared};
@@ -188,11 +189,11 @@ fn next_surplus(leading: &mut Leading) -> Vec<(ChunkId, NodeId)> {
 
 /// Asks nodes for full reports, each once in a long while.
 fn ask_for_reports(leading: &mut Leading, config: &MasterConfig) {
-    let nodes: Vec<NodeId> = leading.view.nodes().map(|node| node.row.node).collect();
-    for node in nodes {
-        let asked = leading.report_asked.entry(node).or_insert(leading.clock);
-        if leading.clock.saturating_sub(*asked) >= config.report_interval {
-            *asked = leading.clock;
+    let nodes = leading.view.nodes();
+    let nodes: Vec<_> = nodes.map(|node| (node.row.node, Shape::of(node))).collect();
+    for (node, shape) in nodes {
+        let asked = leading.report_asked.entry(node).or_default();
+        if asked.is_due(shape, config.report_interval, leading.clock) {
             leading.view.want_report(node);
         }
     }

@@ -27,7 +27,7 @@ use super::liveness::{Effect, Event, Watch};
 use super::planners::Intended;
 use super::planners::rates::Rates;
 use super::planners::repair::{self, Endangered};
-use super::planners::report::{self, Finding};
+use super::planners::report::{self, Asked, Finding};
 use super::planners::surplus::Trials;
 use super::tasks::{Purpose, Running, Tasks, made_by};
 use super::view::{ClusterView, Fault, NodeRow, NodeView};
@@ -133,7 +133,7 @@ pub(crate) struct Leading {
     /// Replicas that wait to be deleted, as of the last tick.
     pub(crate) reclaiming: u64,
     /// When each node was last asked for a full report because time had passed.
-    pub(crate) report_asked: BTreeMap<NodeId, Duration>,
+    pub(crate) report_asked: BTreeMap<NodeId, Asked>,
     /// Room on the disk of this master.
     pub(crate) room: Room,
 }
@@ -344,8 +344,8 @@ impl Leading {
 
     /// Has a node read a replica through that someone doubts.
     pub(crate) fn doubt(&mut self, node: NodeId, chunk: ChunkId) {
-        let doubts = self.tasks.of_node(node).len();
-        if doubts < DOUBTS_MAX {
+        let known = self.view.node(node).and_then(|node| node.fault(chunk));
+        if known.is_none() && self.tasks.of_node(node).len() < DOUBTS_MAX {
             self.verify(node, chunk);
         }
     }

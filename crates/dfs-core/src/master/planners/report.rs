@@ -15,10 +15,13 @@
 //! Nothing here deletes: findings are material for planners, and those propose commands that
 //! check again when applied.
 
+use std::time::Duration;
+
 use super::Intended;
-use crate::master::view::{ClusterView, Fault};
+use crate::master::view::{ClusterView, Fault, NodeView};
 use crate::proto::cluster::ReplicaSummary;
-use crate::types::{ChunkId, NodeId};
+use crate::types::limits::GRANT_TTL;
+use crate::types::{ChunkId, NodeEpoch, NodeId, VolumeId};
 
 /// What is to be thought of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +87,57 @@ pub fn note(view: &mut ClusterView, node: NodeId, chunk: ChunkId, finding: Findi
             view.add_fault(node, chunk, Fault::Corrupt);
         }
         Finding::Orphan => view.add_orphan(node, chunk),
+    }
+}
+
+/// How long after a node started, or lost a volume, it is asked for all that it has once more.
+///
+/// What it lost is in what it says then, but for chunks that clients have written and not
+/// committed: of those the map knows nothing yet. Most commit within minutes, and none after its
+/// grant has expired.
+const ONCE_MORE: [Duration; 2] = [Duration::from_secs(6 * 60), GRANT_TTL];
+
+/// What a node can have lost replicas with: its incarnation, and the volumes out of use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape(NodeEpoch, Vec<VolumeId>);
+
+impl Shape {
+    /// That of a node by its last heartbeat.
+    pub fn of(node: &NodeView) -> Shape {
+        let failed = node.volumes.iter().filter(|volume| volume.failed.is_some());
+        Shape(node.row.epoch, failed.map(|volume| volume.id).collect())
+    }
+}
+
+/// When a node was asked for all that it has because time had passed.
+#[derive(Debug, Default)]
+pub struct Asked {
+    at: Duration,
+    /// How it is, and since when.
+    shape: Option<(Shape, Duration)>,
+}
+
+impl Asked {
+    /// Whether it is to be asked now; then it was.
+    pub fn is_due(&mut self, shape: Shape, interval: Duration, now: Duration) -> bool {
+        let since = match &self.shape {
+            None => {
+                self.at = now;
+                now
+            }
+            Some((known, since)) if *known == shape => *since,
+            Some(_) => now,
+        };
+        self.shape = Some((shape, since));
+        let passed = |due: Duration| self.at < due && due <= now;
+        let is_due = passed(self.at.saturating_add(interval))
+            || ONCE_MORE
+                .iter()
+                .any(|after| passed(since.saturating_add(*after)));
+        if is_due {
+            self.at = now;
+        }
+        is_due
     }
 }
 
@@ -195,5 +249,19 @@ mod tests {
         assert!(!view.confirmed(NodeId(1), C));
         note(&mut view, NodeId(1), C, Finding::Fine);
         assert!(view.confirmed(NodeId(1), C));
+    }
+
+    #[test]
+    fn a_node_is_asked_again_when_what_was_under_way_when_it_lost_something_is_committed() {
+        let minutes = |n| Duration::from_secs(60 * n);
+        let mut asked = Asked::default();
+        let due: Vec<u64> = (0..1500)
+            .filter(|&minute| {
+                let failed = (minute >= 600).then_some(VolumeId(2));
+                let shape = Shape(NodeEpoch(1), failed.into_iter().collect());
+                asked.is_due(shape, minutes(360), minutes(minute))
+            })
+            .collect();
+        assert_eq!(due, [6, 60, 420, 606, 660, 1020, 1380]);
     }
 }
