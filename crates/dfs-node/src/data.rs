@@ -128,10 +128,14 @@ fn hinted(error: DataNodeError) -> Failure {
                  `--forget {volume}`, this once"
             ))
         }
-        DataNodeError::Papers { .. } => Failure::from(error).hint(
-            "join with `--join-file` and a token of an administrator \
-             (`dfs token create --role data`)",
-        ),
+        DataNodeError::Papers { was, .. } => {
+            let named = was.map(|node| format!(" --node {node}"));
+            let named = named.unwrap_or_default();
+            Failure::from(error).hint(format!(
+                "join with `--join-file` and a token of an administrator \
+                 (`dfs token create --role data{named}`)"
+            ))
+        }
         error => Failure::from(error),
     }
 }

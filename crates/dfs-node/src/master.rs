@@ -170,7 +170,7 @@ pub(crate) async fn master(settings: MasterSettings) -> Result<(), Failure> {
         started = start => started,
         () = &mut stop => return Ok(()),
     };
-    let master = started.map_err(no_papers)?;
+    let master = started.map_err(|error| no_papers(Path::new(&directory), error))?;
     if insecure
         && let Some(ours) = master.cluster()
         && let Err(refused) = refuse_another_cluster(&directory, ours, &seeds).await
@@ -262,10 +262,10 @@ where
 }
 
 /// A directory without papers is of no cluster.
-fn no_papers(error: Error) -> Failure {
+fn no_papers(directory: &Path, error: Error) -> Failure {
     let is_refused = matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Denied);
     let failure = Failure::from(error);
-    match is_refused {
+    match is_refused && !directory.join("papers").exists() {
         true => failure.hint(
             "found a cluster with `dfs-node init`, or join one with `--join-file` and a token of \
              its administrator (`dfs token create --role master`)",

@@ -173,6 +173,37 @@ fn health(status: &ClusterStatus) -> Health {
     }
 }
 
+/// What is not as it should be.
+fn reasons(status: &ClusterStatus) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if !status.masters.iter().any(|master| master.leader) {
+        reasons.push("no master leads".to_owned());
+    }
+    let silent = status.masters.iter().filter(|m| m.log_index.is_none());
+    reasons.extend(silent.map(|master| format!("{} does not answer", master.member)));
+    for node in &status.nodes {
+        if node.liveness != Liveness::Live {
+            reasons.push(format!("{} is {}", node.node, liveness(node.liveness)));
+        }
+        for volume in &node.volumes {
+            let (id, directory) = (volume.id, &volume.directory);
+            let failed = volume.failed.iter();
+            let told = |why| format!("{id} of {}, {directory}, is out of use: {why}", node.node);
+            reasons.extend(failed.map(told));
+        }
+    }
+    let chunks = &status.chunks;
+    if chunks.missing > 0 {
+        let missing = count(chunks.missing, "chunk", "chunks");
+        reasons.push(format!("{missing} cannot be read"));
+    }
+    if chunks.under_replicated > 0 {
+        let lacking = count(chunks.under_replicated, "chunk", "chunks");
+        reasons.push(format!("copies of {lacking} lack"));
+    }
+    reasons
+}
+
 impl Health {
     fn name(self) -> &'static str {
         match self {
@@ -185,11 +216,9 @@ impl Health {
 }
 
 fn lines(status: &ClusterStatus, health: Health) -> Vec<String> {
-    let mut lines = vec![
-        format!("cluster {}: {}", status.cluster, health.name()),
-        String::new(),
-        "masters".to_owned(),
-    ];
+    let mut lines = vec![format!("cluster {}: {}", status.cluster, health.name())];
+    lines.extend(reasons(status).into_iter().map(|why| format!("  {why}")));
+    lines.extend([String::new(), "masters".to_owned()]);
     let indented = |table: &Table| {
         let lines = table.lines().into_iter();
         lines.map(|line| format!("  {line}")).collect::<Vec<_>>()

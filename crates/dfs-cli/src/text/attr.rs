@@ -130,9 +130,12 @@ fn described_size(attr: &Attr) -> String {
 /// `replicas 3 (2 to acknowledge), chunks of 64 MiB, inline up to 4 KiB, trash 1day`; with stripes
 /// `stripes of 4+2, what is short in replicas …`.
 pub(crate) fn described_policy(policy: &Policy) -> String {
+    let after = policy.ec_after;
+    let after = after.map(|after| format!(" when unchanged for {}", duration(after)));
+    let after = after.unwrap_or_default();
     let stripes = policy
         .ec
-        .map(|shape| format!("stripes of {shape}, what is short in "));
+        .map(|shape| format!("stripes of {shape}{after}, what is short in "));
     format!(
         "{}replicas {} ({} to acknowledge), chunks of {}, inline up to {}, trash {}",
         stripes.unwrap_or_default(),

@@ -2,7 +2,7 @@
 
 use super::store::StoreError;
 use crate::proto::chunk_stream::{StreamError, StreamErrorKind};
-use crate::types::NodeId;
+use crate::types::{NodeId, NodeKey};
 
 /// Why a data node does not start, or has to stop.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +20,9 @@ pub enum DataNodeError {
         directory: String,
         /// Why not.
         reason: String,
+        /// Which node it was by its stamp, if it was of a cluster: a join token that names it
+        /// gives it new papers.
+        was: Option<NodeKey>,
     },
     /// No master answered who could have given it papers.
     #[error("no master answered: {0}")]

@@ -273,6 +273,7 @@ async fn prepare(
     let failed = |reason: String| DataNodeError::Papers {
         directory: directory.display().to_string(),
         reason,
+        was: stamp.cluster.map(|_| stamp.key),
     };
     let known = (&*config.masters, stamp.cluster);
     let papers = node::prepare(world, directory, own, &config.security, known).await;

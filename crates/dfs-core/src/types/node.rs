@@ -145,7 +145,7 @@ pub struct NodeDuties {
     pub replicas: u64,
     /// The sum of their lengths, in bytes.
     pub bytes: u64,
-    /// Other data nodes that are in service.
+    /// Other data nodes that are in service, and not dead as far as the leader knows.
     pub others: u32,
     /// How many data nodes the most widely spread chunks are to be on; zero without chunks.
     pub widest: u32,

@@ -186,9 +186,10 @@ async fn decide(args: &DecideArgs, decision: Decision, context: &Context) -> Res
             let rest = decision
                 .rest
                 .map(|time| format!(" --for '{}'", duration(time)));
-            let (id, plan, rest) = (node.node, plan.plan, rest.unwrap_or_default());
-            let next = format!("`dfs node {verb} {id}{rest} --plan {plan}` does it");
-            context.output.hint(format!("nothing was changed; {next}"));
+            let (id, number, rest) = (node.node, plan.plan, rest.unwrap_or_default());
+            let next = format!("; `dfs node {verb} {id}{rest} --plan {number}` does it");
+            let next = if plan.is_refused() { "" } else { &next };
+            context.output.hint(format!("nothing was changed{next}"));
             return Ok(false);
         }
         (plan, _) => plan,
@@ -225,6 +226,9 @@ async fn wait(args: &DecideArgs, context: &Context) -> Result<()> {
         tokio::time::sleep(LOOK_INTERVAL).await;
     }
 }
+
+/// How a warning begins that says that a plan comes to nothing.
+const REFUSED: &str = "it will be refused";
 
 #[derive(Debug, Serialize)]
 struct Plan {
@@ -296,7 +300,7 @@ impl Plan {
         match decision.to {
             AdminState::Draining if duties.others < duties.widest => {
                 self.warnings.push(format!(
-                    "it will be refused: {} data nodes are needed, for {} of all chunks; add a \
+                    "{REFUSED}: {} data nodes are needed, for {} of all chunks; add a \
                      data node first",
                     duties.widest, duties.widest_chunks
                 ));
@@ -312,10 +316,15 @@ impl Plan {
             }
             AdminState::Removed if duties.replicas > 0 => {
                 self.warnings
-                    .push("it will be refused: drain the node first".to_owned());
+                    .push(format!("{REFUSED}: drain the node first"));
             }
             _ => {}
         }
+    }
+
+    fn is_refused(&self) -> bool {
+        let mut warnings = self.warnings.iter();
+        warnings.any(|warning| warning.starts_with(REFUSED))
     }
 
     fn lines(&self, node: &NodeInfo) -> Vec<String> {

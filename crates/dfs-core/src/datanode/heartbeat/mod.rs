@@ -39,6 +39,10 @@ const DELTA_INTERVAL: Duration = Duration::from_millis(50);
 const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(10);
 const HEARTBEAT_INTERVAL_MAX: Duration = Duration::from_secs(30);
 
+/// Who has to register again so often in a minute is not alone: answers that were lost explain one
+/// or two times.
+const FENCED_OFTEN: usize = 5;
+
 /// Runs until the node stops, or the masters refuse it.
 pub(super) async fn run(shared: Arc<Shared>) {
     let tasks = Tasks::new(Arc::clone(&shared));
@@ -47,6 +51,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         registered: None,
         term: None,
         unwelcome: None,
+        fenced_at: Vec::new(),
         full_from: Some(ChunkId(0)),
         tasks,
         shared: Arc::clone(&shared),
@@ -100,6 +105,8 @@ struct Line {
     term: Option<u64>,
     /// Why a master did not let it in, the last time that one did not.
     unwelcome: Option<String>,
+    /// When it had to register again, lately.
+    fenced_at: Vec<Instant>,
     /// Where the next part of a full report begins, if one is due.
     full_from: Option<ChunkId>,
 }
@@ -147,6 +154,7 @@ impl Line {
                 }
                 Lost::Fenced(why) => {
                     info!(master = address, why, "has to register again");
+                    self.fenced();
                     self.registered = None;
                     self.masters.failed(Some(address), &self.shared.env)
                 }
@@ -306,6 +314,22 @@ impl Line {
                 // What it says is said again with the next one.
                 Err(_) => drop(self.beat(link, attached).await?),
             }
+        }
+    }
+
+    /// Notes that another incarnation of this node has registered.
+    fn fenced(&mut self) {
+        let now = Instant::now();
+        let minute = Duration::from_secs(60);
+        self.fenced_at.retain(|at| now.duration_since(*at) < minute);
+        self.fenced_at.push(now);
+        if self.fenced_at.len() >= FENCED_OFTEN {
+            let times = std::mem::take(&mut self.fenced_at).len();
+            error!(
+                times,
+                "had to register again and again within a minute: another process runs with a \
+                 copy of this node's directory. Stop one of the two: what they have differs"
+            );
         }
     }
 

@@ -9,21 +9,20 @@ use dfs_raft::{Consistency, Fatal, MemberId};
 use tarpc::context::Context;
 
 use super::backup::Sending;
-use super::rosters;
+use super::{living, rosters};
 use crate::master::grants;
 use crate::master::leader::{group, map, room};
 use crate::master::security::admission::is_confined;
 use crate::master::security::proofs::Shows;
 use crate::master::security::{keys, permits, trail};
 use crate::master::shared::{Shared, unexpected};
-use crate::master::view::NodeView;
 use crate::meta::command::{validate, validate_request};
 use crate::meta::{Command, Reply, query};
 use crate::node::audit::{Actor, Deed, Ending};
 use crate::planted::{self, Bug};
 use crate::proto::error::RpcError;
 use crate::proto::metadata::{
-    Answered, ClusterStatus, GrantRequest, LeaderInfo, Liveness, MetadataRpc, NodeInfo, Proofs,
+    Answered, ClusterStatus, GrantRequest, LeaderInfo, MetadataRpc, NodeInfo, Proofs,
     ReadConsistency, Stamped, WriteGrant,
 };
 use crate::security::PublicKey;
@@ -32,8 +31,8 @@ use crate::types::node::MemberChange;
 use crate::types::query::LayoutSource;
 use crate::types::story::Explained;
 use crate::types::{
-    AdminState, Answer, Attr, Caller, Change, Changed, ChunkId, ClientId, Handle, NodeId, Policy,
-    Query, Refusal, RefusalKind, RequestId, Rev, StripeShape,
+    Answer, Attr, Caller, Change, Changed, ChunkId, ClientId, Handle, NodeId, Policy, Query,
+    Refusal, RefusalKind, RequestId, Rev,
 };
 
 /// Copies of a new chunk below which the leader has a look at once.
@@ -111,11 +110,7 @@ impl MetadataService {
         if let Change::Member(MemberChange::RevokeNode { node }) = &change {
             group::require_outside(&self.shared, self.caller, *node).await?;
         }
-        if let Change::SetPolicy { change, .. } = &change
-            && let Some(shape) = change.ec
-        {
-            require_nodes_for(&self.shared, shape)?;
-        }
+        living::require(&self.shared, self.caller, (request, &change)).await?;
         let vouch = self.vouching().await?;
         room::admit(&self.shared, request, &change).await?;
         let few = with_few_copies(&change);
@@ -215,7 +210,7 @@ impl MetadataService {
         let look = move |view: &View| answer(view, caller, &asked);
         let looked = self.shared.look(reading, look).await?;
         let mut value = looked.map_err(refused_at(rev))?;
-        self.complete(&mut value);
+        self.complete(query, &mut value);
         if let (Answer::Layout(layout), Some(shows)) = (&mut value, self.shows) {
             permits::permit_layout(&self.shared, shows.holder, layout).await?;
         }
@@ -225,7 +220,7 @@ impl MetadataService {
     }
 
     /// Adds to an answer what only the leader knows.
-    fn complete(&self, answer: &mut Answer) {
+    fn complete(&self, query: &Query, answer: &mut Answer) {
         self.shared.if_leading(|leading| match answer {
             Answer::Layout(layout) => {
                 for extent in &mut layout.extents {
@@ -242,6 +237,11 @@ impl MetadataService {
                         .sort_for_reading(member.chunk, &mut member.replicas);
                 }
             }
+            Answer::NodeDuties(duties) => {
+                if let Query::NodeDuties(node) = query {
+                    duties.others = living::in_service(leading, Some(*node));
+                }
+            }
             Answer::StatFs(totals) => totals.space = leading.view.space(),
             Answer::Attr(_)
             | Answer::Entries(_)
@@ -254,7 +254,6 @@ impl MetadataService {
             | Answer::Groups(_)
             | Answer::JoinTokens(_)
             | Answer::EnrolledNodes(_)
-            | Answer::NodeDuties(_)
             | Answer::Quotas(_)
             | Answer::QuotaPage(_)
             | Answer::Snapshots(_) => {}
@@ -299,25 +298,6 @@ fn with_few_copies(change: &Change) -> Vec<ChunkId> {
         false => new.replicas.len() < LOOK_BELOW,
     });
     few.map(|chunk| chunk.chunk).collect()
-}
-
-/// Refuses a policy of stripes for which there are not enough data nodes: nothing could be
-/// written under it as safely as it says.
-fn require_nodes_for(shared: &Shared, shape: StripeShape) -> Result<(), RpcError> {
-    let stays = |node: &&NodeView| {
-        let in_service = node.row.admin == AdminState::InService;
-        in_service && node.liveness != Liveness::Dead
-    };
-    let there = shared.leading(|leading| leading.view.nodes().filter(stays).count())?;
-    let needed = shape.members();
-    if there >= needed {
-        return Ok(());
-    }
-    let what = format!(
-        "ec={shape} needs {needed} data nodes, there are {there} that are neither dead nor being \
-         emptied; add data nodes, or choose a smaller K+M"
-    );
-    Err(Refusal::new(RefusalKind::TooFewReplicas, what).into())
 }
 
 impl MetadataRpc for MetadataService {

@@ -3,6 +3,7 @@
 mod backup;
 pub(crate) mod cluster;
 pub(crate) mod enrol;
+mod living;
 pub(crate) mod login;
 pub(crate) mod metadata;
 mod rosters;

@@ -5,6 +5,7 @@
 //! All calls block.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use tracing::info;
 
 use super::dead;
 use super::queue::Packed;
-use crate::datanode::store::error::StoreError;
+use crate::datanode::store::error::{StoreError, is_out_of_space};
 use crate::datanode::store::index::{Entry, Place, Scanned};
 use crate::datanode::store::layout::{
     PAGE_LEN, RecordState, ReplicaHeader, SegmentHeader, encode_crcs, header_len,
@@ -22,6 +23,9 @@ use crate::datanode::store::quarantine;
 use crate::datanode::store::{Shared, sync_once};
 use crate::env::{DiskFile, OpenMode};
 use crate::planted::{self, Bug};
+
+/// Least room that is reserved for a segment.
+const ROOM_MIN: u64 = 1 << 20;
 
 pub(in crate::datanode::store) struct Segments {
     shared: Arc<Shared>,
@@ -244,6 +248,17 @@ impl Active {
     }
 }
 
+/// Reserves room for a segment, or for a part of one on a disk that is nearly full.
+fn reserve(file: &dyn DiskFile, most: u64) -> io::Result<()> {
+    let mut room = most;
+    loop {
+        match file.reserve(room) {
+            Err(e) if is_out_of_space(&e) && room / 2 >= ROOM_MIN => room /= 2,
+            reserved => return reserved,
+        }
+    }
+}
+
 /// Makes a new segment, durable before anything is in it.
 fn begin(shared: &Shared, number: u64) -> Result<Active, StoreError> {
     let path = shared.paths.segment(number);
@@ -257,7 +272,7 @@ fn begin(shared: &Shared, number: u64) -> Result<Active, StoreError> {
     let file = disk.open(&path, OpenMode::CreateNew).map_err(open)?;
     let prepared = file
         .set_len(PAGE_LEN)
-        .and_then(|()| file.reserve(shared.config.segment_size))
+        .and_then(|()| reserve(&*file, shared.config.segment_size))
         .and_then(|()| file.write_at(&header.encode(), 0));
     if let Err(e) = prepared {
         disk.remove_file(&path).map_err(write)?;

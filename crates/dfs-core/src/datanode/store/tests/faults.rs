@@ -75,6 +75,19 @@ async fn a_full_disk_refuses_cleanly_and_deletion_makes_room() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn room_for_a_part_of_a_segment_is_used() {
+    let disk = MemoryDisk::new(1);
+    let config = StoreConfig {
+        segment_size: 64 * BLOCK_LEN as u64,
+        ..config()
+    };
+    disk.set_capacity(2 << 20);
+    let (store, _) = ChunkStore::open(config, test_env(1, &disk)).await.unwrap();
+    put(&store, 1, SMALL).await.unwrap();
+    assert_has(&store, 1, SMALL).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_disk_that_fills_up_under_a_write_refuses_that_write_alone() {
     for length in [SMALL, LARGE] {
         let disk = MemoryDisk::new(1);
