@@ -180,7 +180,7 @@ fn reasons(status: &ClusterStatus) -> Vec<String> {
         reasons.push("no master leads".to_owned());
     }
     let silent = status.masters.iter().filter(|m| m.log_index.is_none());
-    reasons.extend(silent.map(|master| format!("{} does not answer", master.member)));
+    reasons.extend(silent.map(|master| format!("m{} does not answer", master.member)));
     for node in &status.nodes {
         if node.liveness != Liveness::Live {
             reasons.push(format!("{} is {}", node.node, liveness(node.liveness)));
@@ -521,5 +521,23 @@ mod tests {
         assert_eq!(health(&status(chunks)), Health::Degraded);
         chunks.missing = 1;
         assert_eq!(health(&status(chunks)), Health::DataMissing);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_one_by_one() {
+        let mut status = status(ChunkHealth::default());
+        assert_eq!(reasons(&status), Vec::<String>::new());
+        for master in &mut status.masters {
+            (master.leader, master.log_index) = (false, None);
+        }
+        status.chunks.missing = 1;
+        status.chunks.under_replicated = 2;
+        let told = [
+            "no master leads",
+            "m1 does not answer",
+            "1 chunk cannot be read",
+            "copies of 2 chunks lack",
+        ];
+        assert_eq!(reasons(&status), told);
     }
 }
