@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-# The bug, and what makes it bite.
+# The bug, what makes it bite, and the only workload, if it takes one.
 attacks="
 log-without-fsync               power-all,kill-leader
 vote-not-durable                kill-some,kill-all
@@ -32,7 +32,7 @@ witness-does-not-read           bit-rot,return-of-dead
 repair-counts-corrupt           bit-rot,wipe
 rebuilt-from-wrong-members      wipe,return-of-dead
 stripe-released-early           kill-leader
-compaction-commits-unverified   bit-rot,kill-leader
+compaction-commits-unverified   bit-rot,kill-leader coded
 "
 
 cargo build --quiet -p dfs-cli
@@ -43,13 +43,13 @@ trap 'rm -rf "$work"' EXIT
 cp "${CARGO_TARGET_DIR:-target}"/debug/dfs{,-node} "$work"
 cd "$work"
 
-while read -r bug faults; do
+while read -r bug faults workload; do
     if [ -z "$bug" ] || { [ $# -gt 0 ] && [[ " $* " != *" $bug "* ]]; }; then continue; fi
     verdict="not found in 3"
     for seed in 1 2 3; do
         ended=0
         DFS_PLANTED=$bug ./dfs chaos --minutes 1 --faults "$faults" --seed "$seed" \
-            >out 2>err || ended=$?
+            ${workload:+--workloads "$workload"} >out 2>err || ended=$?
         # That a promise was broken.
         if [ $ended = 4 ]; then
             verdict="seed $seed: $(grep -hm1 '^broken' out err | cut -c1-160)"

@@ -80,7 +80,7 @@ async fn a_dead_data_node_counts_for_no_drain_and_no_stripes() -> TestResult {
     let kind = refused.refusal().map(|refusal| refusal.kind);
     assert_eq!(kind, Some(RefusalKind::StillNeeded), "{refused}");
     assert!(refused.to_string().contains("not dead: 2"), "{refused}");
-    let refused = client.set_policy("/", stripes.clone()).await.unwrap_err();
+    let refused = client.set_policy("/", stripes).await.unwrap_err();
     assert!(refused.to_string().contains("there are 3"), "{refused}");
 
     down.restart().await?;
