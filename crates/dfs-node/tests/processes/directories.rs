@@ -454,6 +454,7 @@ async fn a_node_that_lost_the_disk_with_its_papers_is_the_same_with_a_join_token
     let (code, said) = refused(&strings(&arguments, &["--forget", "v0"])).await?;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("has no papers"), "{said}");
+    assert!(said.contains("--role data --node"), "{said}");
     let for_new_nodes = small.node("n1-b", "127.0.0.1:0");
     let (code, said) = refused(&strings(&for_new_nodes, &["--forget", "v0"])).await?;
     assert_eq!(code, Some(1), "{said}");

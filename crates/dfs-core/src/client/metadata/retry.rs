@@ -130,15 +130,6 @@ impl Attempts {
             }
             // An attempt that was lost may still be carried out, and then there is an answer.
             Attempt::Answered(RpcError::OutOfSpace(_)) if self.uncertain => false,
-            Attempt::Answered(RpcError::Refused { refusal, rev: None })
-                if self.uncertain
-                    && matches!(
-                        refusal.kind,
-                        RefusalKind::StillNeeded | RefusalKind::TooFewReplicas
-                    ) =>
-            {
-                false
-            }
             Attempt::Answered(
                 RpcError::Refused { .. } | RpcError::OutOfSpace(_) | RpcError::Fenced(_),
             ) => return Next::Stop,
